@@ -1,0 +1,97 @@
+"""What runs a workload. A backend is found by its entry point in the group `trio_logs.backends`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Protocol, runtime_checkable
+
+import trio
+
+from ..errors import BackendNotFoundError
+from ..records import Outcome, Status, WorkloadSpec
+
+__all__ = ["Backend", "Execution", "Log", "Stop", "find_backend", "installed_backends"]
+
+
+class Log(Protocol):
+    """What a backend needs of a log writer; see `trio_logs.broker.LogWriter`."""
+
+    async def write(self, data: bytes | str, stream: str = "stdout") -> None: ...
+
+    def clone(self) -> Log: ...
+
+    def __enter__(self) -> Log: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+class Stop:
+    """A wish that an execution end: softly at once, by force when `grace` runs out."""
+
+    def __init__(self) -> None:
+        self.status: Status | None = None
+        self.grace = trio.CancelScope()
+        self._requested = trio.Event()
+
+    def request(self, status: Status, grace: float) -> None:
+        """Ask for it. The first reason stands; a later request can only shorten the grace, given
+        in seconds."""
+        if self.status is None:
+            self.status = status
+        self.grace.deadline = min(self.grace.deadline, trio.current_time() + grace)
+        self._requested.set()
+
+    async def wait(self) -> None:
+        """Return once it was asked for."""
+        await self._requested.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One run of a workload, as its backend sees it.
+
+    `remember` keeps a handle to what must be cleaned up if this process dies; see `Backend.reap`.
+    """
+
+    id: str
+    spec: WorkloadSpec
+    log: Log
+    remember: Callable[[str], Awaitable[None]]
+    stop: Stop = field(default_factory=Stop)
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """The duties of a backend.
+
+    It is made once, without arguments. What `run` raises fails its workload only.
+    """
+
+    def check(self, spec: WorkloadSpec) -> None:
+        """Raise InvalidSpecError for what can't run here whatever happens; called on submission."""
+
+    async def run(self, execution: Execution) -> Outcome:
+        """Run the workload and return how it ended, with nothing of it left running.
+
+        When `execution.stop` is requested, end it softly, and within `stop.grace` by force; what is
+        returned then tells how it ended, and the engine that it was stopped. Cancellation means now.
+        """
+
+    async def reap(self, handle: str) -> None:
+        """End what is left of a run whose server died after it was given this handle."""
+
+
+def installed_backends() -> Mapping[str, Backend]:
+    """One backend of each kind that is installed, by name."""
+    return {point.name: point.load()() for point in entry_points(group="trio_logs.backends")}
+
+
+def find_backend(backends: Mapping[str, Backend], name: str) -> Backend:
+    """The backend of that name, or BackendNotFoundError."""
+    try:
+        return backends[name]
+    except KeyError:
+        known = ", ".join(sorted(backends))
+        raise BackendNotFoundError(f"there is no backend {name!r}; installed: {known}") from None

@@ -1,0 +1,80 @@
+"""The `function` backend: an async callable, registered by name, that is given the log writer."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import trio
+
+from ..errors import InvalidSpecError
+from ..records import Outcome, Status, WorkloadSpec
+from . import Execution
+
+__all__ = ["FunctionBackend", "function"]
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Awaitable[object]])
+
+_functions: dict[str, Callable[..., Awaitable[object]]] = {}
+
+
+def function(name: str) -> Callable[[AnyFunction], AnyFunction]:
+    """Register an async callable, which is called with a `LogWriter` and the rest of the command.
+
+    A workload with `{"backend": "function", "command": ["NAME", "ARG", ...]}` runs it. It succeeds
+    when the callable returns, fails when it raises, and is cancelled when the workload is stopped.
+    """
+
+    def register(run: AnyFunction) -> AnyFunction:
+        if name in _functions:
+            raise ValueError(f"a function {name!r} is registered already")
+        _functions[name] = run
+        return run
+
+    return register
+
+
+class FunctionBackend:
+    """See `Backend` for the methods."""
+
+    def check(self, spec: WorkloadSpec) -> None:
+        if spec.command[0] not in _functions:
+            known = ", ".join(sorted(_functions)) or "none"
+            raise InvalidSpecError(
+                f"command: no function {spec.command[0]!r} is registered; there are: {known}"
+            )
+        for name, value in (("env", spec.env), ("cwd", spec.cwd), ("pty", spec.pty)):
+            if value:
+                raise InvalidSpecError(f"{name}: the function backend has no process to give it to")
+
+    async def run(self, execution: Execution) -> Outcome:
+        name, *arguments = execution.spec.command
+        # Checked again: a queued workload may come from before a restart.
+        self.check(execution.spec)
+        outcome = Outcome(Status.FAILED, error="it was stopped")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_on_stop, execution, nursery.cancel_scope)
+            outcome = await _call(_functions[name], execution, arguments)
+            nursery.cancel_scope.cancel()
+        return outcome
+
+    async def reap(self, handle: str) -> None:
+        """Nothing of a function outlives its process."""
+
+
+async def _cancel_on_stop(execution: Execution, scope: trio.CancelScope) -> None:
+    await execution.stop.wait()
+    scope.cancel()
+
+
+async def _call(
+    run: Callable[..., Awaitable[object]], execution: Execution, arguments: list[Any]
+) -> Outcome:
+    try:
+        await run(execution.log, *arguments)
+    except Exception as error:
+        await execution.log.write(traceback.format_exc(), "stderr")
+        last = traceback.format_exception_only(error)[-1].strip()
+        return Outcome(Status.FAILED, error=last)
+    return Outcome(Status.SUCCEEDED)

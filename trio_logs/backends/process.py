@@ -1,0 +1,204 @@
+"""The `process` backend: a command as a process group of its own, without a shell."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import trio
+
+from ..errors import InvalidSpecError
+from ..records import Outcome, Status, WorkloadSpec
+from . import Execution, Log
+from .process_group import ProcessGroup
+
+__all__ = ["ProcessBackend"]
+
+READ_BYTES = 60 * 1024
+"""One read of a pipe. With the start of a line from the read before, lines of up to 4 KiB still make
+one batch of 64 KiB."""
+
+PIPE_BYTES = 256 * 1024
+"""What a pipe holds before the command blocks, where the kernel lets us choose."""
+
+DRAIN_SECONDS = 2.0
+"""How long a command that has exited is read on while something else holds its pipes open."""
+
+
+class ProcessBackend:
+    """See `Backend` for the methods.
+
+    The command gets PATH, HOME and LANG of the server and what its spec gives, no other variable; its
+    standard input is empty; stdout and stderr are separate streams, or one terminal with `pty`.
+    """
+
+    def check(self, spec: WorkloadSpec) -> None:
+        for text in (*spec.command, *spec.env, *spec.env.values(), spec.cwd or ""):
+            if "\0" in text:
+                raise InvalidSpecError("command, env, cwd: they can't hold NUL")
+        for name in spec.env:
+            if not name or "=" in name:
+                raise InvalidSpecError(f"env: {name!r} is not a variable's name")
+
+    async def run(self, execution: Execution) -> Outcome:
+        spec = execution.spec
+        environment = _environment(spec)
+        _check_startable(spec, environment)
+        with ExitStack() as stack:
+            # In this thread and not in a worker: the parent-death signal goes by the thread.
+            process, readers = _spawn(spec, environment, stack)
+            group = stack.enter_context(ProcessGroup(process))
+            await execution.remember(group.handle)
+            async with trio.open_nursery() as nursery:
+                for reader in readers:
+                    nursery.start_soon(reader.run, execution.log.clone(), group.kill)
+                await _wait(group, execution)
+                for reader in readers:
+                    reader.expire(trio.current_time() + DRAIN_SECONDS)
+        return _outcome(process.returncode)
+
+    async def reap(self, handle: str) -> None:
+        await trio.to_thread.run_sync(ProcessGroup.kill_remains, handle)
+
+
+async def _wait(group: ProcessGroup, execution: Execution) -> None:
+    """Wait until the command exits; see to it when a stop is requested."""
+
+    async def stop() -> None:
+        await execution.stop.wait()
+        group.terminate()
+        with execution.stop.grace:
+            await trio.sleep_forever()
+        group.kill()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stop)
+        await group.wait()
+        nursery.cancel_scope.cancel()
+
+
+def _outcome(returncode: int) -> Outcome:
+    if returncode == 0:
+        return Outcome(Status.SUCCEEDED, exit_code=0)
+    if returncode > 0:
+        return Outcome(Status.FAILED, returncode, error=f"The command exited with {returncode}.")
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:
+        name = f"SIG{-returncode}"  # a real-time signal
+    return Outcome(Status.FAILED, signal=name, error=f"The command was ended by {name}.")
+
+
+def _environment(spec: WorkloadSpec) -> dict[str, str]:
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return {"PATH": os.defpath, **inherited, **spec.env}
+
+
+def _check_startable(spec: WorkloadSpec, environment: dict[str, str]) -> None:
+    """Raise InvalidSpecError for what `exec` would refuse, in clearer words."""
+    if spec.cwd is not None and not Path(spec.cwd).is_dir():
+        raise InvalidSpecError(f"cwd: there is no folder {spec.cwd}")
+    program = spec.command[0]
+    if "/" in program:
+        path = Path(spec.cwd or ".", program)
+        found = path.is_file() and os.access(path, os.X_OK)
+    else:
+        found = shutil.which(program, path=environment["PATH"]) is not None
+    if not found:
+        raise InvalidSpecError(f"command: there is no program {program!r} that can be run; see PATH")
+
+
+def _leash() -> list[str]:
+    """A prefix for the command that has the kernel kill it when this process dies."""
+    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
+    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+
+
+def _spawn(
+    spec: WorkloadSpec, environment: dict[str, str], stack: ExitStack
+) -> tuple[subprocess.Popen[bytes], list[_Reader]]:
+    """Start the command; its readers are closed by the stack."""
+    with ExitStack() as child_ends:
+
+        def pair(make: Callable[[], tuple[int, int]], stream: str) -> int:
+            ours, theirs = make()
+            child_ends.callback(os.close, theirs)
+            readers.append(_Reader(ours, stream))
+            stack.callback(readers[-1].close)
+            return theirs
+
+        readers: list[_Reader] = []
+        stdout = pair(os.openpty if spec.pty else os.pipe, "stdout")
+        process = subprocess.Popen(
+            [*_leash(), *spec.command],
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stdout if spec.pty else pair(os.pipe, "stderr"),
+            cwd=spec.cwd,
+            env=environment,
+            start_new_session=True,
+        )
+    return process, readers
+
+
+class _Reader:
+    """Reads one pipe or terminal into the log. It never drops what it has read."""
+
+    def __init__(self, fd: int, stream: str) -> None:
+        self._stream = stream
+        self._pipe = trio.lowlevel.FdStream(fd)
+        self._deadline = math.inf
+        self._receiving = trio.CancelScope()
+        if sys.platform == "linux":
+            # Fewer switches between the command and us; the default size works too.
+            with suppress(OSError):
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+    def close(self) -> None:
+        self._pipe.close()
+
+    def expire(self, deadline: float) -> None:
+        """The command has exited: what else holds the pipe open may do so until then."""
+        self._deadline = self._receiving.deadline = deadline
+
+    async def run(self, log: Log, kill_the_rest: Callable[[], None]) -> None:
+        """Read until the end of file or, past the deadline, until the pipe is empty."""
+        with log:
+            while True:
+                with trio.CancelScope(deadline=self._deadline) as self._receiving:
+                    data = await self._receive()
+                if self._receiving.cancelled_caught:
+                    break
+                if not data:
+                    return
+                await log.write(data, self._stream)
+            kill_the_rest()
+            # Bounded: something that left the group may write on for ever.
+            left = PIPE_BYTES
+            while left > 0 and (data := self._receive_ready()):
+                left -= len(data)
+                await log.write(data, self._stream)
+
+    async def _receive(self) -> bytes:
+        try:
+            return bytes(await self._pipe.receive_some(READ_BYTES))
+        except trio.BrokenResourceError as error:
+            # A terminal whose other end is closed says EIO where a pipe says end of file.
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EIO:
+                return b""
+            raise
+
+    def _receive_ready(self) -> bytes:
+        try:
+            return os.read(self._pipe.fileno(), READ_BYTES)
+        except OSError:
+            return b""

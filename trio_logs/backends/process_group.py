@@ -1,0 +1,148 @@
+"""A process and all that it started: waited for, signalled and, after a crash, found again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import trio
+
+__all__ = ["ProcessGroup"]
+
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """What tells a process from a later one with the same pid. `start` is in clock ticks since boot."""
+
+    pid: int
+    start: int
+    boot: str
+
+
+class ProcessGroup:
+    """A child that leads a session of its own, and the group of what it started.
+
+    As a context manager it kills what is left of the group and then reaps the child: until then the
+    child's pid, which is the group's id, can't be taken over by a stranger.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        stat = _stat(process.pid)
+        self._identity = _Identity(process.pid, stat.start if stat else 0, _boot_id())
+
+    @property
+    def handle(self) -> str:
+        """What `kill_remains` needs."""
+        return msgspec.json.encode(self._identity).decode()
+
+    async def wait(self) -> None:
+        """Wait until the child exits; it is not reaped yet, and what it started may go on."""
+        if sys.platform == "linux":
+            pidfd = os.pidfd_open(self._process.pid)
+            try:
+                await trio.lowlevel.wait_readable(pidfd)
+            finally:
+                os.close(pidfd)
+        else:
+            await trio.to_thread.run_sync(
+                os.waitid,
+                os.P_PID,
+                self._process.pid,
+                os.WEXITED | os.WNOWAIT,
+                abandon_on_cancel=True,
+            )
+
+    def terminate(self) -> None:
+        """Ask the whole group to end: SIGTERM."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the whole group: SIGKILL."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        # Nobody is left, or (macOS) only zombies: both are what we want.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.kill()
+        # Bounded: the child has exited or was killed.
+        self._process.wait()
+
+    @staticmethod
+    def kill_remains(handle: str) -> list[int]:
+        """Kill what still runs of a group whose server died; return the pids.
+
+        Sessions are found through /proc; on a system without it, nothing is.
+        """
+        identity = msgspec.json.decode(handle, type=_Identity)
+        if identity.boot != _boot_id():
+            return []
+        leader = _stat(identity.pid)
+        if leader is not None and leader.start != identity.start:
+            return []  # the pid was taken over by a stranger
+        killed: list[int] = []
+        # A member may fork while we look; another round finds the child.
+        while members := [pid for pid in _session(identity) if pid not in killed]:
+            for pid in members:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            killed += members
+        return killed
+
+
+@dataclass(frozen=True, slots=True)
+class _Stat:
+    session: int
+    start: int
+
+
+def _session(identity: _Identity) -> list[int]:
+    """The live members of the session that the process led."""
+    members = []
+    for entry in _PROC.iterdir() if _PROC.is_dir() else ():
+        if entry.name.isdigit():
+            stat = _stat(int(entry.name))
+            if stat and stat.session == identity.pid and stat.start >= identity.start:
+                members.append(int(entry.name))
+    return members
+
+
+def _stat(pid: int) -> _Stat | None:
+    """From /proc/PID/stat; see proc_pid_stat(5). None if there is no such process, or only its zombie."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The second field, the name, may hold spaces and parentheses; fields count on from the third.
+    fields = text[text.rindex(")") + 2 :].split()
+    if fields[0] in "ZX":
+        return None
+    return _Stat(session=int(fields[3]), start=int(fields[19]))
+
+
+def _boot_id() -> str:
+    try:
+        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except FileNotFoundError:
+        return ""

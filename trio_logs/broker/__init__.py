@@ -1,0 +1,14 @@
+"""The broker: from one writer of a log to any number of readers, none of whom can hurt another."""
+
+from .broker import BrokerLimits, BrokerStatistics, LogBroker, open_broker
+from .subscription import Subscription
+from .writer import LogWriter
+
+__all__ = [
+    "BrokerLimits",
+    "BrokerStatistics",
+    "LogBroker",
+    "LogWriter",
+    "Subscription",
+    "open_broker",
+]

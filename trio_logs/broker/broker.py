@@ -1,0 +1,212 @@
+"""The broker: topics by workload, and the nursery of their tasks."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import trio
+
+from ..errors import LogClosedError
+from ..records import End, Outcome, Status
+from ..store import LogStore
+from ..store.memory import MemoryStore
+from .subscription import Subscription
+from .topic import Topic
+from .writer import LogWriter, as_line
+
+__all__ = ["BrokerLimits", "BrokerStatistics", "LogBroker", "open_broker"]
+
+
+SUCCEEDED = Outcome(Status.SUCCEEDED)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerLimits:
+    """Bounds in bytes: of one topic's window, and of all windows together."""
+
+    window_bytes: int = 1024 * 1024
+    windows_bytes: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerStatistics:
+    """`topics` are logs in memory, `live` those with a task; `rings_skipped` found a reader with a
+    ring already waiting."""
+
+    topics: int
+    live: int
+    subscriptions: int
+    window_bytes: int
+    channel_items: int
+    rings_skipped: int
+
+
+class LogBroker:
+    """Fans the lines of each workload out to its subscribers.
+
+    Start it in a nursery, `await nursery.start(broker.run)`, or use `open_broker`. All methods are for
+    Trio's thread; from another thread, call them through `trio.from_thread.run`.
+    """
+
+    def __init__(self, store: LogStore, limits: BrokerLimits | None = None) -> None:
+        self._store = store
+        self._limits = limits or BrokerLimits()
+        # Least recently published first. A topic is here while something holds it.
+        self._topics: OrderedDict[str, Topic] = OrderedDict()
+        self._nursery: trio.Nursery
+        self._skipped = 0
+        self._window_bytes = 0
+        self._detached = False
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Own the topics' tasks until cancelled. The store must run, and be cancelled later."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+
+    def subscribe(
+        self, workload_id: str, position: int | None = None, *, must_exist: bool = False
+    ) -> Subscription:
+        """A reader of the log from line `position` on, or live only.
+
+        The workload need not exist yet, unless `must_exist` says so.
+        """
+
+        def enter(subscription: Subscription) -> Topic:
+            topic = self._acquire(workload_id)
+            topic.subscribers.add(subscription)
+            if topic.loaded:
+                subscription.locate(topic.head)
+            if self._detached:
+                subscription.detach()
+            return topic
+
+        return Subscription(enter, self._leave, self._store, position, must_exist)
+
+    async def open(self, workload_id: str) -> LogWriter:
+        """A writer for the log, which goes on where the store has it. Close the writer after use.
+
+        Raises LogClosedError if the log has ended.
+        """
+        topic = self._acquire(workload_id)
+        try:
+            if not topic.loaded:
+                await topic.load()
+            if topic.end is not None or topic.outcome is not None:
+                raise LogClosedError(f"the log of {workload_id!r} has ended")
+            self._start(topic)
+            return LogWriter(topic.send.clone())
+        finally:
+            self._release(topic)
+
+    async def publish(self, workload_id: str, line: bytes | str, stream: str = "stdout") -> None:
+        """Add one line to the log; waits while its channel is full.
+
+        Raises LogClosedError if the log has ended.
+        """
+        with await self.open(workload_id) as log:
+            await log.write(as_line(line), stream)
+
+    async def close(self, workload_id: str, outcome: Outcome = SUCCEEDED) -> End:
+        """End the log once every writer is closed, and every subscription after its last line.
+
+        Returns when all lines and the outcome are durable. Closing again returns the first end.
+        """
+        topic = self._acquire(workload_id)
+        try:
+            await topic.load()
+            if topic.end is None and topic.outcome is None:
+                topic.outcome = outcome
+                self._start(topic)
+                topic.send.close()
+            await topic.finished.wait()
+            assert topic.end is not None
+            return topic.end
+        finally:
+            self._release(topic)
+
+    def detach(self) -> None:
+        """End every subscription, also those to come, where it is; readers may resume there later."""
+        self._detached = True
+        for topic in self._topics.values():
+            for subscription in topic.subscribers:
+                subscription.detach()
+
+    def statistics(self) -> BrokerStatistics:
+        """A snapshot, apart from `rings_skipped`, which counts since the start."""
+        topics = list(self._topics.values())
+        return BrokerStatistics(
+            topics=len(topics),
+            live=sum(topic.running for topic in topics),
+            subscriptions=sum(len(topic.subscribers) for topic in topics),
+            window_bytes=self._window_bytes,
+            channel_items=sum(
+                topic.send.statistics().current_buffer_used for topic in topics if topic.running
+            ),
+            rings_skipped=self._skipped + sum(topic.skipped for topic in topics),
+        )
+
+    def _acquire(self, workload_id: str) -> Topic:
+        topic = self._topics.get(workload_id)
+        if topic is None:
+            topic = Topic(workload_id, self._store, self._published)
+            self._topics[workload_id] = topic
+        topic.holds += 1
+        return topic
+
+    def _release(self, topic: Topic) -> None:
+        topic.holds -= 1
+        if not topic.holds and self._topics.get(topic.workload_id) is topic:
+            del self._topics[topic.workload_id]
+            self._skipped += topic.skipped
+            self._window_bytes -= topic.window.bytes
+
+    def _leave(self, subscription: Subscription, topic: Topic) -> None:
+        topic.subscribers.discard(subscription)
+        self._release(topic)
+
+    def _published(self, topic: Topic, added: int) -> None:
+        """Keep the windows within their bounds; the topic that was quiet longest gives way."""
+        self._topics.move_to_end(topic.workload_id)
+        self._window_bytes += added - topic.window.shrink(self._limits.window_bytes)
+        for coldest in self._topics.values():
+            excess = self._window_bytes - self._limits.windows_bytes
+            if excess <= 0:
+                break
+            self._window_bytes -= coldest.window.shrink(max(coldest.window.bytes - excess, 0))
+
+    def _start(self, topic: Topic) -> None:
+        if not topic.running:
+            topic.running = topic.exists = True
+            topic.holds += 1
+            self._nursery.start_soon(self._run_topic, topic, name=f"topic {topic.workload_id}")
+
+    async def _run_topic(self, topic: Topic) -> None:
+        try:
+            await topic.run()
+        finally:
+            topic.running = False
+            self._release(topic)
+
+
+@asynccontextmanager
+async def open_broker(
+    store: LogStore | None = None, limits: BrokerLimits | None = None
+) -> AsyncIterator[LogBroker]:
+    """A running broker with its store, by default one in memory.
+
+    On exit its subscriptions end; logs that were not closed stay open in the store.
+    """
+    store = store or MemoryStore()
+    broker = LogBroker(store, limits)
+    async with trio.open_nursery() as store_nursery:
+        await store_nursery.start(store.run)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(broker.run)
+            yield broker
+            broker.detach()
+            nursery.cancel_scope.cancel()
+        store_nursery.cancel_scope.cancel()

@@ -1,0 +1,166 @@
+"""A reader's place in a log."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+import trio
+
+from ..errors import WorkloadNotFoundError
+from ..records import Batch, Detached, Gap, Record
+from ..store import LogStore, Selection
+from .topic import Topic
+
+__all__ = ["Subscription"]
+
+READ_BYTES = 64 * 1024
+"""About how much a reader gets at once, so that one that catches up leaves room for others."""
+
+
+class Subscription:
+    """Delivers a log from a position on: a contiguous run of batches, or a gap in the place of what
+    retention has removed, and one `End` after the last line.
+
+    Use it as a context manager; it holds nothing before it is entered. It buffers nothing: its whole
+    state is the number of the next line. The broker rings through a channel of one item; a full channel
+    means that a ring is already waiting in it.
+    """
+
+    def __init__(
+        self,
+        enter: Callable[[Subscription], Topic],
+        leave: Callable[[Subscription, Topic], None],
+        store: LogStore,
+        position: int | None,
+        must_exist: bool,
+    ) -> None:
+        self._enter = enter
+        self._leave = leave
+        self._store = store
+        self._cursor = position
+        self._must_exist = must_exist
+        self._detached = False
+        self._ended = False
+        self._topic: Topic
+        # What iteration has received but not yet handed out; bound: one `receive`.
+        self._ready: deque[Record] = deque()
+        # Bound: 1 item, of no size.
+        self._bell, self._rings = trio.open_memory_channel[None](1)
+
+    def __enter__(self) -> Self:
+        self._topic = self._enter(self)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._leave(self, self._topic)
+        self._bell.close()
+        self._rings.close()
+
+    async def head(self) -> int:
+        """The number of the last line that is known now."""
+        await self._topic.load()
+        return self._topic.head
+
+    async def seek(self, selection: Selection) -> None:
+        """Move to the first selected line; see `LogStore.seek`."""
+        self._cursor = await self._store.seek(self._topic.workload_id, selection)
+
+    def move(self, position: int) -> None:
+        """Move to a line number."""
+        self._cursor = position
+
+    async def receive(self) -> Sequence[Record]:
+        """Wait for what comes next; return what is ready, about 64 KiB, and never nothing.
+
+        The last record is `End` or, when the server ends the subscription, `Detached`; after it,
+        raises trio.EndOfChannel. Raises WorkloadNotFoundError if there is no such log and the
+        subscription was made for one that exists. If it is cancelled, nothing is lost: call it again.
+        Iterating gives the same records one by one; use one of the two.
+        """
+        await trio.lowlevel.checkpoint()
+        topic = self._topic
+        if not topic.loaded:
+            await topic.load()
+        if self._must_exist and not topic.exists:
+            raise WorkloadNotFoundError(f"there is no workload {topic.workload_id!r}")
+        assert self._cursor is not None
+        while not self._ended:
+            if self._cursor > topic.head and topic.end is not None:
+                self._ended = True
+                return [topic.end]
+            if self._detached:
+                self._ended = True
+                return [Detached()]
+            if self._cursor <= topic.head:
+                batches = topic.window.read(self._cursor, READ_BYTES)
+                if batches:
+                    return self._advance(batches)
+                return self._close_hole(
+                    await self._store.read(topic.workload_id, self._cursor, READ_BYTES), topic.head
+                )
+            await self._rings.receive()
+        raise trio.EndOfChannel
+
+    def _close_hole(self, batches: list[Batch], head: int) -> Sequence[Record]:
+        """Take what the store had for the cursor, or a gap for what it has no more."""
+        assert self._cursor is not None
+        # What is durable but not published yet comes with its own ring.
+        batches = [batch for batch in batches if batch.first <= head]
+        if batches and batches[0].first <= self._cursor:
+            return self._advance(batches)
+        gap = Gap(self._cursor, batches[0].first - 1 if batches else head)
+        self._cursor = gap.last + 1
+        return [gap, *self._advance(batches)]
+
+    def _advance(self, batches: list[Batch]) -> list[Batch]:
+        """Move past these batches, which continue at the cursor or hold it."""
+        assert self._cursor is not None
+        records: list[Batch] = []
+        for batch in batches:
+            if batch.first > self._cursor:
+                # A hole between two stored batches: the next read reports it.
+                break
+            records.append(batch.since(self._cursor))
+            self._cursor = batch.last + 1
+        return records
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Record:
+        if self._ready:
+            await trio.lowlevel.checkpoint()
+        else:
+            try:
+                self._ready.extend(await self.receive())
+            except trio.EndOfChannel:
+                raise StopAsyncIteration from None
+        return self._ready.popleft()
+
+    # Called by the topic and the broker, between two steps of the reader.
+
+    def locate(self, head: int) -> None:
+        """A live-only reader starts after the head."""
+        if self._cursor is None:
+            self._cursor = head + 1
+
+    def ring(self) -> bool:
+        """Wake the reader; False if a ring is waiting already."""
+        try:
+            self._bell.send_nowait(None)
+        except trio.WouldBlock:
+            return False
+        return True
+
+    def detach(self) -> None:
+        """Let the reader know that nothing more will be delivered here."""
+        self._detached = True
+        self.ring()

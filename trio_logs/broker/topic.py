@@ -1,0 +1,162 @@
+"""One log in memory: its head, its window, its subscribers, and the task that extends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import trio
+
+from ..lines import Lines, LineSplitter
+from ..records import Batch, End, Outcome, now
+from ..store import LogState, LogStore
+from .window import Window
+from .writer import Written
+
+if TYPE_CHECKING:
+    from .subscription import Subscription
+
+__all__ = ["Topic"]
+
+CHANNEL_ITEMS = 16
+"""Writes that wait in a workload's channel, of at most 64 KiB each; when full, the workload waits."""
+
+TURN_BYTES = 128 * 1024
+"""About what a topic takes from its channel at once. More would outrun readers, who get about 64 KiB
+a turn of the scheduler, and push them from the window to the store."""
+
+
+class Topic:
+    """The state is changed in plain functions only, so each change is atomic on Trio.
+
+    `head` is the number of the last line that is durable and may be delivered; `end` is set together
+    with the head that it belongs to, once the outcome is durable too. Both are unknown until `load`.
+    """
+
+    def __init__(
+        self, workload_id: str, store: LogStore, published: Callable[[Topic, int], None]
+    ) -> None:
+        self.workload_id = workload_id
+        self.head = 0
+        self.bytes = 0
+        self.end: End | None = None
+        self.exists = False
+        self.window = Window()
+        self.subscribers: set[Subscription] = set()
+        self.skipped = 0
+        self.holds = 0
+        self.running = False
+        self.finished = trio.Event()
+        self.outcome: Outcome | None = None
+        self.send, self.receive = trio.open_memory_channel[Written](CHANNEL_ITEMS)
+        self._store = store
+        self._published = published
+        self._loading = trio.Lock()
+        self._loaded = False
+        self._splitters: dict[str, LineSplitter] = {}
+        self._next = 1
+        self._time = 0
+
+    async def load(self) -> None:
+        """Learn from the store where the log stands, once."""
+        async with self._loading:
+            if not self._loaded:
+                self._load(await self._store.log(self.workload_id))
+
+    def _load(self, state: LogState | None) -> None:
+        if state is not None:
+            self.exists = True
+            self.head, self.bytes, self.end = state.lines, state.bytes, state.end
+            self._next = self.head + 1
+        if self.end is not None:
+            self.finished.set()
+        self._loaded = True
+        for subscription in self.subscribers:
+            subscription.locate(self.head)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether `head` and `end` are known."""
+        return self._loaded
+
+    async def run(self) -> None:
+        """Number, store and publish what is written, until every send end is closed; then end."""
+        with self.receive:
+            while True:
+                try:
+                    written = await self._take()
+                except trio.EndOfChannel:
+                    break
+                batches = self._number(written)
+                if batches:
+                    await self._store.append(self.workload_id, batches)
+                    self._publish(batches)
+            batches = self._number_rest()
+            await self._store.append(
+                self.workload_id, batches, outcome=self.outcome, finished_at=now()
+            )
+            self._publish(batches, ended=True)
+
+    async def _take(self) -> list[Written]:
+        """What is ready in the channel, at least one item and about a turn's worth."""
+        taken = [await self.receive.receive()]
+        size = len(taken[0].data)
+        while size < TURN_BYTES:
+            try:
+                taken.append(self.receive.receive_nowait())
+            except (trio.WouldBlock, trio.EndOfChannel):
+                break
+            size += len(taken[-1].data)
+        return taken
+
+    def _number(self, written: list[Written]) -> list[Batch]:
+        batches: list[Batch] = []
+        start = 0
+        for stop in range(1, len(written) + 1):
+            # Neighbours on the same stream become one run: the number of batches is the cost.
+            if stop < len(written) and written[stop].stream == written[start].stream:
+                continue
+            first = written[start]
+            data = b"".join([item.data for item in written[start:stop]])
+            runs = self._splitter(first.stream).feed(data)
+            self._append(runs, first.stream, first.time, batches)
+            start = stop
+        return batches
+
+    def _number_rest(self) -> list[Batch]:
+        batches: list[Batch] = []
+        for stream, splitter in self._splitters.items():
+            self._append(splitter.close(), stream, now(), batches)
+        return batches
+
+    def _splitter(self, stream: str) -> LineSplitter:
+        if stream not in self._splitters:
+            self._splitters[stream] = LineSplitter()
+        return self._splitters[stream]
+
+    def _append(
+        self, runs: Iterable[Lines], stream: str, time: int, batches: list[Batch]
+    ) -> None:
+        # The wall clock may step back; times of a log never do, so `since` cuts cleanly.
+        self._time = max(self._time, time)
+        for run in runs:
+            batches.append(
+                Batch(
+                    self._next, run.count, self._time, stream, run.data, run.partial, run.continues
+                )
+            )
+            self._next += run.count
+
+    def _publish(self, batches: list[Batch], *, ended: bool = False) -> None:
+        """Head, window and rings in one step, so that no wake-up can be lost."""
+        if batches:
+            self.head = batches[-1].last
+            self.bytes += sum(len(batch.data) for batch in batches)
+            self._published(self, self.window.append(batches))
+        if ended:
+            assert self.outcome is not None
+            self.end = End(self.outcome, self.head, self.bytes)
+            self.finished.set()
+        for subscription in self.subscribers:
+            if not subscription.ring():
+                self.skipped += 1

@@ -1,0 +1,69 @@
+"""The newest batches of a log, in memory, shared by all its readers."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from ..records import Batch
+
+__all__ = ["Window", "weight"]
+
+
+def weight(batch: Batch) -> int:
+    """What a batch may take in memory, in bytes: its data, its text frames, and the objects.
+
+    JSON frames, where someone asks for them, come on top: about as much again.
+    """
+    return 2 * len(batch.data) + 32 * batch.count + 256
+
+
+class Window:
+    """A contiguous run of batches that ends at the head; the oldest go when it is over its bound."""
+
+    def __init__(self) -> None:
+        self._batches: list[Batch] = []
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def append(self, batches: list[Batch]) -> int:
+        """Add the batches that follow; return what they weigh."""
+        self._batches += batches
+        added = sum(map(weight, batches))
+        self.bytes += added
+        return added
+
+    def shrink(self, max_bytes: int) -> int:
+        """Forget the oldest batches until the rest weighs no more than `max_bytes`; return what the
+        forgotten ones weighed."""
+        before = self.bytes
+        count = 0
+        for batch in self._batches:
+            if self.bytes <= max_bytes:
+                break
+            self.bytes -= weight(batch)
+            count += 1
+        del self._batches[:count]
+        return before - self.bytes
+
+    def read(self, first: int, max_bytes: int) -> list[Batch]:
+        """The batches from the one that holds line `first`, until `max_bytes` of lines are reached.
+
+        Empty if that line is not in the window.
+        """
+        index = bisect_right(self._batches, first, key=_first) - 1
+        if index < 0:
+            return []
+        found = []
+        for i in range(index, len(self._batches)):
+            batch = self._batches[i]
+            found.append(batch)
+            max_bytes -= len(batch.data)
+            if max_bytes <= 0:
+                break
+        return found
+
+
+def _first(batch: Batch) -> int:
+    return batch.first

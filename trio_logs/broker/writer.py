@@ -1,0 +1,87 @@
+"""The send end of a log, as a workload sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import trio
+
+from ..errors import LogClosedError
+from ..records import now
+
+__all__ = ["MAX_WRITE_BYTES", "LogWriter", "Written"]
+
+MAX_WRITE_BYTES = 64 * 1024
+"""The most bytes in one channel item; a longer write takes several."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Some bytes that a workload wrote on one stream, on their way to the topic."""
+
+    time: int
+    stream: str
+    data: bytes
+
+
+class LogWriter:
+    """Writes to one log. Use it as a context manager, and give each task a `clone()`.
+
+    Writing waits when the log's channel is full: that is the back-pressure on the workload. A stream
+    is a stream of bytes, as a file is: a line is what ends in a newline, however many writes it took.
+    """
+
+    def __init__(self, channel: trio.MemorySendChannel[Written]) -> None:
+        self._channel = channel
+
+    async def write(self, data: bytes | str, stream: str = "stdout") -> None:
+        """Add bytes, or text as UTF-8, to a stream.
+
+        If it is cancelled, none of the data or, past 64 KiB, a first part of it was written.
+        Raises LogClosedError if the writer is closed.
+        """
+        if isinstance(data, str):
+            data = data.encode()
+        time = now()
+        try:
+            if len(data) <= MAX_WRITE_BYTES:
+                await self._channel.send(Written(time, stream, data))
+                return
+            for start in range(0, len(data), MAX_WRITE_BYTES):
+                part = data[start : start + MAX_WRITE_BYTES]
+                await self._channel.send(Written(time, stream, part))
+        except (trio.ClosedResourceError, trio.BrokenResourceError) as error:
+            raise LogClosedError("the log is closed: write before the workload ends") from error
+
+    async def writelines(self, lines: Iterable[bytes | str], stream: str = "stdout") -> None:
+        """Add whole lines; each gets a newline unless it has one."""
+        await self.write(b"".join(map(as_line, lines)), stream)
+
+    def clone(self) -> LogWriter:
+        """Another writer of the same log, to be closed on its own."""
+        return LogWriter(self._channel.clone())
+
+    def close(self) -> None:
+        """Let go of the log; the log itself goes on until the broker's `close`."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def as_line(line: bytes | str) -> bytes:
+    """A line as bytes, with its newline."""
+    if isinstance(line, str):
+        line = line.encode()
+    return line if line.endswith(b"\n") else line + b"\n"

@@ -1,0 +1,275 @@
+"""The engine: a queue, and a nursery in which each running workload is a child task."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import traceback
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import msgspec
+import structlog
+import trio
+
+from .backends import Backend, Execution, Stop, find_backend
+from .broker import LogBroker, LogWriter
+from .errors import BusyError, ConflictError, InvalidRequestError, NotReadyError
+from .errors import WorkloadNotFoundError
+from .records import Outcome, Status, Workload, WorkloadSpec, now
+from .store import LogStore, WorkloadQuery
+
+__all__ = ["Engine", "EngineLimits", "EngineStatistics"]
+
+_log = structlog.get_logger("trio_logs.engine")
+
+FORCE_SECONDS = 10.0
+"""How long a backend may take, after the grace, to end a workload by force; then it is cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """How many workloads run and wait at once; `grace` is in seconds, between TERM and KILL."""
+
+    running: int = 100
+    queued: int = 10_000
+    grace: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatistics:
+    """`queued` and `running` are now; `finished` counts outcomes since the start, by status."""
+
+    queued: int
+    running: int
+    finished: Mapping[Status, int]
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    workload: Workload
+    stop: Stop = field(default_factory=Stop)
+    done: trio.Event = field(default_factory=trio.Event)
+
+
+class Engine:
+    """Runs workloads. Start it in a nursery, `await nursery.start(engine.run)`; the broker and its
+    store must run, and be cancelled later."""
+
+    def __init__(
+        self,
+        store: LogStore,
+        broker: LogBroker,
+        backends: Mapping[str, Backend],
+        limits: EngineLimits | None = None,
+    ) -> None:
+        self._store = store
+        self._broker = broker
+        self._backends = backends
+        self._limits = limits or EngineLimits()
+        self._nursery: trio.Nursery
+        self._jobs: dict[str, _Job] = {}
+        self._queue: deque[_Job] = deque()
+        self._running = 0
+        self._accepting = False
+        self._submitting = 0
+        self._keyed = trio.Lock()
+        self._last_id = 0
+        self._finished = dict.fromkeys((status for status in Status if status.final), 0)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Clean up after a crash, take up the queue, then run what is submitted until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            for workload, handle in await self._store.unfinished():
+                if workload.status is Status.RUNNING:
+                    await self._bury(workload, handle)
+                else:
+                    self._enqueue(workload)
+            self._accepting = True
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def _bury(self, workload: Workload, handle: str | None) -> None:
+        """What ran when the server died is lost, and so is what is left of its processes."""
+        _log.warning("workload lost", workload=workload.id)
+        if handle is not None:
+            await find_backend(self._backends, workload.spec.backend).reap(handle)
+        outcome = Outcome(Status.LOST, error="The server died while the workload ran.")
+        await self._broker.close(workload.id, outcome)
+        self._finished[Status.LOST] += 1
+
+    async def submit(self, spec: WorkloadSpec, key: str | None = None) -> tuple[Workload, bool]:
+        """Queue a workload; return its record, and whether it is new.
+
+        `key` makes it idempotent: the same key with the same spec answers the first workload again.
+        Raises InvalidSpecError, BusyError when the queue is full, NotReadyError while shutting down,
+        and InvalidRequestError for a key that was used with another spec.
+        """
+        find_backend(self._backends, spec.backend).check(spec)
+        if key is None:
+            return await self._create(spec, None, b""), True
+        fingerprint = hashlib.sha256(msgspec.json.encode(spec, order="deterministic")).digest()
+        async with self._keyed:
+            known = await self._store.find_key(key)
+            if known is None:
+                return await self._create(spec, key, fingerprint), True
+        workload_id, known_fingerprint = known
+        if known_fingerprint != fingerprint:
+            raise InvalidRequestError(
+                "this Idempotency-Key was used with another body: take a new key for a new workload"
+            )
+        return await self.get(workload_id), False
+
+    async def _create(self, spec: WorkloadSpec, key: str | None, fingerprint: bytes) -> Workload:
+        if not self._accepting:
+            raise NotReadyError("the service is shutting down: submit again when it is back")
+        if len(self._queue) + self._submitting >= self._limits.queued:
+            raise BusyError(f"{self._limits.queued} workloads are waiting: submit again later")
+        moment = now()
+        workload = Workload(self._new_id(moment), spec, moment)
+        self._submitting += 1
+        try:
+            # Shielded, for the store's commit can't be taken back: a client that leaves now has
+            # submitted, and the record must not wait for the next start of the service. Bounded by
+            # one commit.
+            with trio.CancelScope(shield=True):
+                await self._store.create(workload, key=key, fingerprint=fingerprint)
+        finally:
+            self._submitting -= 1
+        self._enqueue(workload)
+        return workload
+
+    def _new_id(self, moment: int) -> str:
+        """An id that sorts by time: microseconds, never the same twice, and six random digits."""
+        self._last_id = max(moment, self._last_id + 1)
+        return f"{self._last_id:014x}{secrets.token_hex(3)}"
+
+    def _enqueue(self, workload: Workload) -> None:
+        job = _Job(workload)
+        self._jobs[workload.id] = job
+        self._queue.append(job)
+        self._start_ready()
+
+    def _start_ready(self) -> None:
+        while self._queue and self._running < self._limits.running:
+            job = self._queue.popleft()
+            self._running += 1
+            self._nursery.start_soon(self._run_job, job, name=f"workload {job.workload.id}")
+
+    async def _run_job(self, job: _Job) -> None:
+        workload_id = job.workload.id
+        try:
+            with await self._broker.open(workload_id) as log:
+                await self._store.start(workload_id, now())
+                outcome = await self._execute(job, log)
+            if job.stop.status is not None:
+                outcome = replace(outcome, status=job.stop.status, error=_STOPPED[job.stop.status])
+            await self._finish(job, outcome)
+        finally:
+            self._running -= 1
+        if self._accepting:
+            self._start_ready()
+
+    async def _execute(self, job: _Job, log: LogWriter) -> Outcome:
+        spec = job.workload.spec
+        remember = partial(self._store.remember, job.workload.id)
+        execution = Execution(job.workload.id, spec, log, remember, job.stop)
+        outcome = Outcome(Status.FAILED, error="The backend did not end it in time.")
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._see_to_its_end, job, nursery.cancel_scope)
+                backend = find_backend(self._backends, spec.backend)
+                outcome = await backend.run(execution)
+                nursery.cancel_scope.cancel()
+        except* Exception as group:
+            error = _innermost(group)
+            _log.warning("workload failed", workload=job.workload.id, error=repr(error))
+            text = "".join(traceback.format_exception_only(error)).strip()
+            outcome = Outcome(Status.FAILED, error=text)
+            # What raised may have left the last line without its end.
+            await log.write(f"{text}\n", "system")
+        return outcome
+
+    async def _see_to_its_end(self, job: _Job, scope: trio.CancelScope) -> None:
+        timeout = job.workload.spec.timeout
+        with trio.move_on_after(float("inf") if timeout is None else timeout):
+            await job.stop.wait()
+        job.stop.request(Status.TIMED_OUT, self._limits.grace)
+        with job.stop.grace:
+            await trio.sleep_forever()
+        await trio.sleep(FORCE_SECONDS)
+        scope.cancel()
+
+    async def _finish(self, job: _Job, outcome: Outcome) -> None:
+        await self._broker.close(job.workload.id, outcome)
+        del self._jobs[job.workload.id]
+        self._finished[outcome.status] += 1
+        job.done.set()
+
+    async def get(self, workload_id: str) -> Workload:
+        """The record of a workload. Raises WorkloadNotFoundError."""
+        workload = await self._store.workload(workload_id)
+        if workload is None:
+            raise WorkloadNotFoundError(f"there is no workload {workload_id!r}")
+        return workload
+
+    async def list(self, query: WorkloadQuery) -> list[Workload]:
+        """A page of records, newest first."""
+        return await self._store.workloads(query)
+
+    async def stop(self, workload_id: str, grace: float | None = None) -> Workload:
+        """Have a workload end: TERM now, KILL after `grace` seconds. Returns its record at once;
+        nothing happens if it has finished. Raises WorkloadNotFoundError."""
+        job = self._jobs.get(workload_id)
+        if job is not None:
+            self._stop(job, self._limits.grace if grace is None else grace)
+        return await self.get(workload_id)
+
+    def _stop(self, job: _Job, grace: float) -> None:
+        job.stop.request(Status.STOPPED, grace)
+        if job in self._queue:
+            self._queue.remove(job)
+            outcome = Outcome(Status.STOPPED, error="The workload was stopped before it started.")
+            self._nursery.start_soon(self._finish, job, outcome)
+
+    async def delete(self, workload_id: str) -> None:
+        """Forget a finished workload and its log.
+
+        Raises WorkloadNotFoundError, and ConflictError while it is queued or runs.
+        """
+        workload = await self.get(workload_id)
+        if not workload.status.final:
+            raise ConflictError(f"the workload is {workload.status}: stop it first")
+        await self._store.delete(workload_id)
+
+    async def shutdown(self) -> None:
+        """Take no more, stop what runs, and return when all of it has finished. What is queued stays
+        in the store, for the next start."""
+        self._accepting = False
+        queued = set(self._queue)
+        self._queue.clear()
+        running = [job for job in self._jobs.values() if job not in queued]
+        for job in running:
+            job.stop.request(Status.STOPPED, self._limits.grace)
+        for job in running:
+            await job.done.wait()
+
+    def statistics(self) -> EngineStatistics:
+        """A snapshot, and outcomes since the start."""
+        return EngineStatistics(len(self._queue), self._running, dict(self._finished))
+
+
+_STOPPED = {
+    Status.STOPPED: "The workload was stopped.",
+    Status.TIMED_OUT: "The workload ran into its time-out.",
+}
+
+
+def _innermost(group: BaseExceptionGroup[Exception]) -> Exception:
+    """What a group of one holds; nurseries wrap even a single exception."""
+    error: Exception = group  # type: ignore[assignment]  # `except* Exception` gives no other
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

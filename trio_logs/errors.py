@@ -1,0 +1,74 @@
+"""The exceptions of `trio_logs`, ordered by whose fault they are."""
+
+from __future__ import annotations
+
+__all__ = [
+    "BackendNotFoundError",
+    "BusyError",
+    "ConflictError",
+    "DataFolderError",
+    "InvalidRequestError",
+    "InvalidSpecError",
+    "LogClosedError",
+    "NotReadyError",
+    "StoreError",
+    "TrioLogsError",
+    "WorkloadNotFoundError",
+]
+
+
+class TrioLogsError(Exception):
+    """Base of every exception that this package raises on purpose."""
+
+
+# The caller's fault.
+
+
+class InvalidRequestError(TrioLogsError):
+    """A parameter or header that can't be read; the message says what to write instead."""
+
+
+class InvalidSpecError(TrioLogsError):
+    """A workload that can't be run as described; the message names the field."""
+
+
+class BackendNotFoundError(InvalidSpecError):
+    """No backend has that name; the message lists those that are installed."""
+
+
+class WorkloadNotFoundError(TrioLogsError):
+    """No workload has that id: it never existed here, or it was deleted."""
+
+
+class ConflictError(TrioLogsError):
+    """The workload's state does not allow this, such as deleting one that runs."""
+
+
+class LogClosedError(TrioLogsError):
+    """The log was closed, so nothing more can be written to it."""
+
+
+# The moment's fault: try again later.
+
+
+class BusyError(TrioLogsError):
+    """A limit is reached; what is asked for can be had later."""
+
+
+class NotReadyError(TrioLogsError):
+    """The service is starting or shutting down."""
+
+
+# The machine's or the operator's fault.
+
+
+class DataFolderError(TrioLogsError):
+    """The data folder can't be used: in use by another process, or not writable."""
+
+
+class StoreError(TrioLogsError):
+    """The store could not commit or read; the cause is attached.
+
+    It stops the service: a line is delivered only once it is durable, so going on without the
+    store would break what readers rely on.
+    """

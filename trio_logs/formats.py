@@ -1,0 +1,69 @@
+"""The representations of a log: how batches and control records look in each, without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+
+from . import sse
+from .records import Batch, rfc3339
+
+__all__ = ["JSON_EVENTS", "NDJSON", "TEXT", "TEXT_EVENTS", "TIMED_TEXT", "TIMED_TEXT_EVENTS", "Format"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Format:
+    """One representation. `opening` starts it; `keep_alive` fills a quiet stream, if it can."""
+
+    content_type: str
+    frames: Callable[[Batch], bytes]
+    control: Callable[[sse.Control], bytes]
+    opening: bytes = b""
+    keep_alive: bytes = b""
+
+    def render(self, batch: Batch) -> bytes:
+        """The batch in this format, computed once however many readers it has."""
+        rendered = batch.rendered.get(self)
+        if rendered is None:
+            rendered = batch.rendered[self] = self.frames(batch)
+        return rendered
+
+
+def _plain_text(batch: Batch) -> bytes:
+    return batch.data
+
+
+def _timed_text(batch: Batch) -> bytes:
+    time = rfc3339(batch.time).encode() + b" "
+    first = b"" if batch.continues else time
+    whole = batch.data.removesuffix(b"\n")
+    return first + whole.replace(b"\n", b"\n" + time) + batch.data[len(whole) :]
+
+
+def _no_control(record: sse.Control) -> bytes:
+    return b""
+
+
+def _control_object(record: sse.Control) -> bytes:
+    name, fields = sse.control(record)
+    return msgspec.json.encode({"event": name, **fields}) + b"\n"
+
+
+_events = partial(
+    Format,
+    "text/event-stream; charset=utf-8",
+    control=sse.control_frame,
+    opening=sse.OPENING,
+    keep_alive=sse.KEEP_ALIVE,
+)
+_text = partial(Format, "text/plain; charset=utf-8", control=_no_control)
+
+TEXT_EVENTS = _events(sse.text_frames)
+TIMED_TEXT_EVENTS = _events(partial(sse.text_frames, times=True))
+JSON_EVENTS = _events(sse.json_frames)
+NDJSON = Format("application/x-ndjson", sse.json_lines, _control_object)
+TEXT = _text(_plain_text)
+TIMED_TEXT = _text(_timed_text)

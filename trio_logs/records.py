@@ -1,0 +1,170 @@
+"""The values that travel through the service. All are frozen; times are integers, in microseconds
+since the Unix epoch."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TypeAlias
+
+__all__ = [
+    "Batch",
+    "Detached",
+    "End",
+    "Gap",
+    "Outcome",
+    "Record",
+    "Reset",
+    "Status",
+    "Workload",
+    "WorkloadSpec",
+    "now",
+    "rfc3339",
+]
+
+
+def now() -> int:
+    """The wall clock, in microseconds since the Unix epoch."""
+    return time.time_ns() // 1000
+
+
+def rfc3339(moment: int) -> str:
+    """A time as RFC 3339 in UTC with microseconds: `2026-01-31T12:00:00.000001Z`."""
+    seconds, micros = divmod(moment, 1_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A run of lines that arrived together on one stream.
+
+    `data` is what the workload wrote, byte for byte, line ends included. Its lines are numbered
+    `first` to `last`. A line that is longer than the limit is cut into fragments: each but its last
+    is a batch of its own with `partial` set, and the batch after it on that stream has `continues`
+    set. Apart from fragments, only the last batch of a stream may lack its final line end.
+
+    `rendered` caches the batch's wire forms, so that all subscribers share one computation.
+    """
+
+    first: int
+    count: int
+    time: int
+    stream: str
+    data: bytes
+    partial: bool = False
+    continues: bool = False
+    rendered: dict[object, bytes] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def last(self) -> int:
+        """The sequence number of the last line."""
+        return self.first + self.count - 1
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The lines without their ends."""
+        lines = self.data.split(b"\n")
+        unended = lines.pop()
+        lines = [line.removesuffix(b"\r") for line in lines]
+        return lines if len(lines) == self.count else [*lines, unended]
+
+    def since(self, first: int) -> Batch:
+        """The part of this batch that starts at line `first`, which must be one of its lines."""
+        skip = first - self.first
+        if skip == 0:
+            return self
+        data = self.data.split(b"\n", skip)[skip]
+        return Batch(first, self.count - skip, self.time, self.stream, data, self.partial)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Lines `first` to `last` are gone; `reason` says why."""
+
+    first: int
+    last: int
+    reason: str = "retention"
+
+
+class Status(StrEnum):
+    """Where a workload is in its life."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing can follow: the workload has finished."""
+        return self not in (Status.QUEUED, Status.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a workload ended. `signal` is a name such as `SIGKILL`, `error` a sentence."""
+
+    status: Status
+    exit_code: int | None = None
+    signal: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The last record of a log: the outcome, how many lines there are, and their bytes."""
+
+    outcome: Outcome
+    lines: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """The last record of a subscription that the server ends while the log may still go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The position that was asked for does not exist; what follows starts at the first line."""
+
+    reason: str
+
+
+Record: TypeAlias = Batch | Gap | End | Detached
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadSpec:
+    """What to run. `timeout` is in seconds; `command` is an argument vector, never a shell line."""
+
+    command: tuple[str, ...]
+    backend: str = "process"
+    name: str | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    timeout: float | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    pty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A workload as the store knows it."""
+
+    id: str
+    spec: WorkloadSpec
+    created_at: int
+    status: Status = Status.QUEUED
+    started_at: int | None = None
+    finished_at: int | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+    error: str | None = None
+    lines: int = 0
+    bytes: int = 0

@@ -1,0 +1,80 @@
+"""The configuration: one frozen object, validated at the edge and passed whole."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from .broker import BrokerLimits
+from .engine import EngineLimits
+from .errors import DataFolderError, InvalidRequestError
+from .store import Retention
+
+__all__ = ["Settings", "default_data_folder", "load_token"]
+
+GIB = 1024**3
+DAY = 86_400
+
+
+def default_data_folder() -> Path:
+    """`$TRIO_LOGS_DATA`, or else `trio_logs` in the user's data folder (XDG base directories)."""
+    if folder := os.environ.get("TRIO_LOGS_DATA"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "trio_logs"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Times are in seconds, sizes in bytes.
+
+    `token` None takes `$TRIO_LOGS_TOKEN` or the one in the data folder. `allowed_hosts` are the names
+    that a request's Host may have; empty allows any.
+    """
+
+    data: Path
+    token: str | None = None
+    allowed_hosts: frozenset[str] = frozenset()
+    synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
+    heartbeat: float = 15.0
+    max_streams: int = 10_000
+    max_body: int = 1024 * 1024
+    broker: BrokerLimits = field(default_factory=BrokerLimits)
+    engine: EngineLimits = field(default_factory=EngineLimits)
+    retention: Retention = field(default_factory=lambda: Retention(10 * GIB, 30 * DAY))
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Settings:
+        """For `trio_logs.asgi`, which has no command line.
+
+        Reads TRIO_LOGS_DATA, TRIO_LOGS_TOKEN and TRIO_LOGS_ALLOWED_HOSTS (separated by commas).
+        """
+        hosts = environ.get("TRIO_LOGS_ALLOWED_HOSTS", "")
+        return cls(
+            data=default_data_folder(),
+            token=environ.get("TRIO_LOGS_TOKEN") or None,
+            allowed_hosts=frozenset(host.strip() for host in hosts.split(",") if host.strip()),
+        )
+
+
+def load_token(settings: Settings) -> str:
+    """The bearer token: the one given, or else that of the data folder, made on first use."""
+    token = settings.token or os.environ.get("TRIO_LOGS_TOKEN")
+    if token is None or token == "":
+        path = settings.data / "token"
+        try:
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secrets.token_urlsafe(32) + "\n")
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise DataFolderError(f"can't write {path}: {error}") from error
+        token = path.read_text().strip()
+        if not token:
+            raise DataFolderError(f"{path} is empty: delete it, and a new token is made")
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        raise InvalidRequestError("the token must be printable ASCII without spaces")
+    return token

@@ -1,0 +1,167 @@
+"""Records to Server-Sent Events, without I/O.
+
+Source: the WHATWG HTML standard, section 9.2 (server-sent events). A frame ends with a blank line; a
+`data` field ends at CR, LF or CRLF, so no line can carry one of these within a field.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+from .errors import InvalidRequestError
+from .records import Batch, Detached, End, Gap, Reset, rfc3339
+
+__all__ = [
+    "END_ID",
+    "KEEP_ALIVE",
+    "OPENING",
+    "control",
+    "control_frame",
+    "event",
+    "json_frames",
+    "json_lines",
+    "parse_last_event_id",
+    "text_frames",
+    "valid_utf8",
+]
+
+END_ID: Final = "end"
+"""The id of the `end` event: a client that sends it back has seen everything."""
+
+OPENING: Final = b": open\nretry: 2000\n\n"
+"""What a stream starts with, before any line exists."""
+
+KEEP_ALIVE: Final = b": keep-alive\n\n"
+"""What a quiet stream carries now and then."""
+
+_NEVER = 10**18
+
+
+def event(
+    data: bytes, *, event: str | None = None, id: str | None = None, retry: int | None = None
+) -> bytes:
+    """One frame. `retry` is in milliseconds.
+
+    Raises ValueError if `event` or `id` holds CR, LF or NUL, which would end the field early or, for
+    an id with NUL, make clients ignore it.
+    """
+    fields = b""
+    for name, value in (("event", event), ("retry", retry), ("id", id)):
+        if value is not None:
+            text = str(value)
+            if any(c in text for c in "\r\n\0"):
+                raise ValueError(f"an SSE {name} can't hold CR, LF or NUL: {text!r}")
+            fields += f"{name}: {text}\n".encode()
+    lines = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\ndata: ")
+    return b"%bdata: %b\n\n" % (fields, lines)
+
+
+def valid_utf8(data: bytes) -> bytes:
+    """`data` with what is not UTF-8 replaced by U+FFFD."""
+    if data.isascii():
+        return data
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return data.decode(errors="replace").encode()
+    return data
+
+
+def text_frames(batch: Batch, *, times: bool = False) -> bytes:
+    """One frame a line: its number as `id`, its text as `data`; `times` puts its time before it."""
+    text = valid_utf8(batch.data)
+    if b"\r" in text:
+        text = text.replace(b"\r\n", b"\n")
+    # One template for the whole batch: Python's cost is a few calls, however many lines there are.
+    text = text.removesuffix(b"\n").replace(b"%", b"%%")
+    field = b"id: %d\ndata: "
+    first = field
+    if times:
+        field += rfc3339(batch.time).encode() + b" "
+        first = first if batch.continues else field
+    text = first + text.replace(b"\n", b"\n\n" + field) + b"\n\n"
+    if b"\r" in text:
+        text = text.replace(b"\r", b"\ndata: ")
+    return text % tuple(range(batch.first, batch.last + 1))
+
+
+class _Line(msgspec.Struct, omit_defaults=True):
+    seq: int
+    time: str
+    stream: str
+    text: str
+    partial: bool = False
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def json_lines(batch: Batch) -> bytes:
+    """One JSON object a line, each ended by `\\n`."""
+    time = rfc3339(batch.time)
+    text = valid_utf8(batch.data).decode().replace("\r\n", "\n").removesuffix("\n")
+    return _encoder.encode_lines(
+        [
+            _Line(seq, time, batch.stream, line, batch.partial)
+            for seq, line in enumerate(text.split("\n"), batch.first)
+        ]
+    )
+
+
+def json_frames(batch: Batch) -> bytes:
+    """One frame a line: its number as `id`, its JSON object as `data`."""
+    objects = json_lines(batch).removesuffix(b"\n").replace(b"%", b"%%")
+    field = b"id: %d\ndata: "
+    frames = field + objects.replace(b"\n", b"\n\n" + field) + b"\n\n"
+    return frames % tuple(range(batch.first, batch.last + 1))
+
+
+Control = Gap | End | Detached | Reset
+
+
+def control(record: Control) -> tuple[Literal["gap", "end", "shutdown", "reset"], dict[str, Any]]:
+    """The name of a control event and the fields of its data."""
+    match record:
+        case Gap(first, last, reason):
+            return "gap", {"from": first, "to": last, "reason": reason}
+        case End(outcome, lines, size):
+            return "end", {
+                "status": outcome.status,
+                "exit_code": outcome.exit_code,
+                "signal": outcome.signal,
+                "error": outcome.error,
+                "lines": lines,
+                "bytes": size,
+            }
+        case Detached():
+            return "shutdown", {"reason": "the server is shutting down; resume where you are"}
+        case Reset(reason):
+            return "reset", {"reason": reason}
+
+
+def control_frame(record: Control) -> bytes:
+    """A control event. Only `end` has an id, so no other moves a client's resume point."""
+    name, data = control(record)
+    return event(
+        _encoder.encode(data),
+        event=name,
+        id=END_ID if name == "end" else None,
+        retry=3000 if name == "shutdown" else None,
+    )
+
+
+def parse_last_event_id(text: str) -> int | Literal["end"]:
+    """The sequence number that a client has seen last, or `end`.
+
+    Raises InvalidRequestError for what no log ever sent.
+    """
+    if text == END_ID:
+        return "end"
+    if not (text.isascii() and text.isdigit()):
+        raise InvalidRequestError(
+            f"{text[:80]!r} is not an event id: send back the last `id` of this log, or none"
+        )
+    # Longer than any log can be; also keeps `int` away from thousands of digits.
+    return int(text) if len(text) <= 18 else _NEVER

@@ -1,0 +1,139 @@
+"""Where logs and workload records are kept.
+
+A store is the truth: the broker delivers a line only after `append` has returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import trio
+
+from ..records import Batch, End, Outcome, Status, Workload
+
+__all__ = ["LogState", "LogStore", "Retention", "Selection", "StoreStatistics", "WorkloadQuery"]
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """What the store knows of a log: how many lines, how many bytes they had, and its end, if any."""
+
+    lines: int = 0
+    bytes: int = 0
+    end: End | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which lines of a log are asked for. Times are microseconds since the Unix epoch."""
+
+    tail: int | None = None
+    since: int | None = None
+    until: int | None = None
+    stream: str | None = None
+
+    def admits(self, batch: Batch) -> bool:
+        """Whether the lines of this batch are among them; `tail` is not looked at."""
+        return (
+            (self.stream is None or batch.stream == self.stream)
+            and (self.since is None or batch.time >= self.since)
+            and (self.until is None or batch.time <= self.until)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadQuery:
+    """A page of workloads, newest first: at most `limit` of those with an id below `before`."""
+
+    limit: int = 50
+    before: str | None = None
+    status: Status | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How much history is kept: at most so many bytes (as stored) and seconds; None is no limit."""
+
+    max_bytes: int | None = None
+    max_age: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatistics:
+    """`commits` are transactions, `commit_seconds` their sum; `bytes` is what the history takes."""
+
+    commits: int
+    commit_seconds: float
+    reads: int
+    bytes: int
+    batches_trimmed: int
+
+
+class LogStore(Protocol):
+    """The duties of a store, and of its caller.
+
+    For each log, the caller appends from one task at a time, with numbers that go on where the last
+    batch ended. A method that returned has taken effect durably; one that was cancelled may have.
+    Every method raises StoreError when the store fails; `run` does too, which stops the service.
+    """
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve the other methods until cancelled, then close. Started before any other call."""
+
+    async def create(
+        self, workload: Workload, *, key: str | None = None, fingerprint: bytes = b""
+    ) -> None:
+        """Add a workload record. `key` is its Idempotency-Key, which must be new."""
+
+    async def find_key(self, key: str) -> tuple[str, bytes] | None:
+        """The id and fingerprint of the workload that was created with that Idempotency-Key."""
+
+    async def start(self, workload_id: str, started_at: int) -> None:
+        """Mark a workload as running."""
+
+    async def remember(self, workload_id: str, handle: str) -> None:
+        """Keep what the backend needs to clean up after a crash."""
+
+    async def workload(self, workload_id: str) -> Workload | None:
+        """One workload record."""
+
+    async def workloads(self, query: WorkloadQuery) -> list[Workload]:
+        """A page of workload records, newest first."""
+
+    async def unfinished(self) -> list[tuple[Workload, str | None]]:
+        """The queued and running workloads, oldest first, with what `remember` kept of each."""
+
+    async def delete(self, workload_id: str) -> None:
+        """Remove a record and its log."""
+
+    async def log(self, workload_id: str) -> LogState | None:
+        """The state of a log, or None if there is none."""
+
+    async def append(
+        self,
+        workload_id: str,
+        batches: Sequence[Batch],
+        *,
+        outcome: Outcome | None = None,
+        finished_at: int = 0,
+    ) -> None:
+        """Add batches to a log, creating it if need be; with an outcome, end it in the same step."""
+
+    async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch]:
+        """The batches from the one that holds line `first`, or else the next one that is left, until
+        `max_bytes` of lines are reached; empty if there are none. Bounded work."""
+
+    async def seek(self, workload_id: str, selection: Selection) -> int:
+        """A line number at or before the first selected line, with nothing selected in between; exact
+        for `tail`. Where the selection reaches back beyond what retention has left, that is 1, so
+        that the reader is told of the gap."""
+
+    async def trim(self, retention: Retention) -> int:
+        """Remove the oldest batches beyond the bounds: those of finished workloads first, and only
+        then, for `max_bytes`, others. Returns how many were removed; zero when none was left to."""
+
+    def statistics(self) -> StoreStatistics:
+        """Counters since the start."""

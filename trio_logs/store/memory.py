@@ -1,0 +1,192 @@
+"""A store in memory: for tests, and for embedding where history need not outlive the process."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import trio
+
+from ..records import Batch, End, Outcome, Status, Workload, now
+from . import LogState, Retention, Selection, StoreStatistics, WorkloadQuery
+
+__all__ = ["MemoryStore"]
+
+
+@dataclass(slots=True)
+class _Log:
+    batches: list[Batch] = field(default_factory=list)
+    state: LogState = field(default_factory=LogState)
+
+
+class MemoryStore:
+    """Keeps everything in lists. See `LogStore` for the methods."""
+
+    def __init__(self) -> None:
+        self._logs: dict[str, _Log] = {}
+        self._workloads: dict[str, Workload] = {}
+        self._handles: dict[str, str] = {}
+        self._keys: dict[str, tuple[str, bytes]] = {}
+        self._commits = 0
+        self._reads = 0
+        self._bytes = 0
+        self._trimmed = 0
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        await trio.sleep_forever()
+
+    async def create(
+        self, workload: Workload, *, key: str | None = None, fingerprint: bytes = b""
+    ) -> None:
+        await trio.lowlevel.checkpoint()
+        self._workloads[workload.id] = workload
+        self._logs[workload.id] = _Log()
+        if key is not None:
+            self._keys[key] = (workload.id, fingerprint)
+
+    async def find_key(self, key: str) -> tuple[str, bytes] | None:
+        await trio.lowlevel.checkpoint()
+        return self._keys.get(key)
+
+    async def start(self, workload_id: str, started_at: int) -> None:
+        await trio.lowlevel.checkpoint()
+        self._workloads[workload_id] = replace(
+            self._workloads[workload_id], status=Status.RUNNING, started_at=started_at
+        )
+
+    async def remember(self, workload_id: str, handle: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self._handles[workload_id] = handle
+
+    async def workload(self, workload_id: str) -> Workload | None:
+        await trio.lowlevel.checkpoint()
+        return self._workloads.get(workload_id)
+
+    async def workloads(self, query: WorkloadQuery) -> list[Workload]:
+        await trio.lowlevel.checkpoint()
+        found = (
+            workload
+            for workload_id, workload in sorted(self._workloads.items(), reverse=True)
+            if (query.before is None or workload_id < query.before)
+            and (query.status is None or workload.status is query.status)
+            and query.labels.items() <= workload.spec.labels.items()
+        )
+        return [workload for workload, _ in zip(found, range(query.limit), strict=False)]
+
+    async def unfinished(self) -> list[tuple[Workload, str | None]]:
+        await trio.lowlevel.checkpoint()
+        return [
+            (workload, self._handles.get(workload_id))
+            for workload_id, workload in sorted(self._workloads.items())
+            if not workload.status.final
+        ]
+
+    async def delete(self, workload_id: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self._workloads.pop(workload_id, None)
+        self._handles.pop(workload_id, None)
+        self._keys = {k: v for k, v in self._keys.items() if v[0] != workload_id}
+        log = self._logs.pop(workload_id, None)
+        if log is not None:
+            self._bytes -= sum(len(batch.data) for batch in log.batches)
+
+    async def log(self, workload_id: str) -> LogState | None:
+        await trio.lowlevel.checkpoint()
+        log = self._logs.get(workload_id)
+        return None if log is None else log.state
+
+    async def append(
+        self,
+        workload_id: str,
+        batches: Sequence[Batch],
+        *,
+        outcome: Outcome | None = None,
+        finished_at: int = 0,
+    ) -> None:
+        await trio.lowlevel.checkpoint()
+        log = self._logs.setdefault(workload_id, _Log())
+        log.batches += batches
+        size = sum(len(batch.data) for batch in batches)
+        lines = batches[-1].last if batches else log.state.lines
+        log.state = LogState(lines, log.state.bytes + size)
+        if outcome is not None:
+            log.state = replace(log.state, end=End(outcome, lines, log.state.bytes))
+        workload = self._workloads.get(workload_id)
+        if workload is not None:
+            workload = replace(workload, lines=lines, bytes=log.state.bytes)
+            if outcome is not None:
+                workload = replace(
+                    workload,
+                    status=outcome.status,
+                    exit_code=outcome.exit_code,
+                    signal=outcome.signal,
+                    error=outcome.error,
+                    finished_at=finished_at,
+                )
+            self._workloads[workload_id] = workload
+        self._bytes += size
+        self._commits += 1
+
+    async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch]:
+        await trio.lowlevel.checkpoint()
+        self._reads += 1
+        log = self._logs.get(workload_id)
+        found: list[Batch] = []
+        if log is None:
+            return found
+        start = max(bisect_right(log.batches, first, key=lambda batch: batch.first) - 1, 0)
+        for i in range(start, len(log.batches)):
+            batch = log.batches[i]
+            if batch.last < first:
+                continue
+            found.append(batch)
+            max_bytes -= len(batch.data)
+            if max_bytes <= 0:
+                break
+        return found
+
+    async def seek(self, workload_id: str, selection: Selection) -> int:
+        await trio.lowlevel.checkpoint()
+        log = self._logs.get(workload_id, _Log())
+        position = log.state.lines + 1
+        wanted = selection.tail
+        for batch in reversed(log.batches):
+            if wanted == 0 or (selection.since is not None and batch.time < selection.since):
+                return position
+            if not selection.admits(batch):
+                continue
+            if wanted is None:
+                position = batch.first
+            else:
+                taken = min(wanted, batch.count)
+                wanted -= taken
+                position = batch.last - taken + 1
+        return position if wanted == 0 else 1
+
+    async def trim(self, retention: Retention) -> int:
+        await trio.lowlevel.checkpoint()
+        removed = 0
+        if retention.max_age is not None:
+            oldest = now() - int(retention.max_age * 1_000_000)
+            for log in self._logs.values():
+                while log.batches and log.batches[0].time < oldest:
+                    removed += self._remove_oldest(log)
+        if retention.max_bytes is not None:
+            for finished in (True, False):
+                logs = [log for log in self._logs.values() if (log.state.end is not None) is finished]
+                while self._bytes > retention.max_bytes:
+                    held = [log for log in logs if log.batches]
+                    if not held:
+                        break
+                    removed += self._remove_oldest(min(held, key=lambda log: log.batches[0].time))
+        self._trimmed += removed
+        return removed
+
+    def _remove_oldest(self, log: _Log) -> int:
+        self._bytes -= len(log.batches.pop(0).data)
+        return 1
+
+    def statistics(self) -> StoreStatistics:
+        return StoreStatistics(self._commits, 0.0, self._reads, self._bytes, self._trimmed)
