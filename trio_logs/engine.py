@@ -16,8 +16,13 @@ import trio
 
 from .backends import Backend, Execution, Stop, find_backend
 from .broker import LogBroker, LogWriter
-from .errors import BusyError, ConflictError, InvalidRequestError, NotReadyError
-from .errors import WorkloadNotFoundError
+from .errors import (
+    BusyError,
+    ConflictError,
+    InvalidSpecError,
+    NotReadyError,
+    WorkloadNotFoundError,
+)
 from .records import Outcome, Status, Workload, WorkloadSpec, now
 from .store import LogStore, WorkloadQuery
 
@@ -54,6 +59,16 @@ class _Job:
     done: trio.Event = field(default_factory=trio.Event)
 
 
+@dataclass(slots=True, eq=False)
+class _Submission:
+    spec: WorkloadSpec
+    key: str | None
+    decided: trio.Event = field(default_factory=trio.Event)
+    workload_id: str = ""
+    created: bool = False
+    error: InvalidSpecError | None = None
+
+
 class Engine:
     """Runs workloads. Start it in a nursery, `await nursery.start(engine.run)`; the broker and its
     store must run, and be cancelled later."""
@@ -82,64 +97,80 @@ class Engine:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Clean up after a crash, take up the queue, then run what is submitted until cancelled."""
         async with trio.open_nursery() as self._nursery:
-            for workload, handle in await self._store.unfinished():
+            unfinished = await self._store.unfinished()
+            for workload, handle in unfinished:
                 if workload.status is Status.RUNNING:
                     await self._bury(workload, handle)
-                else:
-                    self._enqueue(workload)
             self._accepting = True
+            for workload, _ in unfinished:
+                if workload.status is Status.QUEUED:
+                    self._enqueue(workload)
             task_status.started()
             await trio.sleep_forever()
 
     async def _bury(self, workload: Workload, handle: str | None) -> None:
-        """What ran when the server died is lost, and so is what is left of its processes."""
+        """What ran when the server died is lost, and what is left of its processes is ended."""
         _log.warning("workload lost", workload=workload.id)
+        error = "The server died while the workload ran."
         if handle is not None:
-            await find_backend(self._backends, workload.spec.backend).reap(handle)
-        outcome = Outcome(Status.LOST, error="The server died while the workload ran.")
-        await self._broker.close(workload.id, outcome)
+            try:
+                await find_backend(self._backends, workload.spec.backend).reap(handle)
+            except Exception as problem:
+                error += f" What it left running could not be ended: {problem}"
+                _log.exception("workload not reaped", workload=workload.id)
+        await self._broker.close(workload.id, Outcome(Status.LOST, error=error))
         self._finished[Status.LOST] += 1
 
     async def submit(self, spec: WorkloadSpec, key: str | None = None) -> tuple[Workload, bool]:
         """Queue a workload; return its record, and whether it is new.
 
         `key` makes it idempotent: the same key with the same spec answers the first workload again.
-        Raises InvalidSpecError, BusyError when the queue is full, NotReadyError while shutting down,
-        and InvalidRequestError for a key that was used with another spec.
+        Raises InvalidSpecError, also for a key that was used with another spec, BusyError when the
+        queue is full, and NotReadyError while shutting down.
         """
         find_backend(self._backends, spec.backend).check(spec)
-        if key is None:
-            return await self._create(spec, None, b""), True
-        fingerprint = hashlib.sha256(msgspec.json.encode(spec, order="deterministic")).digest()
-        async with self._keyed:
-            known = await self._store.find_key(key)
-            if known is None:
-                return await self._create(spec, key, fingerprint), True
-        workload_id, known_fingerprint = known
-        if known_fingerprint != fingerprint:
-            raise InvalidRequestError(
-                "this Idempotency-Key was used with another body: take a new key for a new workload"
-            )
-        return await self.get(workload_id), False
-
-    async def _create(self, spec: WorkloadSpec, key: str | None, fingerprint: bytes) -> Workload:
         if not self._accepting:
             raise NotReadyError("the service is shutting down: submit again when it is back")
         if len(self._queue) + self._submitting >= self._limits.queued:
             raise BusyError(f"{self._limits.queued} workloads are waiting: submit again later")
-        moment = now()
-        workload = Workload(self._new_id(moment), spec, moment)
+        submission = _Submission(spec, key)
+        # A task of the engine does it: a client that leaves now can't take back a commit half-way.
         self._submitting += 1
+        self._nursery.start_soon(self._admit, submission)
+        await submission.decided.wait()
+        if submission.error is not None:
+            raise submission.error
+        return await self.get(submission.workload_id), submission.created
+
+    async def _admit(self, submission: _Submission) -> None:
+        spec, key = submission.spec, submission.key
         try:
-            # Shielded, for the store's commit can't be taken back: a client that leaves now has
-            # submitted, and the record must not wait for the next start of the service. Bounded by
-            # one commit.
-            with trio.CancelScope(shield=True):
-                await self._store.create(workload, key=key, fingerprint=fingerprint)
+            if key is None:
+                await self._create(submission, b"")
+                return
+            encoded = msgspec.json.encode(spec, order="deterministic")
+            fingerprint = hashlib.sha256(encoded).digest()
+            async with self._keyed:
+                known = await self._store.find_key(key)
+                if known is None:
+                    await self._create(submission, fingerprint)
+                    return
+            submission.workload_id, known_fingerprint = known
+            if known_fingerprint != fingerprint:
+                submission.error = InvalidSpecError(
+                    "Idempotency-Key: it was used with another body; take a new key"
+                )
         finally:
             self._submitting -= 1
+            submission.decided.set()
+
+    async def _create(self, submission: _Submission, fingerprint: bytes) -> None:
+        moment = now()
+        workload = Workload(self._new_id(moment), submission.spec, moment)
+        await self._store.create(workload, key=submission.key, fingerprint=fingerprint)
+        submission.workload_id = workload.id
+        submission.created = True
         self._enqueue(workload)
-        return workload
 
     def _new_id(self, moment: int) -> str:
         """An id that sorts by time: microseconds, never the same twice, and six random digits."""
@@ -153,7 +184,7 @@ class Engine:
         self._start_ready()
 
     def _start_ready(self) -> None:
-        while self._queue and self._running < self._limits.running:
+        while self._accepting and self._queue and self._running < self._limits.running:
             job = self._queue.popleft()
             self._running += 1
             self._nursery.start_soon(self._run_job, job, name=f"workload {job.workload.id}")
@@ -169,8 +200,7 @@ class Engine:
             await self._finish(job, outcome)
         finally:
             self._running -= 1
-        if self._accepting:
-            self._start_ready()
+        self._start_ready()
 
     async def _execute(self, job: _Job, log: LogWriter) -> Outcome:
         spec = job.workload.spec
@@ -196,9 +226,9 @@ class Engine:
         timeout = job.workload.spec.timeout
         with trio.move_on_after(float("inf") if timeout is None else timeout):
             await job.stop.wait()
-        job.stop.request(Status.TIMED_OUT, self._limits.grace)
-        with job.stop.grace:
-            await trio.sleep_forever()
+        if job.stop.status is None:
+            job.stop.request(Status.TIMED_OUT, self._limits.grace)
+        await job.stop.wait_grace()
         await trio.sleep(FORCE_SECONDS)
         scope.cancel()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -28,24 +29,34 @@ class Log(Protocol):
 
 
 class Stop:
-    """A wish that an execution end: softly at once, by force when `grace` runs out."""
+    """A wish that an execution end: softly at once, by force when the grace runs out."""
 
     def __init__(self) -> None:
         self.status: Status | None = None
-        self.grace = trio.CancelScope()
+        self._deadline = math.inf
         self._requested = trio.Event()
+        self._hurried = trio.Event()
 
     def request(self, status: Status, grace: float) -> None:
         """Ask for it. The first reason stands; a later request can only shorten the grace, given
         in seconds."""
         if self.status is None:
             self.status = status
-        self.grace.deadline = min(self.grace.deadline, trio.current_time() + grace)
+        self._deadline = min(self._deadline, trio.current_time() + grace)
         self._requested.set()
+        self._hurried.set()
+        self._hurried = trio.Event()
 
     async def wait(self) -> None:
         """Return once it was asked for."""
         await self._requested.wait()
+
+    async def wait_grace(self) -> None:
+        """Return once it was asked for and the grace has run out."""
+        await self._requested.wait()
+        while trio.current_time() < self._deadline:
+            with trio.move_on_at(self._deadline):
+                await self._hurried.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +86,7 @@ class Backend(Protocol):
     async def run(self, execution: Execution) -> Outcome:
         """Run the workload and return how it ended, with nothing of it left running.
 
-        When `execution.stop` is requested, end it softly, and within `stop.grace` by force; what is
+        When `execution.stop` is requested, end it softly, and when its grace is over by force; what is
         returned then tells how it ended, and the engine that it was stopped. Cancellation means now.
         """
 

@@ -76,8 +76,7 @@ async def _wait(group: ProcessGroup, execution: Execution) -> None:
     async def stop() -> None:
         await execution.stop.wait()
         group.terminate()
-        with execution.stop.grace:
-            await trio.sleep_forever()
+        await execution.stop.wait_grace()
         group.kill()
 
     async with trio.open_nursery() as nursery:

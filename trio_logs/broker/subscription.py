@@ -77,6 +77,17 @@ class Subscription:
         """Move to a line number."""
         self._cursor = position
 
+    def passed(self, line: int) -> bool:
+        """Whether all up to that line was delivered and the log's end is not known yet."""
+        return self._cursor is not None and self._cursor > line and self._topic.end is None
+
+    def skip_to_end(self) -> bool:
+        """Skip all lines if the log has ended, so that its end comes next; False if it has not."""
+        if self._topic.end is None:
+            return False
+        self._cursor = self._topic.head + 1
+        return True
+
     async def receive(self) -> Sequence[Record]:
         """Wait for what comes next; return what is ready, about 64 KiB, and never nothing.
 

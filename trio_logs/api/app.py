@@ -1,0 +1,66 @@
+"""The app: its routes, who may use them, and how it fails."""
+
+from __future__ import annotations
+
+import hmac
+
+from quart import Response, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from ..service import Service
+from .answers import Misdirected, Unauthorized, problem_of
+from .logs import log_routes
+from .metrics import health_routes
+from .workloads import workload_routes
+
+__all__ = ["create_app"]
+
+
+def create_app(service: Service) -> QuartTrio:
+    """An ASGI app that serves the whole wire contract."""
+    app = QuartTrio("trio_logs")
+    app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body
+    app.url_map.strict_slashes = False
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    token = f"Bearer {service.token}".encode()
+
+    @app.before_request
+    async def check() -> None:
+        hosts = service.settings.allowed_hosts
+        if hosts and _host_name(request.host) not in hosts:
+            raise Misdirected(f"this server does not answer for the host {request.host!r}")
+        if request.path.startswith("/v1/") or request.path in ("/v1", "/metrics"):
+            given = request.headers.get("Authorization", "")
+            scheme, _, credentials = given.partition(" ")
+            given = f"Bearer {credentials.strip()}" if scheme.lower() == "bearer" else ""
+            if not hmac.compare_digest(given.encode(), token):
+                raise Unauthorized
+
+    @app.after_request
+    async def protect(response: Response) -> Response:
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    @app.errorhandler(Exception)
+    async def fail(error: Exception) -> Response:
+        # Chosen redirects are answers, not errors; there are none in this app.
+        return problem_of(error)
+
+    @app.errorhandler(HTTPException)
+    async def refuse(error: HTTPException) -> Response:
+        return problem_of(error)
+
+    app.register_blueprint(workload_routes(service))
+    app.register_blueprint(log_routes(service))
+    app.register_blueprint(health_routes(service))
+    return app
+
+
+def _host_name(host: str) -> str:
+    """The name or address in a Host header, without the port."""
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0].lower()
+

@@ -1,0 +1,177 @@
+"""`GET /v1/workloads/{id}/logs`: a log as a stream."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+import trio
+from quart import Blueprint, Response, request
+from quart.wrappers.response import ResponseBody
+from werkzeug.http import dump_options_header
+
+from ..broker import Subscription
+from ..errors import BusyError, NotReadyError, WorkloadNotFoundError
+from ..records import Batch, Detached, End, Record, Reset, now
+from ..service import Service
+from .query import LogQuery, parse_log_query
+
+__all__ = ["log_routes"]
+
+UNTIL_SLACK = 1.0
+"""How long after `until` a stream still waits for lines that were written before it, in seconds."""
+
+
+def log_routes(service: Service) -> Blueprint:
+    """The route of the logs."""
+    routes = Blueprint("logs", __name__)
+
+    @routes.get("/v1/workloads/<workload_id>/logs")
+    async def logs(workload_id: str) -> Response:
+        query = parse_log_query(
+            request.args.items(multi=True),
+            request.accept_mimetypes,
+            request.headers.get("Last-Event-ID"),
+            now(),
+        )
+        workload = await service.engine.get(workload_id)
+        if query.after == "end" and workload.status.final:
+            # The client has seen everything; 204 stops an EventSource from coming back.
+            return Response(b"", 204)
+        if service.draining:
+            raise NotReadyError("the service is shutting down: resume when it is back")
+        if service.broker.statistics().subscriptions >= service.settings.max_streams:
+            raise BusyError(f"{service.settings.max_streams} streams are open: try again later")
+        body: ResponseBody | bytes = b""
+        if request.method != "HEAD":
+            body = LogStream(service, workload_id, query)
+        return _response(body, workload_id, query)
+
+    return routes
+
+
+def _response(body: ResponseBody | bytes, workload_id: str, query: LogQuery) -> Response:
+    response = Response(body, content_type=query.format.content_type)
+    response.headers.pop("Content-Length", None)
+    response.headers["Cache-Control"] = "no-cache, no-store, no-transform"
+    response.headers["X-Accel-Buffering"] = "no"
+    if query.download is not None:
+        name = query.download or f"{workload_id}.log"
+        response.headers["Content-Disposition"] = dump_options_header(
+            "attachment", {"filename": name}
+        )
+    # A stream takes as long as its workload and its reader.
+    response.timeout = None
+    return response
+
+
+class LogStream(ResponseBody):
+    """The body of one answer. It subscribes when it is entered, without waiting, so nothing leaks
+    when the client leaves in between; each step returns about 64 KiB at most."""
+
+    def __init__(self, service: Service, workload_id: str, query: LogQuery) -> None:
+        self._query = query
+        self._heartbeat = service.settings.heartbeat
+        live_only = query.selection.tail == 0
+        self._subscription: Subscription = service.broker.subscribe(
+            workload_id, None if live_only else 1, must_exist=True
+        )
+        self._opened = False
+        self._located = False
+        self._done = False
+        # The last line of an answer that does not follow.
+        self._stop_after = 0
+
+    async def __aenter__(self) -> Self:
+        self._subscription.__enter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._subscription.__exit__(exc_type, exc_value, traceback)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._opened:
+            self._opened = True
+            if self._query.format.opening:
+                await trio.lowlevel.checkpoint()
+                return self._query.format.opening
+        while not self._done:
+            with trio.move_on_after(self._patience()) as waiting:
+                chunk = await self._step()
+            if waiting.cancelled_caught:
+                chunk = self._query.format.keep_alive
+                self._done = self._is_over()
+            if chunk:
+                return chunk
+        raise StopAsyncIteration
+
+    def _patience(self) -> float:
+        """How long to wait for lines, in seconds."""
+        until = self._query.selection.until
+        if until is None:
+            return self._heartbeat
+        return max(0.0, min(self._heartbeat, (until - now()) / 1_000_000 + UNTIL_SLACK))
+
+    def _is_over(self) -> bool:
+        """Whether the time asked for has passed while nothing came."""
+        until = self._query.selection.until
+        return until is not None and now() > until + UNTIL_SLACK * 1_000_000
+
+    async def _step(self) -> bytes:
+        """The next records, rendered; empty if all of them are filtered out or it is the end."""
+        try:
+            if not self._located:
+                # Marked as done in the same step in which it is done: a heartbeat may interrupt it.
+                reset = await self._locate()
+                self._located = True
+                if reset is not None:
+                    return self._query.format.control(reset)
+            if not self._query.follow and self._subscription.passed(self._stop_after):
+                self._done = True
+                return b""
+            records = await self._subscription.receive()
+        except WorkloadNotFoundError:
+            # Deleted since the request came in; a client that returns gets 404.
+            self._done = True
+            return b""
+        rendered = [self._render(record) for record in records]
+        return rendered[0] if len(rendered) == 1 else b"".join(rendered)
+
+    async def _locate(self) -> Reset | None:
+        """Find the first line that is asked for."""
+        selection, after = self._query.selection, self._query.after
+        reset = None
+        head = await self._subscription.head()
+        self._stop_after = head
+        start = 1
+        if after == "end":
+            reset = Reset("the log has not ended yet; it follows from its first line")
+        elif after is not None:
+            start = after + 1
+            if after > head:
+                reset = Reset(f"this log has no line {after} yet; it follows from its first line")
+                start = 1
+        if selection.tail != 0 and (selection.tail is not None or selection.since is not None):
+            start = max(start, await self._subscription.seek(selection))
+        if selection.tail != 0:
+            self._subscription.move(start)
+        return reset
+
+    def _render(self, record: Record) -> bytes:
+        query = self._query
+        if not isinstance(record, Batch):
+            self._done = isinstance(record, End | Detached)
+            return query.format.control(record)
+        if query.selection.until is not None and record.time > query.selection.until:
+            # Times of a log never step back: nothing that is asked for can follow but the end.
+            self._done = not self._subscription.skip_to_end()
+            return b""
+        return query.format.render(record) if query.selection.admits(record) else b""

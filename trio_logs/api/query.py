@@ -1,0 +1,198 @@
+"""What a request for a log asks for, without I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from werkzeug.datastructures import MIMEAccept
+
+from ..errors import InvalidRequestError
+from ..formats import (
+    JSON_EVENTS,
+    NDJSON,
+    TEXT,
+    TEXT_EVENTS,
+    TIMED_TEXT,
+    TIMED_TEXT_EVENTS,
+    Format,
+)
+from ..sse import parse_last_event_id
+from ..store import Selection
+from .answers import NotAcceptable
+
+__all__ = ["LogQuery", "parse_log_query"]
+
+_ALIASES = {"tailLines": "tail", "sinceSeconds": "since", "sinceTime": "since"}
+_NAMES = {
+    "follow",
+    "tail",
+    "since",
+    "until",
+    "stream",
+    "timestamps",
+    "format",
+    "last_event_id",
+    "download",
+}
+_EVENTS, _NDJSON, _TEXT = "text/event-stream", "application/x-ndjson", "text/plain"
+_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:d|h|ms|m|s))+")
+_NUMBER = re.compile(r"\d{1,12}(?:\.\d+)?")
+_FAR = 10**15 * 9
+"""Past the year 2200, in microseconds: a time beyond it is a mistake, such as milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """`after` is the position to resume from, and takes the place of `tail` and a relative `since`,
+    which say where to start; `download` is a file's name, or empty for the default one."""
+
+    format: Format
+    follow: bool
+    selection: Selection
+    after: int | Literal["end"] | None = None
+    download: str | None = None
+
+
+def parse_log_query(
+    parameters: Iterable[tuple[str, str]], accept: MIMEAccept, last_event_id: str | None, now: int
+) -> LogQuery:
+    """Read the parameters and headers of a request for a log. `now` is in microseconds.
+
+    Raises InvalidRequestError for a parameter that is unknown, given twice or malformed, and
+    NotAcceptable if `accept` has none of the representations.
+    """
+    given = _collect(parameters)
+    media_type = _representation(accept)
+    events = media_type == _EVENTS
+    follow = _boolean(given, "follow", default=events)
+    times = _boolean(given, "timestamps", default=False)
+    shape = given.get("format", "text")
+    if shape not in ("text", "json"):
+        raise InvalidRequestError("format: it is `text` or `json`")
+    stream = given.get("stream")
+    if stream not in (None, "stdout", "stderr"):
+        raise InvalidRequestError("stream: it is `stdout` or `stderr`; leave it out for both")
+    since, relative = _moment(given, "since", now)
+    until, _ = _moment(given, "until", now)
+    selection = Selection(_tail(given), since, until, stream)
+    resume = last_event_id or given.get("last_event_id")
+    after = parse_last_event_id(resume) if resume else None
+    if after is not None:
+        # What a reader missed while it was away may be more than the tail: it gets all of it.
+        selection = replace(selection, tail=None, since=None if relative else since)
+    return LogQuery(
+        format=_format(media_type, shape, times=times),
+        follow=follow,
+        selection=selection,
+        after=after,
+        download=_download(given),
+    )
+
+
+def _collect(parameters: Iterable[tuple[str, str]]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for written, value in parameters:
+        name = _ALIASES.get(written, written)
+        if name not in _NAMES:
+            known = ", ".join(sorted(_NAMES))
+            raise InvalidRequestError(f"there is no parameter {written[:80]!r}; there are: {known}")
+        if name in given:
+            raise InvalidRequestError(f"{name}: give it once")
+        if written == "sinceSeconds":
+            if not _NUMBER.fullmatch(value):
+                raise InvalidRequestError("sinceSeconds: it is a number of seconds")
+            value += "s"
+        given[name] = value
+    return given
+
+
+def _representation(accept: MIMEAccept) -> str:
+    # `best_match` prefers the first of equals: events, also for `*/*`.
+    if not accept:
+        return _EVENTS
+    found = accept.best_match([_EVENTS, _NDJSON, _TEXT])
+    if found is None:
+        raise NotAcceptable(f"a log is served as {_EVENTS}, {_NDJSON} or {_TEXT}")
+    return found
+
+
+def _format(media_type: str, shape: str, *, times: bool) -> Format:
+    if media_type == _NDJSON:
+        return NDJSON
+    if media_type == _TEXT:
+        return TIMED_TEXT if times else TEXT
+    if shape == "json":
+        return JSON_EVENTS
+    return TIMED_TEXT_EVENTS if times else TEXT_EVENTS
+
+
+def _boolean(given: dict[str, str], name: str, *, default: bool) -> bool:
+    match given.get(name):
+        case None:
+            return default
+        case "true" | "1":
+            return True
+        case "false" | "0":
+            return False
+    raise InvalidRequestError(f"{name}: it is `true` or `false`")
+
+
+def _tail(given: dict[str, str]) -> int | None:
+    value = given.get("tail", "all")
+    if value == "all":
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", value):
+        raise InvalidRequestError("tail: it is a number of lines, or `all`")
+    return int(value)
+
+
+def _moment(given: dict[str, str], name: str, now: int) -> tuple[int | None, bool]:
+    """A point in time in microseconds, and whether it was given relative to now."""
+    value = given.get(name)
+    if value is None:
+        return None, False
+    if _NUMBER.fullmatch(value):
+        whole, _, fraction = value.partition(".")
+        moment = int(whole) * 1_000_000 + int(fraction[:6].ljust(6, "0"))
+        relative = False
+    elif _DURATION.fullmatch(value):
+        parts = re.findall(r"(\d+(?:\.\d+)?)(d|h|ms|m|s)", value)
+        moment = now - int(sum(float(n) * _UNITS[unit] for n, unit in parts) * 1_000_000)
+        relative = True
+    else:
+        moment = _rfc3339(name, value)
+        relative = False
+    if moment > _FAR:
+        raise InvalidRequestError(f"{name}: {value} is too far away; Unix times are in seconds")
+    return max(moment, 0), relative
+
+
+def _rfc3339(name: str, value: str) -> int:
+    # A `+` that was not escaped in the URL arrives as a space.
+    text = value.replace(" ", "+") if "T" in value else value
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None or "T" not in text.upper():
+            raise ValueError
+        return int(moment.timestamp()) * 1_000_000 + moment.microsecond
+    except (ValueError, OverflowError):
+        raise InvalidRequestError(
+            f"{name}: it is an RFC 3339 time with its zone (2026-01-31T12:00:00Z), Unix seconds, or a"
+            " duration back from now (10m)"
+        ) from None
+
+
+def _download(given: dict[str, str]) -> str | None:
+    name = given.get("download")
+    if name is None or name in ("false", "0"):
+        return None
+    if name in ("true", "1"):
+        return ""
+    if len(name) > 200 or "/" in name or "\\" in name or not name.isprintable():
+        raise InvalidRequestError("download: it is a file's name, or `true`")
+    return name

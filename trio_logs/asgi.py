@@ -1,0 +1,53 @@
+"""The app for other servers: `hypercorn -k trio trio_logs.asgi:app`, with one worker.
+
+Configured by the environment; see `Settings.from_environment`. The service runs in the ASGI lifespan.
+Prefer `trio-logs serve`: only there do streams end with a `shutdown` event, for other servers tell an
+app that they shut down once its streams are dead.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from .api import create_app
+from .logging import configure_logging
+from .server import ASGIApp, finish_cleanly
+from .service import open_service
+from .settings import Settings
+
+__all__ = ["Application", "app"]
+
+
+class Application:
+    """An ASGI app whose service lives from lifespan startup to shutdown."""
+
+    def __init__(self) -> None:
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        if self._app is None:
+            raise RuntimeError("this app needs a server that supports the ASGI lifespan")
+        await self._app(scope, receive, send)
+
+    async def _live(self, receive: Any, send: Any) -> None:
+        await receive()  # lifespan.startup, the only first message there is
+        stage = "startup"
+        try:
+            configure_logging()
+            async with open_service(Settings.from_environment(os.environ)) as service:
+                self._app = finish_cleanly(create_app(service))
+                stage = "shutdown"
+                await send({"type": "lifespan.startup.complete"})
+                await receive()  # lifespan.shutdown
+        except Exception as error:
+            # Hypercorn raises on this message and so stops: a dead service is not served on.
+            await send({"type": f"lifespan.{stage}.failed", "message": f"{error!r}"})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+app = Application()

@@ -1,0 +1,127 @@
+"""The command line: `trio-logs`."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import trio
+from cyclopts import App, Parameter
+
+from . import __version__
+from .api import create_app
+from .demo import run_demo
+from .engine import EngineLimits
+from .errors import TrioLogsError
+from .logging import configure_logging
+from .server import Bind, ServerLimits, serve_http
+from .service import open_service
+from .settings import DAY, GIB, Settings, default_data_folder
+from .store import Retention
+
+__all__ = ["app", "main"]
+
+app = App(
+    name="trio-logs",
+    help="Run a workload, watch its log live, and never lose a line.",
+    version=__version__,
+    backend="trio",
+    result_action="return_value",
+)
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+_log = structlog.get_logger("trio_logs.cli")
+
+
+@app.command
+async def serve(
+    *,
+    bind: Annotated[str, Parameter(help="HOST:PORT; port 0 takes a free one.")] = "127.0.0.1:8000",
+    data: Annotated[Path | None, Parameter(help="The data folder: history and token.")] = None,
+    allowed_host: Annotated[
+        tuple[str, ...], Parameter(help="A name that requests may use; on loopback: localhost.")
+    ] = (),
+    import_: Annotated[
+        tuple[str, ...], Parameter(name="--import", help="A module with functions to run.")
+    ] = (),
+    max_running: Annotated[int, Parameter(help="Workloads at once; more are queued.")] = 100,
+    grace: Annotated[float, Parameter(help="Seconds between TERM and KILL.")] = 10.0,
+    write_timeout: Annotated[float, Parameter(help="Seconds a client may take nothing.")] = 30.0,
+    history_bytes: Annotated[int, Parameter(help="How much history is kept, in bytes.")] = 10 * GIB,
+    history_age: Annotated[float, Parameter(help="How long it is kept, in seconds.")] = 30 * DAY,
+) -> int:
+    """Run the service until SIGTERM or SIGINT; a second one cuts the shutdown short."""
+    configure_logging()
+    for module in import_:
+        importlib.import_module(module)
+    address = Bind.parse(bind)
+    allowed = frozenset(allowed_host)
+    if address.is_loopback:
+        allowed |= LOOPBACK_NAMES | {address.host}
+    settings = Settings(
+        data=data or default_data_folder(),
+        allowed_hosts=allowed,
+        engine=EngineLimits(running=max_running, grace=grace),
+        retention=Retention(history_bytes, history_age),
+    )
+    await _serve(settings, address, ServerLimits(write_timeout=write_timeout))
+    return 0
+
+
+async def _serve(settings: Settings, bind: Bind, limits: ServerLimits) -> None:
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_watch_signals, stop, nursery.cancel_scope)
+        async with open_service(settings) as service, trio.open_nursery() as server:
+            urls = await server.start(serve_http, create_app(service), [bind], stop, limits)
+            for url in urls:
+                print(f"Listening on {url}", file=sys.stderr, flush=True)
+            await stop.wait()
+            # While the server lets go of its listeners, each stream tells its client to come back.
+            service.drain()
+        nursery.cancel_scope.cancel()
+
+
+async def _watch_signals(
+    stop: trio.Event, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]
+) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for number in signals:
+            if stop.is_set():
+                everything.cancel(reason="a second signal")
+                return
+            _log.info("shutting down", signal=signal.Signals(number).name)
+            stop.set()
+
+
+@app.command
+async def demo() -> int:
+    """Start a service, run a sample build in it, and follow its log with two readers."""
+    await run_demo()
+    return 0
+
+
+def main() -> None:
+    """The entry point; its exit code is 0, or 1 after an error that says what to do."""
+    try:
+        code = app()
+    except* TrioLogsError as group:
+        code = _complain(group)
+    except* OSError as group:
+        code = _complain(group)
+    sys.exit(code)
+
+
+def _complain(group: BaseExceptionGroup[BaseException]) -> int:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            _complain(error)
+        else:
+            print(f"trio-logs: {error}", file=sys.stderr)
+    return 1

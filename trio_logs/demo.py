@@ -1,0 +1,101 @@
+"""`trio-logs demo`: the whole path in five seconds, over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import trio
+from rich.console import Console
+from rich.text import Text
+
+from .api import create_app
+from .server import Bind, serve_http
+from .service import open_service
+from .settings import Settings
+
+__all__ = ["run_demo"]
+
+LATE_SECONDS = 2.5
+
+SAMPLE = r"""
+step() { printf '\033[1;36m==> %s\033[0m\n' "$1"; }
+step 'Resolving dependencies'
+for package in trio hypercorn quart-trio apsw; do
+    sleep 0.25; printf '    \033[32mok\033[0m %s\n' "$package"
+done
+step 'Compiling'
+for i in 1 2 3 4 5 6 7 8; do
+    sleep 0.2; printf '    [%d/8] module_%d.c\n' "$i" "$i"
+    [ "$i" = 5 ] && printf '\033[33mmodule_5.c:42: warning: unused variable\033[0m\n' >&2
+done
+step 'Testing'
+for suite in broker store stream; do
+    sleep 0.4; printf '    \033[32mPASS\033[0m test_%s\n' "$suite"
+done
+sleep 0.4; printf '\033[33m1 test took longer than a second\033[0m\n' >&2
+step 'Done'
+"""
+"""Prints what a build would, in colour and with warnings on stderr, for about five seconds."""
+
+
+async def run_demo() -> None:
+    """Start a service on a free port, run the sample, and follow it with two readers, one late."""
+    console = Console(highlight=False)
+    with tempfile.TemporaryDirectory(prefix="trio-logs-demo-") as folder:
+        stop = trio.Event()
+        settings = Settings(data=Path(folder))
+        async with open_service(settings) as service, trio.open_nursery() as nursery:
+            [url] = await nursery.start(
+                serve_http, create_app(service), [Bind("127.0.0.1", 0)], stop
+            )
+            print(f"Listening on {url}", file=sys.stderr, flush=True)
+            headers = {"Authorization": f"Bearer {service.token}"}
+            async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
+                await _play(client, console)
+            stop.set()
+
+
+async def _play(client: httpx2.AsyncClient, console: Console) -> None:
+    body = {"command": ["sh", "-c", SAMPLE], "name": "sample-build"}
+    answer = await client.post("/v1/workloads", json=body)
+    answer.raise_for_status()
+    logs_url: str = answer.json()["logs_url"]
+    console.print(f"$ curl -N -H 'Authorization: Bearer ...' {client.base_url.join(logs_url)}")
+    received: dict[str, list[str]] = {"early": [], "late": []}
+
+    async def follow(reader: str, colour: str, delay: float) -> None:
+        await trio.sleep(delay)
+        async with client.sse(logs_url, params={"format": "json"}) as events:
+            async for event in events:
+                if not event.data:
+                    continue  # the opening's `retry`, which this client shows as an event
+                line = json.loads(event.data)
+                if event.event == "message":
+                    received[reader].append(line["text"])
+                    console.print(_shown(reader, colour, line))
+                else:
+                    console.print(f"[bold {colour}]{reader:>5}[/] {event.event}: {line['status']}")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follow, "early", "cyan", 0)
+        nursery.start_soon(follow, "late", "magenta", LATE_SECONDS)
+    count = len(received["early"])
+    if received["early"] != received["late"]:
+        raise RuntimeError(f"the readers differ: {received}")
+    console.print(
+        f"[bold green]Both readers got the same {count} lines[/]; the late one came"
+        f" {LATE_SECONDS} s after the start and missed none."
+    )
+
+
+def _shown(reader: str, colour: str, line: dict[str, Any]) -> Text:
+    shown = Text(f"{reader:>5} {line['seq']:>3} ", style=f"bold {colour}")
+    if line["stream"] == "stderr":
+        shown.append("stderr ", style="yellow")
+    # The sample is ours, so its colours are safe to show.
+    return shown.append_text(Text.from_ansi(line["text"]))

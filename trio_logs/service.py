@@ -1,0 +1,126 @@
+"""The wiring: store, broker, engine and app in nested nurseries, and the order of shutting down."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import trio
+
+from .backends import Backend, installed_backends
+from .broker import BrokerStatistics, LogBroker
+from .engine import Engine, EngineStatistics
+from .errors import DataFolderError
+from .settings import Settings, load_token
+from .store import LogStore, Retention, StoreStatistics
+from .store.sqlite import SQLiteStore
+
+__all__ = ["Service", "ServiceStatistics", "open_service"]
+
+_log = structlog.get_logger("trio_logs.service")
+
+TRIM_SECONDS = 10.0
+"""How often the history is held against its bounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatistics:
+    """A snapshot of every part that holds state."""
+
+    store: StoreStatistics
+    broker: BrokerStatistics
+    engine: EngineStatistics
+
+
+class Service:
+    """The parts of a running service. Made by `open_service`."""
+
+    def __init__(
+        self, settings: Settings, store: LogStore, backends: Mapping[str, Backend]
+    ) -> None:
+        self.settings = settings
+        self.token = load_token(settings)
+        self.store = store
+        self.broker = LogBroker(store, settings.broker)
+        self.engine = Engine(store, self.broker, backends, settings.engine)
+        self.draining = False
+
+    def drain(self) -> None:
+        """Be ready for nothing new, and end every stream, so that its client resumes elsewhere or
+        later. The first step of shutting down; doing it again does nothing."""
+        self.draining = True
+        self.broker.detach()
+
+    def statistics(self) -> ServiceStatistics:
+        """A snapshot of every part."""
+        return ServiceStatistics(
+            self.store.statistics(), self.broker.statistics(), self.engine.statistics()
+        )
+
+
+@asynccontextmanager
+async def open_service(
+    settings: Settings,
+    *,
+    store: LogStore | None = None,
+    backends: Mapping[str, Backend] | None = None,
+) -> AsyncIterator[Service]:
+    """A running service, without its server. `store` is by default SQLite in the data folder.
+
+    On exit it drains, stops what runs, and closes inside out. A failure of any part cancels the
+    rest and is raised. Raises DataFolderError if another process uses the data folder.
+    """
+    with _locked(settings.data):
+        store = store or SQLiteStore(
+            settings.data / "trio_logs.db", synchronous=settings.synchronous
+        )
+        service = Service(settings, store, installed_backends() if backends is None else backends)
+        async with trio.open_nursery() as store_nursery:
+            await store_nursery.start(store.run)
+            store_nursery.start_soon(_keep_trimmed, store, settings.retention)
+            async with trio.open_nursery() as broker_nursery:
+                await broker_nursery.start(service.broker.run)
+                async with trio.open_nursery() as engine_nursery:
+                    await engine_nursery.start(service.engine.run)
+                    yield service
+                    service.drain()
+                    await service.engine.shutdown()
+                    engine_nursery.cancel_scope.cancel()
+                broker_nursery.cancel_scope.cancel()
+            store_nursery.cancel_scope.cancel()
+
+
+async def _keep_trimmed(store: LogStore, retention: Retention) -> None:
+    while True:
+        while removed := await store.trim(retention):
+            _log.debug("history trimmed", batches=removed)
+        await trio.sleep(TRIM_SECONDS)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the data folder: two services on one history would number the same lines twice."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (folder / "lock").open("a+")
+    except OSError as error:
+        raise DataFolderError(f"can't use the data folder {folder}: {error}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            pid = lock.read().strip() or "unknown"
+            raise DataFolderError(
+                f"the data folder {folder} is in use by process {pid}: stop it, or give another"
+                " folder with --data"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
