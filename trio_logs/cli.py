@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import signal
 import sys
@@ -69,6 +70,10 @@ async def serve(
         engine=EngineLimits(running=max_running, grace=grace),
         retention=Retention(history_bytes, history_age),
     )
+    # What is loaded now stays; looking at it again at each collection took 7 % of a busy stream.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
     await _serve(settings, address, ServerLimits(write_timeout=write_timeout))
     return 0
 

@@ -21,8 +21,15 @@ from ..errors import (
     WorkloadNotFoundError,
 )
 
-__all__ = ["Misdirected", "NotAcceptable", "Unauthorized", "UnsupportedMedia", "json_response"]
-__all__ += ["problem_of"]
+__all__ = [
+    "Misdirected",
+    "NotAcceptable",
+    "Unauthorized",
+    "UnsupportedMedia",
+    "json_response",
+    "no_content",
+    "problem_of",
+]
 
 _log = structlog.get_logger("trio_logs.api")
 
@@ -67,6 +74,14 @@ def json_response(
     """A JSON answer."""
     body = msgspec.json.encode(value)
     return Response(body, status, headers, content_type="application/json")
+
+
+def no_content() -> Response:
+    """A 204, which has neither a body nor headers about one."""
+    response = Response(b"", HTTPStatus.NO_CONTENT)
+    del response.headers["Content-Type"]
+    del response.headers["Content-Length"]
+    return response
 
 
 def problem_of(error: Exception) -> Response:

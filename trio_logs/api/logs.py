@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +16,7 @@ from ..broker import Subscription
 from ..errors import BusyError, NotReadyError, WorkloadNotFoundError
 from ..records import Batch, Detached, End, Record, Reset, now
 from ..service import Service
+from .answers import no_content
 from .query import LogQuery, parse_log_query
 
 __all__ = ["log_routes"]
@@ -37,7 +40,7 @@ def log_routes(service: Service) -> Blueprint:
         workload = await service.engine.get(workload_id)
         if query.after == "end" and workload.status.final:
             # The client has seen everything; 204 stops an EventSource from coming back.
-            return Response(b"", 204)
+            return no_content()
         if service.draining:
             raise NotReadyError("the service is shutting down: resume when it is back")
         if service.broker.statistics().subscriptions >= service.settings.max_streams:
@@ -103,12 +106,18 @@ class LogStream(ResponseBody):
             if self._query.format.opening:
                 await trio.lowlevel.checkpoint()
                 return self._query.format.opening
+        if self._located and self._query.follow:
+            # The common case of a busy log, without a scope: the write that follows is a checkpoint.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            with suppress(trio.WouldBlock):
+                chunk = self._render_all(self._subscription.receive_nowait())
+                if chunk:
+                    return chunk
         while not self._done:
             with trio.move_on_after(self._patience()) as waiting:
                 chunk = await self._step()
             if waiting.cancelled_caught:
                 chunk = self._query.format.keep_alive
-                self._done = self._is_over()
             if chunk:
                 return chunk
         raise StopAsyncIteration
@@ -118,12 +127,14 @@ class LogStream(ResponseBody):
         until = self._query.selection.until
         if until is None:
             return self._heartbeat
-        return max(0.0, min(self._heartbeat, (until - now()) / 1_000_000 + UNTIL_SLACK))
+        left = (until - now()) / 1_000_000 + UNTIL_SLACK
+        return min(self._heartbeat, left) if left > 0 else self._heartbeat
 
-    def _is_over(self) -> bool:
-        """Whether the time asked for has passed while nothing came."""
+    def _follows(self) -> bool:
+        """Whether lines that are still to come are asked for."""
         until = self._query.selection.until
-        return until is not None and now() > until + UNTIL_SLACK * 1_000_000
+        over = until is not None and now() > until + UNTIL_SLACK * 1_000_000
+        return self._query.follow and not over
 
     async def _step(self) -> bytes:
         """The next records, rendered; empty if all of them are filtered out or it is the end."""
@@ -134,7 +145,7 @@ class LogStream(ResponseBody):
                 self._located = True
                 if reset is not None:
                     return self._query.format.control(reset)
-            if not self._query.follow and self._subscription.passed(self._stop_after):
+            if not self._follows() and self._subscription.passed(self._stop_after):
                 self._done = True
                 return b""
             records = await self._subscription.receive()
@@ -142,6 +153,9 @@ class LogStream(ResponseBody):
             # Deleted since the request came in; a client that returns gets 404.
             self._done = True
             return b""
+        return self._render_all(records)
+
+    def _render_all(self, records: Sequence[Record]) -> bytes:
         rendered = [self._render(record) for record in records]
         return rendered[0] if len(rendered) == 1 else b"".join(rendered)
 

@@ -12,7 +12,7 @@ from ..errors import InvalidRequestError, InvalidSpecError
 from ..records import Status, Workload, WorkloadSpec, rfc3339
 from ..service import Service
 from ..store import WorkloadQuery
-from .answers import UnsupportedMedia, json_response
+from .answers import UnsupportedMedia, json_response, no_content
 
 __all__ = ["workload_routes"]
 
@@ -89,7 +89,7 @@ def workload_routes(service: Service) -> Blueprint:
     @routes.delete("/v1/workloads/<workload_id>")
     async def delete(workload_id: str) -> Response:
         await engine.delete(workload_id)
-        return Response(b"", 204)
+        return no_content()
 
     return routes
 

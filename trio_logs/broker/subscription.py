@@ -69,9 +69,9 @@ class Subscription:
         await self._topic.load()
         return self._topic.head
 
-    async def seek(self, selection: Selection) -> None:
-        """Move to the first selected line; see `LogStore.seek`."""
-        self._cursor = await self._store.seek(self._topic.workload_id, selection)
+    async def seek(self, selection: Selection) -> int:
+        """The number of the first selected line; see `LogStore.seek`."""
+        return await self._store.seek(self._topic.workload_id, selection)
 
     def move(self, position: int) -> None:
         """Move to a line number."""
@@ -96,29 +96,44 @@ class Subscription:
         subscription was made for one that exists. If it is cancelled, nothing is lost: call it again.
         Iterating gives the same records one by one; use one of the two.
         """
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
         topic = self._topic
         if not topic.loaded:
             await topic.load()
         if self._must_exist and not topic.exists:
             raise WorkloadNotFoundError(f"there is no workload {topic.workload_id!r}")
-        assert self._cursor is not None
         while not self._ended:
-            if self._cursor > topic.head and topic.end is not None:
-                self._ended = True
-                return [topic.end]
-            if self._detached:
-                self._ended = True
-                return [Detached()]
+            records = self._take()
+            if records:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return records
+            assert self._cursor is not None
             if self._cursor <= topic.head:
-                batches = topic.window.read(self._cursor, READ_BYTES)
-                if batches:
-                    return self._advance(batches)
                 return self._close_hole(
                     await self._store.read(topic.workload_id, self._cursor, READ_BYTES), topic.head
                 )
             await self._rings.receive()
         raise trio.EndOfChannel
+
+    def receive_nowait(self) -> Sequence[Record]:
+        """What can be had without waiting for a writer or the store; raises trio.WouldBlock if that
+        is nothing."""
+        records = self._take() if self._topic.loaded and not self._ended else ()
+        if not records:
+            raise trio.WouldBlock
+        return records
+
+    def _take(self) -> Sequence[Record]:
+        """What memory has for the cursor: the end, or batches of the window."""
+        topic = self._topic
+        assert self._cursor is not None
+        if self._cursor > topic.head and topic.end is not None:
+            self._ended = True
+            return [topic.end]
+        if self._detached:
+            self._ended = True
+            return [Detached()]
+        return self._advance(topic.window.read(self._cursor, READ_BYTES))
 
     def _close_hole(self, batches: list[Batch], head: int) -> Sequence[Record]:
         """Take what the store had for the cursor, or a gap for what it has no more."""

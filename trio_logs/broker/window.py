@@ -52,6 +52,8 @@ class Window:
 
         Empty if that line is not in the window.
         """
+        if not self._batches or first > self._batches[-1].last:
+            return []
         index = bisect_right(self._batches, first, key=_first) - 1
         if index < 0:
             return []

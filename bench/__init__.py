@@ -1,0 +1,1 @@
+"""Measurements: each module is a suite of its own, run as `python -m bench.NAME`."""
