@@ -127,9 +127,9 @@ class LogStore(Protocol):
         `max_bytes` of lines are reached; empty if there are none. Bounded work."""
 
     async def seek(self, workload_id: str, selection: Selection) -> int:
-        """A line number at or before the first selected line, with nothing selected in between; exact
-        for `tail`. Where the selection reaches back beyond what retention has left, that is 1, so
-        that the reader is told of the gap."""
+        """Where to start so that, of the lines from there on, those that `admits` lets through are
+        just the selected ones. What retention has removed counts as selected where the selection
+        reaches that far back, so that its reader is told of the gap."""
 
     async def trim(self, retention: Retention) -> int:
         """Remove the oldest batches beyond the bounds: those of finished workloads first, and only

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -150,20 +150,21 @@ class MemoryStore:
     async def seek(self, workload_id: str, selection: Selection) -> int:
         await trio.lowlevel.checkpoint()
         log = self._logs.get(workload_id, _Log())
-        position = log.state.lines + 1
-        wanted = selection.tail
+        start = 1
+        if selection.since is not None:
+            before = bisect_left(log.batches, selection.since, key=lambda batch: batch.time)
+            start = log.batches[before - 1].last + 1 if before else 1
+        if selection.tail is None:
+            return start
+        position, wanted = log.state.lines + 1, selection.tail
         for batch in reversed(log.batches):
-            if wanted == 0 or (selection.since is not None and batch.time < selection.since):
-                return position
-            if not selection.admits(batch):
-                continue
-            if wanted is None:
-                position = batch.first
-            else:
+            if wanted == 0 or batch.first < start:
+                break
+            if selection.admits(batch):
                 taken = min(wanted, batch.count)
                 wanted -= taken
                 position = batch.last - taken + 1
-        return position if wanted == 0 else 1
+        return start if wanted else position
 
     async def trim(self, retention: Retention) -> int:
         await trio.lowlevel.checkpoint()

@@ -359,34 +359,43 @@ class SQLiteStore:
         return await self._read(query)
 
     async def seek(self, workload_id: str, selection: Selection) -> int:
-        where = ["log = (SELECT number FROM workloads WHERE id = ?)"]
-        values: list[Any] = [workload_id]
+        where, values = ["log = :log", "first >= :start"], dict[str, Any]()
         if selection.stream is not None:
-            where.append("stream = ?")
-            values.append(selection.stream)
+            where.append("stream = :stream")
+            values["stream"] = selection.stream
         if selection.until is not None:
-            where.append("time <= ?")
-            values.append(selection.until)
-        statement = (
-            f"SELECT first, count, time FROM batches WHERE {' AND '.join(where)} ORDER BY first DESC"
-        )
+            where.append("time <= :until")
+            values["until"] = selection.until
+        admitted = f"SELECT first, count FROM batches WHERE {' AND '.join(where)} ORDER BY first DESC"
 
         def query(connection: apsw.Connection) -> int:
             row = connection.execute(
-                "SELECT lines FROM workloads WHERE id = ?", (workload_id,)
+                "SELECT number, lines FROM workloads WHERE id = ?", (workload_id,)
             ).fetchone()
-            position = row[0] + 1 if row else 1
-            wanted = selection.tail
-            for first, count, time_ in connection.execute(statement, values):
-                if wanted == 0 or (selection.since is not None and time_ < selection.since):
-                    return position
-                if wanted is None:
-                    position = first
-                else:
-                    taken = min(wanted, count)
-                    wanted -= taken
-                    position = first + count - taken
-            return position if wanted == 0 else 1
+            if row is None:
+                return 1
+            log, lines = row
+            start = 1
+            if selection.since is not None:
+                # From the end: what is asked for is mostly recent.
+                before = connection.execute(
+                    "SELECT first + count FROM batches WHERE log = ? AND time < ?"
+                    " ORDER BY first DESC LIMIT 1",
+                    (log, selection.since),
+                ).fetchone()
+                start = before[0] if before else 1
+            if selection.tail is None:
+                return start
+            position, wanted = lines + 1, selection.tail
+            for first, count in connection.execute(
+                admitted, {"log": log, "start": start, **values}
+            ):
+                if wanted == 0:
+                    break
+                taken = min(wanted, count)
+                wanted -= taken
+                position = first + count - taken
+            return start if wanted else position
 
         return await self._read(query)
 

@@ -1,0 +1,49 @@
+"""What tests share: stores of both kinds, a running service, and a server over real sockets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests.live import Live, open_live
+from trio_logs.settings import Settings
+from trio_logs.store import LogStore
+from trio_logs.store.memory import MemoryStore
+from trio_logs.store.sqlite import SQLiteStore
+
+# Time limits of single examples fail on a busy machine, and say nothing about the code.
+settings.register_profile("suite", deadline=None, max_examples=100)
+settings.load_profile("suite")
+
+# What a workload inherits; some machines have none.
+os.environ.setdefault("LANG", "C.UTF-8")
+os.environ.pop("TRIO_LOGS_TOKEN", None)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], LogStore]:
+    """Makes a store; with SQLite, the same one each time."""
+    if request.param == "memory":
+        memory = MemoryStore()
+        return lambda: memory
+    return lambda: SQLiteStore(tmp_path / "logs.db")
+
+
+@pytest.fixture
+def open_server(
+    tmp_path: Path,
+) -> Callable[..., AbstractAsyncContextManager[Live]]:
+    """Opens a service with SQLite and a server in this process, on a free port."""
+
+    @asynccontextmanager
+    async def opener(**changes: object) -> AsyncIterator[Live]:
+        data = tmp_path / "data"
+        async with open_live(Settings(data=data, **changes)) as live:  # type: ignore[arg-type]
+            yield live
+
+    return opener
