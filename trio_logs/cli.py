@@ -15,7 +15,6 @@ from cyclopts import App, Parameter
 
 from . import __version__
 from .api import create_app
-from .demo import run_demo
 from .engine import EngineLimits
 from .errors import TrioLogsError
 from .logging import configure_logging
@@ -108,6 +107,9 @@ async def _watch_signals(
 @app.command
 async def demo() -> int:
     """Start a service, run a sample build in it, and follow its log with two readers."""
+    # Only here: the client and the colours would make every start of the server slower.
+    from .demo import run_demo
+
     await run_demo()
     return 0
 

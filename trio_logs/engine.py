@@ -218,8 +218,8 @@ class Engine:
             _log.warning("workload failed", workload=job.workload.id, error=repr(error))
             text = "".join(traceback.format_exception_only(error)).strip()
             outcome = Outcome(Status.FAILED, error=text)
-            # What raised may have left the last line without its end.
-            await log.write(f"{text}\n", "system")
+            # Without a line end, so that it comes out last, after what other streams left unended.
+            await log.write(text, "system")
         return outcome
 
     async def _see_to_its_end(self, job: _Job, scope: trio.CancelScope) -> None:

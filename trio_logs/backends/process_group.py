@@ -90,24 +90,32 @@ class ProcessGroup:
         self._process.wait()
 
     @staticmethod
-    def kill_remains(handle: str) -> list[int]:
-        """Kill what still runs of a group whose server died; return the pids.
+    def members(handle: str) -> list[int]:
+        """The pids of what still runs of a group that this or an earlier server started.
 
-        Sessions are found through /proc; on a system without it, nothing is.
+        They are found through /proc; on a system without it, none are.
         """
         identity = msgspec.json.decode(handle, type=_Identity)
-        if identity.boot != _boot_id():
-            return []
         leader = _stat(identity.pid)
-        if leader is not None and leader.start != identity.start:
-            return []  # the pid was taken over by a stranger
+        if identity.boot != _boot_id() or (leader and leader.start != identity.start):
+            return []  # another boot, or the pid was taken over by a stranger
+        found = []
+        for entry in _PROC.iterdir() if _PROC.is_dir() else ():
+            stat = _stat(int(entry.name)) if entry.name.isdigit() else None
+            if stat and stat.session == identity.pid and stat.start >= identity.start:
+                found.append(int(entry.name))
+        return found
+
+    @classmethod
+    def kill_remains(cls, handle: str) -> list[int]:
+        """Kill what still runs of a group whose server died; return the pids."""
         killed: list[int] = []
         # A member may fork while we look; another round finds the child.
-        while members := [pid for pid in _session(identity) if pid not in killed]:
-            for pid in members:
+        while left := [pid for pid in cls.members(handle) if pid not in killed]:
+            for pid in left:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
-            killed += members
+            killed += left
         return killed
 
 
@@ -115,17 +123,6 @@ class ProcessGroup:
 class _Stat:
     session: int
     start: int
-
-
-def _session(identity: _Identity) -> list[int]:
-    """The live members of the session that the process led."""
-    members = []
-    for entry in _PROC.iterdir() if _PROC.is_dir() else ():
-        if entry.name.isdigit():
-            stat = _stat(int(entry.name))
-            if stat and stat.session == identity.pid and stat.start >= identity.start:
-                members.append(int(entry.name))
-    return members
 
 
 def _stat(pid: int) -> _Stat | None:

@@ -1,0 +1,49 @@
+# `make demo` and `make test` set up what they need; the machine has to have make and a Python with venv.
+# For another interpreter: make test VENV=.venv-3.13 PYTHON=python3.13
+
+PYTHON ?= python3
+VENV ?= .venv
+# More arguments for pytest, as in: make test ARGS='-k sse'
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+NODE_MODULES := tests/clients/node_modules/.package-lock.json
+
+.PHONY: demo test check bench clean
+
+demo: $(VENV)/.installed
+	@$(BIN)/trio-logs demo
+
+test: $(VENV)/.installed-dev $(NODE_MODULES)
+	@$(BIN)/python -m pytest $(ARGS)
+
+# Ruff's ASYNC rules are those of flake8-async.
+check: $(VENV)/.installed-dev
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+bench: $(VENV)/.installed
+	@$(BIN)/python -m bench.fanout
+
+# Only what is in this folder, whatever VENV says.
+clean:
+	rm -rf .venv .venv-* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist tests/clients/node_modules
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || { echo "Setting up $(VENV) ..."; $(PYTHON) -m venv --clear $(VENV); }
+	@# A Python's own pip may be too old for dependency groups (25.1).
+	@$(PIP) install -c constraints.txt --upgrade pip hatchling editables
+	@$(PIP) install -c constraints.txt --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@$(PIP) install -c constraints.txt --group test --group check
+	@touch $@
+
+# Without npm its test skips, except in CI.
+$(NODE_MODULES): tests/clients/package-lock.json
+	@if command -v npm >/dev/null; then \
+		npm --prefix tests/clients ci --silent --ignore-scripts --no-audit --no-fund; fi

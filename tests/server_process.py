@@ -1,0 +1,81 @@
+"""`trio-logs serve` as a process of its own, for tests that end it in every way there is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["ServerProcess", "running_server"]
+
+
+@dataclass
+class ServerProcess:
+    """A running server; `lines` is what it said on standard error."""
+
+    process: subprocess.Popen[str]
+    url: str
+    token: str
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def memory(self, name: str = "VmRSS") -> int:
+        """A figure of /proc/PID/status in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        [line] = [line for line in status.split("\n") if line.startswith(f"{name}:")]
+        return int(line.split()[1]) * 1024
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is cleaned up."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, timeout: float = 30) -> int:
+        """SIGTERM; return the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+
+@contextmanager
+def running_server(data: Path, *arguments: str, command: str = "serve") -> Iterator[ServerProcess]:
+    """A server on a free port; killed on exit if it still runs."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trio_logs", command, "--bind", "127.0.0.1:0"]
+        + ["--data", str(data), *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stderr is not None
+    lines: list[str] = []
+    try:
+        url = ""
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith("Listening on "):
+                url = line.split()[-1]
+                break
+        if not url:
+            raise RuntimeError("".join(lines))
+        # Somebody must read on, or a chatty server blocks.
+        reader = threading.Thread(target=lines.extend, args=(process.stderr,))
+        reader.start()
+        token = (data / "token").read_text().strip()
+        yield ServerProcess(process, url, token, lines)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        if url:
+            reader.join()
+        process.stderr.close()

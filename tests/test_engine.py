@@ -1,0 +1,341 @@
+"""The queue, stop, time-out, outcomes and functions, in virtual time; and recovery."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import pytest
+import trio
+import trio.testing
+
+from trio_logs import Batch, End, LogBroker, Outcome, Status, Workload, WorkloadSpec
+from trio_logs.backends import Backend, Execution, installed_backends
+from trio_logs.backends.function import FunctionBackend, function
+from trio_logs.broker import LogWriter
+from trio_logs.engine import Engine, EngineLimits
+from trio_logs.errors import (
+    BackendNotFoundError,
+    BusyError,
+    ConflictError,
+    InvalidSpecError,
+    NotReadyError,
+    WorkloadNotFoundError,
+)
+from trio_logs.records import now
+from trio_logs.store.memory import MemoryStore
+
+
+@dataclass
+class Stage:
+    """A backend whose runs do as they are told."""
+
+    running: list[str] = field(default_factory=list)
+    reaped: list[str] = field(default_factory=list)
+    release: trio.Event = field(default_factory=trio.Event)
+
+    def check(self, spec: WorkloadSpec) -> None:
+        if spec.command[0] == "impossible":
+            raise InvalidSpecError("command: it is impossible")
+
+    async def run(self, execution: Execution) -> Outcome:
+        self.running.append(execution.id)
+        await execution.remember(f"handle of {execution.id}")
+        match execution.spec.command[0]:
+            case "raise":
+                await execution.log.write("before")
+                raise RuntimeError("the backend broke")
+            case "ignore stop":
+                await trio.sleep_forever()
+            case "until stop":
+                await execution.stop.wait()
+                await execution.log.write("stopping\n")
+                return Outcome(Status.FAILED, signal="SIGTERM")
+            case _:
+                await self.release.wait()
+        return Outcome(Status.SUCCEEDED, 0)
+
+    async def reap(self, handle: str) -> None:
+        self.reaped.append(handle)
+
+
+@dataclass
+class Parts:
+    engine: Engine
+    broker: LogBroker
+    stage: Stage
+    store: MemoryStore
+
+    async def lines(self, workload_id: str) -> tuple[list[str], End]:
+        lines = []
+        with self.broker.subscribe(workload_id, 1) as subscription:
+            async for record in subscription:
+                if isinstance(record, Batch):
+                    lines += [f"{record.stream}: {line.decode()}" for line in record.lines]
+                elif isinstance(record, End):
+                    return lines, record
+        raise AssertionError("no end")
+
+    async def submit(self, *command: str, key: str | None = None, **fields: object) -> Workload:
+        spec = replace(WorkloadSpec(command, backend="stage"), **fields)  # type: ignore[arg-type]
+        workload, _ = await self.engine.submit(spec, key)
+        return workload
+
+
+@asynccontextmanager
+async def engine(
+    limits: EngineLimits | None = None, store: MemoryStore | None = None
+) -> AsyncIterator[Parts]:
+    store = store or MemoryStore()
+    stage = Stage()
+    backends: Mapping[str, Backend] = {"stage": stage, "function": FunctionBackend()}
+    broker = LogBroker(store)
+    made = Engine(store, broker, backends, limits)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(store.run)
+        await nursery.start(broker.run)
+        await nursery.start(made.run)
+        yield Parts(made, broker, stage, store)
+        nursery.cancel_scope.cancel()
+
+
+async def test_queue_is_first_in_first_out(autojump_clock: trio.testing.MockClock) -> None:
+    async with engine(EngineLimits(running=2, queued=3)) as parts:
+        submitted = [await parts.submit("wait") for _ in range(5)]
+        ids = [workload.id for workload in submitted]
+        assert ids == sorted(ids)
+        await trio.testing.wait_all_tasks_blocked()
+        assert parts.stage.running == ids[:2]
+        assert [(await parts.engine.get(i)).status for i in ids] == ["running"] * 2 + ["queued"] * 3
+        with pytest.raises(BusyError, match="3 workloads are waiting"):
+            await parts.submit("wait")
+        parts.stage.release.set()
+        for workload_id in ids:
+            assert (await parts.lines(workload_id))[1].outcome.status == "succeeded"
+        assert parts.stage.running == ids
+        assert parts.engine.statistics().finished[Status.SUCCEEDED] == 5
+
+
+async def test_stop_of_a_queued_one(autojump_clock: trio.testing.MockClock) -> None:
+    async with engine(EngineLimits(running=1)) as parts:
+        first, second = [await parts.submit("until stop") for _ in range(2)]
+        await trio.testing.wait_all_tasks_blocked()
+        await parts.engine.stop(second.id)
+        lines, end = await parts.lines(second.id)
+        assert (lines, end.outcome.status) == ([], "stopped")
+        assert (await parts.engine.get(second.id)).started_at is None
+        await parts.engine.stop(first.id)
+        lines, end = await parts.lines(first.id)
+        assert lines == ["stdout: stopping"]
+        assert end.outcome == Outcome(
+            Status.STOPPED, signal="SIGTERM", error="The workload was stopped."
+        )
+
+
+async def test_timeout(autojump_clock: trio.testing.MockClock) -> None:
+    async with engine() as parts:
+        workload = await parts.submit("until stop", timeout=30.0)
+        start = trio.current_time()
+        _, end = await parts.lines(workload.id)
+        assert trio.current_time() - start == pytest.approx(30)
+        assert end.outcome.status == "timed_out"
+
+
+async def test_a_backend_that_ignores_stop_is_cancelled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with engine(EngineLimits(grace=5)) as parts:
+        workload = await parts.submit("ignore stop")
+        start = trio.current_time()
+        await parts.engine.stop(workload.id)
+        _, end = await parts.lines(workload.id)
+        assert trio.current_time() - start == pytest.approx(15)
+        assert end.outcome.status == "stopped"
+
+
+async def test_a_long_grace_is_not_shortened_by_the_default(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with engine(EngineLimits(grace=5)) as parts:
+        workload = await parts.submit("ignore stop")
+        start = trio.current_time()
+        await parts.engine.stop(workload.id, grace=100)
+        await parts.lines(workload.id)
+        assert trio.current_time() - start == pytest.approx(110)
+
+
+async def test_a_backend_that_raises_fails_its_workload_only(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with engine() as parts:
+        other = await parts.submit("wait")
+        workload = await parts.submit("raise")
+        lines, end = await parts.lines(workload.id)
+        assert lines == ["stdout: before", "system: RuntimeError: the backend broke"]
+        assert end.outcome == Outcome(Status.FAILED, error="RuntimeError: the backend broke")
+        parts.stage.release.set()
+        assert (await parts.lines(other.id))[1].outcome.status == "succeeded"
+
+
+async def test_idempotency(autojump_clock: trio.testing.MockClock) -> None:
+    async with engine() as parts:
+        first = await parts.submit("wait", key="k")
+        again, created = await parts.engine.submit(first.spec, "k")
+        assert (again.id, created) == (first.id, False)
+        with pytest.raises(InvalidSpecError, match="another body"):
+            await parts.submit("wait", "more", key="k")
+        ids: list[str] = []
+
+        async def race() -> None:
+            ids.append((await parts.submit("wait", key="race")).id)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(race)
+        assert len(set(ids)) == 1
+        assert len(await parts.store.unfinished()) == 2
+
+
+async def test_a_submitter_that_leaves_has_submitted(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with engine() as parts:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(parts.submit, "wait")
+            await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert [w.status for w, _ in await parts.store.unfinished()] == ["running"]
+
+
+async def test_bad_submissions(autojump_clock: trio.testing.MockClock) -> None:
+    async with engine() as parts:
+        with pytest.raises(InvalidSpecError, match="impossible"):
+            await parts.submit("impossible")
+        with pytest.raises(BackendNotFoundError, match=r"'nope'; installed: function, stage"):
+            await parts.submit("x", backend="nope")
+        with pytest.raises(WorkloadNotFoundError):
+            await parts.engine.get("nope")
+        with pytest.raises(WorkloadNotFoundError):
+            await parts.engine.stop("nope")
+
+
+async def test_delete(autojump_clock: trio.testing.MockClock) -> None:
+    async with engine() as parts:
+        workload = await parts.submit("until stop")
+        with pytest.raises(ConflictError, match="stop it first"):
+            await parts.engine.delete(workload.id)
+        await parts.engine.stop(workload.id)
+        await parts.lines(workload.id)
+        await parts.engine.delete(workload.id)
+        with pytest.raises(WorkloadNotFoundError):
+            await parts.engine.delete(workload.id)
+
+
+async def test_shutdown_stops_what_runs_and_keeps_the_queue(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = MemoryStore()
+    async with engine(EngineLimits(running=1), store) as parts:
+        first, second = [await parts.submit("until stop") for _ in range(2)]
+        await trio.testing.wait_all_tasks_blocked()
+        await parts.engine.shutdown()
+        assert (await parts.engine.get(first.id)).status == "stopped"
+        with pytest.raises(NotReadyError):
+            await parts.submit("wait")
+    async with engine(store=store) as parts:
+        await trio.testing.wait_all_tasks_blocked()
+        assert parts.stage.running == [second.id]
+
+
+async def test_what_ran_at_a_crash_is_lost(autojump_clock: trio.testing.MockClock) -> None:
+    store = MemoryStore()
+    async with engine(EngineLimits(running=1), store) as parts:
+        first, second = [await parts.submit("wait") for _ in range(2)]
+        await parts.broker.publish(first.id, "durable")
+        await trio.testing.wait_all_tasks_blocked()
+        # The nurseries are cancelled here, without a word: as good as a crash.
+    async with engine(store=store) as parts:
+        lines, end = await parts.lines(first.id)
+        assert lines == ["stdout: durable"]
+        assert end.outcome.status == "lost"
+        assert parts.stage.reaped == [f"handle of {first.id}"]
+        assert parts.engine.statistics().finished[Status.LOST] == 1
+        await trio.testing.wait_all_tasks_blocked()
+        assert parts.stage.running == [second.id]
+
+
+@function("test.write")
+async def write(log: LogWriter, *arguments: str) -> None:
+    await log.write(f"arguments {arguments}\n")
+    await log.writelines(["two", "three\n"], "stderr")
+
+
+@function("test.fail")
+async def fail(log: LogWriter) -> None:
+    await log.write("about to fail\n")
+    raise LookupError("what it needs is not there")
+
+
+@function("test.wait")
+async def wait(log: LogWriter) -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        with trio.move_on_after(1, shield=True):
+            await log.write("cleaned up\n")
+
+
+async def test_function_writes(autojump_clock: trio.testing.MockClock) -> None:
+    async with engine() as parts:
+        workload = await parts.submit("test.write", "a", "b", backend="function")
+        lines, end = await parts.lines(workload.id)
+        assert lines == ["stdout: arguments ('a', 'b')", "stderr: two", "stderr: three"]
+        assert end.outcome == Outcome(Status.SUCCEEDED)
+
+
+async def test_function_that_raises_has_its_traceback_in_the_log(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with engine() as parts:
+        workload = await parts.submit("test.fail", backend="function")
+        lines, end = await parts.lines(workload.id)
+        assert lines[0] == "stdout: about to fail"
+        assert lines[1] == "stderr: Traceback (most recent call last):"
+        assert lines[-1] == "stderr: LookupError: what it needs is not there"
+        assert end.outcome == Outcome(
+            Status.FAILED, error="LookupError: what it needs is not there"
+        )
+
+
+async def test_function_is_cancelled_by_a_stop(autojump_clock: trio.testing.MockClock) -> None:
+    async with engine() as parts:
+        workload = await parts.submit("test.wait", backend="function")
+        await trio.testing.wait_all_tasks_blocked()
+        await parts.engine.stop(workload.id)
+        lines, end = await parts.lines(workload.id)
+        assert (lines, end.outcome.status) == (["stdout: cleaned up"], "stopped")
+
+
+async def test_functions_are_checked(autojump_clock: trio.testing.MockClock) -> None:
+    async with engine() as parts:
+        with pytest.raises(InvalidSpecError, match=r"no function 'nope' is registered; .*test\.fail"):
+            await parts.submit("nope", backend="function")
+        with pytest.raises(InvalidSpecError, match="env:"):
+            await parts.submit("test.write", backend="function", env={"A": "b"})
+        with pytest.raises(ValueError, match="registered already"):
+            function("test.write")(write)
+
+
+def test_backends_are_found_by_entry_point() -> None:
+    assert {"process", "function"} <= installed_backends().keys()
+    assert all(isinstance(backend, Backend) for backend in installed_backends().values())
+
+
+async def test_ids_sort_and_match(autojump_clock: trio.testing.MockClock) -> None:
+    async with engine() as parts:
+        made = [parts.engine._new_id(now() - number) for number in range(100)]
+        assert made == sorted(made)
+        assert len(set(made)) == 100
+        assert all(made_id.isalnum() and len(made_id) <= 64 for made_id in made)

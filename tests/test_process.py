@@ -1,0 +1,288 @@
+"""The process backend against real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from tests.live import Live
+from trio_logs import Batch, LogWriter, Outcome, Status, WorkloadSpec, open_broker
+from trio_logs.backends import Execution
+from trio_logs.backends.process import ProcessBackend
+from trio_logs.backends.process_group import ProcessGroup
+from trio_logs.errors import InvalidSpecError
+
+OpenServer = Callable[..., AbstractAsyncContextManager[Live]]
+
+
+@dataclass
+class Run:
+    """How an execution ended, and what it wrote on each stream."""
+
+    outcome: Outcome
+    written: dict[str, bytes]
+    handle: str
+
+
+@asynccontextmanager
+async def execution(*command: str, **fields: Any) -> AsyncIterator[tuple[Execution, list[Run]]]:
+    """An execution that runs in the background; its `Run` is there on exit."""
+    finished: list[Run] = []
+    async with open_broker() as broker:
+        with await broker.open("w") as log:
+            handles: list[str] = []
+
+            async def remember(handle: str) -> None:
+                handles.append(handle)
+
+            one = Execution("w", WorkloadSpec(command, **fields), log, remember)
+
+            async def run() -> None:
+                with trio.fail_after(20):
+                    outcome = await ProcessBackend().run(one)
+                log.close()
+                await broker.close("w")
+                written: dict[str, bytes] = {}
+                with broker.subscribe("w", 1) as subscription:
+                    async for record in subscription:
+                        if isinstance(record, Batch):
+                            written[record.stream] = written.get(record.stream, b"") + record.data
+                finished.append(Run(outcome, written, handles[0]))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run)
+                yield one, finished
+
+
+async def run(*command: str, **fields: Any) -> Run:
+    async with execution(*command, **fields) as (_, finished):
+        pass
+    return finished[0]
+
+
+OUTCOMES = [
+    ("exit 0", Outcome(Status.SUCCEEDED, 0)),
+    ("exit 7", Outcome(Status.FAILED, 7, error="The command exited with 7.")),
+    (
+        "kill -KILL $$",
+        Outcome(Status.FAILED, signal="SIGKILL", error="The command was ended by SIGKILL."),
+    ),
+]
+
+
+@pytest.mark.parametrize(("script", "outcome"), OUTCOMES)
+async def test_outcomes(script: str, outcome: Outcome) -> None:
+    assert (await run("sh", "-c", script)).outcome == outcome
+
+
+async def test_streams_are_separate_and_exact() -> None:
+    found = await run("sh", "-c", r"printf 'a\r\nb\0\377'; printf 'error' >&2")
+    assert found.written == {"stdout": b"a\r\nb\0\xff", "stderr": b"error"}
+
+
+async def test_the_environment_is_clean() -> None:
+    os.environ["TRIO_LOGS_SECRET"] = "secret"
+    try:
+        found = await run("env", env={"GIVEN": "x y", "LANG": "C"})
+    finally:
+        del os.environ["TRIO_LOGS_SECRET"]
+    variables = dict(line.split(b"=", 1) for line in found.written["stdout"].split(b"\n")[:-1])
+    assert variables.keys() == {b"PATH", b"HOME", b"GIVEN", b"LANG"}
+    assert (variables[b"GIVEN"], variables[b"LANG"]) == (b"x y", b"C")
+
+
+async def test_stdin_is_empty_and_the_session_its_own() -> None:
+    found = await run("sh", "-c", "cat; ps -o pid=,pgid=,sid= -p $$")
+    pid, group, session = found.written["stdout"].split()
+    assert pid == group == session
+    assert int(session) != os.getsid(0)
+
+
+async def test_cwd(tmp_path: Path) -> None:
+    found = await run("pwd", cwd=str(tmp_path))
+    assert found.written["stdout"].strip() == str(tmp_path).encode()
+
+
+@pytest.mark.parametrize(
+    ("command", "fields", "message"),
+    [
+        (["no-such-program"], {}, "no program 'no-such-program'"),
+        (["/etc/passwd"], {}, "no program '/etc/passwd'"),
+        (["true"], {"cwd": "/no/such"}, "no folder /no/such"),
+        (["no-path"], {"env": {"PATH": ""}}, "no program"),
+    ],
+)
+async def test_what_can_not_start_says_why(
+    command: list[str], fields: dict[str, Any], message: str
+) -> None:
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(InvalidSpecError, match=message), flatten_subgroups=True
+    ):
+        await run(*command, **fields)
+
+
+async def test_a_terminal_is_one_stream() -> None:
+    found = await run("sh", "-c", "test -t 1 && test -t 2 && echo yes; echo error >&2", pty=True)
+    assert found.outcome.exit_code == 0
+    assert found.written == {"stdout": b"yes\r\nerror\r\n"}
+
+
+async def test_term_then_kill_goes_to_the_whole_group() -> None:
+    # The child ignores TERM, and so does what it started.
+    script = "trap '' TERM; sleep 50 & echo $!; sleep 50"
+    async with execution("sh", "-c", script) as (one, finished):
+        await trio.sleep(0.3)
+        started = time.monotonic()
+        one.stop.request(Status.STOPPED, 0.5)
+    assert 0.4 < time.monotonic() - started < 5
+    assert finished[0].outcome.signal == "SIGKILL"
+    await gone(int(finished[0].written["stdout"]))
+
+
+async def test_term_is_enough_for_a_polite_command() -> None:
+    script = "trap 'echo bye; exit 4' TERM; echo up; while :; do sleep 0.05; done"
+    async with execution("sh", "-c", script) as (one, finished):
+        await trio.sleep(0.3)
+        one.stop.request(Status.STOPPED, 10)
+    assert finished[0].outcome.exit_code == 4
+    assert finished[0].written["stdout"] == b"up\nbye\n"
+
+
+async def test_a_grandchild_can_not_hold_the_log_open() -> None:
+    started = time.monotonic()
+    found = await run("sh", "-c", "sleep 50 & echo $!; exit 0")
+    assert time.monotonic() - started < 10
+    assert found.outcome.exit_code == 0
+    await gone(int(found.written["stdout"]))
+
+
+async def test_one_that_left_the_group_is_not_waited_for() -> None:
+    """It writes on for ever from a session of its own; the log ends all the same."""
+    script = "setsid sh -c 'echo $$; while :; do echo more; sleep 0.01; done' & exit 0"
+    found = await run("sh", "-c", script)
+    assert found.outcome.exit_code == 0
+    pid = int(found.written["stdout"].split()[0])
+    # Its pipe is closed now, so its next write ends it; a moment's help does no harm.
+    await gone(pid)
+
+
+async def test_nothing_is_lost_when_the_log_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The drain bounds how long others hold the pipe, not how long the log takes."""
+    monkeypatch.setattr("trio_logs.backends.process.DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr("trio_logs.backends.process.READ_BYTES", 4096)
+    async with open_broker() as broker:
+        with await broker.open("w") as log:
+
+            async def remember(handle: str) -> None: ...
+
+            spec = WorkloadSpec(("sh", "-c", "sleep 50 & yes | head -c 200000"))
+            outcome = await ProcessBackend().run(Execution("w", spec, SlowLog(log), remember))
+        end = await broker.close("w")
+    assert outcome.exit_code == 0
+    assert end.bytes == 200_000
+
+
+class SlowLog:
+    """A log whose every write takes a while."""
+
+    def __init__(self, log: LogWriter) -> None:
+        self._log = log
+
+    async def write(self, data: bytes | str, stream: str = "stdout") -> None:
+        await trio.sleep(0.02)
+        await self._log.write(data, stream)
+
+    def clone(self) -> SlowLog:
+        return SlowLog(self._log.clone())
+
+    def __enter__(self) -> SlowLog:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._log.close()
+
+
+async def test_cancellation_leaves_no_process() -> None:
+    with trio.move_on_after(0.5):
+        async with execution("sh", "-c", "trap '' TERM; echo $$; sleep 50"):
+            pass
+    assert children() == []
+
+
+async def gone(pid: int) -> None:
+    """Wait until a process that is not our child has ended."""
+    with trio.fail_after(5):
+        while Path(f"/proc/{pid}").exists():
+            if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
+                return
+            await trio.sleep(0.01)
+
+
+def children() -> list[str]:
+    """The pids of our children, zombies included."""
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
+def test_what_a_dead_server_left_is_found_and_killed() -> None:
+    import subprocess
+
+    process = subprocess.Popen(
+        ["sh", "-c", "sleep 50 & sleep 50 & wait"], start_new_session=True
+    )
+    group = ProcessGroup(process)
+    handle = group.handle
+    try:
+        deadline = time.monotonic() + 5
+        while len(ProcessGroup.members(handle)) < 3:
+            assert time.monotonic() < deadline
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        # Its leader is dead, its members are not.
+        assert len(ProcessGroup.kill_remains(handle)) == 2
+        deadline = time.monotonic() + 5
+        while ProcessGroup.members(handle):
+            assert time.monotonic() < deadline
+        assert ProcessGroup.kill_remains(handle) == []
+    finally:
+        group.kill()
+
+
+def test_a_stranger_with_the_same_pid_is_left_alone() -> None:
+    import subprocess
+
+    process = subprocess.Popen(["sleep", "50"], start_new_session=True)
+    with ProcessGroup(process) as group:
+        for old, new in (('"start":', '"start":1'), ('"boot":"', '"boot":"x')):
+            assert ProcessGroup.kill_remains(group.handle.replace(old, new)) == []
+        assert process.poll() is None
+        assert ProcessGroup.kill_remains(group.handle) == [process.pid]
+
+
+async def test_timeout_and_stop_over_http(open_server: OpenServer) -> None:
+    async with open_server() as live:
+        late = await live.submit("sleep", "50", timeout=0.2)
+        record = await live.finished(late["id"])
+        assert (record["status"], record["signal"]) == ("timed_out", "SIGTERM")
+        assert record["error"] == "The workload ran into its time-out."
+        endless = await live.submit("sh", "-c", "trap '' TERM; echo up; sleep 50")
+        stream = await live.follow(endless["logs_url"])
+        async with stream.stream:
+            await stream.read_until(b"up")
+        for grace in (50, 0.1):  # the second request cuts the first one's grace short
+            answer = await live.client.post(
+                f"/v1/workloads/{endless['id']}/stop", json={"grace": grace}
+            )
+            assert answer.status_code == 202
+        record = await live.finished(endless["id"])
+        assert (record["status"], record["signal"]) == ("stopped", "SIGKILL")
+        again = await live.client.post(f"/v1/workloads/{endless['id']}/stop")
+        assert (again.status_code, again.json()["status"]) == (202, "stopped")
