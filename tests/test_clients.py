@@ -1,4 +1,4 @@
-"""What clients in the field receive: curl, httpx2, Chromium's EventSource and npm's, from a server process.
+"""What clients in the field receive from a server process: curl, httpx2, and two EventSources.
 
 Nothing here shares code with the server: what is expected is worked out from the bytes written.
 """
@@ -41,8 +41,8 @@ for start in range(head, len(data), step):
     while piece:
         piece = piece[os.write(1, piece) :]
 """
-"""Writes the first `head` bytes of a file, waits for another file to be there, and writes the rest in
-pieces of `step` bytes, so that no follower can be late and lines come in parts."""
+"""Writes the first `head` bytes of a file, waits for another file to be there, and writes the rest
+in pieces of `step` bytes, so that no follower can be late and lines come in parts."""
 
 CHROMIUM_ARGUMENTS = [
     "--headless=new",
@@ -143,7 +143,8 @@ class Server:
             {**self.authorization, "Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-            return self.url + json.load(answer)["logs_url"]
+            logs_url: str = json.load(answer)["logs_url"]
+        return self.url + logs_url
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote
 
 import trio
 from quart import Blueprint, Response, request
 from quart.wrappers.response import ResponseBody
-from werkzeug.http import dump_options_header
 
 from ..broker import Subscription
 from ..errors import BusyError, NotReadyError, WorkloadNotFoundError
@@ -60,8 +61,10 @@ def _response(body: ResponseBody | bytes, workload_id: str, query: LogQuery) -> 
     response.headers["X-Accel-Buffering"] = "no"
     if query.download is not None:
         name = query.download or f"{workload_id}.log"
-        response.headers["Content-Disposition"] = dump_options_header(
-            "attachment", {"filename": name}
+        # RFC 6266, section 4.3: the plain form is for ASCII names only.
+        plain = f'filename="{name}"' if re.fullmatch(r"[\w .-]+", name, re.ASCII) else ""
+        response.headers["Content-Disposition"] = "attachment; " + (
+            plain or f"filename*=UTF-8''{quote(name, safe='')}"
         )
     # A stream takes as long as its workload and its reader.
     response.timeout = None

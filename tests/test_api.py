@@ -1,0 +1,567 @@
+"""The wire contract over real HTTP: routes, parameters, representations, errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import trio
+
+from tests.live import Live, parse_events
+from trio_logs.broker import BrokerLimits
+from trio_logs.engine import EngineLimits
+from trio_logs.store import Retention
+
+OpenServer = Callable[..., AbstractAsyncContextManager[Live]]
+
+FIELDS = [
+    "id",
+    "name",
+    "backend",
+    "command",
+    "labels",
+    "status",
+    "exit_code",
+    "signal",
+    "error",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "lines",
+    "bytes",
+    "logs_url",
+]
+
+
+@pytest.fixture
+async def live(open_server: OpenServer) -> AsyncIterator[Live]:
+    async with open_server() as opened:
+        yield opened
+
+
+def problem(answer: httpx2.Response, status: int) -> str:
+    """The detail of a problem answer of that status."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert body["status"] == status
+    assert body.keys() == {"type", "title", "status", "detail"}
+    return str(body["detail"])
+
+
+async def test_a_workload_from_start_to_end(live: Live) -> None:
+    answer = await live.client.post(
+        "/v1/workloads",
+        json={"command": ["sh", "-c", "echo hi"], "name": "n", "labels": {"a": "b"}, "cwd": "/"},
+    )
+    assert answer.status_code == 201
+    created = answer.json()
+    assert list(created) == FIELDS
+    assert answer.headers["location"] == f"/v1/workloads/{created['id']}"
+    assert created["logs_url"] == f"/v1/workloads/{created['id']}/logs"
+    assert (created["name"], created["labels"], created["backend"]) == ("n", {"a": "b"}, "process")
+    assert created["command"] == ["sh", "-c", "echo hi"]
+    record = await live.finished(created["id"])
+    assert list(record) == FIELDS
+    assert record["status"] == "succeeded"
+    assert (record["exit_code"], record["signal"], record["error"]) == (0, None, None)
+    assert (record["lines"], record["bytes"]) == (1, 3)
+    times = [record[name] for name in ("created_at", "started_at", "finished_at")]
+    assert times == sorted(times)
+    for time in times:
+        assert datetime.strptime(time, "%Y-%m-%dT%H:%M:%S.%f%z").tzinfo == UTC
+        assert time.endswith("Z")
+    deleted = await live.client.delete(f"/v1/workloads/{created['id']}")
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    for path in ("", "/logs"):
+        problem(await live.client.get(f"/v1/workloads/{created['id']}{path}"), 404)
+
+
+async def test_queued_fields_are_null(open_server: OpenServer) -> None:
+    async with open_server(engine=EngineLimits(running=1, queued=1)) as live:
+        first = await live.submit("sleep", "100")
+        queued = await live.submit("sleep", "100")
+        assert queued["status"] == "queued"
+        for name in ("name", "exit_code", "signal", "error", "started_at", "finished_at"):
+            assert queued[name] is None
+        refused = await live.client.post("/v1/workloads", json={"command": ["true"]})
+        assert "submit again later" in problem(refused, 429)
+        assert int(refused.headers["retry-after"]) > 0
+        # A log that has not begun can be followed.
+        stream = await live.follow(queued["logs_url"])
+        async with stream.stream:
+            assert await stream.read_chunk() == b": open\nretry: 2000\n\n"
+            conflict = await live.client.delete(f"/v1/workloads/{queued['id']}")
+            assert "stop it first" in problem(conflict, 409)
+            await live.client.post(f"/v1/workloads/{queued['id']}/stop")
+            [(name, event_id, data)] = parse_events(await stream.read_all())
+            assert (name, event_id, data["status"]) == ("end", "end", "stopped")
+        await live.client.post(f"/v1/workloads/{first['id']}/stop", json={"grace": 1})
+        assert (await live.finished(first["id"]))["signal"] == "SIGTERM"
+
+
+async def test_pages(live: Live) -> None:
+    ids = [
+        (await live.submit("true", labels={"n": str(number % 2)}))["id"] for number in range(5)
+    ]
+    for workload_id in ids:
+        await live.finished(workload_id)
+    newest = ids[::-1]
+
+    async def page(**query: Any) -> tuple[list[str], str | None]:
+        answer = await live.client.get("/v1/workloads", params=query)
+        assert answer.status_code == 200, answer.text
+        body = answer.json()
+        assert body.keys() == {"workloads", "next"}
+        return [item["id"] for item in body["workloads"]], body["next"]
+
+    assert await page() == (newest, None)
+    found, cursor = await page(limit=2)
+    assert found == newest[:2]
+    found, cursor = await page(limit=2, before=cursor)
+    assert found == newest[2:4]
+    assert await page(limit=2, before=cursor) == (newest[4:], None)
+    assert await page(limit=5) == (newest, None)
+    assert await page(label="n=1") == (newest[1::2], None)
+    assert await page(status="failed") == ([], None)
+    assert (await page(status="succeeded"))[0] == newest
+    for query in ("limit=0", "limit=501", "limit=x", "status=x", "label=x", "before=%2f", "x=1"):
+        problem(await live.client.get(f"/v1/workloads?{query}"), 400)
+    problem(await live.client.get("/v1/workloads?limit=1&limit=2"), 400)
+
+
+async def test_idempotency_key(live: Live) -> None:
+    async def post(body: Any, key: str) -> httpx2.Response:
+        headers = {"Idempotency-Key": key}
+        return await live.client.post("/v1/workloads", json=body, headers=headers)
+
+    body = {"command": ["true"], "env": {"A": "1", "B": "2"}}
+    first = await post(body, "k1")
+    same = await post({"env": {"B": "2", "A": "1"}, "command": ["true"]}, "k1")
+    assert (first.status_code, same.status_code) == (201, 200)
+    assert first.json()["id"] == same.json()["id"]
+    assert same.headers["location"] == first.headers["location"]
+    assert "Idempotency-Key" in problem(await post({"command": ["false"]}, "k1"), 422)
+    assert (await post(body, "k2")).status_code == 201
+    problem(await post(body, "x" * 256), 400)
+
+
+BAD_BODIES = [
+    (b"", 400),
+    (b"{", 400),
+    (b'{"command": ["\xff"]}', 400),
+    (b"[]", 422),
+    (b"{}", 422),
+    (b'{"command": []}', 422),
+    (b'{"command": [""]}', 422),
+    (b'{"command": "true"}', 422),
+    (b'{"command": ["true"], "timeout": 0}', 422),
+    (b'{"command": ["true"], "timeout": "1"}', 422),
+    (b'{"command": ["true"], "env": {"A": 1}}', 422),
+    (b'{"command": ["true"], "env": {"A=B": "c"}}', 422),
+    (b'{"command": ["a\\u0000b"]}', 422),
+    (b'{"command": ["true"], "backend": "x"}', 422),
+    (b'{"command": ["true"], "comand": 1}', 422),
+]
+
+
+async def test_bad_bodies(live: Live) -> None:
+    headers = {"Content-Type": "application/json"}
+    for body, status in BAD_BODIES:
+        answer = await live.client.post("/v1/workloads", content=body, headers=headers)
+        assert problem(answer, status), body
+    form = await live.client.post("/v1/workloads", data={"command": "true"})
+    assert "application/json" in problem(form, 415)
+    large = await live.client.post(
+        "/v1/workloads", content=b" " * (1024 * 1024 + 1), headers=headers
+    )
+    problem(large, 413)
+    assert (await live.client.get("/v1/workloads")).json()["workloads"] == []
+
+
+async def test_errors_are_problems(live: Live) -> None:
+    problem(await live.client.get("/nope"), 404)
+    problem(await live.client.get("/v1/nope"), 404)
+    wrong = await live.client.put("/v1/workloads")
+    problem(wrong, 405)
+    assert set(wrong.headers["allow"].replace(" ", "").split(",")) >= {"GET", "POST"}
+    missing = "/v1/workloads/nope"
+    for method, path in (("GET", ""), ("GET", "/logs"), ("POST", "/stop"), ("DELETE", "")):
+        assert "'nope'" in problem(await live.client.request(method, missing + path), 404)
+
+
+async def test_auth(live: Live) -> None:
+    async with httpx2.AsyncClient(base_url=live.url) as client:
+        for path in ("/v1/workloads", "/v1/workloads/x/logs", "/metrics", "/v1/nope"):
+            for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic x"}):
+                answer = await client.get(path, headers=given)
+                assert "Bearer TOKEN" in problem(answer, 401)
+                assert answer.headers["www-authenticate"] == "Bearer"
+        for path in ("/healthz", "/readyz"):
+            assert (await client.get(path)).json() == {"status": "ok"}
+        lower = {"Authorization": f"bearer {live.service.token}"}
+        assert (await client.get("/v1/workloads", headers=lower)).status_code == 200
+
+
+async def test_the_token_is_kept_and_private(open_server: OpenServer, tmp_path: Path) -> None:
+    tokens = []
+    for _ in range(2):
+        async with open_server() as live:
+            tokens.append(live.service.token)
+    assert tokens[0] == tokens[1]
+    path = tmp_path / "data" / "token"
+    assert path.read_text().strip() == tokens[0]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(tokens[0]) >= 32
+    async with open_server(token="given") as live:
+        assert live.client.headers["authorization"] == "Bearer given"
+        assert (await live.client.get("/v1/workloads")).status_code == 200
+
+
+async def test_wrong_host(open_server: OpenServer) -> None:
+    async with open_server(allowed_hosts=frozenset({"127.0.0.1", "[::1]"})) as live:
+        assert (await live.client.get("/healthz")).status_code == 200
+        assert (await live.client.get("/healthz", headers={"Host": "[::1]:9"})).status_code == 200
+        answer = await live.client.get("/healthz", headers={"Host": "evil.example:80"})
+        assert "evil.example" in problem(answer, 421)
+
+
+async def test_metrics(live: Live) -> None:
+    await live.finished((await live.submit("false"))["id"])
+    answer = await live.client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert 'trio_logs_workloads_finished_total{status="failed"} 1.0' in answer.text
+    assert "trio_logs_subscriptions 0.0" in answer.text
+
+
+async def test_draining(live: Live) -> None:
+    workload = await live.submit("sleep", "100")
+    quiet = await live.follow(workload["logs_url"])
+    await quiet.read_until(b": open")
+    live.service.drain()
+    async with quiet.stream:
+        body = await quiet.read_all()
+    assert body.endswith(
+        b"event: shutdown\nretry: 3000\n"
+        b'data: {"reason":"the server is shutting down; resume where you are"}\n\n'
+    )
+    for path in ("/readyz", workload["logs_url"]):
+        answer = await live.client.get(path)
+        problem(answer, 503)
+        assert "retry-after" in answer.headers
+    assert (await live.client.get("/healthz")).status_code == 200
+
+
+SCRIPT = r"printf 'one\n'; printf 'two\r\n' >&2; sleep 0.3; printf 'three\rx\n\nfive'"
+"""Five lines on two streams, the last without an end; the sleep orders the streams."""
+
+JSON_LINES = [
+    ("stdout", "one"),
+    ("stderr", "two"),
+    ("stdout", "three\rx"),
+    ("stdout", ""),
+    ("stdout", "five"),
+]
+
+
+@pytest.fixture
+async def log(live: Live) -> str:
+    """The URL of a finished log, the script's."""
+    # Written by itself, so that the order of the two streams is certain.
+    workload = await live.submit("sh", "-c", SCRIPT)
+    await live.finished(workload["id"])
+    return str(workload["logs_url"])
+
+
+async def get(live: Live, url: str, accept: str | None = None, **query: Any) -> httpx2.Response:
+    headers = {"Accept": accept} if accept else {}
+    with trio.fail_after(30):
+        return await live.client.get(url, params=query, headers=headers)
+
+
+async def texts(live: Live, url: str, **query: Any) -> list[str]:
+    """The ids of the lines that a query shows, and names of control events."""
+    answer = await get(live, url, **query)
+    assert answer.status_code == 200, answer.text
+    return [event_id or name for name, event_id, _ in parse_events(answer.content)]
+
+
+async def order(live: Live, log: str) -> list[int]:
+    """The numbers of the lines on stderr: between streams, order is that of arrival."""
+    answer = await get(live, log, "application/x-ndjson", stream="stderr")
+    return [line["seq"] for line in map(json.loads, answer.text.splitlines()) if "seq" in line]
+
+
+async def test_representations(live: Live, log: str) -> None:
+    [second] = await order(live, log)
+    lines = [pair for pair in JSON_LINES if pair[0] == "stdout"]
+    lines.insert(second - 1, JSON_LINES[1])
+    ndjson = await get(live, log, "application/x-ndjson")
+    assert ndjson.headers["content-type"] == "application/x-ndjson"
+    objects = [json.loads(line) for line in ndjson.text.split("\n")[:-1]]
+    assert [(o["seq"], o["stream"], o["text"]) for o in objects[:-1]] == [
+        (number, *pair) for number, pair in enumerate(lines, 1)
+    ]
+    assert objects[-1] == {
+        "event": "end",
+        "status": "succeeded",
+        "exit_code": 0,
+        "signal": None,
+        "error": None,
+        "lines": 5,
+        "bytes": 22,
+    }
+    events = parse_events((await get(live, log, format="json")).content)
+    assert [json.loads(data) for _, _, data in events[:-1]] == objects[:-1]
+    plain = await get(live, log, "text/plain")
+    assert plain.headers["content-type"] == "text/plain; charset=utf-8"
+    assert sorted(plain.content) == sorted(b"one\ntwo\r\nthree\rx\n\nfive")
+    stdout = await get(live, log, "text/plain", stream="stdout")
+    assert stdout.content == b"one\nthree\rx\n\nfive"
+    timed = await get(live, log, "text/plain", timestamps="true", stream="stderr")
+    assert timed.content == f"{objects[second - 1]['time']} two\r\n".encode()
+    timed_events = parse_events((await get(live, log, timestamps="1", tail="1")).content)
+    assert timed_events[0][2] == f"{objects[4]['time']} five"
+
+
+async def test_accept(live: Live, log: str) -> None:
+    for accept, expected in [
+        ("*/*", "text/event-stream; charset=utf-8"),
+        ("text/*", "text/event-stream; charset=utf-8"),
+        ("text/html, */*;q=0.8", "text/event-stream; charset=utf-8"),
+        ("text/plain, text/event-stream;q=0.5", "text/plain; charset=utf-8"),
+        ("application/x-ndjson", "application/x-ndjson"),
+    ]:
+        assert (await get(live, log, accept)).headers["content-type"] == expected
+    for accept in ("application/json", "image/png"):
+        assert "text/event-stream" in problem(await get(live, log, accept), 406)
+
+
+async def test_where_to_start_and_stop(live: Live, log: str) -> None:
+    everything = ["1", "2", "3", "4", "5", "end"]
+    assert await texts(live, log) == everything
+    assert await texts(live, log, follow="false") == everything
+    assert await texts(live, log, tail="all") == everything
+    assert await texts(live, log, tail=2) == ["4", "5", "end"]
+    assert await texts(live, log, tailLines=2) == ["4", "5", "end"]
+    assert await texts(live, log, tail=0) == ["end"]
+    assert await texts(live, log, tail=99) == everything
+    assert await texts(live, log, since="10m") == everything
+    assert await texts(live, log, sinceSeconds=600) == everything
+    assert await texts(live, log, until="10m") == ["end"]
+    assert await texts(live, log, since="1h", until="2h") == ["end"]
+    soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    assert await texts(live, log, since=soon) == ["end"]
+    assert await texts(live, log, sinceTime=soon) == ["end"]
+    assert await texts(live, log, until=soon) == everything
+    assert await texts(live, log, tail=1, stream="stdout") == ["5", "end"]
+    [second] = await order(live, log)
+    assert await texts(live, log, tail=3, stream="stderr") == [str(second), "end"]
+    third = json.loads((await get(live, log, "application/x-ndjson", tail=3)).text.split("\n")[0])
+    assert await texts(live, log, since=third["time"]) == ["3", "4", "5", "end"]
+
+
+async def test_resume(live: Live, log: str) -> None:
+    async def resumed(event_id: str, **query: Any) -> list[str]:
+        headers = {"Last-Event-ID": event_id}
+        answer = await live.client.get(log, params=query, headers=headers)
+        assert answer.status_code == 200
+        return [event_id or name for name, event_id, _ in parse_events(answer.content)]
+
+    assert await resumed("3") == ["4", "5", "end"]
+    assert await resumed("0") == ["1", "2", "3", "4", "5", "end"]
+    # The last line may have come without the end.
+    assert await resumed("5") == ["end"]
+    assert await texts(live, log, last_event_id="4") == ["5", "end"]
+    assert await resumed("4", last_event_id="1") == ["5", "end"]
+    # What says where to start does not make a reader that resumes lose lines.
+    assert await resumed("1", tail=1) == ["2", "3", "4", "5", "end"]
+    for number in ("6", "999", "9" * 40):
+        assert await resumed(number) == ["reset", "1", "2", "3", "4", "5", "end"]
+    for path in (log, f"{log}?tail=1", f"{log}?last_event_id=end"):
+        answer = await live.client.get(path, headers={"Last-Event-ID": "end"})
+        assert (answer.status_code, answer.content) == (204, b"")
+    answer = await live.client.get(f"{log}?last_event_id=end")
+    assert answer.status_code == 204
+    for bad in ("x", "-1", "1.5"):
+        problem(await live.client.get(log, headers={"Last-Event-ID": bad}), 400)
+    running = await live.submit("sleep", "100")
+    stream = await live.follow(running["logs_url"], "Last-Event-ID: end")
+    async with stream.stream:
+        assert b"event: reset" in await stream.read_until(b"\n\n" + b"event: reset")
+
+
+BAD_QUERIES = [
+    "x=1",
+    "follow=maybe",
+    "tail=-1",
+    "tail=x",
+    "tail=",
+    "since=yesterday",
+    "since=2026-01-01",
+    "since=2026-01-01T00:00:00",
+    "since=99999999999999999",
+    "until=10x",
+    "sinceSeconds=10m",
+    "stream=system",
+    "timestamps=yes",
+    "format=xml",
+    "last_event_id=x",
+    "tail=1&tail=2",
+    "tail=1&tailLines=2",
+    "download=a/b",
+]
+
+
+async def test_bad_queries(live: Live, log: str) -> None:
+    for query in BAD_QUERIES:
+        assert problem(await live.client.get(f"{log}?{query}"), 400), query
+
+
+async def test_download(live: Live, log: str) -> None:
+    workload_id = log.split("/")[3]
+    for value, expected in [
+        ("true", f'attachment; filename="{workload_id}.log"'),
+        ("build.log", 'attachment; filename="build.log"'),
+        ('a"b é', "attachment; filename*=UTF-8''a%22b%20%C3%A9"),
+    ]:
+        answer = await get(live, log, "text/plain", download=value)
+        assert answer.headers["content-disposition"] == expected
+    assert "content-disposition" not in (await get(live, log, download="false")).headers
+
+
+async def test_head_has_headers_only(live: Live, log: str) -> None:
+    head = await live.client.head(log)
+    assert head.status_code == 200
+    assert head.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert "content-length" not in head.headers
+    running = await live.submit("sleep", "100")
+    with trio.fail_after(5):
+        assert (await live.client.head(running["logs_url"])).status_code == 200
+    assert live.service.broker.statistics().subscriptions == 0
+
+
+async def test_follow_false_ends_at_what_is_known(live: Live) -> None:
+    workload = await live.submit("sh", "-c", "echo one; sleep 100")
+    stream = await live.follow(workload["logs_url"])
+    async with stream.stream:
+        await stream.read_until(b"data: one")
+    assert await texts(live, workload["logs_url"], follow="false") == ["1"]
+    plain = await get(live, workload["logs_url"], "text/plain")
+    assert plain.content == b"one\n"
+    ndjson = await get(live, workload["logs_url"], "application/x-ndjson", tail=0)
+    assert ndjson.content == b""
+    assert await texts(live, workload["logs_url"], until="1s") == []
+
+
+async def test_until_in_the_future_ends_a_stream(live: Live) -> None:
+    workload = await live.submit("sh", "-c", "echo one; exec sleep 100")
+    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    with trio.fail_after(10):
+        assert await texts(live, workload["logs_url"], until=soon) == ["1"]
+
+
+async def test_live_only(live: Live) -> None:
+    script = "echo early; while [ ! -e go ]; do sleep 0.02; done; echo late"
+    folder = live.service.settings.data
+    workload = await live.submit("sh", "-c", script, cwd=str(folder))
+    stream = await live.follow(workload["logs_url"])
+    await stream.read_until(b"early")
+    newcomer = await live.follow(f"{workload['logs_url']}?tail=0")
+    await newcomer.read_until(b": open")
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    (folder / "go").touch()
+    async with stream.stream, newcomer.stream:
+        shown = parse_events(await newcomer.read_all())
+        assert [event[1] for event in shown] == ["2", "end"]
+        assert [event[1] for event in parse_events(await stream.read_all())] == ["1", "2", "end"]
+
+
+async def test_a_quiet_stream_is_kept_alive(open_server: OpenServer) -> None:
+    async with open_server(heartbeat=0.05) as live:
+        workload = await live.submit("sleep", "100")
+        stream = await live.follow(workload["logs_url"])
+        async with stream.stream:
+            for _ in range(3):
+                chunk = await stream.read_chunk()
+                assert chunk in (b": open\nretry: 2000\n\n", b": keep-alive\n\n")
+        ndjson = await live.follow(workload["logs_url"] + "?follow=1", "Accept: application/x-ndjson")
+        async with ndjson.stream:
+            with trio.move_on_after(0.3):
+                await ndjson.read_chunk()
+            assert ndjson.body == b""
+
+
+async def test_retention_is_announced_as_a_gap(open_server: OpenServer) -> None:
+    # No window, so that readers see what the store has left.
+    limits = BrokerLimits(0, 0)
+    async with open_server(broker=limits, retention=Retention()) as live:
+        script = f"i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo {'x' * 500}$i; sleep 0.001; done"
+        workload = await live.submit("sh", "-c", script)
+        record = await live.finished(workload["id"])
+        while await live.service.store.trim(Retention(max_bytes=60_000)):
+            pass
+        gap, *lines, end = await live.events(workload["id"])
+        assert gap[:2] == ("gap", "")
+        last = gap[2]["to"]
+        assert gap[2] == {"from": 1, "to": last, "reason": "retention"}
+        assert 1 <= last <= record["lines"]
+        assert [int(line[1]) for line in lines] == list(range(last + 1, record["lines"] + 1))
+        assert end[0] == "end"
+        # A reader that was overtaken is told so as well; one that was not, is not.
+        resumed = await live.events(workload["id"], last_event_id="1")
+        assert resumed[0][2]["from"] == 2
+        ndjson = await get(live, workload["logs_url"], "application/x-ndjson")
+        first = json.loads(ndjson.text.split("\n")[0])
+        assert first == {"event": "gap", **gap[2]}
+        plain = await get(live, workload["logs_url"], "text/plain")
+        assert plain.content.count(b"\n") == len(lines)
+
+
+async def test_an_over_long_line(live: Live) -> None:
+    program = "import sys; sys.stdout.write('é' * 50000 + '\\n' + 'b' * 65536 + '\\r\\n')"
+    workload = await live.submit("python3", "-c", program)
+    record = await live.finished(workload["id"])
+    assert record["lines"] == 3
+    ndjson = await get(live, workload["logs_url"], "application/x-ndjson")
+    objects = [json.loads(line) for line in ndjson.text.split("\n")[:-2]]
+    assert [(len(o["text"]), o.get("partial")) for o in objects] == [
+        (32768, True),
+        (17232, None),
+        (65536, None),
+    ]
+    assert "partial" not in objects[1]
+    plain = await get(live, workload["logs_url"], "text/plain")
+    assert plain.content == ("é" * 50000 + "\n" + "b" * 65536 + "\r\n").encode()
+
+
+async def test_too_many_streams(open_server: OpenServer) -> None:
+    async with open_server(max_streams=1) as live:
+        workload = await live.submit("sleep", "100")
+        stream = await live.follow(workload["logs_url"])
+        async with stream.stream:
+            await stream.read_until(b": open")
+            answer = await live.client.get(workload["logs_url"])
+            problem(answer, 429)
+            assert "retry-after" in answer.headers
+
+
+async def test_a_deleted_log_does_not_leave_its_reader_waiting(live: Live) -> None:
+    workload = await live.submit("echo", "one")
+    await live.finished(workload["id"])
+    get_workload = live.service.engine.get
+
+    async def get_then_delete(workload_id: str) -> Any:
+        found = await get_workload(workload_id)
+        await live.service.store.delete(workload_id)
+        return found
+
+    live.service.engine.get = get_then_delete  # type: ignore[method-assign]
+    answer = await get(live, workload["logs_url"])
+    assert answer.content == b": open\nretry: 2000\n\n"
