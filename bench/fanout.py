@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import tempfile
 import time
 from datetime import datetime
+from pathlib import Path
 
 from .harness import Follower, Server, cores, drain, running_server
 
@@ -29,7 +31,7 @@ def measure(server: Server, lines: int, followers: int, load_core: int) -> dict[
     """One run; see the module."""
     text = "x" * (LINE_BYTES - 1)
     # The workload waits for a file, so that every follower is there before its first line.
-    gate = f"/tmp/trio-logs-bench-{os.getpid()}-{followers}"
+    gate = Path(tempfile.gettempdir(), f"trio-logs-bench-{os.getpid()}-{followers}")
     script = (
         f"while [ ! -e {gate} ]; do sleep 0.01; done;"
         f" exec taskset -c {load_core} sh -c 'yes {text} | head -n {lines}'"
@@ -41,12 +43,11 @@ def measure(server: Server, lines: int, followers: int, load_core: int) -> dict[
     before = server.memory("VmRSS")
     cpu = server.cpu_seconds()
     start, started = time.monotonic(), time.time()
-    with open(gate, "w"):
-        pass
+    gate.touch()
     try:
         drain(readers, 600)
     finally:
-        os.unlink(gate)
+        gate.unlink()
     cpu = server.cpu_seconds() - cpu
     record = server.request("GET", f"/v1/workloads/{workload['id']}")
     check(readers, record, lines)

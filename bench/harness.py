@@ -1,4 +1,5 @@
-"""What the suites share: a server on a core of its own, and readers cheap enough not to be the limit."""
+"""What the suites share: a server on a core of its own, and readers cheap enough not to be the
+limit."""
 
 from __future__ import annotations
 
@@ -68,8 +69,11 @@ def running_server(core: int, *arguments: str) -> Iterator[Server]:
     """A server on a free port with an empty SQLite history, stopped on exit."""
     with tempfile.TemporaryDirectory(prefix="trio-logs-bench-") as folder:
         process = subprocess.Popen(
-            [sys.executable, "-m", "trio_logs", "serve", "--bind", "127.0.0.1:0"]
-            + ["--data", folder, *arguments],
+            [
+                *(sys.executable, "-m", "trio_logs", "serve"),
+                *("--bind", "127.0.0.1:0", "--data", folder),
+                *arguments,
+            ],
             stderr=subprocess.PIPE,
             text=True,
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),
@@ -121,8 +125,10 @@ class Follower:
                 self._chunk -= taken
                 # The chunk's own line end is counted with it and taken off below.
                 if self._chunk <= 300:
-                    self.tail = (self.tail + bytes(data[max(position, position + taken - 300) :
-                                                         position + taken]))[-400:]
+                    self.tail = (
+                        self.tail
+                        + bytes(data[max(position, position + taken - 300) : position + taken])
+                    )[-400:]
                 position += taken
                 continue
             mark = b"\r\n" if self._in_body else b"\r\n\r\n"
@@ -148,7 +154,8 @@ class Follower:
 
 
 def drain(followers: list[Follower], deadline: float) -> None:
-    """Read all answers to their ends, in one thread. Raises TimeoutError past `deadline` seconds."""
+    """Read all answers to their ends, in one thread. Raises TimeoutError past `deadline`
+    seconds."""
     stop = time.monotonic() + deadline
     selector = selectors.DefaultSelector()
     for follower in followers:
@@ -160,7 +167,7 @@ def drain(followers: list[Follower], deadline: float) -> None:
         if time.monotonic() > stop:
             raise TimeoutError(f"{left} followers were not done in {deadline} s")
         for key, _ in selector.select(1):
-            follower: Follower = key.data
+            follower = key.data
             size = follower.socket.recv_into(buffer)
             if size == 0:
                 raise RuntimeError("an answer was cut off")

@@ -46,11 +46,14 @@ class ServerProcess:
 
 
 @contextmanager
-def running_server(data: Path, *arguments: str, command: str = "serve") -> Iterator[ServerProcess]:
+def running_server(data: Path, *arguments: str) -> Iterator[ServerProcess]:
     """A server on a free port; killed on exit if it still runs."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "trio_logs", command, "--bind", "127.0.0.1:0"]
-        + ["--data", str(data), *arguments],
+        [
+            *(sys.executable, "-m", "trio_logs", "serve"),
+            *("--bind", "127.0.0.1:0", "--data", str(data)),
+            *arguments,
+        ],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,

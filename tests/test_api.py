@@ -107,9 +107,7 @@ async def test_queued_fields_are_null(open_server: OpenServer) -> None:
 
 
 async def test_pages(live: Live) -> None:
-    ids = [
-        (await live.submit("true", labels={"n": str(number % 2)}))["id"] for number in range(5)
-    ]
+    ids = [(await live.submit("true", labels={"n": str(number % 2)}))["id"] for number in range(5)]
     for workload_id in ids:
         await live.finished(workload_id)
     newest = ids[::-1]
@@ -491,7 +489,9 @@ async def test_a_quiet_stream_is_kept_alive(open_server: OpenServer) -> None:
             for _ in range(3):
                 chunk = await stream.read_chunk()
                 assert chunk in (b": open\nretry: 2000\n\n", b": keep-alive\n\n")
-        ndjson = await live.follow(workload["logs_url"] + "?follow=1", "Accept: application/x-ndjson")
+        ndjson = await live.follow(
+            workload["logs_url"] + "?follow=1", "Accept: application/x-ndjson"
+        )
         async with ndjson.stream:
             with trio.move_on_after(0.3):
                 await ndjson.read_chunk()

@@ -41,7 +41,9 @@ def finished(server: ServerProcess, workload: dict[str, Any], timeout: float) ->
     url = server.url + workload["logs_url"] + "?tail=0&stream=stderr"
     answer = httpx2.get(url, headers=server.headers, timeout=timeout)
     assert b"event: end" in answer.content
-    return dict(httpx2.get(f"{server.url}/v1/workloads/{workload['id']}", headers=server.headers).json())
+    return dict(
+        httpx2.get(f"{server.url}/v1/workloads/{workload['id']}", headers=server.headers).json()
+    )
 
 
 @contextmanager

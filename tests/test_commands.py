@@ -116,8 +116,10 @@ def test_under_stock_hypercorn(tmp_path: Path) -> None:
         port = probe.getsockname()[1]
     environment = {**os.environ, "TRIO_LOGS_DATA": str(tmp_path), "TRIO_LOGS_TOKEN": "t"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "hypercorn", "-k", "trio", "--bind", f"127.0.0.1:{port}"]
-        + ["trio_logs.asgi:app"],
+        [
+            *(sys.executable, "-m", "hypercorn", "-k", "trio"),
+            *("--bind", f"127.0.0.1:{port}", "trio_logs.asgi:app"),
+        ],
         env=environment,
         stderr=subprocess.PIPE,
         text=True,

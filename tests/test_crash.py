@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import httpx2
+import pytest
 import trio
 
 from tests.checker import Transcript, faults
@@ -127,12 +128,12 @@ async def follow(server: ServerProcess, workload: str, transcript: Transcript) -
 
 def test_two_servers_can_not_share_a_folder(tmp_path: Path) -> None:
     with running_server(tmp_path / "data") as server:
-        try:
-            with running_server(tmp_path / "data"):
-                raise AssertionError("it started")
-        except RuntimeError as error:
-            assert f"in use by process {server.process.pid}" in str(error)
-            assert "Traceback" not in str(error)
+        with (
+            pytest.raises(RuntimeError, match=f"in use by process {server.process.pid}") as caught,
+            running_server(tmp_path / "data"),
+        ):
+            pass
+        assert "Traceback" not in str(caught.value)
         assert server.stop() == 0
 
 

@@ -30,7 +30,9 @@ SPAN = 1.0
 
 def log_of(name: str, rng: random.Random) -> list[str]:
     """The lines of one workload; their text tells where they belong."""
-    return [f"{name} {number} " + "x" * rng.randrange(30) for number in range(1, rng.randint(1, 90))]
+    return [
+        f"{name} {number} " + "x" * rng.randrange(30) for number in range(1, rng.randint(1, 90))
+    ]
 
 
 async def write(broker: LogBroker, name: str, lines: list[str], rng: random.Random) -> None:

@@ -320,7 +320,9 @@ async def test_function_is_cancelled_by_a_stop(autojump_clock: trio.testing.Mock
 
 async def test_functions_are_checked(autojump_clock: trio.testing.MockClock) -> None:
     async with engine() as parts:
-        with pytest.raises(InvalidSpecError, match=r"no function 'nope' is registered; .*test\.fail"):
+        with pytest.raises(
+            InvalidSpecError, match=r"no function 'nope' is registered; .*test\.fail"
+        ):
             await parts.submit("nope", backend="function")
         with pytest.raises(InvalidSpecError, match="env:"):
             await parts.submit("test.write", backend="function", env={"A": "b"})

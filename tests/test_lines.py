@@ -21,7 +21,11 @@ TABLE = [
     ("CR CR LF", b"a\r\r\n", [(b"a\r\r\n", False)]),
     ("LF CR", b"a\n\rb\n", [(b"a\n", False), (b"\rb\n", False)]),
     ("VT, FF, NEL and U+2028 do not split", "a\v\f\x85\u2028b\n".encode(), None),
-    ("NUL and invalid UTF-8", b"\0\xff\xc3\n\x80\n", [(b"\0\xff\xc3\n", False), (b"\x80\n", False)]),
+    (
+        "NUL and invalid UTF-8",
+        b"\0\xff\xc3\n\x80\n",
+        [(b"\0\xff\xc3\n", False), (b"\x80\n", False)],
+    ),
     ("as long as the limit", b"12345678\n", [(b"12345678\n", False)]),
     ("as long as the limit, CRLF", b"12345678\r\n", [(b"12345678\r\n", False)]),
     ("as long as the limit, no end", b"12345678", [(b"12345678", False)]),
@@ -58,7 +62,9 @@ def split(data: list[bytes], max_line: int = 8, max_lines: int = 1000) -> list[L
     return [run for part in data for run in splitter.feed(part)] + splitter.close()
 
 
-@pytest.mark.parametrize(("data", "expected"), [row[1:] for row in TABLE], ids=[r[0] for r in TABLE])
+@pytest.mark.parametrize(
+    ("data", "expected"), [row[1:] for row in TABLE], ids=[r[0] for r in TABLE]
+)
 def test_table(data: bytes, expected: list[tuple[bytes, bool]] | None) -> None:
     limit = 8 if expected is not None else 64
     expected = [(data, False)] if expected is None else expected

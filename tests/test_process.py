@@ -204,10 +204,7 @@ class SlowLog:
     def clone(self) -> SlowLog:
         return SlowLog(self._log.clone())
 
-    def __enter__(self) -> SlowLog:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
+    def close(self) -> None:
         self._log.close()
 
 
@@ -235,9 +232,7 @@ def children() -> list[str]:
 def test_what_a_dead_server_left_is_found_and_killed() -> None:
     import subprocess
 
-    process = subprocess.Popen(
-        ["sh", "-c", "sleep 50 & sleep 50 & wait"], start_new_session=True
-    )
+    process = subprocess.Popen(["sh", "-c", "sleep 50 & sleep 50 & wait"], start_new_session=True)
     group = ProcessGroup(process)
     handle = group.handle
     try:

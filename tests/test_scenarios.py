@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
 import trio
 import trio.testing
@@ -124,7 +124,7 @@ async def test_sse_endpoint(open_server: OpenServer) -> None:
 
 def open_fds() -> int:
     """How many files this process has open."""
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def living_tasks() -> set[trio.lowlevel.Task]:

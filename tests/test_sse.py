@@ -57,9 +57,7 @@ def batches(data: bytes, stream: str = "stdout", max_line: int = 64) -> list[Bat
     found: list[Batch] = []
     for run in [*splitter.feed(data), *splitter.close()]:
         first = found[-1].last + 1 if found else 1
-        found.append(
-            Batch(first, run.count, TIME, stream, run.data, run.partial, run.continues)
-        )
+        found.append(Batch(first, run.count, TIME, stream, run.data, run.partial, run.continues))
     return found
 
 
@@ -82,7 +80,8 @@ def test_the_example_of_the_contract() -> None:
     end = End(Outcome(Status.SUCCEEDED, 0), 2, 23)
     assert sse.control_frame(end) == (
         b"event: end\nid: end\n"
-        b'data: {"status":"succeeded","exit_code":0,"signal":null,"error":null,"lines":2,"bytes":23}'
+        b'data: {"status":"succeeded","exit_code":0,'
+        b'"signal":null,"error":null,"lines":2,"bytes":23}'
         b"\n\n"
     )
 
@@ -110,12 +109,12 @@ def test_event_and_id_refuse_what_ends_a_field(bad: str) -> None:
     with pytest.raises(ValueError, match="SSE event"):
         sse.event(b"", event=bad)
     with pytest.raises(ValueError, match="SSE id"):
-        sse.event(b"", id=bad)
+        sse.event(b"", event_id=bad)
 
 
 @given(st.text(alphabet="ab\r\n: ", max_size=20))
 def test_event_data_survives_up_to_line_ends(text: str) -> None:
-    [event], _, _ = parse(sse.event(text.encode(), event="x", id="1"))
+    [event], _, _ = parse(sse.event(text.encode(), event="x", event_id="1"))
     assert event == Event(text.replace("\r\n", "\n").replace("\r", "\n"), "x", "1")
 
 
@@ -126,7 +125,9 @@ def test_all_byte_values() -> None:
     assert [event.id for event in found] == [str(number) for number in range(1, 258)]
 
 
-bits = st.sampled_from([b"\r", b"\n", b"\r\n", b"%d", b"%", b"{}", b": ", b"a", "€".encode(), b"\xe2"])
+bits = st.sampled_from(
+    [b"\r", b"\n", b"\r\n", b"%d", b"%", b"{}", b": ", b"a", "€".encode(), b"\xe2"]
+)
 texts = st.one_of(st.binary(max_size=60), st.lists(bits, max_size=30).map(b"".join))
 
 
@@ -144,7 +145,9 @@ def test_every_text_is_read_back(data: bytes) -> None:
     numbers = list(range(1, len(expected) + 1))
     # A parser can't tell a trailing lone CR from a line end that it normalised.
     assert [event.data for event in text] == [line.replace("\r", "\n") for line in expected]
-    assert [event.id for event in text] == [event.id for event in objects] == list(map(str, numbers))
+    assert (
+        [event.id for event in text] == [event.id for event in objects] == list(map(str, numbers))
+    )
     assert [json.loads(event.data) for event in objects] == ndjson
     assert ndjson == [
         {"seq": number, "time": RFC3339, "stream": "stdout", "text": line}

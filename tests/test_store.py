@@ -31,7 +31,9 @@ async def running(store: LogStore) -> AsyncIterator[LogStore]:
         nursery.cancel_scope.cancel()
 
 
-def batch(first: int, count: int = 1, time: int = 0, stream: str = "stdout", **flags: bool) -> Batch:
+def batch(
+    first: int, count: int = 1, time: int = 0, stream: str = "stdout", **flags: bool
+) -> Batch:
     data = b"".join(b"line %d\n" % number for number in range(first, first + count))
     return Batch(first, count, time, stream, data, **flags)
 

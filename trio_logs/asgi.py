@@ -1,8 +1,8 @@
 """The app for other servers: `hypercorn -k trio trio_logs.asgi:app`, with one worker.
 
-Configured by the environment; see `Settings.from_environment`. The service runs in the ASGI lifespan.
-Prefer `trio-logs serve`: only there do streams end with a `shutdown` event, for other servers tell an
-app that they shut down once its streams are dead.
+Configured by the environment; see `Settings.from_environment`. The service runs in the ASGI
+lifespan. Prefer `trio-logs serve`: only there do streams end with a `shutdown` event, for other
+servers tell an app that they shut down once its streams are dead.
 """
 
 from __future__ import annotations

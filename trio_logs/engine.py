@@ -31,7 +31,8 @@ __all__ = ["Engine", "EngineLimits", "EngineStatistics"]
 _log = structlog.get_logger("trio_logs.engine")
 
 FORCE_SECONDS = 10.0
-"""How long a backend may take, after the grace, to end a workload by force; then it is cancelled."""
+"""How long a backend may take, after the grace, to end a workload by force; then it is
+cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,8 +276,8 @@ class Engine:
         await self._store.delete(workload_id)
 
     async def shutdown(self) -> None:
-        """Take no more, stop what runs, and return when all of it has finished. What is queued stays
-        in the store, for the next start."""
+        """Take no more, stop what runs, and return when all of it has finished. What is queued
+        stays in the store, for the next start."""
         self._accepting = False
         queued = set(self._queue)
         self._queue.clear()

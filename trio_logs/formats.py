@@ -11,7 +11,15 @@ import msgspec
 from . import sse
 from .records import Batch, rfc3339
 
-__all__ = ["JSON_EVENTS", "NDJSON", "TEXT", "TEXT_EVENTS", "TIMED_TEXT", "TIMED_TEXT_EVENTS", "Format"]
+__all__ = [
+    "JSON_EVENTS",
+    "NDJSON",
+    "TEXT",
+    "TEXT_EVENTS",
+    "TIMED_TEXT",
+    "TIMED_TEXT_EVENTS",
+    "Format",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

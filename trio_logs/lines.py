@@ -1,15 +1,15 @@
 """Bytes to lines, without I/O.
 
-A line is what ends in `\\n`; a `\\r` just before it belongs to the line end. Nothing else splits: not
-`\\r` alone, U+2028, NEL, VT or FF. Bytes are never changed, so joining what comes out gives back what
-went in.
+A line is what ends in `\\n`; a `\\r` just before it belongs to the line end. Nothing else splits:
+not `\\r` alone, U+2028, NEL, VT or FF. Bytes are never changed, so joining what comes out gives
+back what went in.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["MAX_BATCH_BYTES", "MAX_BATCH_LINES", "MAX_LINE_BYTES", "Lines", "LineSplitter"]
+__all__ = ["MAX_BATCH_BYTES", "MAX_BATCH_LINES", "MAX_LINE_BYTES", "LineSplitter", "Lines"]
 
 MAX_LINE_BYTES = 64 * 1024
 """The longest line that stays whole, in bytes, its end not counted."""
@@ -23,8 +23,9 @@ MAX_BATCH_LINES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """A run of `count` lines. `partial`: its only line goes on in the next run. `continues`: its first
-    line began in the run before. Only `partial` runs and the last of a stream lack a final `\\n`."""
+    """A run of `count` lines. `partial`: its only line goes on in the next run. `continues`: its
+    first line began in the run before. Only `partial` runs and the last of a stream lack a final
+    `\\n`."""
 
     data: bytes
     count: int
@@ -83,7 +84,8 @@ class LineSplitter:
         return not after.startswith(b"\n") and after not in (b"\r\n", b"\r")
 
     def _run(self, data: bytes, start: int, whole: int, runs: list[Lines]) -> int:
-        """Append the longest allowed run of `data[start:whole]`, whose first line is within the limit."""
+        """Append the longest allowed run of `data[start:whole]`, whose first line is within the
+        limit."""
         stop = whole
         if stop - start > self._max_bytes:
             stop = data.rfind(b"\n", start, start + self._max_bytes) + 1
@@ -97,7 +99,8 @@ class LineSplitter:
         return stop
 
     def _fragment(self, data: bytes, start: int, runs: list[Lines]) -> int:
-        """Append as much of an over-long line as the limit allows; a UTF-8 character stays whole."""
+        """Append as much of an over-long line as the limit allows; a UTF-8 character stays
+        whole."""
         stop = start + self._max_line
         for back in range(min(4, self._max_line)):
             byte = data[stop - back]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import h11
 import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
@@ -32,13 +33,16 @@ _log = structlog.get_logger("trio_logs.server")
 
 BACKLOG = 2048
 
+LINGER_SECONDS = 2.0
+"""How long a client may go on sending a body after it was answered."""
+
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """All in seconds. `write_timeout`: how long one write may wait for its client. `grace`: how long
-    connections may take to end when the server does."""
+    """All in seconds. `write_timeout`: how long one write may wait for its client. `grace`: how
+    long connections may take to end when the server does."""
 
     write_timeout: float = 30.0
     grace: float = 5.0
@@ -66,23 +70,28 @@ class Bind:
 
 
 class _Connection(TCPServer):
-    """One connection. `write_deadline` is when the write under way must have ended; the server looks
-    at it now and then, which is cheaper than a cancel scope around each write."""
+    """One connection. `deadline` is when the write under way, or a late request body, must have
+    ended; the server looks at it now and then, which is cheaper than a cancel scope for each."""
 
     def __init__(
-        self, app: ASGIApp, limits: ServerLimits, config: Config, context: WorkerContext, stream: Any
+        self,
+        app: ASGIApp,
+        limits: ServerLimits,
+        config: Config,
+        context: WorkerContext,
+        stream: Any,
     ) -> None:
         # The app is called through this connection, so that it can write chunks straight to it.
         wrapped = ASGIWrapper(partial(self._call, finish_cleanly(app)))
         super().__init__(wrapped, config, context, {}, stream)
         self._limits = limits
-        self.write_deadline = math.inf
+        self.deadline = math.inf
 
     async def _call(self, app: ASGIApp, scope: Any, receive: Any, send: Any) -> None:
         """Run the app with a `send` that takes the short way for the chunks of a stream.
 
-        A chunk changes no state of HTTP/1.1, so on its way through Hypercorn and h11 it would only be
-        copied: a third of what it costs. Everything else goes through them.
+        A chunk changes no state of HTTP/1.1, so on its way through Hypercorn and h11 it would only
+        be copied: a third of what it costs. Everything else goes through them.
         """
         chunked = False
 
@@ -93,17 +102,31 @@ class _Connection(TCPServer):
                 if body := message.get("body"):
                     await self._write([b"%x\r\n" % len(body), body, b"\r\n"])
                 return
-            await send(message)
             if kind == "http.response.start":
                 chunked = _is_chunked(scope, message)
+                if self._receives_body():
+                    # It can't be used again, and a client that doesn't know would try to.
+                    message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
 
         await app(scope, receive, short_send)
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
             await self._write([event.data])
+        elif isinstance(event, Closed) and self._receives_body():
+            # Closed now, under a client that is still sending, the connection would be reset and
+            # the answer lost. What comes is read and dropped, for a while.
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self.stream.send_eof()
+            self.deadline = trio.current_time() + LINGER_SECONDS
+            await self.protocol.handle(event)
         else:
             await super().protocol_send(event)
+
+    def _receives_body(self) -> bool:
+        connection = getattr(self.protocol.protocol, "connection", None)
+        return isinstance(connection, h11.Connection) and connection.their_state is h11.SEND_BODY
 
     async def _write(self, parts: list[bytes]) -> None:
         """Write all of it, or close the connection and tell the protocol so."""
@@ -114,13 +137,13 @@ class _Connection(TCPServer):
             await self.send_lock.acquire()
         written = False
         try:
-            self.write_deadline = trio.current_time() + self._limits.write_timeout
+            self.deadline = trio.current_time() + self._limits.write_timeout
             await self._send_all(parts)
             written = True
         except (OSError, trio.ClosedResourceError):
             pass  # the client left, or took too long
         finally:
-            self.write_deadline = math.inf
+            self.deadline = math.inf
             self.send_lock.release()
             if not written:
                 # Half of it may be on the wire; nothing that follows would make sense.
@@ -161,9 +184,9 @@ def _is_chunked(scope: Any, start: Any) -> bool:
 def finish_cleanly(app: ASGIApp) -> ASGIApp:
     """Shield an app's final send.
 
-    Within it Hypercorn reports a disconnect, on which Quart-Trio cancels itself before the connection
-    is ready for its next request; then it would never be closed or used again. The write in it is
-    bounded by `write_timeout`.
+    Within it Hypercorn reports a disconnect, on which Quart-Trio cancels itself before the
+    connection is ready for its next request; then it would never be closed or used again. The write
+    in it is bounded by `write_timeout`.
     """
 
     async def wrapped(scope: Any, receive: Any, send: Any) -> None:
@@ -208,15 +231,15 @@ async def serve_http(
         finally:
             open_connections.discard(connection)
 
-    async def enforce_write_deadlines() -> None:
+    async def enforce_deadlines() -> None:
         while True:
             await trio.sleep(min(1.0, limits.write_timeout / 4))
-            late = [c for c in open_connections if c.write_deadline < trio.current_time()]
+            late = [c for c in open_connections if c.deadline < trio.current_time()]
             for connection in late:
                 connection.abort()
 
     async with trio.open_nursery() as enforcement:
-        enforcement.start_soon(enforce_write_deadlines)
+        enforcement.start_soon(enforce_deadlines)
         async with trio.open_nursery() as connections:
             listeners: list[trio.SocketListener] = []
             for bind in binds:
@@ -249,5 +272,3 @@ async def _accept(
 def _url(listener: trio.SocketListener) -> str:
     host, port, *_ = listener.socket.getsockname()
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-

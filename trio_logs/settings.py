@@ -31,8 +31,8 @@ def default_data_folder() -> Path:
 class Settings:
     """Times are in seconds, sizes in bytes.
 
-    `token` None takes `$TRIO_LOGS_TOKEN` or the one in the data folder. `allowed_hosts` are the names
-    that a request's Host may have; empty allows any.
+    `token` None takes `$TRIO_LOGS_TOKEN` or the one in the data folder. `allowed_hosts` are the
+    names that a request's Host may have; empty allows any.
     """
 
     data: Path
@@ -66,7 +66,7 @@ def load_token(settings: Settings) -> str:
     if token is None or token == "":
         path = settings.data / "token"
         try:
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(secrets.token_urlsafe(32) + "\n")
         except FileExistsError:
             pass

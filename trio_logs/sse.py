@@ -1,7 +1,7 @@
 """Records to Server-Sent Events, without I/O.
 
-Source: the WHATWG HTML standard, section 9.2 (server-sent events). A frame ends with a blank line; a
-`data` field ends at CR, LF or CRLF, so no line can carry one of these within a field.
+Source: the WHATWG HTML standard, section 9.2 (server-sent events). A frame ends with a blank line;
+a `data` field ends at CR, LF or CRLF, so no line can carry one of these within a field.
 """
 
 from __future__ import annotations
@@ -40,15 +40,19 @@ _NEVER = 10**18
 
 
 def event(
-    data: bytes, *, event: str | None = None, id: str | None = None, retry: int | None = None
+    data: bytes,
+    *,
+    event: str | None = None,
+    event_id: str | None = None,
+    retry: int | None = None,
 ) -> bytes:
     """One frame. `retry` is in milliseconds.
 
-    Raises ValueError if `event` or `id` holds CR, LF or NUL, which would end the field early or, for
-    an id with NUL, make clients ignore it.
+    Raises ValueError if `event` or `event_id` holds CR, LF or NUL, which would end the field early
+    or, for an id with NUL, make clients ignore it.
     """
     fields = b""
-    for name, value in (("event", event), ("retry", retry), ("id", id)):
+    for name, value in (("event", event), ("retry", retry), ("id", event_id)):
         if value is not None:
             text = str(value)
             if any(c in text for c in "\r\n\0"):
@@ -147,7 +151,7 @@ def control_frame(record: Control) -> bytes:
     return event(
         _encoder.encode(data),
         event=name,
-        id=END_ID if name == "end" else None,
+        event_id=END_ID if name == "end" else None,
         retry=3000 if name == "shutdown" else None,
     )
 

@@ -22,10 +22,10 @@ from ..errors import (
 )
 
 __all__ = [
-    "Misdirected",
-    "NotAcceptable",
-    "Unauthorized",
-    "UnsupportedMedia",
+    "MisdirectedError",
+    "NotAcceptableError",
+    "UnauthorizedError",
+    "UnsupportedMediaError",
     "json_response",
     "no_content",
     "problem_of",
@@ -34,30 +34,30 @@ __all__ = [
 _log = structlog.get_logger("trio_logs.api")
 
 
-class Unauthorized(TrioLogsError):
+class UnauthorizedError(TrioLogsError):
     """The bearer token is missing or wrong."""
 
 
-class Misdirected(TrioLogsError):
+class MisdirectedError(TrioLogsError):
     """The request's Host is not one of ours."""
 
 
-class NotAcceptable(TrioLogsError):
+class NotAcceptableError(TrioLogsError):
     """No representation that the client accepts."""
 
 
-class UnsupportedMedia(TrioLogsError):
+class UnsupportedMediaError(TrioLogsError):
     """A body that is not JSON."""
 
 
 _STATUS: dict[type[TrioLogsError], HTTPStatus] = {
     InvalidRequestError: HTTPStatus.BAD_REQUEST,
-    Unauthorized: HTTPStatus.UNAUTHORIZED,
+    UnauthorizedError: HTTPStatus.UNAUTHORIZED,
     WorkloadNotFoundError: HTTPStatus.NOT_FOUND,
-    NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
+    NotAcceptableError: HTTPStatus.NOT_ACCEPTABLE,
     ConflictError: HTTPStatus.CONFLICT,
-    UnsupportedMedia: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    Misdirected: HTTPStatus.MISDIRECTED_REQUEST,
+    UnsupportedMediaError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    MisdirectedError: HTTPStatus.MISDIRECTED_REQUEST,
     InvalidSpecError: HTTPStatus.UNPROCESSABLE_ENTITY,
     BusyError: HTTPStatus.TOO_MANY_REQUESTS,
     NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -68,9 +68,7 @@ RETRY_SECONDS = 5
 """What `Retry-After` says where waiting helps."""
 
 
-def json_response(
-    value: Any, status: int = 200, headers: dict[str, str] | None = None
-) -> Response:
+def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON answer."""
     body = msgspec.json.encode(value)
     return Response(body, status, headers, content_type="application/json")
@@ -88,8 +86,11 @@ def problem_of(error: Exception) -> Response:
     """The answer to what went wrong: whose fault it is, and what to do."""
     headers: dict[str, str] = {}
     match error:
-        case Unauthorized():
-            status, detail = HTTPStatus.UNAUTHORIZED, "give the token: `Authorization: Bearer TOKEN`"
+        case UnauthorizedError():
+            status, detail = (
+                HTTPStatus.UNAUTHORIZED,
+                "give the token: `Authorization: Bearer TOKEN`",
+            )
             headers["WWW-Authenticate"] = "Bearer"
         case TrioLogsError():
             status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)

@@ -9,7 +9,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from ..service import Service
-from .answers import Misdirected, Unauthorized, problem_of
+from .answers import MisdirectedError, UnauthorizedError, problem_of
 from .logs import log_routes
 from .metrics import health_routes
 from .workloads import workload_routes
@@ -29,13 +29,13 @@ def create_app(service: Service) -> QuartTrio:
     async def check() -> None:
         hosts = service.settings.allowed_hosts
         if hosts and _host_name(request.host) not in hosts:
-            raise Misdirected(f"this server does not answer for the host {request.host!r}")
+            raise MisdirectedError(f"this server does not answer for the host {request.host!r}")
         if request.path.startswith("/v1/") or request.path in ("/v1", "/metrics"):
             given = request.headers.get("Authorization", "")
             scheme, _, credentials = given.partition(" ")
             given = f"Bearer {credentials.strip()}" if scheme.lower() == "bearer" else ""
             if not hmac.compare_digest(given.encode(), token):
-                raise Unauthorized
+                raise UnauthorizedError
 
     @app.after_request
     async def protect(response: Response) -> Response:
@@ -63,4 +63,3 @@ def _host_name(host: str) -> str:
     if host.startswith("["):
         return host.partition("]")[0] + "]"
     return host.partition(":")[0].lower()
-

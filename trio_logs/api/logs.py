@@ -110,7 +110,8 @@ class LogStream(ResponseBody):
                 await trio.lowlevel.checkpoint()
                 return self._query.format.opening
         if self._located and self._query.follow:
-            # The common case of a busy log, without a scope: the write that follows is a checkpoint.
+            # The common case of a busy log, without a scope: the write that follows is a
+            # checkpoint.
             await trio.lowlevel.checkpoint_if_cancelled()
             with suppress(trio.WouldBlock):
                 chunk = self._render_all(self._subscription.receive_nowait())

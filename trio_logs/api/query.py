@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -22,7 +23,7 @@ from ..formats import (
 )
 from ..sse import parse_last_event_id
 from ..store import Selection
-from .answers import NotAcceptable
+from .answers import NotAcceptableError
 
 __all__ = ["LogQuery", "parse_log_query"]
 
@@ -64,7 +65,7 @@ def parse_log_query(
     """Read the parameters and headers of a request for a log. `now` is in microseconds.
 
     Raises InvalidRequestError for a parameter that is unknown, given twice or malformed, and
-    NotAcceptable if `accept` has none of the representations.
+    NotAcceptableError if `accept` has none of the representations.
     """
     given = _collect(parameters)
     media_type = _representation(accept)
@@ -117,7 +118,7 @@ def _representation(accept: MIMEAccept) -> str:
         return _EVENTS
     found = accept.best_match([_EVENTS, _NDJSON, _TEXT])
     if found is None:
-        raise NotAcceptable(f"a log is served as {_EVENTS}, {_NDJSON} or {_TEXT}")
+        raise NotAcceptableError(f"a log is served as {_EVENTS}, {_NDJSON} or {_TEXT}")
     return found
 
 
@@ -175,16 +176,14 @@ def _moment(given: dict[str, str], name: str, now: int) -> tuple[int | None, boo
 def _rfc3339(name: str, value: str) -> int:
     # A `+` that was not escaped in the URL arrives as a space.
     text = value.replace(" ", "+") if "T" in value else value
-    try:
+    with suppress(ValueError, OverflowError):
         moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None or "T" not in text.upper():
-            raise ValueError
-        return int(moment.timestamp()) * 1_000_000 + moment.microsecond
-    except (ValueError, OverflowError):
-        raise InvalidRequestError(
-            f"{name}: it is an RFC 3339 time with its zone (2026-01-31T12:00:00Z), Unix seconds, or a"
-            " duration back from now (10m)"
-        ) from None
+        if moment.tzinfo is not None and "T" in text.upper():
+            return int(moment.timestamp()) * 1_000_000 + moment.microsecond
+    raise InvalidRequestError(
+        f"{name}: it is an RFC 3339 time with its zone (2026-01-31T12:00:00Z),"
+        " Unix seconds, or a duration back from now (10m)"
+    )
 
 
 def _download(given: dict[str, str]) -> str | None:

@@ -12,7 +12,7 @@ from ..errors import InvalidRequestError, InvalidSpecError
 from ..records import Status, Workload, WorkloadSpec, rfc3339
 from ..service import Service
 from ..store import WorkloadQuery
-from .answers import UnsupportedMedia, json_response, no_content
+from .answers import UnsupportedMediaError, json_response, no_content
 
 __all__ = ["workload_routes"]
 
@@ -119,9 +119,9 @@ def represent(workload: Workload) -> dict[str, Any]:
     }
 
 
-def _decode(data: bytes, kind: type[T]) -> T:
+def _decode(data: bytes | str, kind: type[T]) -> T:
     if request.mimetype not in ("application/json", ""):
-        raise UnsupportedMedia("send JSON, with `Content-Type: application/json`")
+        raise UnsupportedMediaError("send JSON, with `Content-Type: application/json`")
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:

@@ -23,9 +23,7 @@ class Log(Protocol):
 
     def clone(self) -> Log: ...
 
-    def __enter__(self) -> Log: ...
-
-    def __exit__(self, *exc: object) -> None: ...
+    def close(self) -> None: ...
 
 
 class Stop:
@@ -86,8 +84,9 @@ class Backend(Protocol):
     async def run(self, execution: Execution) -> Outcome:
         """Run the workload and return how it ended, with nothing of it left running.
 
-        When `execution.stop` is requested, end it softly, and when its grace is over by force; what is
-        returned then tells how it ended, and the engine that it was stopped. Cancellation means now.
+        When `execution.stop` is requested, end it softly, and when its grace is over by force; what
+        is returned then tells how it ended, and the engine that it was stopped. Cancellation means
+        now.
         """
 
     async def reap(self, handle: str) -> None:

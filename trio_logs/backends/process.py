@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import trio
@@ -24,8 +24,8 @@ from .process_group import ProcessGroup
 __all__ = ["ProcessBackend"]
 
 READ_BYTES = 60 * 1024
-"""One read of a pipe. With the start of a line from the read before, lines of up to 4 KiB still make
-one batch of 64 KiB."""
+"""One read of a pipe. With the start of a line from the read before, lines of up to 4 KiB still
+make one batch of 64 KiB."""
 
 PIPE_BYTES = 256 * 1024
 """What a pipe holds before the command blocks, where the kernel lets us choose."""
@@ -37,8 +37,8 @@ DRAIN_SECONDS = 2.0
 class ProcessBackend:
     """See `Backend` for the methods.
 
-    The command gets PATH, HOME and LANG of the server and what its spec gives, no other variable; its
-    standard input is empty; stdout and stderr are separate streams, or one terminal with `pty`.
+    The command gets PATH, HOME and LANG of the server and what its spec gives, no other variable;
+    its standard input is empty; stdout and stderr are separate streams, or one terminal with `pty`.
     """
 
     def check(self, spec: WorkloadSpec) -> None:
@@ -113,7 +113,9 @@ def _check_startable(spec: WorkloadSpec, environment: dict[str, str]) -> None:
     else:
         found = shutil.which(program, path=environment["PATH"]) is not None
     if not found:
-        raise InvalidSpecError(f"command: there is no program {program!r} that can be run; see PATH")
+        raise InvalidSpecError(
+            f"command: there is no program {program!r} that can be run; see PATH"
+        )
 
 
 def _leash() -> list[str]:
@@ -171,7 +173,7 @@ class _Reader:
 
     async def run(self, log: Log, kill_the_rest: Callable[[], None]) -> None:
         """Read until the end of file or, past the deadline, until the pipe is empty."""
-        with log:
+        with closing(log):
             while True:
                 with trio.CancelScope(deadline=self._deadline) as self._receiving:
                     data = await self._receive()

@@ -22,7 +22,8 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class _Identity:
-    """What tells a process from a later one with the same pid. `start` is in clock ticks since boot."""
+    """What tells a process from a later one with the same pid. `start` is in clock ticks since
+    boot."""
 
     pid: int
     start: int
@@ -126,7 +127,8 @@ class _Stat:
 
 
 def _stat(pid: int) -> _Stat | None:
-    """From /proc/PID/stat; see proc_pid_stat(5). None if there is no such process, or only its zombie."""
+    """From /proc/PID/stat; see proc_pid_stat(5). None if there is no such process, or only its
+    zombie."""
     try:
         text = (_PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

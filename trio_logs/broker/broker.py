@@ -47,8 +47,8 @@ class BrokerStatistics:
 class LogBroker:
     """Fans the lines of each workload out to its subscribers.
 
-    Start it in a nursery, `await nursery.start(broker.run)`, or use `open_broker`. All methods are for
-    Trio's thread; from another thread, call them through `trio.from_thread.run`.
+    Start it in a nursery, `await nursery.start(broker.run)`, or use `open_broker`. All methods are
+    for Trio's thread; from another thread, call them through `trio.from_thread.run`.
     """
 
     def __init__(self, store: LogStore, limits: BrokerLimits | None = None) -> None:
@@ -129,7 +129,8 @@ class LogBroker:
             self._release(topic)
 
     def detach(self) -> None:
-        """End every subscription, also those to come, where it is; readers may resume there later."""
+        """End every subscription, also those to come, where it is; readers may resume there
+        later."""
         self._detached = True
         for topic in self._topics.values():
             for subscription in topic.subscribers:

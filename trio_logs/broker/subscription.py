@@ -24,9 +24,9 @@ class Subscription:
     """Delivers a log from a position on: a contiguous run of batches, or a gap in the place of what
     retention has removed, and one `End` after the last line.
 
-    Use it as a context manager; it holds nothing before it is entered. It buffers nothing: its whole
-    state is the number of the next line. The broker rings through a channel of one item; a full channel
-    means that a ring is already waiting in it.
+    Use it as a context manager; it holds nothing before it is entered. It buffers nothing: its
+    whole state is the number of the next line. The broker rings through a channel of one item; a
+    full channel means that a ring is already waiting in it.
     """
 
     def __init__(
@@ -93,8 +93,8 @@ class Subscription:
 
         The last record is `End` or, when the server ends the subscription, `Detached`; after it,
         raises trio.EndOfChannel. Raises WorkloadNotFoundError if there is no such log and the
-        subscription was made for one that exists. If it is cancelled, nothing is lost: call it again.
-        Iterating gives the same records one by one; use one of the two.
+        subscription was made for one that exists. If it is cancelled, nothing is lost: call it
+        again. Iterating gives the same records one by one; use one of the two.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         topic = self._topic

@@ -19,18 +19,20 @@ if TYPE_CHECKING:
 __all__ = ["Topic"]
 
 CHANNEL_ITEMS = 16
-"""Writes that wait in a workload's channel, of at most 64 KiB each; when full, the workload waits."""
+"""Writes that wait in a workload's channel, of at most 64 KiB each; when full, the workload
+waits."""
 
 TURN_BYTES = 128 * 1024
-"""About what a topic takes from its channel at once. More would outrun readers, who get about 64 KiB
-a turn of the scheduler, and push them from the window to the store."""
+"""About what a topic takes from its channel at once. More would outrun readers, who get about 64
+KiB a turn of the scheduler, and push them from the window to the store."""
 
 
 class Topic:
     """The state is changed in plain functions only, so each change is atomic on Trio.
 
-    `head` is the number of the last line that is durable and may be delivered; `end` is set together
-    with the head that it belongs to, once the outcome is durable too. Both are unknown until `load`.
+    `head` is the number of the last line that is durable and may be delivered; `end` is set
+    together with the head that it belongs to, once the outcome is durable too. Both are unknown
+    until `load`.
     """
 
     def __init__(
@@ -134,9 +136,7 @@ class Topic:
             self._splitters[stream] = LineSplitter()
         return self._splitters[stream]
 
-    def _append(
-        self, runs: Iterable[Lines], stream: str, time: int, batches: list[Batch]
-    ) -> None:
+    def _append(self, runs: Iterable[Lines], stream: str, time: int, batches: list[Batch]) -> None:
         # The wall clock may step back; times of a log never do, so `since` cuts cleanly.
         self._time = max(self._time, time)
         for run in runs:

@@ -18,7 +18,8 @@ def weight(batch: Batch) -> int:
 
 
 class Window:
-    """A contiguous run of batches that ends at the head; the oldest go when it is over its bound."""
+    """A contiguous run of batches that ends at the head; the oldest go when it is over its
+    bound."""
 
     def __init__(self) -> None:
         self._batches: list[Batch] = []

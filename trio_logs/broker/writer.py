@@ -30,8 +30,9 @@ class Written:
 class LogWriter:
     """Writes to one log. Use it as a context manager, and give each task a `clone()`.
 
-    Writing waits when the log's channel is full: that is the back-pressure on the workload. A stream
-    is a stream of bytes, as a file is: a line is what ends in a newline, however many writes it took.
+    Writing waits when the log's channel is full: that is the back-pressure on the workload. A
+    stream is a stream of bytes, as a file is: a line is what ends in a newline, however many writes
+    it took.
     """
 
     def __init__(self, channel: trio.MemorySendChannel[Written]) -> None:

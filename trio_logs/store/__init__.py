@@ -18,7 +18,8 @@ __all__ = ["LogState", "LogStore", "Retention", "Selection", "StoreStatistics", 
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """What the store knows of a log: how many lines, how many bytes they had, and its end, if any."""
+    """What the store knows of a log: how many lines, how many bytes they had, and its end, if
+    any."""
 
     lines: int = 0
     bytes: int = 0
@@ -120,11 +121,12 @@ class LogStore(Protocol):
         outcome: Outcome | None = None,
         finished_at: int = 0,
     ) -> None:
-        """Add batches to a log, creating it if need be; with an outcome, end it in the same step."""
+        """Add batches to a log, creating it if need be; with an outcome, end it in the same
+        step."""
 
     async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch]:
-        """The batches from the one that holds line `first`, or else the next one that is left, until
-        `max_bytes` of lines are reached; empty if there are none. Bounded work."""
+        """The batches from the one that holds line `first`, or else the next one that is left,
+        until `max_bytes` of lines are reached; empty if there are none. Bounded work."""
 
     async def seek(self, workload_id: str, selection: Selection) -> int:
         """Where to start so that, of the lines from there on, those that `admits` lets through are

@@ -176,7 +176,9 @@ class MemoryStore:
                     removed += self._remove_oldest(log)
         if retention.max_bytes is not None:
             for finished in (True, False):
-                logs = [log for log in self._logs.values() if (log.state.end is not None) is finished]
+                logs = [
+                    log for log in self._logs.values() if (log.state.end is not None) is finished
+                ]
                 while self._bytes > retention.max_bytes:
                     held = [log for log in logs if log.batches]
                     if not held:

@@ -1,4 +1,5 @@
-"""A store in one SQLite file: a row a batch, compressed, and one transaction for all topics at once.
+"""A store in one SQLite file: a row a batch, compressed, and one transaction for all topics at
+once.
 
 Durability is SQLite's in WAL mode: with `synchronous=NORMAL` a commit survives `kill -9` of this
 process, and with `FULL` also a loss of power.
@@ -93,7 +94,8 @@ class SQLiteStore:
     def __init__(self, path: Path, *, synchronous: Literal["NORMAL", "FULL"] = "NORMAL") -> None:
         self._path = path
         self._synchronous = synchronous
-        # At most one write for each task that waits for it: bounded by the live topics and requests.
+        # At most one write for each task that waits for it: bounded by the live topics and
+        # requests.
         self._pending: list[_Write[Any]] = []
         self._wake = trio.Event()
         self._readers: list[apsw.Connection] = []
@@ -366,7 +368,9 @@ class SQLiteStore:
         if selection.until is not None:
             where.append("time <= :until")
             values["until"] = selection.until
-        admitted = f"SELECT first, count FROM batches WHERE {' AND '.join(where)} ORDER BY first DESC"
+        admitted = (
+            f"SELECT first, count FROM batches WHERE {' AND '.join(where)} ORDER BY first DESC"
+        )
 
         def query(connection: apsw.Connection) -> int:
             row = connection.execute(
@@ -427,11 +431,8 @@ class SQLiteStore:
 
 
 def _used_bytes(connection: apsw.Connection) -> int:
-    pages, free, size = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0]
-        for name in ("page_count", "freelist_count", "page_size")
-    )
-    return int((pages - free) * size)
+    used = connection.pragma("page_count") - connection.pragma("freelist_count")
+    return int(used * connection.pragma("page_size"))
 
 
 def _remove(connection: apsw.Connection, condition: str, excess: float = float("inf")) -> int:
