@@ -7,7 +7,7 @@ VENV ?= .venv
 ARGS ?=
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 NODE_MODULES := tests/clients/node_modules/.package-lock.json
 
 .PHONY: demo test check bench clean
@@ -33,7 +33,7 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@test -x $(BIN)/python || { echo "Setting up $(VENV) ..."; $(PYTHON) -m venv --clear $(VENV); }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "Setting up $(VENV) ..."; $(PYTHON) -m venv --clear $(VENV); }
 	@# A Python's own pip may be too old for dependency groups (25.1).
 	@$(PIP) install -c constraints.txt --upgrade pip hatchling editables
 	@$(PIP) install -c constraints.txt --no-build-isolation --editable .

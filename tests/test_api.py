@@ -201,6 +201,8 @@ async def test_auth(live: Live) -> None:
                 answer = await client.get(path, headers=given)
                 assert "Bearer TOKEN" in problem(answer, 401)
                 assert answer.headers["www-authenticate"] == "Bearer"
+        for path in ("/metrics/", "//metrics", "/v1//workloads", "/%76%31/workloads"):
+            assert (await client.get(path)).status_code in (401, 404)
         for path in ("/healthz", "/readyz"):
             assert (await client.get(path)).json() == {"status": "ok"}
         lower = {"Authorization": f"bearer {live.service.token}"}
@@ -249,6 +251,8 @@ async def test_draining(live: Live) -> None:
         b"event: shutdown\nretry: 3000\n"
         b'data: {"reason":"the server is shutting down; resume where you are"}\n\n'
     )
+    refused = await live.client.post("/v1/workloads", json={"command": ["true"]})
+    problem(refused, 503)
     for path in ("/readyz", workload["logs_url"]):
         answer = await live.client.get(path)
         problem(answer, 503)
@@ -335,6 +339,8 @@ async def test_accept(live: Live, log: str) -> None:
         ("text/html, */*;q=0.8", "text/event-stream; charset=utf-8"),
         ("text/plain, text/event-stream;q=0.5", "text/plain; charset=utf-8"),
         ("application/x-ndjson", "application/x-ndjson"),
+        ("text/plain; charset=utf-8", "text/plain; charset=utf-8"),
+        ("text/event-stream;q=0, */*", "application/x-ndjson"),
     ]:
         assert (await get(live, log, accept)).headers["content-type"] == expected
     for accept in ("application/json", "image/png"):
@@ -405,6 +411,7 @@ BAD_QUERIES = [
     "since=2026-01-01",
     "since=2026-01-01T00:00:00",
     "since=99999999999999999",
+    f"since={'9' * 400}s",
     "until=10x",
     "sinceSeconds=10m",
     "stream=system",
@@ -505,7 +512,8 @@ async def test_retention_is_announced_as_a_gap(open_server: OpenServer) -> None:
         script = f"i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo {'x' * 500}$i; sleep 0.001; done"
         workload = await live.submit("sh", "-c", script)
         record = await live.finished(workload["id"])
-        while await live.service.store.trim(Retention(max_bytes=60_000)):
+        held = live.service.store.statistics().bytes // 2
+        while await live.service.store.trim(Retention(max_bytes=held)):
             pass
         gap, *lines, end = await live.events(workload["id"])
         assert gap[:2] == ("gap", "")
@@ -539,6 +547,64 @@ async def test_an_over_long_line(live: Live) -> None:
     assert "partial" not in objects[1]
     plain = await get(live, workload["logs_url"], "text/plain")
     assert plain.content == ("é" * 50000 + "\n" + "b" * 65536 + "\r\n").encode()
+
+
+async def test_a_tail_of_a_busy_log_is_whole(live: Live) -> None:
+    workload = await live.submit("sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; done")
+    stream = await live.follow(workload["logs_url"])
+    async with stream.stream:
+        await stream.read_until(b"id: 100\n")
+        for _ in range(30):
+            answer = await get(live, workload["logs_url"], "text/plain", tail=10)
+            assert answer.content.count(b"\n") == 10
+
+
+async def test_until_with_a_slow_reader(open_server: OpenServer) -> None:
+    async with open_server(broker=BrokerLimits(0, 0)) as live:
+        script = f"i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo {'x' * 20000}; done; sleep 100"
+        workload = await live.submit("sh", "-c", script)
+        soon = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
+        path = f"{workload['logs_url']}?until={soon}".replace("+", "%2B")
+        stream = await live.follow(path)
+        async with stream.stream:
+            # More than the kernel holds is waiting when the time is up.
+            await trio.sleep(4)
+            lines = [event[1] for event in parse_events(await stream.read_all())]
+        assert lines == [str(number) for number in range(1, 401)]
+
+
+async def test_a_filtered_stream_is_kept_alive(open_server: OpenServer) -> None:
+    async with open_server(heartbeat=0.1) as live:
+        workload = await live.submit("sh", "-c", "while :; do echo x; sleep 0.01; done")
+        stream = await live.follow(f"{workload['logs_url']}?stream=stderr")
+        async with stream.stream:
+            await stream.read_until(b": keep-alive\n\n: keep-alive\n\n")
+            assert b"data:" not in stream.body
+
+
+async def test_chunks_of_short_lines_are_bounded(live: Live) -> None:
+    workload = await live.submit("sh", "-c", "yes '' | head -n 100000")
+    await live.finished(workload["id"])
+    stream = await live.follow(f"{workload['logs_url']}?format=json", "Connection: close")
+    async with stream.stream:
+        largest = 0
+        while chunk := await stream.read_chunk():
+            largest = max(largest, len(chunk))
+    assert stream.body.count(b"\ndata: {") == 100_001
+    assert largest < 160 * 1024
+
+
+async def test_who_reads_a_deleted_log_is_told(live: Live) -> None:
+    workload = await live.submit("sh", "-c", "yes xxxxxxxxxxxxxxxxxxxx | head -n 2000000")
+    await live.finished(workload["id"])
+    stream = await live.follow(workload["logs_url"])
+    async with stream.stream:
+        await stream.read_until(b"id: 1\n")
+        assert (await live.client.delete(f"/v1/workloads/{workload['id']}")).status_code == 204
+        tail = (await stream.read_all())[-1000:]
+    gap, end = parse_events(tail)[-2:]
+    assert (gap[0], gap[2]["to"], gap[2]["reason"]) == ("gap", 2_000_000, "deleted")
+    assert end[0] == "end"
 
 
 async def test_too_many_streams(open_server: OpenServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from trio_logs.errors import (
     BusyError,
     ConflictError,
     InvalidSpecError,
+    LogClosedError,
     NotReadyError,
     WorkloadNotFoundError,
 )
@@ -101,14 +103,14 @@ async def engine(
 
 
 async def test_queue_is_first_in_first_out(autojump_clock: trio.testing.MockClock) -> None:
-    async with engine(EngineLimits(running=2, queued=3)) as parts:
+    async with engine(EngineLimits(running=1, queued=4)) as parts:
         submitted = [await parts.submit("wait") for _ in range(5)]
         ids = [workload.id for workload in submitted]
         assert ids == sorted(ids)
         await trio.testing.wait_all_tasks_blocked()
-        assert parts.stage.running == ids[:2]
-        assert [(await parts.engine.get(i)).status for i in ids] == ["running"] * 2 + ["queued"] * 3
-        with pytest.raises(BusyError, match="3 workloads are waiting"):
+        assert parts.stage.running == ids[:1]
+        assert [(await parts.engine.get(i)).status for i in ids] == ["running"] + ["queued"] * 4
+        with pytest.raises(BusyError, match="4 workloads are waiting"):
             await parts.submit("wait")
         parts.stage.release.set()
         for workload_id in ids:
@@ -316,6 +318,54 @@ async def test_function_is_cancelled_by_a_stop(autojump_clock: trio.testing.Mock
         await parts.engine.stop(workload.id)
         lines, end = await parts.lines(workload.id)
         assert (lines, end.outcome.status) == (["stdout: cleaned up"], "stopped")
+
+
+@function("test.misbehave")
+async def misbehave(log: LogWriter, how: str) -> None:
+    match how:
+        case "close, raise":
+            log.close()
+            raise ValueError("after closing")
+        case "exit":
+            sys.exit(3)
+        case "write a list":
+            await log.write(["x\n"])  # type: ignore[arg-type]
+        case "no stream":
+            await log.write("x\n", None)  # type: ignore[arg-type]
+        case "surrogate":
+            raise ValueError("\udcff")
+        case "keep a clone":
+            kept.append(log.clone())
+            await log.write("kept\n")
+
+
+kept: list[LogWriter] = []
+
+MISBEHAVIOUR = [
+    ("close, raise", "ValueError: after closing"),
+    ("exit", "SystemExit: 3"),
+    ("write a list", "TypeError: memoryview: a bytes-like object is required, not 'list'"),
+    ("no stream", "TypeError: a stream's name is a word, not None"),
+    ("surrogate", "ValueError: \udcff"),
+    ("keep a clone", None),
+]
+
+
+@pytest.mark.parametrize(("how", "error"), MISBEHAVIOUR)
+async def test_what_a_function_does_hurts_only_itself(
+    how: str, error: str | None, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with engine() as parts:
+        other = await parts.submit("wait")
+        workload = await parts.submit("test.misbehave", how, backend="function")
+        _, end = await parts.lines(workload.id)
+        assert end.outcome.error == error
+        parts.stage.release.set()
+        assert (await parts.lines(other.id))[1].outcome.status == "succeeded"
+        for log in kept:
+            with pytest.raises(LogClosedError):
+                await log.write("late\n")
+        kept.clear()
 
 
 async def test_functions_are_checked(autojump_clock: trio.testing.MockClock) -> None:

@@ -157,6 +157,18 @@ async def test_term_is_enough_for_a_polite_command() -> None:
     assert finished[0].written["stdout"] == b"up\nbye\n"
 
 
+async def test_the_whole_group_has_the_grace(tmp_path: Path) -> None:
+    """The command ends at TERM; what it started needs a moment, with and without its pipe."""
+    tidy = "trap 'sleep 2.5; echo {0}; touch {0}; exit' TERM; while :; do sleep 0.05; done"
+    script = f"({tidy.format('one')}) & ({tidy.format('two')}) >/dev/null & echo up; exec sleep 50"
+    async with execution("sh", "-c", script, cwd=str(tmp_path)) as (one, finished):
+        await trio.sleep(0.5)
+        one.stop.request(Status.STOPPED, 20)
+    assert finished[0].outcome.signal == "SIGTERM"
+    assert finished[0].written["stdout"] == b"up\none\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
 async def test_a_grandchild_can_not_hold_the_log_open() -> None:
     started = time.monotonic()
     found = await run("sh", "-c", "sleep 50 & echo $!; exit 0")

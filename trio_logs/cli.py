@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -34,6 +35,10 @@ app = App(
 )
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+DESCRIPTORS = 65_536
+"""More than that many open files are not asked for: workloads inherit the limit, and some close
+every descriptor there may be."""
 
 _log = structlog.get_logger("trio_logs.cli")
 
@@ -73,6 +78,9 @@ async def serve(
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000)
+    # A stream takes a descriptor, and the usual soft limit is a thousand.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, DESCRIPTORS)), hard))
     await _serve(settings, address, ServerLimits(write_timeout=write_timeout))
     return 0
 

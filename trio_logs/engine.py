@@ -206,7 +206,8 @@ class Engine:
     async def _execute(self, job: _Job, log: LogWriter) -> Outcome:
         spec = job.workload.spec
         remember = partial(self._store.remember, job.workload.id)
-        execution = Execution(job.workload.id, spec, log, remember, job.stop)
+        # A clone: the backend may close it, and the last words are still to be written.
+        execution = Execution(job.workload.id, spec, log.clone(), remember, job.stop)
         outcome = Outcome(Status.FAILED, error="The backend did not end it in time.")
         try:
             async with trio.open_nursery() as nursery:
@@ -215,12 +216,13 @@ class Engine:
                 outcome = await backend.run(execution)
                 nursery.cancel_scope.cancel()
         except* Exception as group:
-            error = _innermost(group)
-            _log.warning("workload failed", workload=job.workload.id, error=repr(error))
-            text = "".join(traceback.format_exception_only(error)).strip()
+            text = "".join(traceback.format_exception_only(_innermost(group))).strip()
+            _log.warning("workload failed", workload=job.workload.id, error=text)
             outcome = Outcome(Status.FAILED, error=text)
             # Without a line end, so that it comes out last, after what other streams left unended.
-            await log.write(text, "system")
+            await log.write(text.encode(errors="backslashreplace"), "system")
+        finally:
+            execution.log.close()
         return outcome
 
     async def _see_to_its_end(self, job: _Job, scope: trio.CancelScope) -> None:
@@ -274,11 +276,16 @@ class Engine:
         if not workload.status.final:
             raise ConflictError(f"the workload is {workload.status}: stop it first")
         await self._store.delete(workload_id)
+        self._broker.forget(workload_id)
+
+    def close_admission(self) -> None:
+        """Take no more workloads, and start none of those that are queued."""
+        self._accepting = False
 
     async def shutdown(self) -> None:
         """Take no more, stop what runs, and return when all of it has finished. What is queued
         stays in the store, for the next start."""
-        self._accepting = False
+        self.close_admission()
         queued = set(self._queue)
         self._queue.clear()
         running = [job for job in self._jobs.values() if job not in queued]

@@ -63,6 +63,11 @@ class Batch:
         return self.first + self.count - 1
 
     @property
+    def weight(self) -> int:
+        """About the bytes that it takes on the wire, where each line is an event of its own."""
+        return len(self.data) + 100 * self.count
+
+    @property
     def lines(self) -> list[bytes]:
         """The lines without their ends."""
         lines = self.data.split(b"\n")

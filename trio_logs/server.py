@@ -41,8 +41,8 @@ ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """All in seconds. `write_timeout`: how long one write may wait for its client. `grace`: how
-    long connections may take to end when the server does."""
+    """In seconds. `write_timeout`: how long a client may take nothing of what is written to it.
+    `grace`: how long connections may take to end when the server does."""
 
     write_timeout: float = 30.0
     grace: float = 5.0
@@ -137,7 +137,6 @@ class _Connection(TCPServer):
             await self.send_lock.acquire()
         written = False
         try:
-            self.deadline = trio.current_time() + self._limits.write_timeout
             await self._send_all(parts)
             written = True
         except (OSError, trio.ClosedResourceError):
@@ -152,13 +151,19 @@ class _Connection(TCPServer):
             await self.protocol.handle(Closed())
 
     async def _send_all(self, parts: list[bytes]) -> None:
+        self._expect_progress()
         sent = await self.stream.socket.sendmsg(parts)
         for part in parts:
             if sent < len(part):
                 view = memoryview(part)[sent:]
                 while view:
+                    # A slow client is not a dead one: whatever it takes buys it time.
+                    self._expect_progress()
                     view = view[await self.stream.socket.send(view) :]
             sent = max(0, sent - len(part))
+
+    def _expect_progress(self) -> None:
+        self.deadline = trio.current_time() + self._limits.write_timeout
 
     def abort(self) -> None:
         """Close at once and drop what the client has not taken."""

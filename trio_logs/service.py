@@ -54,6 +54,7 @@ class Service:
         """Be ready for nothing new, and end every stream, so that its client resumes elsewhere or
         later. The first step of shutting down; doing it again does nothing."""
         self.draining = True
+        self.engine.close_admission()
         self.broker.detach()
 
     def statistics(self) -> ServiceStatistics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -85,8 +86,10 @@ class LogStream(ResponseBody):
         self._opened = False
         self._located = False
         self._done = False
-        # The last line of an answer that does not follow.
-        self._stop_after = 0
+        # The last line of an answer that does not follow, or no more; None while it does.
+        self._stop_after: int | None = None
+        self._is_over = False
+        self._beat_at = math.inf
 
     async def __aenter__(self) -> Self:
         self._subscription.__enter__()
@@ -104,12 +107,18 @@ class LogStream(ResponseBody):
         return self
 
     async def __anext__(self) -> bytes:
+        chunk = await self._next()
+        self._beat_at = trio.current_time() + self._heartbeat
+        return chunk
+
+    async def _next(self) -> bytes:
         if not self._opened:
             self._opened = True
+            self._beat_at = trio.current_time() + self._heartbeat
             if self._query.format.opening:
                 await trio.lowlevel.checkpoint()
                 return self._query.format.opening
-        if self._located and self._query.follow:
+        if self._located and self._stop_after is None:
             # The common case of a busy log, without a scope: the write that follows is a
             # checkpoint.
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -118,27 +127,24 @@ class LogStream(ResponseBody):
                 if chunk:
                     return chunk
         while not self._done:
-            with trio.move_on_after(self._patience()) as waiting:
+            # A point in time: lines that are filtered out must not put the next beat off.
+            until_at = self._until_at()
+            self._is_over = until_at <= trio.current_time()
+            deadline = self._beat_at if self._is_over else min(self._beat_at, until_at)
+            with trio.move_on_at(deadline) as waiting:
                 chunk = await self._step()
             if waiting.cancelled_caught:
+                self._beat_at = trio.current_time() + self._heartbeat
                 chunk = self._query.format.keep_alive
             if chunk:
                 return chunk
         raise StopAsyncIteration
 
-    def _patience(self) -> float:
-        """How long to wait for lines, in seconds."""
+    def _until_at(self) -> float:
+        """When a stream that follows will reach `until`, on Trio's clock; it may have already."""
         until = self._query.selection.until
-        if until is None:
-            return self._heartbeat
-        left = (until - now()) / 1_000_000 + UNTIL_SLACK
-        return min(self._heartbeat, left) if left > 0 else self._heartbeat
-
-    def _follows(self) -> bool:
-        """Whether lines that are still to come are asked for."""
-        until = self._query.selection.until
-        over = until is not None and now() > until + UNTIL_SLACK * 1_000_000
-        return self._query.follow and not over
+        left = math.inf if until is None else (until - now()) / 1_000_000 + UNTIL_SLACK
+        return trio.current_time() + left
 
     async def _step(self) -> bytes:
         """The next records, rendered; empty if all of them are filtered out or it is the end."""
@@ -149,7 +155,10 @@ class LogStream(ResponseBody):
                 self._located = True
                 if reset is not None:
                     return self._query.format.control(reset)
-            if not self._follows() and self._subscription.passed(self._stop_after):
+            if self._is_over and self._stop_after is None:
+                # All that was written in time is known now, and this reader still gets it.
+                self._stop_after = self._subscription.head
+            if self._stop_after is not None and self._subscription.passed(self._stop_after):
                 self._done = True
                 return b""
             records = await self._subscription.receive()
@@ -167,8 +176,9 @@ class LogStream(ResponseBody):
         """Find the first line that is asked for."""
         selection, after = self._query.selection, self._query.after
         reset = None
-        head = await self._subscription.head()
-        self._stop_after = head
+        head = await self._subscription.load()
+        if not self._query.follow:
+            self._stop_after = head
         start = 1
         if after == "end":
             reset = Reset("the log has not ended yet; it follows from its first line")
@@ -178,7 +188,7 @@ class LogStream(ResponseBody):
                 reset = Reset(f"this log has no line {after} yet; it follows from its first line")
                 start = 1
         if selection.tail != 0 and (selection.tail is not None or selection.since is not None):
-            start = max(start, await self._subscription.seek(selection))
+            start = max(start, await self._subscription.seek(selection, head))
         if selection.tail != 0:
             self._subscription.move(start)
         return reset
@@ -188,6 +198,9 @@ class LogStream(ResponseBody):
         if not isinstance(record, Batch):
             self._done = isinstance(record, End | Detached)
             return query.format.control(record)
+        if self._stop_after is not None and record.first > self._stop_after:
+            self._done = True
+            return b""
         if query.selection.until is not None and record.time > query.selection.until:
             # Times of a log never step back: nothing that is asked for can follow but the end.
             self._done = not self._subscription.skip_to_end()

@@ -41,7 +41,7 @@ _NAMES = {
 }
 _EVENTS, _NDJSON, _TEXT = "text/event-stream", "application/x-ndjson", "text/plain"
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:d|h|ms|m|s))+")
+_DURATION = re.compile(r"(?:\d{1,12}(?:\.\d+)?(?:d|h|ms|m|s)){1,5}")
 _NUMBER = re.compile(r"\d{1,12}(?:\.\d+)?")
 _FAR = 10**15 * 9
 """Past the year 2200, in microseconds: a time beyond it is a mistake, such as milliseconds."""
@@ -116,7 +116,9 @@ def _representation(accept: MIMEAccept) -> str:
     # `best_match` prefers the first of equals: events, also for `*/*`.
     if not accept:
         return _EVENTS
-    found = accept.best_match([_EVENTS, _NDJSON, _TEXT])
+    # Parameters such as `charset` choose nothing here.
+    types = MIMEAccept([(value.partition(";")[0].strip(), quality) for value, quality in accept])
+    found = types.best_match([_EVENTS, _NDJSON, _TEXT])
     if found is None:
         raise NotAcceptableError(f"a log is served as {_EVENTS}, {_NDJSON} or {_TEXT}")
     return found

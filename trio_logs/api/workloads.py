@@ -158,5 +158,7 @@ def _page_query() -> WorkloadQuery:
         name, equals, value = label.partition("=")
         if not name or not equals:
             raise InvalidRequestError("label: it is written as `name=value`")
+        if name in labels:
+            raise InvalidRequestError(f"label: a workload has one {name!r}, so give it once")
         labels[name] = value
     return WorkloadQuery(int(limit), before, Status(status) if status else None, labels)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import trio
 
-from ..errors import InvalidSpecError
+from ..errors import InvalidSpecError, LogClosedError
 from ..records import Outcome, Status, WorkloadSpec
 from . import Execution
 
@@ -73,8 +74,10 @@ async def _call(
 ) -> Outcome:
     try:
         await run(execution.log, *arguments)
-    except Exception as error:
-        await execution.log.write(traceback.format_exc(), "stderr")
+    except (Exception, SystemExit) as error:  # argparse and others call sys.exit
+        text = traceback.format_exc().encode(errors="backslashreplace")
+        with suppress(LogClosedError):  # by the function itself
+            await execution.log.write(text, "stderr")
         last = traceback.format_exception_only(error)[-1].strip()
         return Outcome(Status.FAILED, error=last)
     return Outcome(Status.SUCCEEDED)

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
@@ -29,6 +29,9 @@ make one batch of 64 KiB."""
 
 PIPE_BYTES = 256 * 1024
 """What a pipe holds before the command blocks, where the kernel lets us choose."""
+
+POLL_SECONDS = 0.05
+"""How often a stopped group is looked at: the kernel tells when a child ends, but not a group."""
 
 DRAIN_SECONDS = 2.0
 """How long a command that has exited is read on while something else holds its pipes open."""
@@ -62,6 +65,9 @@ class ProcessBackend:
                 for reader in readers:
                     nursery.start_soon(reader.run, execution.log.clone(), group.kill)
                 await _wait(group, execution)
+                # Asked before now: what the command left behind was asked to end, too.
+                if execution.stop.status is not None:
+                    await _wait_for_the_rest(group, execution)
                 for reader in readers:
                     reader.expire(trio.current_time() + DRAIN_SECONDS)
         return _outcome(process.returncode)
@@ -83,6 +89,26 @@ async def _wait(group: ProcessGroup, execution: Execution) -> None:
         nursery.start_soon(stop)
         await group.wait()
         nursery.cancel_scope.cancel()
+
+
+async def _wait_for_the_rest(group: ProcessGroup, execution: Execution) -> None:
+    """Give the rest of a stopped group its grace; the command itself has exited."""
+
+    async def until_empty() -> None:
+        while True:
+            if not await trio.to_thread.run_sync(ProcessGroup.members, group.handle):
+                return
+            await trio.sleep(POLL_SECONDS)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_after, until_empty, nursery.cancel_scope)
+        nursery.start_soon(_cancel_after, execution.stop.wait_grace, nursery.cancel_scope)
+    group.kill()
+
+
+async def _cancel_after(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
+    await wait()
+    scope.cancel()
 
 
 def _outcome(returncode: int) -> Outcome:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,8 @@ import trio
 __all__ = ["ProcessGroup"]
 
 _PROC = Path("/proc")
+
+REAP_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +42,13 @@ class ProcessGroup:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
-        stat = _stat(process.pid)
-        self._identity = _Identity(process.pid, stat.start if stat else 0, _boot_id())
 
-    @property
+    @cached_property
     def handle(self) -> str:
-        """What `kill_remains` needs."""
-        return msgspec.json.encode(self._identity).decode()
+        """What `members` and `kill_remains` need. Take it first while the child runs."""
+        stat = _stat(self._process.pid)
+        identity = _Identity(self._process.pid, stat.start if stat else 0, _boot_id())
+        return msgspec.json.encode(identity).decode()
 
     async def wait(self) -> None:
         """Wait until the child exits; it is not reaped yet, and what it started may go on."""
@@ -87,8 +90,9 @@ class ProcessGroup:
         traceback: TracebackType | None,
     ) -> None:
         self.kill()
-        # Bounded: the child has exited or was killed.
-        self._process.wait()
+        # The child has exited or was just killed; only one that changed its user may go on.
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(REAP_SECONDS)
 
     @staticmethod
     def members(handle: str) -> list[int]:

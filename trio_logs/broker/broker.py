@@ -111,22 +111,28 @@ class LogBroker:
             await log.write(as_line(line), stream)
 
     async def close(self, workload_id: str, outcome: Outcome = SUCCEEDED) -> End:
-        """End the log once every writer is closed, and every subscription after its last line.
+        """End the log after what has been written, and every subscription after its last line.
 
-        Returns when all lines and the outcome are durable. Closing again returns the first end.
+        Returns when all lines and the outcome are durable. Writers that are still open get
+        LogClosedError. Closing again returns the first end.
         """
         topic = self._acquire(workload_id)
         try:
             await topic.load()
             if topic.end is None and topic.outcome is None:
-                topic.outcome = outcome
                 self._start(topic)
-                topic.send.close()
+                topic.close(outcome)
             await topic.finished.wait()
             assert topic.end is not None
             return topic.end
         finally:
             self._release(topic)
+
+    def forget(self, workload_id: str) -> None:
+        """The log was deleted: who still reads it is told so, in the place of its lines."""
+        topic = self._topics.get(workload_id)
+        if topic is not None:
+            topic.gap_reason = "deleted"
 
     def detach(self) -> None:
         """End every subscription, also those to come, where it is; readers may resume there

@@ -64,22 +64,29 @@ class Subscription:
         self._bell.close()
         self._rings.close()
 
-    async def head(self) -> int:
-        """The number of the last line that is known now."""
+    async def load(self) -> int:
+        """Look the log up, if nobody has yet; return `head`."""
         await self._topic.load()
         return self._topic.head
 
-    async def seek(self, selection: Selection) -> int:
-        """The number of the first selected line; see `LogStore.seek`."""
-        return await self._store.seek(self._topic.workload_id, selection)
+    @property
+    def head(self) -> int:
+        """The number of the last line that is known now, once the log was looked up."""
+        return self._topic.head
+
+    async def seek(self, selection: Selection, head: int) -> int:
+        """The number of the first selected line of those up to `head`; see `LogStore.seek`."""
+        return await self._store.seek(self._topic.workload_id, selection, head)
 
     def move(self, position: int) -> None:
         """Move to a line number."""
         self._cursor = position
 
     def passed(self, line: int) -> bool:
-        """Whether all up to that line was delivered and the log's end is not known yet."""
-        return self._cursor is not None and self._cursor > line and self._topic.end is None
+        """Whether all up to that line was delivered, and it is not the log's last."""
+        topic = self._topic
+        passed = self._cursor is not None and self._cursor > line
+        return passed and (topic.end is None or topic.head > line)
 
     def skip_to_end(self) -> bool:
         """Skip all lines if the log has ended, so that its end comes next; False if it has not."""
@@ -109,9 +116,10 @@ class Subscription:
                 return records
             assert self._cursor is not None
             if self._cursor <= topic.head:
-                return self._close_hole(
-                    await self._store.read(topic.workload_id, self._cursor, READ_BYTES), topic.head
-                )
+                # The head of now: what comes while the store reads is not missing from its answer.
+                head = topic.head
+                found = await self._store.read(topic.workload_id, self._cursor, READ_BYTES)
+                return self._close_hole(found, head)
             await self._rings.receive()
         raise trio.EndOfChannel
 
@@ -142,7 +150,8 @@ class Subscription:
         batches = [batch for batch in batches if batch.first <= head]
         if batches and batches[0].first <= self._cursor:
             return self._advance(batches)
-        gap = Gap(self._cursor, batches[0].first - 1 if batches else head)
+        last = batches[0].first - 1 if batches else head
+        gap = Gap(self._cursor, last, self._topic.gap_reason)
         self._cursor = gap.last + 1
         return [gap, *self._advance(batches)]
 

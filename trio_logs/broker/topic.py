@@ -50,9 +50,11 @@ class Topic:
         self.running = False
         self.finished = trio.Event()
         self.outcome: Outcome | None = None
+        self.gap_reason = "retention"
         self.send, self.receive = trio.open_memory_channel[Written](CHANNEL_ITEMS)
         self._store = store
         self._published = published
+        self._receiving = trio.CancelScope()
         self._loading = trio.Lock()
         self._loaded = False
         self._splitters: dict[str, LineSplitter] = {}
@@ -82,7 +84,8 @@ class Topic:
         return self._loaded
 
     async def run(self) -> None:
-        """Number, store and publish what is written, until every send end is closed; then end."""
+        """Number, store and publish what is written; after `close`, what was written before it, and
+        then the end."""
         with self.receive:
             while True:
                 try:
@@ -99,16 +102,27 @@ class Topic:
             )
             self._publish(batches, ended=True)
 
+    def close(self, outcome: Outcome) -> None:
+        """Have the log end with this outcome. Writers that are still open can't write any more."""
+        self.outcome = outcome
+        self.send.close()
+        self._receiving.cancel()
+
     async def _take(self) -> list[Written]:
-        """What is ready in the channel, at least one item and about a turn's worth."""
-        taken = [await self.receive.receive()]
-        size = len(taken[0].data)
+        """About a turn's worth of what is ready. Raises trio.EndOfChannel at the end."""
+        taken: list[Written] = []
+        if self.outcome is None:
+            with trio.CancelScope() as self._receiving:
+                taken.append(await self.receive.receive())
+        size = len(taken[0].data) if taken else 0
         while size < TURN_BYTES:
             try:
                 taken.append(self.receive.receive_nowait())
             except (trio.WouldBlock, trio.EndOfChannel):
                 break
             size += len(taken[-1].data)
+        if not taken:
+            raise trio.EndOfChannel
         return taken
 
     def _number(self, written: list[Written]) -> list[Batch]:

@@ -6,10 +6,10 @@ from bisect import bisect_right
 
 from ..records import Batch
 
-__all__ = ["Window", "weight"]
+__all__ = ["Window", "footprint"]
 
 
-def weight(batch: Batch) -> int:
+def footprint(batch: Batch) -> int:
     """What a batch may take in memory, in bytes: its data, its text frames, and the objects.
 
     JSON frames, where someone asks for them, come on top: about as much again.
@@ -31,7 +31,7 @@ class Window:
     def append(self, batches: list[Batch]) -> int:
         """Add the batches that follow; return what they weigh."""
         self._batches += batches
-        added = sum(map(weight, batches))
+        added = sum(map(footprint, batches))
         self.bytes += added
         return added
 
@@ -43,13 +43,13 @@ class Window:
         for batch in self._batches:
             if self.bytes <= max_bytes:
                 break
-            self.bytes -= weight(batch)
+            self.bytes -= footprint(batch)
             count += 1
         del self._batches[:count]
         return before - self.bytes
 
     def read(self, first: int, max_bytes: int) -> list[Batch]:
-        """The batches from the one that holds line `first`, until `max_bytes` of lines are reached.
+        """The batches from the one that holds line `first`, until they weigh `max_bytes`.
 
         Empty if that line is not in the window.
         """
@@ -62,7 +62,7 @@ class Window:
         for i in range(index, len(self._batches)):
             batch = self._batches[i]
             found.append(batch)
-            max_bytes -= len(batch.data)
+            max_bytes -= batch.weight
             if max_bytes <= 0:
                 break
         return found

@@ -42,10 +42,12 @@ class LogWriter:
         """Add bytes, or text as UTF-8, to a stream.
 
         If it is cancelled, none of the data or, past 64 KiB, a first part of it was written.
-        Raises LogClosedError if the writer is closed.
+        Raises LogClosedError if the log was closed.
         """
-        if isinstance(data, str):
-            data = data.encode()
+        # Checked here, where the mistake is: further on it would take the topic's task down.
+        data = data.encode() if isinstance(data, str) else bytes(memoryview(data))
+        if not isinstance(stream, str) or not stream.isidentifier():
+            raise TypeError(f"a stream's name is a word, not {stream!r}")
         time = now()
         try:
             if len(data) <= MAX_WRITE_BYTES:

@@ -56,7 +56,8 @@ class WorkloadQuery:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much history is kept: at most so many bytes (as stored) and seconds; None is no limit."""
+    """How much history is kept: at most so many bytes of compressed lines, and seconds; None is
+    no limit."""
 
     max_bytes: int | None = None
     max_age: float | None = None
@@ -126,12 +127,12 @@ class LogStore(Protocol):
 
     async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch]:
         """The batches from the one that holds line `first`, or else the next one that is left,
-        until `max_bytes` of lines are reached; empty if there are none. Bounded work."""
+        until they weigh `max_bytes`; empty if there are none. Bounded work."""
 
-    async def seek(self, workload_id: str, selection: Selection) -> int:
-        """Where to start so that, of the lines from there on, those that `admits` lets through are
-        just the selected ones. What retention has removed counts as selected where the selection
-        reaches that far back, so that its reader is told of the gap."""
+    async def seek(self, workload_id: str, selection: Selection, head: int) -> int:
+        """Where to start so that, of the lines from there up to `head`, those that `admits` lets
+        through are just the selected ones. What retention has removed counts as selected where the
+        selection reaches that far back, so that its reader is told of the gap."""
 
     async def trim(self, retention: Retention) -> int:
         """Remove the oldest batches beyond the bounds: those of finished workloads first, and only

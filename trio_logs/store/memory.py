@@ -142,12 +142,12 @@ class MemoryStore:
             if batch.last < first:
                 continue
             found.append(batch)
-            max_bytes -= len(batch.data)
+            max_bytes -= batch.weight
             if max_bytes <= 0:
                 break
         return found
 
-    async def seek(self, workload_id: str, selection: Selection) -> int:
+    async def seek(self, workload_id: str, selection: Selection, head: int) -> int:
         await trio.lowlevel.checkpoint()
         log = self._logs.get(workload_id, _Log())
         start = 1
@@ -156,8 +156,10 @@ class MemoryStore:
             start = log.batches[before - 1].last + 1 if before else 1
         if selection.tail is None:
             return start
-        position, wanted = log.state.lines + 1, selection.tail
+        position, wanted = head + 1, selection.tail
         for batch in reversed(log.batches):
+            if batch.first > head:
+                continue
             if wanted == 0 or batch.first < start:
                 break
             if selection.admits(batch):

@@ -68,6 +68,9 @@ CREATE TABLE IF NOT EXISTS batches (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS position ON batches (log, first);
 CREATE INDEX IF NOT EXISTS age ON batches (time, log);
+-- What `batches` holds, in bytes of `data`.
+CREATE TABLE IF NOT EXISTS history (bytes INTEGER NOT NULL);
+INSERT INTO history SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM history);
 PRAGMA user_version = 1;
 """
 
@@ -134,8 +137,16 @@ class SQLiteStore:
         # `fetchall`: a statement that returns a row would hold up those after it.
         connection.execute(_SCHEMA).fetchall()
         connection.execute(f"PRAGMA synchronous = {self._synchronous}").fetchall()
-        self._bytes = _used_bytes(connection)
+        self._bytes = _integer(connection, "SELECT bytes FROM history")
         self._path.chmod(0o600)
+        # All of them now: a read must not fail because clients have taken every descriptor.
+        self._readers = [
+            apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
+            for _ in range(MAX_READERS)
+        ]
+        for reader in self._readers:
+            # SQLite opens the file at the first statement.
+            reader.execute("SELECT count(*) FROM history").fetchall()
         return connection
 
     def _commit(self, connection: apsw.Connection, writes: list[_Write[Any]]) -> None:
@@ -144,6 +155,7 @@ class SQLiteStore:
         try:
             for write in writes:
                 write.result = write.apply(connection)
+            connection.execute("UPDATE history SET bytes = ?", (self._bytes,))
         except BaseException:
             connection.execute("ROLLBACK")
             raise
@@ -166,11 +178,8 @@ class SQLiteStore:
             return await trio.to_thread.run_sync(self._query, query, limiter=self._read_limit)
 
     def _query(self, query: Callable[[apsw.Connection], T]) -> T:
-        # `list.pop` and `append` are atomic; the limiter bounds how many connections there are.
-        try:
-            connection = self._readers.pop()
-        except IndexError:
-            connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
+        # `list.pop` and `append` are atomic; the limiter sees to it that there is one left.
+        connection = self._readers.pop()
         try:
             return query(connection)
         finally:
@@ -257,10 +266,10 @@ class SQLiteStore:
 
     async def delete(self, workload_id: str) -> None:
         def apply(connection: apsw.Connection) -> None:
-            connection.execute(
-                "DELETE FROM batches WHERE log = (SELECT number FROM workloads WHERE id = ?)",
-                (workload_id,),
-            )
+            of_log = "FROM batches WHERE log = (SELECT number FROM workloads WHERE id = ?)"
+            size = f"SELECT COALESCE(sum(length(data)), 0) {of_log}"
+            self._bytes -= _integer(connection, size, (workload_id,))
+            connection.execute(f"DELETE {of_log}", (workload_id,))
             connection.execute("DELETE FROM workloads WHERE id = ?", (workload_id,))
 
         await self._write(apply)
@@ -302,10 +311,9 @@ class SQLiteStore:
                 row = (connection.last_insert_rowid(),)
             number = row[0]
             if batches:
-                connection.executemany(
-                    "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    [self._row(number, batch) for batch in batches],
-                )
+                rows = [self._row(number, batch) for batch in batches]
+                connection.executemany("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+                self._bytes += sum(len(row[-1]) for row in rows)
                 connection.execute(
                     "UPDATE workloads SET lines = ?, bytes = bytes + ? WHERE number = ?",
                     (batches[-1].last, sum(len(batch.data) for batch in batches), number),
@@ -353,15 +361,15 @@ class SQLiteStore:
                     data = decompressor.decompress(data)
                 partial, continues = bool(flags & _PARTIAL), bool(flags & _CONTINUES)
                 found.append(Batch(start, count, time_, stream, data, partial, continues))
-                left -= len(data)
+                left -= found[-1].weight
                 if left <= 0:
                     break
             return found
 
         return await self._read(query)
 
-    async def seek(self, workload_id: str, selection: Selection) -> int:
-        where, values = ["log = :log", "first >= :start"], dict[str, Any]()
+    async def seek(self, workload_id: str, selection: Selection, head: int) -> int:
+        where, values = ["log = :log", "first BETWEEN :start AND :head"], dict[str, Any]()
         if selection.stream is not None:
             where.append("stream = :stream")
             values["stream"] = selection.stream
@@ -374,11 +382,9 @@ class SQLiteStore:
 
         def query(connection: apsw.Connection) -> int:
             row = connection.execute(
-                "SELECT number, lines FROM workloads WHERE id = ?", (workload_id,)
+                "SELECT number FROM workloads WHERE id = ?", (workload_id,)
             ).fetchone()
-            if row is None:
-                return 1
-            log, lines = row
+            log = row[0] if row else None
             start = 1
             if selection.since is not None:
                 # From the end: what is asked for is mostly recent.
@@ -390,9 +396,9 @@ class SQLiteStore:
                 start = before[0] if before else 1
             if selection.tail is None:
                 return start
-            position, wanted = lines + 1, selection.tail
+            position, wanted = head + 1, selection.tail
             for first, count in connection.execute(
-                admitted, {"log": log, "start": start, **values}
+                admitted, {"log": log, "start": start, "head": head, **values}
             ):
                 if wanted == 0:
                     break
@@ -408,21 +414,37 @@ class SQLiteStore:
             removed = 0
             if retention.max_age is not None:
                 oldest = now() - int(retention.max_age * 1_000_000)
-                removed = _remove(connection, f"time < {oldest}")
+                removed = self._remove(connection, f"time < {oldest}")
             if retention.max_bytes is not None:
                 for finished in ("IS NOT NULL", "IS NULL"):
-                    excess = _used_bytes(connection) - retention.max_bytes
+                    excess = self._bytes - retention.max_bytes
                     if removed or excess <= 0:
                         break
                     owner = f"SELECT 1 FROM workloads WHERE number = log AND finished_at {finished}"
-                    removed = _remove(connection, f"EXISTS ({owner})", excess)
+                    removed = self._remove(connection, f"EXISTS ({owner})", excess)
             connection.execute("PRAGMA incremental_vacuum(1000)").fetchall()
-            self._bytes = _used_bytes(connection)
             return removed
 
         removed = await self._write(apply)
         self._trimmed += removed
         return removed
+
+    def _remove(
+        self, connection: apsw.Connection, condition: str, excess: float = float("inf")
+    ) -> int:
+        """Remove the oldest batches that meet the condition, until `excess` bytes are free."""
+        rows = []
+        for rowid, size in connection.execute(
+            f"SELECT rowid, length(data) FROM batches WHERE {condition}"
+            f" ORDER BY time LIMIT {TRIM_ROWS}"
+        ):
+            rows.append((rowid,))
+            self._bytes -= size
+            excess -= size
+            if excess <= 0:
+                break
+        connection.executemany("DELETE FROM batches WHERE rowid = ?", rows)
+        return len(rows)
 
     def statistics(self) -> StoreStatistics:
         return StoreStatistics(
@@ -430,23 +452,11 @@ class SQLiteStore:
         )
 
 
-def _used_bytes(connection: apsw.Connection) -> int:
-    used = connection.pragma("page_count") - connection.pragma("freelist_count")
-    return int(used * connection.pragma("page_size"))
-
-
-def _remove(connection: apsw.Connection, condition: str, excess: float = float("inf")) -> int:
-    """Remove the oldest batches that meet the condition, until `excess` bytes are free."""
-    rows = []
-    for rowid, size in connection.execute(
-        f"SELECT rowid, length(data) FROM batches WHERE {condition} ORDER BY time LIMIT {TRIM_ROWS}"
-    ):
-        rows.append((rowid,))
-        excess -= size
-        if excess <= 0:
-            break
-    connection.executemany("DELETE FROM batches WHERE rowid = ?", rows)
-    return len(rows)
+def _integer(connection: apsw.Connection, query: str, values: Sequence[Any] = ()) -> int:
+    """The one value of a query that has one."""
+    [(value,)] = connection.execute(query, values).fetchall()
+    assert isinstance(value, int)
+    return value
 
 
 def _first(items: Iterator[T]) -> T | None:

@@ -1,0 +1,187 @@
+"""The broker where it is hard: holes, cancellation, bounds, threads."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from trio_logs import Batch, Detached, End, Gap, LogBroker, Outcome, Status, open_broker
+from trio_logs.broker import BrokerLimits, LogWriter
+from trio_logs.errors import LogClosedError, WorkloadNotFoundError
+from trio_logs.records import Record
+from trio_logs.store import Retention
+from trio_logs.store.memory import MemoryStore
+
+
+async def records(broker: LogBroker, workload_id: str, position: int = 1) -> list[Record]:
+    with broker.subscribe(workload_id, position) as subscription:
+        return [record async for record in subscription]
+
+
+async def test_a_hole_is_a_gap_and_what_comes_meanwhile_is_not_in_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The store is slow, and lines are published while it looks for lines that are gone."""
+
+    class SlowStore(MemoryStore):
+        async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch]:
+            found = await super().read(workload_id, first, max_bytes)
+            await trio.sleep(1)
+            return found
+
+    store = SlowStore()
+    async with open_broker(store, BrokerLimits(0, 0)) as broker, trio.open_nursery() as nursery:
+        for _ in range(3):
+            await broker.publish("w", "old")
+        await trio.testing.wait_all_tasks_blocked()
+        await store.trim(Retention(max_bytes=0))
+        with broker.subscribe("w", 1) as subscription:
+            async with trio.open_nursery() as publishing:
+                publishing.start_soon(broker.publish, "w", "new")
+                assert list(await subscription.receive()) == [Gap(1, 3)]
+            [batch] = await subscription.receive()
+            assert isinstance(batch, Batch)
+            assert (batch.first, batch.lines) == (4, [b"new"])
+        nursery.cancel_scope.cancel()
+
+
+async def test_cancelling_receive_loses_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    seen: list[bytes] = []
+    async with open_broker() as broker:
+        with broker.subscribe("w", 1) as subscription:
+            for number in range(50):
+                await broker.publish("w", str(number))
+                for _ in range(3):
+                    with trio.CancelScope() as scope:
+                        scope.cancel()
+                        await subscription.receive()
+                    assert scope.cancelled_caught
+                if number % 5 == 0:
+                    for record in await subscription.receive():
+                        assert isinstance(record, Batch)
+                        seen += record.lines
+            await broker.close("w")
+            async for record in subscription:
+                seen += record.lines if isinstance(record, Batch) else [b"end"]
+    assert seen == [*(str(number).encode() for number in range(50)), b"end"]
+
+
+async def test_a_cancelled_write_is_whole_or_not_there(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class StuckStore(MemoryStore):
+        stuck = True
+
+        async def append(self, *args: object, **kwargs: object) -> None:
+            while self.stuck:
+                await trio.sleep(1)
+            await super().append(*args, **kwargs)  # type: ignore[arg-type]
+
+    store = StuckStore()
+    async with open_broker(store) as broker:
+        written = 0
+        with await broker.open("w") as log:
+            # The topic's task holds what it took, the channel 16 writes; then the writer waits.
+            while True:
+                with trio.move_on_after(10) as scope:
+                    await log.write(f"line {written}\n")
+                if scope.cancelled_caught:
+                    break
+                written += 1
+            assert broker.statistics().channel_items == 16
+            store.stuck = False
+        await broker.close("w")
+        end = (await records(broker, "w"))[-1]
+    assert isinstance(end, End)
+    assert end.lines == written
+
+
+async def test_windows_are_bounded_together(autojump_clock: trio.testing.MockClock) -> None:
+    limits = BrokerLimits(window_bytes=2000, windows_bytes=5000)
+    async with open_broker(limits=limits) as broker:
+        for round_ in range(20):
+            for name in "abcdef":
+                await broker.publish(name, f"{name} {round_}")
+                await trio.testing.wait_all_tasks_blocked()
+                assert broker.statistics().window_bytes <= 5000
+        for name in "abcdef":
+            await broker.close(name)
+            found = await records(broker, name)
+            lines = [line for one in found if isinstance(one, Batch) for line in one.lines]
+            assert lines == [f"{name} {round_}".encode() for round_ in range(20)]
+        assert broker.statistics().window_bytes == 0
+
+
+async def test_publish_and_subscribe_from_threads() -> None:
+    async with open_broker() as broker:
+        with broker.subscribe("w", 1) as subscription:
+            async with trio.open_nursery() as nursery:
+                for thread in range(4):
+                    nursery.start_soon(trio.to_thread.run_sync, publish_from_thread, broker, thread)
+            await broker.close("w")
+            lines = [
+                line
+                async for record in subscription
+                if isinstance(record, Batch)
+                for line in record.lines
+            ]
+    assert len(lines) == 100
+    for thread in range(4):
+        mine = [line for line in lines if line.startswith(b"%d " % thread)]
+        assert mine == [b"%d %d" % (thread, number) for number in range(25)]
+
+
+def publish_from_thread(broker: LogBroker, thread: int) -> None:
+    for number in range(25):
+        trio.from_thread.run(broker.publish, "w", f"{thread} {number}")
+
+
+async def test_close_does_not_wait_for_a_forgotten_writer(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_broker() as broker:
+        log: LogWriter = await broker.open("w")
+        await log.write("one\n")
+        end = await broker.close("w", Outcome(Status.FAILED, 1))
+        assert (end.lines, end.outcome.exit_code) == (1, 1)
+        with pytest.raises(LogClosedError):
+            await log.write("two\n")
+        with pytest.raises(LogClosedError):
+            await broker.publish("w", "three")
+        log.close()
+
+
+async def test_a_log_goes_on_where_the_store_has_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = MemoryStore()
+    for number in range(3):
+        async with open_broker(store) as broker:
+            with broker.subscribe("w") as subscription:
+                await broker.publish("w", str(number))
+                [batch] = await subscription.receive()
+                assert isinstance(batch, Batch)
+                assert (batch.first, batch.lines) == (number + 1, [str(number).encode()])
+
+
+async def test_detach_ends_readers_where_they_are(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_broker() as broker:
+        await broker.publish("w", "one")
+        with broker.subscribe("w", 1) as behind, broker.subscribe("quiet") as quiet:
+            broker.detach()
+            with broker.subscribe("w", 1) as late:
+                for subscription in (behind, quiet, late):
+                    assert [record async for record in subscription] == [Detached()]
+                    with pytest.raises(trio.EndOfChannel):
+                        await subscription.receive()
+
+
+async def test_a_log_that_must_exist(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_broker() as broker:
+        with (
+            broker.subscribe("nope", 1, must_exist=True) as subscription,
+            pytest.raises(WorkloadNotFoundError),
+        ):
+            await subscription.receive()
+        assert broker.statistics().topics == 0
