@@ -1,0 +1,72 @@
+"""The README does what it says: its code blocks run, in order, as they stand."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def test_make_demo() -> None:
+    first, *_ = blocks("sh")
+    assert [line.split("#")[0].strip() for line in first.splitlines()] == ["make demo", "make test"]
+    if not Path(sys.prefix, ".installed").exists():
+        assert "CI" not in os.environ
+        pytest.skip("make did not set up this environment")
+    # `make test` is what runs this.
+    environment = {**os.environ, "VENV": sys.prefix}
+    found = subprocess.run(
+        ["make", "demo"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert found.returncode == 0, found.stderr
+    assert "Both readers got the same" in found.stdout
+
+
+def test_following_a_log(tmp_path: Path) -> None:
+    _, *shell = blocks("sh")
+    script = "set -e\ntrap 'kill %1' EXIT\n" + "\necho =====\n".join(shell)
+    script = script.replace(".venv/bin/trio-logs", f"{sys.executable} -m trio_logs")
+    script = script.replace("127.0.0.1:8000", f"127.0.0.1:{free_port()}")
+    found = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert found.returncode == 0, found.stderr
+    ready, stream, more = found.stdout.split("=====\n")
+    assert ready == '{"status":"ok"}'
+    # The order of lines and the figures are just those that the README shows.
+    shown, _ = blocks("text")
+    assert stream.rstrip("\n") == shown.rstrip("\n")
+    _, resumed, rest = more.split(": open\nretry: 2000\n\n")
+    assert resumed.startswith("id: 3\ndata: step 3\n\nevent: end\n")
+    tail, blank, plain = rest.rpartition("\n\n")
+    assert blank
+    assert '"seq":3' in tail
+    assert '"seq":2' not in tail
+    assert plain == "step 1\nstep 2\nstep 3\n"
+
+
+def test_embedding() -> None:
+    [program] = blocks("python")
+    _, printed = blocks("text")
+    found = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert found.stderr == ""
+    assert found.stdout == printed
