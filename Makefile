@@ -23,6 +23,7 @@ check: $(VENV)/.installed-dev
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/python -m pytest --quiet tests/test_imports.py
 
 bench: $(VENV)/.installed
 	@$(BIN)/python -m bench.fanout

@@ -46,10 +46,13 @@ class ServerProcess:
 
 
 @contextmanager
-def running_server(data: Path, *arguments: str) -> Iterator[ServerProcess]:
-    """A server on a free port; killed on exit if it still runs."""
+def running_server(
+    data: Path, *arguments: str, prefix: tuple[str, ...] = ()
+) -> Iterator[ServerProcess]:
+    """A server on a free port, run by the command `prefix`; killed on exit if it still runs."""
     process = subprocess.Popen(
         [
+            *prefix,
             *(sys.executable, "-m", "trio_logs", "serve"),
             *("--bind", "127.0.0.1:0", "--data", str(data)),
             *arguments,

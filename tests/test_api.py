@@ -607,6 +607,45 @@ async def test_who_reads_a_deleted_log_is_told(live: Live) -> None:
     assert end[0] == "end"
 
 
+async def test_a_connection_is_closed_or_used_again_after_a_stream(live: Live, log: str) -> None:
+    closing = await live.follow(log, "Connection: close")
+    async with closing.stream:
+        await closing.read_all()
+        with trio.fail_after(3):
+            assert await closing.stream.receive_some() == b""
+    stream = await live.follow(log)
+    async with stream.stream:
+        await stream.read_all()
+        request = "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        await stream.stream.send_all(request.encode())
+        with trio.fail_after(3):
+            await stream.read_head()
+        assert stream.status == 200
+        live.stop.set()
+        # Nothing waits for the connections' grace.
+        with trio.fail_after(3):
+            while await stream.stream.receive_some():
+                pass
+
+
+async def test_a_body_that_is_too_large_does_not_lose_its_answer(live: Live) -> None:
+    host, _, port = live.url.rpartition("//")[2].rpartition(":")
+    for _ in range(10):
+        stream = await trio.open_tcp_stream(host, int(port))
+        async with stream:
+            size = 2 * 1024 * 1024
+            await stream.send_all(
+                f"POST /v1/workloads HTTP/1.1\r\nHost: {host}\r\nContent-Length: {size}\r\n"
+                f"Authorization: Bearer {live.service.token}\r\n\r\n".encode()
+            )
+            # All of it, before the answer is looked at.
+            for _ in range(size // 65536):
+                await stream.send_all(b" " * 65536)
+                await trio.sleep(0.0005)
+            with trio.fail_after(5):
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 413")
+
+
 async def test_too_many_streams(open_server: OpenServer) -> None:
     async with open_server(max_streams=1) as live:
         workload = await live.submit("sleep", "100")

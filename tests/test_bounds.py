@@ -19,10 +19,12 @@ from tests.server_process import ServerProcess, running_server
 
 MIB = 1024 * 1024
 
-# One line of a gigabyte: letters that compress about twofold, each block with a number of its own.
+# One line of a gigabyte. A period that is prime to 64 KiB shows fragments that changed places, and
+# each block has a number of its own.
 GIGABYTE = """
 import random, sys
-block = bytes(b"abcdefghijklmnop"[byte % 16] for byte in random.Random(1).randbytes(2**20 - 8))
+period = bytes(32 + byte % 95 for byte in random.Random(1).randbytes(4099))
+block = (period * 256)[: 2**20 - 8]
 for number in range(1024):
     sys.stdout.buffer.write(b"%08d" % number + block)
 """

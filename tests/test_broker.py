@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import trio
 import trio.testing
@@ -116,9 +118,15 @@ async def test_windows_are_bounded_together(autojump_clock: trio.testing.MockClo
 async def test_publish_and_subscribe_from_threads() -> None:
     async with open_broker() as broker:
         with broker.subscribe("w", 1) as subscription:
-            async with trio.open_nursery() as nursery:
-                for thread in range(4):
-                    nursery.start_soon(trio.to_thread.run_sync, publish_from_thread, broker, thread)
+            token = trio.lowlevel.current_trio_token()
+            threads = [
+                threading.Thread(target=publish_from_thread, args=(broker, number, token))
+                for number in range(4)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                await trio.to_thread.run_sync(thread.join)
             await broker.close("w")
             lines = [
                 line
@@ -127,14 +135,15 @@ async def test_publish_and_subscribe_from_threads() -> None:
                 for line in record.lines
             ]
     assert len(lines) == 100
-    for thread in range(4):
-        mine = [line for line in lines if line.startswith(b"%d " % thread)]
-        assert mine == [b"%d %d" % (thread, number) for number in range(25)]
+    for which in range(4):
+        mine = [line for line in lines if line.startswith(b"%d " % which)]
+        assert mine == [b"%d %d" % (which, number) for number in range(25)]
 
 
-def publish_from_thread(broker: LogBroker, thread: int) -> None:
+def publish_from_thread(broker: LogBroker, which: int, token: trio.lowlevel.TrioToken) -> None:
+    """From a thread that Trio did not start."""
     for number in range(25):
-        trio.from_thread.run(broker.publish, "w", f"{thread} {number}")
+        trio.from_thread.run(broker.publish, "w", f"{which} {number}", trio_token=token)
 
 
 async def test_close_does_not_wait_for_a_forgotten_writer(
@@ -143,6 +152,8 @@ async def test_close_does_not_wait_for_a_forgotten_writer(
     async with open_broker() as broker:
         log: LogWriter = await broker.open("w")
         await log.write("one\n")
+        # The topic's task waits for more from this writer.
+        await trio.testing.wait_all_tasks_blocked()
         end = await broker.close("w", Outcome(Status.FAILED, 1))
         assert (end.lines, end.outcome.exit_code) == (1, 1)
         with pytest.raises(LogClosedError):

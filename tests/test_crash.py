@@ -198,3 +198,27 @@ def test_a_second_signal_cuts_it_short(tmp_path: Path) -> None:
         assert alive(pid)
         assert server.stop(10) == 0
         assert not alive(pid)
+
+
+async def test_a_full_disk_stops_the_service_loudly_and_loses_nothing_seen(tmp_path: Path) -> None:
+    """The limit on a file's size stands in for the disk: SQLite can't write on."""
+    limit = ("prlimit", "--fsize=4000000", "--")
+    with running_server(tmp_path, prefix=limit) as server:
+        workload = submit(server, "od -An -v -tx1 /dev/urandom")
+        seen = Transcript(1, [])
+        with trio.fail_after(60):
+            await follow(server, workload, seen)
+        assert await trio.to_thread.run_sync(server.process.wait, 20) == 1
+    errors = [line for line in server.lines if line.startswith("trio-logs: ")]
+    assert len(errors) == 1
+    assert "could not commit" in errors[0]
+    with running_server(tmp_path) as server:
+        whole = Transcript(1, [])
+        await follow(server, workload, whole)
+        await follow(server, workload, seen)
+        assert server.stop() == 0
+    written = lines_of(whole)
+    assert len(written) > 1000
+    for transcript in (whole, seen):
+        transcript.written = written
+        assert faults(transcript) == []

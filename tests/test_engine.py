@@ -48,6 +48,9 @@ class Stage:
             case "raise":
                 await execution.log.write("before")
                 raise RuntimeError("the backend broke")
+            case "close, raise":
+                execution.log.close()
+                raise RuntimeError("the backend broke")
             case "ignore stop":
                 await trio.sleep_forever()
             case "until stop":
@@ -176,6 +179,8 @@ async def test_a_backend_that_raises_fails_its_workload_only(
         lines, end = await parts.lines(workload.id)
         assert lines == ["stdout: before", "system: RuntimeError: the backend broke"]
         assert end.outcome == Outcome(Status.FAILED, error="RuntimeError: the backend broke")
+        closed = await parts.submit("close, raise")
+        assert (await parts.lines(closed.id))[0] == ["system: RuntimeError: the backend broke"]
         parts.stage.release.set()
         assert (await parts.lines(other.id))[1].outcome.status == "succeeded"
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -242,8 +244,6 @@ def children() -> list[str]:
 
 
 def test_what_a_dead_server_left_is_found_and_killed() -> None:
-    import subprocess
-
     process = subprocess.Popen(["sh", "-c", "sleep 50 & sleep 50 & wait"], start_new_session=True)
     group = ProcessGroup(process)
     handle = group.handle
@@ -264,12 +264,12 @@ def test_what_a_dead_server_left_is_found_and_killed() -> None:
 
 
 def test_a_stranger_with_the_same_pid_is_left_alone() -> None:
-    import subprocess
-
     process = subprocess.Popen(["sleep", "50"], start_new_session=True)
     with ProcessGroup(process) as group:
-        for old, new in (('"start":', '"start":1'), ('"boot":"', '"boot":"x')):
-            assert ProcessGroup.kill_remains(group.handle.replace(old, new)) == []
+        for pattern, other in ((r'"start":\d+', '"start":1'), ('"boot":"', '"boot":"x')):
+            handle = re.sub(pattern, other, group.handle)
+            assert handle != group.handle
+            assert ProcessGroup.kill_remains(handle) == []
         assert process.poll() is None
         assert ProcessGroup.kill_remains(group.handle) == [process.pid]
 
