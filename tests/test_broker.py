@@ -48,6 +48,34 @@ async def test_a_hole_is_a_gap_and_what_comes_meanwhile_is_not_in_it(
         nursery.cancel_scope.cancel()
 
 
+async def test_readers_at_one_place_share_a_read(autojump_clock: trio.testing.MockClock) -> None:
+    """Also when the one who reads for all of them is cancelled."""
+    reads = []
+
+    class SlowStore(MemoryStore):
+        async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch]:
+            reads.append(first)
+            await trio.sleep(1)
+            return await super().read(workload_id, first, max_bytes)
+
+    async def read(broker: LogBroker) -> None:
+        assert [type(record) for record in await records(broker, "w")] == [Batch, End]
+
+    async with open_broker(SlowStore(), BrokerLimits(0, 0)) as broker:
+        await broker.publish("w", "line")
+        await broker.close("w")
+        async with trio.open_nursery() as nursery:
+            with trio.move_on_after(0.5):
+                async with trio.open_nursery() as impatient:
+                    impatient.start_soon(read, broker)
+                    await trio.testing.wait_all_tasks_blocked()
+                    for _ in range(50):
+                        nursery.start_soon(read, broker)
+        assert reads == [1, 1]
+        await read(broker)
+        assert reads == [1, 1]
+
+
 async def test_cancelling_receive_loses_nothing(autojump_clock: trio.testing.MockClock) -> None:
     seen: list[bytes] = []
     async with open_broker() as broker:

@@ -75,20 +75,29 @@ def valid_utf8(data: bytes) -> bytes:
 
 def text_frames(batch: Batch, *, times: bool = False) -> bytes:
     """One frame a line: its number as `id`, its text as `data`; `times` puts its time before it."""
-    text = valid_utf8(batch.data)
+    lines = _split(valid_utf8(batch.data))
+    if b"\r" in batch.data:
+        lines = [line.replace(b"\r", b"\ndata: ") for line in lines]
+    if times:
+        time = rfc3339(batch.time).encode() + b" "
+        unbegun = 1 if batch.continues else 0
+        lines[unbegun:] = [time + line for line in lines[unbegun:]]
+    return _frames(batch.first, lines)
+
+
+def _split(text: bytes) -> list[bytes]:
+    """The lines of a batch's text, without their ends."""
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
-    # One template for the whole batch: Python's cost is a few calls, however many lines there are.
-    text = text.removesuffix(b"\n").replace(b"%", b"%%")
-    field = b"id: %d\ndata: "
-    first = field
-    if times:
-        field += rfc3339(batch.time).encode() + b" "
-        first = first if batch.continues else field
-    text = first + text.replace(b"\n", b"\n\n" + field) + b"\n\n"
-    if b"\r" in text:
-        text = text.replace(b"\r", b"\ndata: ")
-    return text % tuple(range(batch.first, batch.last + 1))
+    return text.removesuffix(b"\n").split(b"\n")
+
+
+def _frames(first: int, lines: list[bytes]) -> bytes:
+    # One format for the whole batch: a third of the time that a format for each line takes.
+    fields: list[object] = [b""] * (2 * len(lines))
+    fields[::2] = range(first, first + len(lines))
+    fields[1::2] = lines
+    return b"id: %d\ndata: %b\n\n" * len(lines) % tuple(fields)
 
 
 class _Line(msgspec.Struct, omit_defaults=True):
@@ -105,21 +114,17 @@ _encoder = msgspec.json.Encoder()
 def json_lines(batch: Batch) -> bytes:
     """One JSON object a line, each ended by `\\n`."""
     time = rfc3339(batch.time)
-    text = valid_utf8(batch.data).decode().replace("\r\n", "\n").removesuffix("\n")
     return _encoder.encode_lines(
         [
-            _Line(seq, time, batch.stream, line, batch.partial)
-            for seq, line in enumerate(text.split("\n"), batch.first)
+            _Line(seq, time, batch.stream, line.decode(), batch.partial)
+            for seq, line in enumerate(_split(valid_utf8(batch.data)), batch.first)
         ]
     )
 
 
 def json_frames(batch: Batch) -> bytes:
     """One frame a line: its number as `id`, its JSON object as `data`."""
-    objects = json_lines(batch).removesuffix(b"\n").replace(b"%", b"%%")
-    field = b"id: %d\ndata: "
-    frames = field + objects.replace(b"\n", b"\n\n" + field) + b"\n\n"
-    return frames % tuple(range(batch.first, batch.last + 1))
+    return _frames(batch.first, json_lines(batch).removesuffix(b"\n").split(b"\n"))
 
 
 Control = Gap | End | Detached | Reset

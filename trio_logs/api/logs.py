@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
@@ -74,7 +73,7 @@ def _response(body: ResponseBody | bytes, workload_id: str, query: LogQuery) -> 
 
 class LogStream(ResponseBody):
     """The body of one answer. It subscribes when it is entered, without waiting, so nothing leaks
-    when the client leaves in between; each step returns about 64 KiB at most."""
+    when the client leaves in between; each step returns about 256 KiB at most."""
 
     def __init__(self, service: Service, workload_id: str, query: LogQuery) -> None:
         self._query = query
@@ -122,10 +121,9 @@ class LogStream(ResponseBody):
             # The common case of a busy log, without a scope: the write that follows is a
             # checkpoint.
             await trio.lowlevel.checkpoint_if_cancelled()
-            with suppress(trio.WouldBlock):
-                chunk = self._render_all(self._subscription.receive_nowait())
-                if chunk:
-                    return chunk
+            chunk = self._render_all(self._subscription.ready())
+            if chunk:
+                return chunk
         while not self._done:
             # A point in time: lines that are filtered out must not put the next beat off.
             until_at = self._until_at()

@@ -13,6 +13,7 @@ from ..errors import LogClosedError
 from ..records import End, Outcome, Status
 from ..store import LogStore
 from ..store.memory import MemoryStore
+from .history import History
 from .subscription import Subscription
 from .topic import Topic
 from .writer import LogWriter, as_line
@@ -53,6 +54,7 @@ class LogBroker:
 
     def __init__(self, store: LogStore, limits: BrokerLimits | None = None) -> None:
         self._store = store
+        self._history = History(store)
         self._limits = limits or BrokerLimits()
         # Least recently published first. A topic is here while something holds it.
         self._topics: OrderedDict[str, Topic] = OrderedDict()
@@ -84,7 +86,7 @@ class LogBroker:
                 subscription.detach()
             return topic
 
-        return Subscription(enter, self._leave, self._store, position, must_exist)
+        return Subscription(enter, self._leave, self._store, self._history, position, must_exist)
 
     async def open(self, workload_id: str) -> LogWriter:
         """A writer for the log, which goes on where the store has it. Close the writer after use.

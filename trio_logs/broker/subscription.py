@@ -12,12 +12,15 @@ import trio
 from ..errors import WorkloadNotFoundError
 from ..records import Batch, Detached, Gap, Record
 from ..store import LogStore, Selection
+from .history import History
 from .topic import Topic
 
 __all__ = ["Subscription"]
 
-READ_BYTES = 64 * 1024
-"""About how much a reader gets at once, so that one that catches up leaves room for others."""
+READ_BYTES = 256 * 1024
+"""About how much a reader gets at once, by weight, so that one that catches up leaves room for
+others; three full batches of 100-byte lines. The number of chunks is the cost: with 100 followers
+at full speed, 64 KiB took a quarter to a half more CPU time."""
 
 
 class Subscription:
@@ -34,12 +37,14 @@ class Subscription:
         enter: Callable[[Subscription], Topic],
         leave: Callable[[Subscription, Topic], None],
         store: LogStore,
+        history: History,
         position: int | None,
         must_exist: bool,
     ) -> None:
         self._enter = enter
         self._leave = leave
         self._store = store
+        self._history = history
         self._cursor = position
         self._must_exist = must_exist
         self._detached = False
@@ -96,7 +101,7 @@ class Subscription:
         return True
 
     async def receive(self) -> Sequence[Record]:
-        """Wait for what comes next; return what is ready, about 64 KiB, and never nothing.
+        """Wait for what comes next; return what is ready, about 256 KiB, and never nothing.
 
         The last record is `End` or, when the server ends the subscription, `Detached`; after it,
         raises trio.EndOfChannel. Raises WorkloadNotFoundError if there is no such log and the
@@ -118,18 +123,14 @@ class Subscription:
             if self._cursor <= topic.head:
                 # The head of now: what comes while the store reads is not missing from its answer.
                 head = topic.head
-                found = await self._store.read(topic.workload_id, self._cursor, READ_BYTES)
+                found = await self._history.read(topic.workload_id, self._cursor, READ_BYTES)
                 return self._close_hole(found, head)
             await self._rings.receive()
         raise trio.EndOfChannel
 
-    def receive_nowait(self) -> Sequence[Record]:
-        """What can be had without waiting for a writer or the store; raises trio.WouldBlock if that
-        is nothing."""
-        records = self._take() if self._topic.loaded and not self._ended else ()
-        if not records:
-            raise trio.WouldBlock
-        return records
+    def ready(self) -> Sequence[Record]:
+        """What can be had without waiting for a writer or the store; may be nothing."""
+        return self._take() if self._topic.loaded and not self._ended else ()
 
     def _take(self) -> Sequence[Record]:
         """What memory has for the cursor: the end, or batches of the window."""

@@ -23,7 +23,7 @@ CHANNEL_ITEMS = 16
 waits."""
 
 TURN_BYTES = 128 * 1024
-"""About what a topic takes from its channel at once. More would outrun readers, who get about 64
+"""About what a topic takes from its channel at once. More would outrun readers, who get about 256
 KiB a turn of the scheduler, and push them from the window to the store."""
 
 

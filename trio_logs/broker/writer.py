@@ -45,7 +45,10 @@ class LogWriter:
         Raises LogClosedError if the log was closed.
         """
         # Checked here, where the mistake is: further on it would take the topic's task down.
-        data = data.encode() if isinstance(data, str) else bytes(memoryview(data))
+        if isinstance(data, str):
+            data = data.encode()
+        elif not isinstance(data, bytes):
+            data = bytes(memoryview(data))
         if not isinstance(stream, str) or not stream.isidentifier():
             raise TypeError(f"a stream's name is a word, not {stream!r}")
         time = now()
