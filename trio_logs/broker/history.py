@@ -11,7 +11,7 @@ from ..store import LogStore
 
 __all__ = ["History"]
 
-MAX_RECENT = 64
+MAX_RECENT = 16
 """Reads that are remembered, over all logs, of about 256 KiB each; the least recently used go."""
 
 
