@@ -12,7 +12,7 @@ import httpx2
 import trio
 
 from trio_logs.api import create_app
-from trio_logs.server import Bind, ServerLimits, serve_http
+from trio_logs.server import Server, ServerLimits, TCPBind
 from trio_logs.service import Service, open_service
 from trio_logs.settings import Settings
 
@@ -83,6 +83,7 @@ class Live:
     """The service, and a client for it."""
 
     service: Service
+    server: Server
     url: str
     client: httpx2.AsyncClient
     stop: trio.Event
@@ -151,13 +152,13 @@ async def open_live(settings: Settings, limits: ServerLimits | None = None) -> A
     """A service and its server on a free port; on exit both shut down in order."""
     stop = trio.Event()
     async with open_service(settings) as service, trio.open_nursery() as server:
-        [url] = await server.start(
-            serve_http, create_app(service), [Bind("127.0.0.1", 0)], stop, limits
-        )
+        served = Server(limits)
+        app = create_app(service, served)
+        [url] = await server.start(served.serve, app, [TCPBind("127.0.0.1", 0)], stop)
         headers = {"Authorization": f"Bearer {service.token}"}
         async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=PATIENCE) as client:
             try:
-                yield Live(service, url, client, stop)
+                yield Live(service, served, url, client, stop)
             finally:
                 stop.set()
         service.drain()

@@ -16,7 +16,7 @@ import pytest
 from tests.live import parse_events
 from tests.server_process import running_server
 from trio_logs.errors import InvalidRequestError
-from trio_logs.server import Bind
+from trio_logs.server import Bind, TCPBind
 
 
 def trio_logs(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -82,8 +82,8 @@ def test_functions_of_a_module(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["serve", "--bind", "8000"], "'8000' is not HOST:PORT"),
-        (["serve", "--bind", "127.0.0.1:70000"], "is not HOST:PORT"),
+        (["serve", "--bind", "8000"], "--bind '8000': give HOST:PORT"),
+        (["serve", "--bind", "127.0.0.1:70000"], "give HOST:PORT"),
         (["serve", "--data", "/dev/null/x"], "can't use the data folder"),
     ],
 )
@@ -104,7 +104,7 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
 
 
 def test_binds() -> None:
-    assert Bind.parse("[::1]:80") == Bind("::1", 80)
+    assert Bind.parse("[::1]:80") == TCPBind("::1", 80)
     assert Bind.parse("localhost:0").is_loopback
     assert not Bind.parse("0.0.0.0:80").is_loopback
     with pytest.raises(InvalidRequestError):

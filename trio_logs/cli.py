@@ -17,9 +17,9 @@ from cyclopts import App, Parameter
 from . import __version__
 from .api import create_app
 from .engine import EngineLimits
-from .errors import TrioLogsError
+from .errors import InvalidRequestError, TrioLogsError
 from .logging import configure_logging
-from .server import Bind, ServerLimits, serve_http
+from .server import Bind, Server, ServerLimits, TCPBind, load_tls
 from .service import open_service
 from .settings import DAY, GIB, Settings, default_data_folder
 from .store import Retention
@@ -40,13 +40,21 @@ DESCRIPTORS = 65_536
 """More than that many open files are not asked for: workloads inherit the limit, and some close
 every descriptor there may be."""
 
+CONNECTIONS_PER_PEER = 1000
+"""What one address may have open, unless it is this machine."""
+
 _log = structlog.get_logger("trio_logs.cli")
 
 
 @app.command
 async def serve(
     *,
-    bind: Annotated[str, Parameter(help="HOST:PORT; port 0 takes a free one.")] = "127.0.0.1:8000",
+    bind: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="HOST:PORT (port 0 takes a free one), unix:PATH or fd://N; may be repeated."
+        ),
+    ] = ("127.0.0.1:8000",),
     data: Annotated[Path | None, Parameter(help="The data folder: history and token.")] = None,
     allowed_host: Annotated[
         tuple[str, ...], Parameter(help="A name that requests may use; on loopback: localhost.")
@@ -57,6 +65,13 @@ async def serve(
     max_running: Annotated[int, Parameter(help="Workloads at once; more are queued.")] = 100,
     grace: Annotated[float, Parameter(help="Seconds between TERM and KILL.")] = 10.0,
     write_timeout: Annotated[float, Parameter(help="Seconds a client may take nothing.")] = 30.0,
+    certfile: Annotated[Path | None, Parameter(help="A certificate chain: serve TLS.")] = None,
+    keyfile: Annotated[Path | None, Parameter(help="Its key, unless that file has it.")] = None,
+    max_connections: Annotated[int, Parameter(help="Open at once.")] = 11_000,
+    max_connections_per_peer: Annotated[
+        int | None,
+        Parameter(help="Of one address; by default 1000, and on loopback no limit."),
+    ] = None,
     history_bytes: Annotated[int, Parameter(help="How much history is kept, in bytes.")] = 10 * GIB,
     history_age: Annotated[float, Parameter(help="How long it is kept, in seconds.")] = 30 * DAY,
 ) -> int:
@@ -64,10 +79,25 @@ async def serve(
     configure_logging()
     for module in import_:
         importlib.import_module(module)
-    address = Bind.parse(bind)
+    binds = [Bind.parse(text) for text in bind]
     allowed = frozenset(allowed_host)
-    if address.is_loopback:
-        allowed |= LOOPBACK_NAMES | {address.host}
+    is_loopback = all(each.is_loopback for each in binds)
+    names = {each.host for each in binds if isinstance(each, TCPBind)}
+    if names and (is_loopback or allowed):
+        # A page in a browser must not get here by a name of its own for this address.
+        allowed |= LOOPBACK_NAMES | names
+    if max_connections_per_peer is None and not is_loopback:
+        max_connections_per_peer = CONNECTIONS_PER_PEER
+    if keyfile is not None and certfile is None:
+        raise InvalidRequestError("--keyfile: give its certificate with --certfile, too")
+    server = Server(
+        ServerLimits(
+            write_timeout=write_timeout,
+            connections=max_connections,
+            connections_per_peer=max_connections_per_peer,
+        ),
+        tls=load_tls(certfile, keyfile) if certfile else None,
+    )
     settings = Settings(
         data=data or default_data_folder(),
         allowed_hosts=allowed,
@@ -81,16 +111,16 @@ async def serve(
     # A stream takes a descriptor, and the usual soft limit is a thousand.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, DESCRIPTORS)), hard))
-    await _serve(settings, address, ServerLimits(write_timeout=write_timeout))
+    await _serve(settings, server, binds)
     return 0
 
 
-async def _serve(settings: Settings, bind: Bind, limits: ServerLimits) -> None:
+async def _serve(settings: Settings, server: Server, binds: list[Bind]) -> None:
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, stop, nursery.cancel_scope)
-        async with open_service(settings) as service, trio.open_nursery() as server:
-            urls = await server.start(serve_http, create_app(service), [bind], stop, limits)
+        async with open_service(settings) as service, trio.open_nursery() as serving:
+            urls = await serving.start(server.serve, create_app(service, server), binds, stop)
             for url in urls:
                 print(f"Listening on {url}", file=sys.stderr, flush=True)
             await stop.wait()

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from .api import create_app
-from .server import Bind, serve_http
+from .server import Server, TCPBind
 from .service import open_service
 from .settings import Settings
 
@@ -51,7 +51,7 @@ async def run_demo() -> None:
         settings = Settings(data=Path(folder))
         async with open_service(settings) as service, trio.open_nursery() as nursery:
             [url] = await nursery.start(
-                serve_http, create_app(service), [Bind("127.0.0.1", 0)], stop
+                Server().serve, create_app(service), [TCPBind("127.0.0.1", 0)], stop
             )
             print(f"Listening on {url}", file=sys.stderr, flush=True)
             headers = {"Authorization": f"Bearer {service.token}"}

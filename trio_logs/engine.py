@@ -278,20 +278,20 @@ class Engine:
         await self._store.delete(workload_id)
         self._broker.forget(workload_id)
 
-    def close_admission(self) -> None:
-        """Take no more workloads, and start none of those that are queued."""
+    def drain(self) -> None:
+        """Take no more workloads, and have what runs stop. What is queued stays in the store, for
+        the next start. Doing it again does nothing."""
         self._accepting = False
+        for job in self._queue:
+            del self._jobs[job.workload.id]
+        self._queue.clear()
+        for job in self._jobs.values():
+            job.stop.request(Status.STOPPED, self._limits.grace)
 
     async def shutdown(self) -> None:
-        """Take no more, stop what runs, and return when all of it has finished. What is queued
-        stays in the store, for the next start."""
-        self.close_admission()
-        queued = set(self._queue)
-        self._queue.clear()
-        running = [job for job in self._jobs.values() if job not in queued]
-        for job in running:
-            job.stop.request(Status.STOPPED, self._limits.grace)
-        for job in running:
+        """Drain, and return when all that ran has finished."""
+        self.drain()
+        for job in list(self._jobs.values()):
             await job.done.wait()
 
     def statistics(self) -> EngineStatistics:

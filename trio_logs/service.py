@@ -51,10 +51,10 @@ class Service:
         self.draining = False
 
     def drain(self) -> None:
-        """Be ready for nothing new, and end every stream, so that its client resumes elsewhere or
-        later. The first step of shutting down; doing it again does nothing."""
+        """Be ready for nothing new, have what runs stop, and end every stream, so that its client
+        resumes elsewhere or later. The first step of shutting down; doing it again does nothing."""
         self.draining = True
-        self.engine.close_admission()
+        self.engine.drain()
         self.broker.detach()
 
     def statistics(self) -> ServiceStatistics:

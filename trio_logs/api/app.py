@@ -8,6 +8,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from ..server import Server
 from ..service import Service
 from .answers import MisdirectedError, UnauthorizedError, problem_of
 from .logs import log_routes
@@ -17,8 +18,8 @@ from .workloads import workload_routes
 __all__ = ["create_app"]
 
 
-def create_app(service: Service) -> QuartTrio:
-    """An ASGI app that serves the whole wire contract."""
+def create_app(service: Service, server: Server | None = None) -> QuartTrio:
+    """An ASGI app that serves the whole wire contract; `server` is asked for its statistics."""
     app = QuartTrio("trio_logs")
     app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body
     # One spelling for each route, or the check below could be walked around.
@@ -54,7 +55,7 @@ def create_app(service: Service) -> QuartTrio:
 
     app.register_blueprint(workload_routes(service))
     app.register_blueprint(log_routes(service))
-    app.register_blueprint(health_routes(service))
+    app.register_blueprint(health_routes(service, server))
     return app
 
 

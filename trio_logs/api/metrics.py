@@ -11,17 +11,18 @@ from prometheus_client.registry import Collector
 from quart import Blueprint, Response
 
 from ..errors import NotReadyError
+from ..server import Server, ServerStatistics
 from ..service import Service
 from .answers import json_response
 
 __all__ = ["health_routes"]
 
 
-def health_routes(service: Service) -> Blueprint:
+def health_routes(service: Service, server: Server | None) -> Blueprint:
     """`/healthz`, `/readyz` and `/metrics`."""
     routes = Blueprint("health", __name__)
     registry = CollectorRegistry()
-    registry.register(_Statistics(service))
+    registry.register(_Statistics(service, server))
 
     @routes.get("/healthz")
     async def healthz() -> Response:
@@ -43,8 +44,9 @@ def health_routes(service: Service) -> Blueprint:
 class _Statistics(Collector):
     """Reads `statistics()` when it is asked, so that counting costs nothing in between."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, server: Server | None) -> None:
         self._service = service
+        self._server = server
 
     def describe(self) -> list[Metric]:
         return []
@@ -77,3 +79,21 @@ class _Statistics(Collector):
         for status, count in engine.finished.items():
             finished.add_metric([status], count)
         yield finished
+        if self._server is not None:
+            yield from _server_metrics(self._server.statistics())
+
+
+def _server_metrics(found: ServerStatistics) -> Iterator[Metric]:
+    yield GaugeMetricFamily("trio_logs_connections", "Connections of clients.", found.connections)
+    for name, text, count in (
+        ("connections_accepted", "Connections accepted.", found.accepted),
+        ("connections_refused", "Connections over a limit.", found.refused),
+        ("connections_failed", "Connections that an error ended.", found.failed),
+        ("write_timeouts", "Connections of clients that took nothing.", found.timed_out_writing),
+        ("wait_timeouts", "Connections that were quiet too long.", found.timed_out_waiting),
+        ("accepts_exhausted", "Accepts without a descriptor left.", found.exhausted),
+        ("http_requests", "Requests.", found.requests),
+        ("http_received_bytes", "Bytes that clients sent.", found.bytes_in),
+        ("http_sent_bytes", "Bytes that were sent to clients.", found.bytes_out),
+    ):
+        yield CounterMetricFamily(f"trio_logs_{name}", text, count)

@@ -1,0 +1,302 @@
+"""Where the server listens, how many it lets in, and how long it waits for them."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import trio
+import trustme
+
+from tests.live import PATIENCE
+from trio_logs.errors import InvalidRequestError
+from trio_logs.server import (
+    Bind,
+    DescriptorBind,
+    Server,
+    ServerLimits,
+    TCPBind,
+    UnixBind,
+    load_tls,
+)
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+ANY_PORT = TCPBind("127.0.0.1", 0)
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    """An app that reads the whole body, then greets."""
+    while (await receive()).get("more_body"):
+        pass
+    headers = [(b"content-length", b"5")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+@asynccontextmanager
+async def serving(
+    server: Server, *binds: Bind, app: Any = hello
+) -> AsyncIterator[tuple[str, trio.Event]]:
+    """Serve the app; gives the first URL, and the event that stops it."""
+    stop = trio.Event()
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            urls = await nursery.start(server.serve, app, list(binds or [ANY_PORT]), stop)
+            try:
+                yield urls[0], stop
+            finally:
+                stop.set()
+
+
+async def connect(url: str) -> trio.SocketStream:
+    host, _, port = url.rpartition("//")[2].rpartition(":")
+    return await trio.open_tcp_stream(host, int(port))
+
+
+async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
+    return b"".join([bytes(data) async for data in stream])
+
+
+async def until_gone(server: Server, left: int = 0) -> None:
+    with trio.fail_after(PATIENCE):
+        while server.statistics().connections > left:
+            await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("text", "bind"),
+    [
+        ("127.0.0.1:0", TCPBind("127.0.0.1", 0)),
+        ("[::1]:80", TCPBind("::1", 80)),
+        ("unix:/run/x.sock", UnixBind(Path("/run/x.sock"))),
+        ("fd://3", DescriptorBind(3)),
+    ],
+)
+def test_binds_are_read(text: str, bind: Bind) -> None:
+    assert Bind.parse(text) == bind
+
+
+@pytest.mark.parametrize("text", ["", "8000", ":80", "x:70000", "x:-1", "unix:", "fd://x", "fd://"])
+def test_what_is_no_bind_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequestError, match="give HOST:PORT"):
+        Bind.parse(text)
+
+
+async def test_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(path))  # a server that was killed leaves its socket behind
+    async with serving(Server(), UnixBind(path)) as (url, _):
+        assert url == f"unix:{path}"
+        transport = httpx2.AsyncHTTPTransport(uds=str(path))
+        async with httpx2.AsyncClient(transport=transport) as client:
+            assert (await client.get("http://x/")).text == "hello"
+        with pytest.raises(OSError, match="in use by another server"):
+            await UnixBind(path).listen()
+        assert path.exists()
+    assert not path.exists()
+
+
+async def test_a_file_is_never_taken_for_a_stale_socket(tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("data")
+    with pytest.raises(OSError, match="not a socket"):
+        await UnixBind(path).listen()
+    assert path.read_text() == "data"
+
+
+async def test_an_inherited_descriptor() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as inherited:
+        port = inherited.getsockname()[1]
+        bind = DescriptorBind(inherited.detach())
+    assert bind.is_loopback
+    async with serving(Server(), bind) as (url, _):
+        assert url == f"http://127.0.0.1:{port}"
+        async with httpx2.AsyncClient() as client:
+            assert (await client.get(url)).text == "hello"
+
+
+async def test_a_descriptor_that_can_not_be_listened_on() -> None:
+    with socket.socket() as unbound, pytest.raises(OSError, match="not a listening socket"):
+        await DescriptorBind(os.dup(unbound.fileno())).listen()
+    with pytest.raises(OSError, match="fd://999 is not a socket"):
+        await DescriptorBind(999).listen()
+
+
+async def test_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    pem = tmp_path / "server.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(pem)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    server = Server(tls=load_tls(pem))
+    async with serving(server) as (url, _):
+        port = int(url.rpartition(":")[2])
+        assert url.startswith("https://")
+        async with httpx2.AsyncClient(verify=trusting) as client:
+            answer = await client.get(f"https://localhost:{port}/")
+            assert (answer.text, answer.http_version) == ("hello", "HTTP/1.1")
+        trusting.set_alpn_protocols(["h2", "http/1.1"])
+        stream = await trio.open_ssl_over_tcp_stream(
+            "localhost", port, ssl_context=trusting, https_compatible=True
+        )
+        await stream.do_handshake()
+        assert stream.selected_alpn_protocol() == "http/1.1"
+        await stream.aclose()
+        # Neither a client without TLS nor one that leaves half-way through the handshake matters.
+        async with await connect(url) as plain:
+            await plain.send_all(REQUEST)
+            await read_all(plain)
+        async with await connect(url):
+            pass
+        await until_gone(server)
+    assert server.statistics().failed == 0
+
+
+def test_a_certificate_that_can_not_be_used_is_said_so(tmp_path: Path) -> None:
+    pem = tmp_path / "server.pem"
+    pem.write_text("nonsense")
+    with pytest.raises(OSError, match=re.escape(f"can't use {pem}")):
+        load_tls(pem)
+
+
+async def test_a_silent_handshake_ends(tmp_path: Path) -> None:
+    pem = tmp_path / "server.pem"
+    trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(pem)
+    server = Server(ServerLimits(header_timeout=0.2), tls=load_tls(pem))
+    async with serving(server) as (url, _), await connect(url) as stream:
+        assert await read_all(stream) == b""
+        await until_gone(server)
+    assert server.statistics().timed_out_waiting == 1
+
+
+@pytest.mark.parametrize("start", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+async def test_a_request_that_never_comes_ends(start: bytes) -> None:
+    server = Server(ServerLimits(header_timeout=0.2))
+    async with serving(server) as (url, _), await connect(url) as stream:
+        if start:
+            await stream.send_all(start)
+        assert await read_all(stream) == b""
+        await until_gone(server)
+
+
+async def test_a_head_that_trickles_ends() -> None:
+    server = Server(ServerLimits(header_timeout=0.3))
+    async with serving(server) as (url, _), await connect(url) as stream:
+        with pytest.raises(trio.BrokenResourceError), trio.fail_after(PATIENCE):
+            while True:
+                await stream.send_all(b"G")
+                await trio.sleep(0.02)
+
+
+async def test_a_connection_between_requests_ends() -> None:
+    server = Server(ServerLimits(keep_alive_timeout=0.2))
+    async with serving(server) as (url, _), await connect(url) as stream:
+        await stream.send_all(REQUEST + REQUEST)  # pipelined: both are answered
+        answers = await read_all(stream)
+        assert answers.count(b"hello") == 2
+    assert server.statistics().requests == 2
+
+
+@pytest.mark.parametrize(
+    ("limits", "status"),
+    [
+        (ServerLimits(connections=2), 503),
+        (ServerLimits(connections_per_peer=2), 429),
+    ],
+)
+async def test_one_connection_too_many(limits: ServerLimits, status: int) -> None:
+    server = Server(limits)
+    async with serving(server) as (url, _):
+        async with await connect(url) as first, await connect(url):
+            with trio.fail_after(PATIENCE):
+                while server.statistics().connections < 2:
+                    await trio.sleep(0.01)
+            async with httpx2.AsyncClient() as client:
+                answer = await client.get(url)
+                assert answer.status_code == status
+                assert answer.headers["Retry-After"] == "1"
+                assert answer.headers["Content-Type"] == "application/problem+json"
+                assert answer.json()["status"] == status
+            await first.send_all(REQUEST)
+            assert (await first.receive_some()).startswith(b"HTTP/1.1 200")
+        await until_gone(server)
+        async with httpx2.AsyncClient() as client:
+            assert (await client.get(url)).text == "hello"
+    assert server.statistics().refused == 1
+
+
+@pytest.mark.parametrize("extra", [70_000, 10_000_000])
+async def test_what_is_sent_behind_a_request_is_bounded(extra: int) -> None:
+    """A client that goes on sending while it is answered is cut off, however much it has."""
+    answering = trio.Event()
+
+    async def waits(scope: Any, receive: Any, send: Any) -> None:
+        answering.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    server = Server(ServerLimits(read_ahead=64 * 1024))
+    async with serving(server, app=waits) as (url, _), await connect(url) as stream:
+        await stream.send_all(REQUEST)
+        await answering.wait()
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.send_all(b"x" * extra)
+            while await stream.receive_some():
+                pass
+            raise trio.BrokenResourceError  # closed in order
+        await until_gone(server)
+
+
+async def test_an_app_that_ignores_that_its_client_left_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trio_logs.server.connection.LEAVE_SECONDS", 0.2)
+    server = Server()
+
+    async def deaf(scope: Any, receive: Any, send: Any) -> None:
+        await trio.sleep_forever()
+
+    async with serving(server, app=deaf) as (url, _):
+        async with await connect(url) as stream:
+            await stream.send_all(REQUEST)
+            with trio.fail_after(PATIENCE):
+                while not server.statistics().requests:
+                    await trio.sleep(0.01)
+        await until_gone(server)
+
+
+async def test_stopping_closes_what_is_idle_at_once_and_finishes_what_is_not() -> None:
+    release = trio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await release.wait()
+        await hello(scope, receive, send)
+
+    server = Server(ServerLimits(grace=PATIENCE))
+    async with (
+        serving(server, app=slow) as (url, stop),
+        await connect(url) as idle,
+        await connect(url) as busy,
+    ):
+        await busy.send_all(REQUEST)
+        with trio.fail_after(PATIENCE):
+            while server.statistics().requests < 1:
+                await trio.sleep(0.01)
+        stop.set()
+        assert await read_all(idle) == b""
+        await until_gone(server, left=1)
+        with pytest.raises(OSError, match="failed"):
+            await connect(url)
+        release.set()
+        answer = await read_all(busy)
+        assert b"connection: close" in answer.lower()
+        assert answer.endswith(b"hello")

@@ -1,0 +1,170 @@
+"""Where the server listens: TCP, a unix socket, or a descriptor that it was given."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import stat
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from ..errors import InvalidRequestError
+
+__all__ = ["Bind", "DescriptorBind", "TCPBind", "UnixBind", "load_tls", "url_of"]
+
+BACKLOG = 2048
+"""Connections that wait to be accepted; a burst of clients that come back is more than 100."""
+
+
+class Bind(ABC):
+    """An address to listen on."""
+
+    @staticmethod
+    def parse(text: str) -> Bind:
+        """Read `HOST:PORT` (an IPv6 address stands in brackets; port 0 lets the system choose),
+        `unix:PATH`, or `fd://N`. Raises InvalidRequestError."""
+        if text.startswith("unix:"):
+            path = text.removeprefix("unix:")
+            if path:
+                return UnixBind(Path(path))
+        elif text.startswith("fd://"):
+            number = text.removeprefix("fd://")
+            if number.isascii() and number.isdecimal():
+                return DescriptorBind(int(number))
+        else:
+            host, _, port = text.rpartition(":")
+            if host and port.isascii() and port.isdecimal() and int(port) <= 65_535:
+                return TCPBind(host.removeprefix("[").removesuffix("]"), int(port))
+        raise InvalidRequestError(
+            f"--bind {text!r}: give HOST:PORT, such as 127.0.0.1:8000, unix:PATH or fd://N"
+        )
+
+    @property
+    @abstractmethod
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+
+    @abstractmethod
+    async def listen(self) -> list[trio.SocketListener]:
+        """Open it. Raises OSError, with the reason, if that can't be done."""
+
+    def release(self) -> None:  # noqa: B027 - most have nothing to leave behind
+        """Leave nothing behind; called once the listeners are closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class TCPBind(Bind):
+    """A name or address, and a port."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+    async def listen(self) -> list[trio.SocketListener]:
+        return await trio.open_tcp_listeners(self.port, host=self.host, backlog=BACKLOG)
+
+
+@dataclass(frozen=True, slots=True)
+class UnixBind(Bind):
+    """A socket in the file system; who may connect is who may write to it (see umask)."""
+
+    path: Path
+
+    @property
+    def is_loopback(self) -> bool:
+        return True
+
+    async def listen(self) -> list[trio.SocketListener]:
+        self._remove_stale()
+        with socket.socket(socket.AF_UNIX) as opened:
+            opened.bind(str(self.path))
+            opened.listen(BACKLOG)
+            return [_listener(opened)]
+
+    def release(self) -> None:
+        with suppress(OSError):
+            self.path.unlink()
+
+    def _remove_stale(self) -> None:
+        """Remove what a server left behind that was killed; nothing else."""
+        try:
+            if not stat.S_ISSOCK(self.path.lstat().st_mode):
+                raise OSError(f"{self.path} exists and is not a socket: give another path")
+        except FileNotFoundError:
+            return
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            try:
+                probe.connect(str(self.path))
+            except ConnectionRefusedError:
+                self.path.unlink()
+            except BlockingIOError:
+                raise OSError(f"{self.path} is in use by another server") from None
+            else:
+                raise OSError(f"{self.path} is in use by another server")
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptorBind(Bind):
+    """A listening socket that was inherited, as systemd's socket activation hands it over: its
+    first is 3; see sd_listen_fds(3)."""
+
+    number: int
+
+    @property
+    def is_loopback(self) -> bool:
+        try:
+            with socket.socket(fileno=os.dup(self.number)) as inherited:
+                address = inherited.getsockname()
+        except OSError:
+            return False  # `listen` says what is wrong
+        return isinstance(address, str) or TCPBind(*address[:2]).is_loopback
+
+    async def listen(self) -> list[trio.SocketListener]:
+        try:
+            inherited = socket.socket(fileno=self.number)
+        except OSError as error:
+            raise OSError(f"fd://{self.number} is not a socket: {error}") from error
+        with inherited:
+            if not inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                inherited.detach()
+                raise OSError(f"fd://{self.number} is not a listening socket")
+            return [_listener(inherited)]
+
+
+def _listener(opened: socket.socket) -> trio.SocketListener:
+    """A listener that takes the socket over."""
+    return trio.SocketListener(
+        trio.socket.from_stdlib_socket(socket.socket(fileno=opened.detach()))
+    )
+
+
+def url_of(listener: trio.SocketListener, scheme: str) -> str:
+    """What to tell a user: a URL, or the path of a unix socket."""
+    address = listener.socket.getsockname()
+    if isinstance(address, str):
+        return f"unix:{address}"
+    host, port, *_ = address
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def load_tls(certfile: Path, keyfile: Path | None = None) -> ssl.SSLContext:
+    """A context for the server's side: TLS 1.2 or later, and HTTP/1.1 only.
+
+    `keyfile` None takes the key from `certfile`. Raises OSError, with the reason.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(certfile, keyfile)
+    except OSError as error:  # ssl.SSLError is one
+        raise OSError(f"can't use {certfile} and its key for TLS: {error}") from error
+    return context

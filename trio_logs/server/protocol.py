@@ -1,0 +1,101 @@
+"""HTTP/1.1, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import h11
+from hypercorn.events import Closed, Updated
+from hypercorn.protocol.events import Body, EndBody, Request
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
+
+__all__ = ["HTTP11"]
+
+VERSION_NOT_SUPPORTED = 505
+
+
+class HTTP11(H11Protocol):
+    """Hypercorn's protocol without its two doors to others, and with one that stays open.
+
+    - `Upgrade`, to HTTP/2 or WebSocket, is ignored, as RFC 9110, section 7.8 allows; HTTP/2 by
+      prior knowledge is refused.
+    - While a request is being answered, what the client sends is read and kept, up to a bound; a
+      reader that stopped would not see that the client left.
+    """
+
+    def __init__(self, read_ahead: int, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._read_ahead = read_ahead
+
+    @property
+    def receives_body(self) -> bool:
+        """Whether the client is in the middle of a request's body."""
+        return self.connection.their_state is h11.SEND_BODY
+
+    async def _handle_events(self) -> None:
+        # Two tasks may be here, the one that reads and one that has just answered. Between taking
+        # an event and having its stream there is no checkpoint, so they take turns.
+        while True:
+            if self.connection.they_are_waiting_for_100_continue:
+                await self._send_h11_event(
+                    h11.InformationalResponse(
+                        status_code=100, headers=self.config.response_headers("h11")
+                    )
+                )
+            try:
+                event = self.connection.next_event()
+            except h11.RemoteProtocolError as error:
+                await self._refuse(error.error_status_hint)
+                return
+            if isinstance(event, h11.Request):
+                if event.http_version not in (b"1.0", b"1.1"):
+                    await self._refuse(VERSION_NOT_SUPPORTED)
+                    return
+                await self.send(Updated(idle=False))
+                await self._create_stream(event)
+            elif event is h11.PAUSED:
+                if len(self.connection.trailing_data[0]) > self._read_ahead:
+                    await self.send(Closed())
+                return
+            elif isinstance(event, h11.Data) and self.stream is not None:
+                await self.stream.handle(Body(stream_id=STREAM_ID, data=event.data))
+            elif isinstance(event, h11.EndOfMessage) and self.stream is not None:
+                await self.stream.handle(EndBody(stream_id=STREAM_ID))
+            else:  # needs more data, or the stream or the connection is closed
+                return
+
+    async def _refuse(self, status: int) -> None:
+        if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            await self._send_error_response(status)
+        await self.send(Closed())
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        self.stream = HTTPStream(
+            self.app,
+            self.config,
+            self.context,
+            self.task_group,
+            self.ssl,
+            self.client,
+            self.server,
+            self.stream_send,
+            STREAM_ID,
+        )
+        self.keep_alive_requests += 1
+        await self.stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                headers=list(request.headers),
+                http_version=request.http_version.decode(),
+                method=request.method.decode("ascii").upper(),
+                raw_path=request.target,
+                state=self.connection_state,
+            )
+        )
+
+    async def _maybe_recycle(self) -> None:
+        await super()._maybe_recycle()
+        if self.connection.our_state is h11.IDLE and self.connection.trailing_data[0]:
+            # The next request was there before this one was answered.
+            await self._handle_events()

@@ -1,0 +1,89 @@
+"""A client's socket, with a bound on every write."""
+
+from __future__ import annotations
+
+import math
+import socket
+import struct
+from collections.abc import Sequence
+from contextlib import suppress
+
+import trio
+
+__all__ = ["Transport"]
+
+MIN_PROGRESS = 4096
+"""What a client has to take of a long write within the time-out, in bytes. A slow reader is not a
+dead one, but one that takes a byte a second would hold a write for days."""
+
+
+class Transport(trio.abc.HalfCloseableStream):
+    """A socket whose writes end by `deadline`; the server looks at it now and then and
+    aborts what is late, which is cheaper than a cancel scope for each write.
+
+    A write that fails, is late or is cancelled leaves half a message on the wire: abort then.
+    """
+
+    def __init__(self, stream: trio.SocketStream, write_timeout: float) -> None:
+        self.socket = stream.socket
+        self._stream = stream
+        self._write_timeout = write_timeout
+        self.deadline = math.inf
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        data = await self._stream.receive_some(max_bytes)
+        self.bytes_in += len(data)
+        return data
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self.send_parts([data])
+
+    async def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
+        """Send all of them, without joining them first.
+
+        Raises trio.BrokenResourceError or trio.ClosedResourceError if the client left or was late.
+        """
+        try:
+            self._expect_progress()
+            sent = await self.socket.sendmsg(parts)
+            self.bytes_out += sent
+            taken = sent
+            for part in parts:
+                if sent < len(part):
+                    view = memoryview(part)[sent:]
+                    while view:
+                        if taken >= MIN_PROGRESS:
+                            self._expect_progress()
+                            taken = 0
+                        count = await self.socket.send(view)
+                        view = view[count:]
+                        taken += count
+                        self.bytes_out += count
+                sent = max(0, sent - len(part))
+        except trio.ClosedResourceError:
+            raise
+        except OSError as error:
+            raise trio.BrokenResourceError from error
+        finally:
+            self.deadline = math.inf
+
+    def _expect_progress(self) -> None:
+        self.deadline = trio.current_time() + self._write_timeout
+
+    def abort(self) -> None:
+        """Close at once and drop what the client has not taken."""
+        with suppress(OSError):  # closed already
+            # struct linger {on, 0 s}: nothing stays in the kernel
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
