@@ -60,13 +60,25 @@ def note(record: Record, transcript: Transcript) -> None:
 
 
 async def read(broker: LogBroker, name: str, lines: list[str], rng: random.Random) -> Transcript:
-    """Attach at a random moment and position; leave and resume now and then; read to the end."""
+    """Attach at a random moment and position; leave and resume now and then; read to the end. Some
+    take what is pushed to them, mostly."""
     await trio.sleep(rng.random() * 1.5 * SPAN)
     transcript = Transcript(rng.choice([1, 1, 1, rng.randint(1, len(lines) + 1)]), lines)
     stay = rng.choice([None, None, 0.0, 0.05, 0.3])
+    pushed = rng.random() < 0.5
+
+    def take(batches: Sequence[Batch]) -> bool:
+        if rng.random() < 0.2:
+            return False
+        for batch in batches:
+            note(batch, transcript)
+        return True
+
     while not transcript.events or transcript.events[-1][0] != "end":
         with trio.move_on_after(float("inf") if stay is None else stay):
             with broker.subscribe(name, transcript.next) as subscription:
+                if pushed:
+                    subscription.push_to(take)
                 async for record in subscription:
                     note(record, transcript)
                     if rng.random() < 0.2:
@@ -118,6 +130,16 @@ def drop_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Subscription, "_advance", careless)
 
 
+def forget_a_declined_push(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that declines what is pushed to it is taken to have it."""
+    push_to = Subscription.push_to
+
+    def deaf(self: Subscription, sink: Any) -> None:
+        push_to(self, lambda batches: sink(batches) or True)
+
+    monkeypatch.setattr(Subscription, "push_to", deaf)
+
+
 def duplicate_on_resume(monkeypatch: pytest.MonkeyPatch) -> None:
     """A resume in the middle of a batch gets the whole batch."""
     monkeypatch.setattr(Batch, "since", lambda self, first: self)
@@ -149,7 +171,10 @@ def early_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Subscription, "_take", hasty)
 
 
-@pytest.mark.parametrize("plant", [drop_a_line, duplicate_on_resume, off_by_one, early_end])
+@pytest.mark.parametrize(
+    "plant",
+    [drop_a_line, forget_a_declined_push, duplicate_on_resume, off_by_one, early_end],
+)
 async def test_the_campaign_catches_planted_bugs(
     plant: Callable[[pytest.MonkeyPatch], None],
     monkeypatch: pytest.MonkeyPatch,

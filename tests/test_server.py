@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import socket
 import ssl
@@ -16,9 +17,10 @@ import pytest
 import trio
 import trustme
 
-from tests.live import PATIENCE
+from tests.live import PATIENCE, RawStream
 from trio_logs.errors import InvalidRequestError
 from trio_logs.server import (
+    SEND_NOWAIT,
     Bind,
     DescriptorBind,
     Server,
@@ -254,6 +256,55 @@ async def test_what_is_sent_behind_a_request_is_bounded(extra: int) -> None:
                 pass
             raise trio.BrokenResourceError  # closed in order
         await until_gone(server)
+
+
+async def test_chunks_written_in_the_callers_step_keep_their_order() -> None:
+    """Whatever the kernel takes at once, the rest follows, and `send` waits for it."""
+    rng = random.Random(1)
+    bodies = [bytes([n % 256]) * rng.choice([1, 100, 5_000, 100_000]) for n in range(400)]
+    taken = 0
+
+    async def chunks(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal taken
+        send_nowait = scope["extensions"][SEND_NOWAIT]
+        assert not send_nowait(b"before the answer has begun")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for body in bodies:
+            if send_nowait(body):
+                taken += 1
+            else:
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    server = Server()
+    async with serving(server, app=chunks) as (url, _), await connect(url) as stream:
+        await stream.send_all(REQUEST)
+        raw = RawStream(stream)
+        await raw.read_head()
+        assert await raw.read_all() == b"".join(bodies)
+    assert 0 < taken < len(bodies)
+    assert server.statistics().failed == 0
+
+
+async def test_a_rest_that_nobody_takes_ends_with_the_write_timeout() -> None:
+    ended = trio.Event()
+
+    async def pushes(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        assert scope["extensions"][SEND_NOWAIT](b"x" * 20_000_000)
+        assert not scope["extensions"][SEND_NOWAIT](b"x")
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        assert not scope["extensions"][SEND_NOWAIT](b"x")
+        ended.set()
+
+    server = Server(ServerLimits(write_timeout=0.3))
+    async with serving(server, app=pushes) as (url, _), await connect(url) as stream:
+        await stream.send_all(REQUEST)
+        await ended.wait()
+        await until_gone(server)
+    assert server.statistics().timed_out_writing == 1
+    assert server.statistics().failed == 0
 
 
 async def test_an_app_that_ignores_that_its_client_left_ends(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 
 import trio
@@ -16,6 +16,7 @@ from quart.wrappers.response import ResponseBody
 from ..broker import Subscription
 from ..errors import BusyError, NotReadyError, WorkloadNotFoundError
 from ..records import Batch, Detached, End, Record, Reset, now
+from ..server import SEND_NOWAIT
 from ..service import Service
 from .answers import no_content
 from .query import LogQuery, parse_log_query
@@ -24,6 +25,10 @@ __all__ = ["log_routes"]
 
 UNTIL_SLACK = 1.0
 """How long after `until` a stream still waits for lines that were written before it, in seconds."""
+
+
+PUSH_BYTES = 16 * 1024
+"""The most that is written without waking the body's task: what a kernel takes at once."""
 
 
 def log_routes(service: Service) -> Blueprint:
@@ -48,7 +53,8 @@ def log_routes(service: Service) -> Blueprint:
             raise BusyError(f"{service.settings.max_streams} streams are open: try again later")
         body: ResponseBody | bytes = b""
         if request.method != "HEAD":
-            body = LogStream(service, workload_id, query)
+            send_nowait: Any = request.scope["extensions"].get(SEND_NOWAIT)
+            body = LogStream(service, workload_id, query, send_nowait)
         return _response(body, workload_id, query)
 
     return routes
@@ -75,8 +81,15 @@ class LogStream(ResponseBody):
     """The body of one answer. It subscribes when it is entered, without waiting, so nothing leaks
     when the client leaves in between; each step returns about 256 KiB at most."""
 
-    def __init__(self, service: Service, workload_id: str, query: LogQuery) -> None:
+    def __init__(
+        self,
+        service: Service,
+        workload_id: str,
+        query: LogQuery,
+        send_nowait: Callable[[bytes], bool] | None = None,
+    ) -> None:
         self._query = query
+        self._send_nowait = send_nowait
         self._heartbeat = service.settings.heartbeat
         live_only = query.selection.tail == 0
         self._subscription: Subscription = service.broker.subscribe(
@@ -132,6 +145,8 @@ class LogStream(ResponseBody):
             with trio.move_on_at(deadline) as waiting:
                 chunk = await self._step()
             if waiting.cancelled_caught:
+                if trio.current_time() < self._beat_at:
+                    continue  # something was pushed meanwhile
                 self._beat_at = trio.current_time() + self._heartbeat
                 chunk = self._query.format.keep_alive
             if chunk:
@@ -189,7 +204,20 @@ class LogStream(ResponseBody):
             start = max(start, await self._subscription.seek(selection, head))
         if selection.tail != 0:
             self._subscription.move(start)
+        if self._send_nowait is not None and self._query.follow and selection.until is None:
+            self._subscription.push_to(self._push)
         return reset
+
+    def _push(self, batches: Sequence[Batch]) -> bool:
+        """Write what was just published, while the body's task goes on waiting; False to have it
+        woken instead, which for much at once is no dearer."""
+        assert self._send_nowait is not None
+        body = self._render_all(batches)
+        if body:
+            if len(body) > PUSH_BYTES or not self._send_nowait(body):
+                return False
+            self._beat_at = trio.current_time() + self._heartbeat
+        return True
 
     def _render(self, record: Record) -> bytes:
         query = self._query

@@ -15,7 +15,9 @@ from ..store import LogStore, Selection
 from .history import History
 from .topic import Topic
 
-__all__ = ["Subscription"]
+__all__ = ["Sink", "Subscription"]
+
+Sink = Callable[[Sequence[Batch]], bool]
 
 READ_BYTES = 256 * 1024
 """About how much a reader gets at once, by weight, so that one that catches up leaves room for
@@ -49,6 +51,8 @@ class Subscription:
         self._must_exist = must_exist
         self._detached = False
         self._ended = False
+        self._waiting = False
+        self._sink: Sink | None = None
         self._topic: Topic
         # What iteration has received but not yet handed out; bound: one `receive`.
         self._ready: deque[Record] = deque()
@@ -125,8 +129,20 @@ class Subscription:
                 head = topic.head
                 found = await self._history.read(topic.workload_id, self._cursor, READ_BYTES)
                 return self._close_hole(found, head)
-            await self._rings.receive()
+            self._waiting = True
+            try:
+                await self._rings.receive()
+            finally:
+                self._waiting = False
         raise trio.EndOfChannel
+
+    def push_to(self, sink: Sink) -> None:
+        """From now on, offer what is published while `receive` waits to `sink`, and wake the reader
+        only if it declines by returning False. It is called in the publisher's step: it must be
+        quick, and raise nothing. For a write that needs no waiting, that spares the wake-up, which
+        costs many times as much.
+        """
+        self._sink = sink
 
     def ready(self) -> Sequence[Record]:
         """What can be had without waiting for a writer or the store; may be nothing."""
@@ -188,8 +204,18 @@ class Subscription:
         if self._cursor is None:
             self._cursor = head + 1
 
-    def ring(self) -> bool:
-        """Wake the reader; False if a ring is waiting already."""
+    def ring(self, published: Sequence[Batch] = ()) -> bool:
+        """Hand over what was just published, or else wake the reader; False if a ring is waiting
+        already."""
+        if (
+            published
+            and self._waiting
+            and self._sink is not None
+            and self._cursor == published[0].first
+            and self._sink(published)
+        ):
+            self._cursor = published[-1].last + 1
+            return True
         try:
             self._bell.send_nowait(None)
         except trio.WouldBlock:

@@ -27,6 +27,10 @@ TURN_BYTES = 128 * 1024
 KiB a turn of the scheduler, and push them from the window to the store."""
 
 
+RINGS_AT_ONCE = 100
+"""Subscribers that are told in one step, about a millisecond if each is written to at once."""
+
+
 class Topic:
     """The state is changed in plain functions only, so each change is atomic on Trio.
 
@@ -96,11 +100,13 @@ class Topic:
                 if batches:
                     await self._store.append(self.workload_id, batches)
                     self._publish(batches)
+                    await self._ring(batches)
             batches = self._number_rest()
             await self._store.append(
                 self.workload_id, batches, outcome=self.outcome, finished_at=now()
             )
             self._publish(batches, ended=True)
+            await self._ring(batches)
 
     def close(self, outcome: Outcome) -> None:
         """Have the log end with this outcome. Writers that are still open can't write any more."""
@@ -162,7 +168,7 @@ class Topic:
             self._next += run.count
 
     def _publish(self, batches: list[Batch], *, ended: bool = False) -> None:
-        """Head, window and rings in one step, so that no wake-up can be lost."""
+        """Head, window and end in one step: who looks from now on sees them."""
         if batches:
             self.head = batches[-1].last
             self.bytes += sum(len(batch.data) for batch in batches)
@@ -171,6 +177,11 @@ class Topic:
             assert self.outcome is not None
             self.end = End(self.outcome, self.head, self.bytes)
             self.finished.set()
-        for subscription in self.subscribers:
-            if not subscription.ring():
+
+    async def _ring(self, published: list[Batch]) -> None:
+        """Tell every subscriber who was there; one who comes meanwhile looks for itself."""
+        for count, subscription in enumerate(tuple(self.subscribers), 1):
+            if subscription in self.subscribers and not subscription.ring(published):
                 self.skipped += 1
+            if count % RINGS_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()

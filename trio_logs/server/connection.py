@@ -23,9 +23,14 @@ from .limits import ServerLimits
 from .protocol import HTTP11
 from .transport import Transport
 
-__all__ = ["ASGIApp", "Connection", "finish_cleanly"]
+__all__ = ["SEND_NOWAIT", "ASGIApp", "Connection", "finish_cleanly"]
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
+
+SEND_NOWAIT = "trio_logs.send_nowait"
+"""An ASGI extension, in the scope of a request: `send_nowait(body: bytes) -> bool` writes a chunk
+of an answer that has begun, in the caller's step and without a checkpoint, or returns False if that
+can't be done at the moment. Not while a `send` is under way, and not over TLS."""
 
 RECEIVE_BYTES = 64 * 1024
 
@@ -59,6 +64,8 @@ class Connection(TCPServer):
         wrapped = ASGIWrapper(partial(self._call, app))
         super().__init__(wrapped, config, context, {}, stream)
         self.transport = transport
+        # Unlike a lock, it may be released by another task than took it.
+        self.send_lock: Any = trio.Semaphore(1, max_value=1)
         self.late_at = trio.current_time() + limits.header_timeout
         self.is_idle = True
         self.requests = 0
@@ -85,6 +92,7 @@ class Connection(TCPServer):
             self.transport.socket.close()
 
     def _make_protocol(self, nursery: trio.Nursery, client: Any, server: Any) -> Any:
+        self._nursery = nursery
         # Not entered: its exit would drop what the nursery raises.
         group = TaskGroup()
         group._nursery = nursery
@@ -176,6 +184,11 @@ class Connection(TCPServer):
                     message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
+        def send_nowait(body: bytes) -> bool:
+            return chunked and self._write_nowait([b"%x\r\n" % len(body), body, b"\r\n"])
+
+        if self._tls is None:
+            scope["extensions"][SEND_NOWAIT] = send_nowait
         await app(scope, receive, short_send)
 
     async def _write(self, parts: list[bytes]) -> None:
@@ -185,6 +198,9 @@ class Connection(TCPServer):
             self.send_lock.acquire_nowait()
         except trio.WouldBlock:
             await self.send_lock.acquire()
+        await self._write_locked(parts)
+
+    async def _write_locked(self, parts: list[bytes]) -> None:
         written = False
         try:
             if self._tls is None:
@@ -201,6 +217,24 @@ class Connection(TCPServer):
                 self.transport.abort()
         if not written:
             await self.protocol.handle(Closed())
+
+    def _write_nowait(self, parts: list[bytes]) -> bool:
+        """Write it in this step, if nothing else is being written; False if nothing was taken. What
+        the kernel leaves of it is written by a task, and writes that follow wait for that."""
+        try:
+            self.send_lock.acquire_nowait()
+        except trio.WouldBlock:
+            return False
+        try:
+            sent = self.transport.send_nowait(parts)
+        except OSError:
+            sent = 0  # the client left; the reader will see it, too
+        rest = b"".join(parts)[sent:] if sent < sum(map(len, parts)) else b""
+        if sent and rest:
+            self._nursery.start_soon(self._write_locked, [rest])
+        else:
+            self.send_lock.release()
+        return sent > 0
 
 
 def _is_chunked(scope: Any, start: Any) -> bool:
