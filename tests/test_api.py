@@ -591,7 +591,7 @@ async def test_chunks_of_short_lines_are_bounded(live: Live) -> None:
         while chunk := await stream.read_chunk():
             largest = max(largest, len(chunk))
     assert stream.body.count(b"\ndata: {") == 100_001
-    assert largest < 384 * 1024
+    assert largest < 160 * 1024
 
 
 async def test_who_reads_a_deleted_log_is_told(live: Live) -> None:

@@ -67,11 +67,10 @@ async def read(broker: LogBroker, name: str, lines: list[str], rng: random.Rando
     stay = rng.choice([None, None, 0.0, 0.05, 0.3])
     pushed = rng.random() < 0.5
 
-    def take(batches: Sequence[Batch]) -> bool:
+    def take(batch: Batch) -> bool:
         if rng.random() < 0.2:
             return False
-        for batch in batches:
-            note(batch, transcript)
+        note(batch, transcript)
         return True
 
     while not transcript.events or transcript.events[-1][0] != "end":
@@ -135,7 +134,7 @@ def forget_a_declined_push(monkeypatch: pytest.MonkeyPatch) -> None:
     push_to = Subscription.push_to
 
     def deaf(self: Subscription, sink: Any) -> None:
-        push_to(self, lambda batches: sink(batches) or True)
+        push_to(self, lambda batch: sink(batch) or True)
 
     monkeypatch.setattr(Subscription, "push_to", deaf)
 

@@ -27,10 +27,6 @@ UNTIL_SLACK = 1.0
 """How long after `until` a stream still waits for lines that were written before it, in seconds."""
 
 
-PUSH_BYTES = 16 * 1024
-"""The most that is written without waking the body's task: what a kernel takes at once."""
-
-
 def log_routes(service: Service) -> Blueprint:
     """The route of the logs."""
     routes = Blueprint("logs", __name__)
@@ -79,7 +75,7 @@ def _response(body: ResponseBody | bytes, workload_id: str, query: LogQuery) -> 
 
 class LogStream(ResponseBody):
     """The body of one answer. It subscribes when it is entered, without waiting, so nothing leaks
-    when the client leaves in between; each step returns about 256 KiB at most."""
+    when the client leaves in between; each step returns about 64 KiB."""
 
     def __init__(
         self,
@@ -208,13 +204,12 @@ class LogStream(ResponseBody):
             self._subscription.push_to(self._push)
         return reset
 
-    def _push(self, batches: Sequence[Batch]) -> bool:
-        """Write what was just published, while the body's task goes on waiting; False to have it
-        woken instead, which for much at once is no dearer."""
+    def _push(self, batch: Batch) -> bool:
+        """Write what was just published, while the body's task goes on waiting."""
         assert self._send_nowait is not None
-        body = self._render_all(batches)
-        if body:
-            if len(body) > PUSH_BYTES or not self._send_nowait(body):
+        chunk = self._render(batch)
+        if chunk:
+            if not self._send_nowait(chunk):
                 return False
             self._beat_at = trio.current_time() + self._heartbeat
         return True

@@ -12,7 +12,7 @@ from ..store import LogStore
 __all__ = ["History"]
 
 MAX_RECENT = 16
-"""Reads that are remembered, over all logs, of about 256 KiB each; the least recently used go."""
+"""Reads that are remembered, over all logs, of about 64 KiB each; the least recently used go."""
 
 
 class History:

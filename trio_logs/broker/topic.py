@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -106,7 +106,7 @@ class Topic:
                 self.workload_id, batches, outcome=self.outcome, finished_at=now()
             )
             self._publish(batches, ended=True)
-            await self._ring(batches)
+            await self._ring()
 
     def close(self, outcome: Outcome) -> None:
         """Have the log end with this outcome. Writers that are still open can't write any more."""
@@ -178,7 +178,7 @@ class Topic:
             self.end = End(self.outcome, self.head, self.bytes)
             self.finished.set()
 
-    async def _ring(self, published: list[Batch]) -> None:
+    async def _ring(self, published: Sequence[Batch] = ()) -> None:
         """Tell every subscriber who was there; one who comes meanwhile looks for itself."""
         for count, subscription in enumerate(tuple(self.subscribers), 1):
             if subscription in self.subscribers and not subscription.ring(published):
