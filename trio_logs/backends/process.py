@@ -208,6 +208,10 @@ class _Reader:
                 if not data:
                     return
                 await log.write(data, self._stream)
+                # After a full read there is more, most likely; it is had without a wait.
+                while len(data) == READ_BYTES and trio.current_time() < self._deadline:
+                    if data := self._receive_ready():
+                        await log.write(data, self._stream)
             kill_the_rest()
             # Bounded: something that left the group may write on for ever.
             left = PIPE_BYTES

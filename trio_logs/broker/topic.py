@@ -22,10 +22,9 @@ CHANNEL_ITEMS = 16
 """Writes that wait in a workload's channel, of at most 64 KiB each; when full, the workload
 waits."""
 
-TURN_BYTES = 128 * 1024
-"""About what a topic takes from its channel at once. More would outrun readers, who get about 256
-KiB a turn of the scheduler, and push them from the window to the store."""
-
+TURN_BYTES = 256 * 1024
+"""About what a topic takes from its channel at once: a commit, with its way to the store's thread
+and back, for so much. A quarter of its window, so that readers who wait find all of it there."""
 
 RINGS_AT_ONCE = 100
 """Subscribers that are told in one step, about a millisecond if each is written to at once."""
