@@ -258,6 +258,25 @@ async def test_what_is_sent_behind_a_request_is_bounded(extra: int) -> None:
         await until_gone(server)
 
 
+async def test_a_request_whose_client_left_while_the_one_before_was_answered_never_starts() -> None:
+    started = 0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal started
+        started += 1
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    server = Server()
+    async with serving(server, app=app) as (url, _), await connect(url) as stream:
+        await stream.send_all(REQUEST + REQUEST)
+        await stream.send_eof()
+        await until_gone(server)
+    assert started == 1
+
+
 async def test_chunks_written_in_the_callers_step_keep_their_order() -> None:
     """Whatever the kernel takes at once, the rest follows, and `send` waits for it."""
     rng = random.Random(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import h11
-from hypercorn.events import Closed, Updated
+from hypercorn.events import Closed, Event, Updated
 from hypercorn.protocol.events import Body, EndBody, Request
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
@@ -27,11 +27,17 @@ class HTTP11(H11Protocol):
     def __init__(self, read_ahead: int, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._read_ahead = read_ahead
+        self._closed = False
 
     @property
     def receives_body(self) -> bool:
         """Whether the client is in the middle of a request's body."""
         return self.connection.their_state is h11.SEND_BODY
+
+    async def handle(self, event: Event) -> None:
+        if isinstance(event, Closed):
+            self._closed = True
+        await super().handle(event)
 
     async def _handle_events(self) -> None:
         # Two tasks may be here, the one that reads and one that has just answered. Between taking
@@ -95,6 +101,10 @@ class HTTP11(H11Protocol):
         )
 
     async def _maybe_recycle(self) -> None:
+        if self._closed:
+            # A request that was read before the client left has nobody to answer to.
+            await self._close_stream()
+            return
         await super()._maybe_recycle()
         if self.connection.our_state is h11.IDLE and self.connection.trailing_data[0]:
             # The next request was there before this one was answered.
