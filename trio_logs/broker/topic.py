@@ -26,8 +26,8 @@ TURN_BYTES = 256 * 1024
 """About what a topic takes from its channel at once: a commit, with its way to the store's thread
 and back, for so much. A quarter of its window, so that readers who wait find all of it there."""
 
-RINGS_AT_ONCE = 100
-"""Subscribers that are told in one step, about a millisecond if each is written to at once."""
+RINGS_AT_ONCE = 32
+"""Subscribers that are told in one step, about a millisecond where each is written to there and then."""
 
 
 class Topic:
