@@ -670,3 +670,14 @@ async def test_a_deleted_log_does_not_leave_its_reader_waiting(live: Live) -> No
     live.service.engine.get = get_then_delete  # type: ignore[method-assign]
     answer = await get(live, workload["logs_url"])
     assert answer.content == b": open\nretry: 2000\n\n"
+
+
+async def test_bytes_that_a_shutdown_cuts_short_do_not_look_whole(live: Live) -> None:
+    """Control events do not show in plain text, so the answer must not come to its proper end."""
+    workload = await live.submit("sh", "-c", "echo one; sleep 60")
+    stream = await live.follow(f"{workload['logs_url']}?follow=true", "Accept: text/plain")
+    async with stream.stream:
+        await stream.read_until(b"one\n")
+        live.service.drain()
+        with pytest.raises((EOFError, trio.BrokenResourceError)):
+            await stream.read_all()

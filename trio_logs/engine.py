@@ -275,8 +275,9 @@ class Engine:
         workload = await self.get(workload_id)
         if not workload.status.final:
             raise ConflictError(f"the workload is {workload.status}: stop it first")
-        await self._store.delete(workload_id)
+        # First, or a reader who finds the lines gone before we are back is told another reason.
         self._broker.forget(workload_id)
+        await self._store.delete(workload_id)
 
     def drain(self) -> None:
         """Take no more workloads, and have what runs stop. What is queued stays in the store, for

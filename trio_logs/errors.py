@@ -7,6 +7,7 @@ __all__ = [
     "BusyError",
     "ConflictError",
     "DataFolderError",
+    "IncompleteAnswerError",
     "InvalidRequestError",
     "InvalidSpecError",
     "LogClosedError",
@@ -57,6 +58,11 @@ class BusyError(TrioLogsError):
 
 class NotReadyError(TrioLogsError):
     """The service is starting or shutting down."""
+
+
+class IncompleteAnswerError(TrioLogsError):
+    """An answer that has begun can't be completed. The server ends it in a way that the client can
+    tell from its proper end."""
 
 
 # The machine's or the operator's fault.

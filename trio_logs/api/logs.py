@@ -14,7 +14,7 @@ from quart import Blueprint, Response, request
 from quart.wrappers.response import ResponseBody
 
 from ..broker import Subscription
-from ..errors import BusyError, NotReadyError, WorkloadNotFoundError
+from ..errors import BusyError, IncompleteAnswerError, NotReadyError, WorkloadNotFoundError
 from ..records import Batch, Detached, End, Record, Reset, now
 from ..server import SEND_NOWAIT
 from ..service import Service
@@ -218,7 +218,11 @@ class LogStream(ResponseBody):
         query = self._query
         if not isinstance(record, Batch):
             self._done = isinstance(record, End | Detached)
-            return query.format.control(record)
+            frame = query.format.control(record)
+            if isinstance(record, Detached) and not frame:
+                # The bytes alone can't say that there are more.
+                raise IncompleteAnswerError("the server shuts down before the end of this log")
+            return frame
         if self._stop_after is not None and record.first > self._stop_after:
             self._done = True
             return b""

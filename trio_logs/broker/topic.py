@@ -27,7 +27,7 @@ TURN_BYTES = 256 * 1024
 and back, for so much. A quarter of its window, so that readers who wait find all of it there."""
 
 RINGS_AT_ONCE = 32
-"""Subscribers that are told in one step, about a millisecond where each is written to there and then."""
+"""Subscribers that are told in one step: about a millisecond where each is written to at once."""
 
 
 class Topic:

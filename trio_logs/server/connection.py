@@ -19,6 +19,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
+from ..errors import IncompleteAnswerError
 from .limits import ServerLimits
 from .protocol import HTTP11
 from .transport import Transport
@@ -189,7 +190,11 @@ class Connection(TCPServer):
 
         if self._tls is None:
             scope["extensions"][SEND_NOWAIT] = send_nowait
-        await app(scope, receive, short_send)
+        # Without its end and its last chunk, the client sees that the answer is only a part.
+        try:
+            await app(scope, receive, short_send)
+        except* IncompleteAnswerError:
+            pass
 
     async def _write(self, parts: list[bytes]) -> None:
         """Write all of it, or close the connection and tell the protocol so."""

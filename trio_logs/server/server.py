@@ -228,7 +228,7 @@ class Server:
             await trio.sleep(min(1.0, shortest / 4))
             now = trio.current_time()
             for connection in self._open:
-                if connection.transport.deadline < now:
+                if connection.transport.is_late(now):
                     self._counts["timed_out_writing"] += 1
                     connection.transport.abort()
                 elif connection.late_at < now:

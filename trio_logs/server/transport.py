@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
 import socket
 import struct
+import sys
+import termios
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -14,8 +17,8 @@ import trio
 __all__ = ["Transport"]
 
 MIN_PROGRESS = 4096
-"""What a client has to take of a long write within the time-out, in bytes. A slow reader is not a
-dead one, but one that takes a byte a second would hold a write for days."""
+"""What a client has to take within the time-out while it is written to, in bytes. A slow reader is
+not a dead one, but one that takes a byte a second would hold a write for days."""
 
 
 class Transport(trio.abc.HalfCloseableStream):
@@ -32,6 +35,7 @@ class Transport(trio.abc.HalfCloseableStream):
         self.deadline = math.inf
         self.bytes_in = 0
         self.bytes_out = 0
+        self._taken = 0
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         data = await self._stream.receive_some(max_bytes)
@@ -55,22 +59,17 @@ class Transport(trio.abc.HalfCloseableStream):
 
         Raises trio.BrokenResourceError or trio.ClosedResourceError if the client left or was late.
         """
+        self.deadline = trio.current_time() + self._write_timeout
         try:
-            self._expect_progress()
             sent = await self.socket.sendmsg(parts)
             self.bytes_out += sent
-            taken = sent
             for part in parts:
                 if sent < len(part):
                     view = memoryview(part)[sent:]
                     while view:
-                        if taken >= MIN_PROGRESS:
-                            self._expect_progress()
-                            taken = 0
                         count = await self.socket.send(view)
-                        view = view[count:]
-                        taken += count
                         self.bytes_out += count
+                        view = view[count:]
                 sent = max(0, sent - len(part))
         except trio.ClosedResourceError:
             raise
@@ -91,8 +90,27 @@ class Transport(trio.abc.HalfCloseableStream):
         self.bytes_out += sent
         return sent
 
-    def _expect_progress(self) -> None:
-        self.deadline = trio.current_time() + self._write_timeout
+    def is_late(self, now: float) -> bool:
+        """Whether the client has taken too little for too long; to be asked now and then.
+
+        What counts is what it has acknowledged: the kernel takes more from us only when a third of
+        its buffer, which may hold megabytes, is free again.
+        """
+        if self.deadline == math.inf:
+            return False
+        taken = self.bytes_out - self._unacknowledged()
+        if taken - self._taken >= MIN_PROGRESS:
+            self._taken = taken
+            self.deadline = now + self._write_timeout
+        return self.deadline < now
+
+    def _unacknowledged(self) -> int:
+        """The bytes that are still in the kernel: SIOCOUTQ, see tcp(7)."""
+        try:
+            answer = fcntl.ioctl(self.socket.fileno(), termios.TIOCOUTQ, bytes(4))
+        except OSError:
+            return 0  # closed, or a system that can't tell
+        return int.from_bytes(answer, sys.byteorder)
 
     def abort(self) -> None:
         """Close at once and drop what the client has not taken."""
