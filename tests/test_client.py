@@ -1,0 +1,249 @@
+"""The Python client, against the real service, over connections that break."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.live import PATIENCE, Live, open_live
+from tests.server_process import running_server
+from trio_logs.client import (
+    Client,
+    End,
+    Gap,
+    Line,
+    LogRecord,
+    RefusedError,
+    Reset,
+    Status,
+    SyncClient,
+    UnreachableError,
+)
+from trio_logs.client.events import EventParser
+from trio_logs.records import Outcome
+from trio_logs.settings import Settings
+
+STREAM = (
+    b": open\nretry: 2000\n\n"
+    b'id: 7\ndata: {"seq":7,"time":"2026-01-31T12:00:00.000001Z","stream":"stdout",'
+    b'"text":"event: x"}\n\n'
+    b": keep-alive\n\n"
+    b'event: gap\ndata: {"from":8,"to":9,"reason":"retention"}\n\n'
+    b'id: 10\ndata: {"seq":10,"time":"2026-01-31T12:00:00Z","stream":"stderr",'
+    b'"text":"\\n","partial":true}\n\n'
+    b'event: reset\ndata: {"reason":"why"}\n\n'
+    b"event: end\nid: end\n"
+    b'data: {"status":"failed","exit_code":3,"signal":null,"error":"e","lines":10,"bytes":99}\n\n'
+)
+
+
+@pytest.fixture
+async def live(tmp_path: Path) -> AsyncIterator[Live]:
+    async with open_live(Settings(data=tmp_path / "data")) as opened:
+        yield opened
+
+
+async def first(log: AsyncGenerator[LogRecord, None]) -> LogRecord:
+    """The first record, of a log that is then left."""
+    async with aclosing(log):
+        return await anext(log)
+
+
+@pytest.mark.parametrize("size", [1, 7, 50, 10_000])
+def test_a_stream_is_read_in_whatever_pieces_it_comes(size: int) -> None:
+    parser = EventParser()
+    records: list[LogRecord] = []
+    ids = []
+    for start in range(0, len(STREAM), size):
+        records += parser.feed(STREAM[start : start + size])
+        ids.append(parser.last_id)
+    assert [type(record) for record in records] == [Line, Gap, Line, Reset, End]
+    assert records[0].text == "event: x"  # type: ignore[union-attr]
+    assert records[1] == Gap(8, 9, "retention")
+    assert records[2].partial  # type: ignore[union-attr]
+    assert records[4] == End(Outcome(Status.FAILED, 3, None, "e"), 10, 99)
+    if size == 1:
+        assert list(dict.fromkeys(ids)) == [None, "7", "9", "10", "end"]
+
+
+async def test_submit_look_list_stop_delete(live: Live) -> None:
+    async with Client(live.url, live.service.token) as client:
+        submitted = await client.submit(
+            ["sh", "-c", "trap 'exit 5' TERM; echo $X; while :; do sleep 0.01; done"],
+            name="n",
+            env={"X": "ready"},
+            labels={"a": "b"},
+            idempotency_key="k",
+        )
+        assert (await first(client.follow(submitted.id))).text == "ready"  # type: ignore[union-attr]
+        shown = await client.get(submitted.id)
+        assert (shown.name, shown.labels, shown.status) == ("n", {"a": "b"}, Status.RUNNING)
+        assert shown.created_at.tzinfo is not None
+        assert [w.id async for w in client.list(labels={"a": "b"})] == [submitted.id]
+        assert [w async for w in client.list(status="succeeded")] == []
+        with pytest.raises(RefusedError, match="stop it first") as refused:
+            await client.delete(submitted.id)
+        assert refused.value.status == 409
+        await client.stop(submitted.id, grace=10)
+        records = [record async for record in client.follow(submitted.id)]
+        assert isinstance(records[-1], End)
+        assert (records[-1].outcome.status, records[-1].outcome.exit_code) == (Status.STOPPED, 5)
+        await client.delete(submitted.id)
+        with pytest.raises(RefusedError, match="no workload"):
+            await client.get(submitted.id)
+
+
+async def test_every_page_is_listed(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_logs.api.workloads.MAX_PAGE", 500)
+    async with Client(live.url, live.service.token) as client:
+        ids = [(await client.submit(["true"])).id for _ in range(5)]
+        monkeypatch.setattr(
+            "trio_logs.client.requests.page_query",
+            lambda status, labels, before: [("limit", "2"), *([("before", before)] * bool(before))],
+        )
+        assert [w.id async for w in client.list()] == ids[::-1]
+
+
+async def test_a_refusal_says_why(live: Live) -> None:
+    async with Client(live.url, "wrong") as client:
+        with pytest.raises(RefusedError, match="give the token") as refused:
+            await client.submit(["true"])
+        assert refused.value.status == 401
+        with pytest.raises(RefusedError, match="give the token"):
+            await first(client.follow("x"))
+
+
+async def test_nobody_there() -> None:
+    async with Client("http://127.0.0.1:9", "t") as client:
+        with pytest.raises(UnreachableError, match="does not answer"):
+            await client.get("x")
+        with pytest.raises(UnreachableError, match="no answer for"):
+            await first(client.follow("x", patience=0))
+
+
+@asynccontextmanager
+async def cutting_proxy(url: str, *, after: int) -> AsyncIterator[tuple[str, list[int]]]:
+    """A proxy that breaks each connection off once it has passed on so many bytes; gives its URL,
+    and a list that holds how many there were."""
+    host, _, port = url.rpartition("//")[2].rpartition(":")
+    count = [0]
+
+    async def handle(client: trio.SocketStream) -> None:
+        count[0] += 1
+        async with client, await trio.open_tcp_stream(host, int(port)) as server:
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(pass_on, client, server, None, scope)
+                    nursery.start_soon(pass_on, server, client, after, scope)
+
+    async def pass_on(
+        source: trio.SocketStream,
+        sink: trio.SocketStream,
+        left: int | None,
+        scope: trio.CancelScope,
+    ) -> None:
+        try:
+            async for data in source:
+                piece = data if left is None else data[:left]
+                await sink.send_all(piece)
+                if left is not None:
+                    left -= len(piece)
+                    if left == 0:
+                        break
+        except trio.BrokenResourceError:
+            pass
+        scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, handle, [listener])
+        yield f"http://127.0.0.1:{listener.socket.getsockname()[1]}", count
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_follower_whose_connections_break_gets_each_line_once(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_logs.client.resume.MAX_DELAY", 0.01)
+    script = "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo line $i; done"
+    workload = await live.submit("sh", "-c", script)
+    async with (
+        cutting_proxy(live.url, after=20_011) as (url, connections),
+        Client(url, live.service.token) as client,
+    ):
+        with trio.fail_after(PATIENCE):
+            records = [record async for record in client.follow(workload["id"])]
+    texts = [record.text for record in records if isinstance(record, Line)]
+    assert texts == [f"line {number}" for number in range(1, 3001)]
+    assert [type(record) for record in records[3000:]] == [End]
+    assert connections[0] > 5
+
+
+async def test_what_is_not_followed_ends_at_the_last_line_known(live: Live) -> None:
+    workload = await live.submit("sh", "-c", "echo a; echo b; sleep 60")
+    async with Client(live.url, live.service.token) as client:
+        async with aclosing(client.follow(workload["id"])) as log:
+            await anext(log)
+            await anext(log)
+        known = [record async for record in client.follow(workload["id"], follow=False, tail=1)]
+    assert [record.text for record in known] == ["b"]  # type: ignore[union-attr]
+
+
+async def test_a_follower_survives_that_its_server_restarts(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    records: list[LogRecord] = []
+    run = trio.to_thread.run_sync
+    with trio.fail_after(60):
+        with running_server(data) as first:
+            port = first.url.rpartition(":")[2]
+            async with Client(first.url, first.token) as client, trio.open_nursery() as nursery:
+                command = ["sh", "-c", "echo before; sleep 60"]
+                workload = await client.submit(command)
+                seen = trio.Event()
+
+                async def follow() -> None:
+                    async for record in client.follow(workload.id):
+                        records.append(record)
+                        seen.set()
+
+                nursery.start_soon(follow)
+                await seen.wait()
+                await run(first.stop)
+                with running_server(data, "--bind", f"127.0.0.1:{port}"):
+                    while not isinstance(records[-1], End):
+                        await trio.sleep(0.05)
+    line, end = records
+    assert isinstance(line, Line)
+    assert line.text == "before"
+    assert isinstance(end, End)
+    assert end.outcome.status is Status.STOPPED
+
+
+async def test_the_twin_for_scripts(live: Live) -> None:
+    def script() -> None:
+        with SyncClient(live.url, live.service.token) as client:
+            workload = client.submit(["sh", "-c", "echo one; echo two >&2; exit 4"], name="s")
+            *lines, end = client.follow(workload.id)
+            assert {(line.stream, line.text) for line in lines} == {  # type: ignore[union-attr]
+                ("stdout", "one"),
+                ("stderr", "two"),
+            }
+            assert isinstance(end, End)
+            assert end.outcome.exit_code == 4
+            assert [found.id for found in client.list()] == [workload.id]
+            assert client.get(workload.id).status is Status.FAILED
+            assert client.stop(workload.id).status is Status.FAILED
+            with closing(client.follow(workload.id)) as log:
+                next(log)
+            client.delete(workload.id)
+            with pytest.raises(RefusedError):
+                client.get(workload.id)
+
+    with trio.fail_after(PATIENCE):
+        await trio.to_thread.run_sync(partial(script))
+    assert live.service.broker.statistics().subscriptions == 0

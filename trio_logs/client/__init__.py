@@ -1,0 +1,36 @@
+"""The Python client: submit, look at, stop and follow workloads of a server, over HTTP.
+
+    async with Client("http://127.0.0.1:8000", token) as client:
+        workload = await client.submit(["make", "test"])
+        async for record in client.follow(workload.id):
+            match record:
+                case Line(text=text):
+                    print(text)
+                case End(outcome=outcome):
+                    print(outcome.status)
+
+`follow` reconnects and resumes by itself, without loss or duplicate. `Client` is for Trio (and, by
+way of anyio, for asyncio); `SyncClient` is its twin for scripts that use neither.
+"""
+
+from ..records import End, Gap, Outcome, Reset, Status
+from .client import Client
+from .errors import ClientError, RefusedError, UnreachableError
+from .records import Line, LogRecord, Workload
+from .sync import SyncClient
+
+__all__ = [
+    "Client",
+    "ClientError",
+    "End",
+    "Gap",
+    "Line",
+    "LogRecord",
+    "Outcome",
+    "RefusedError",
+    "Reset",
+    "Status",
+    "SyncClient",
+    "UnreachableError",
+    "Workload",
+]

@@ -1,0 +1,153 @@
+"""The client for Trio, and for asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+import anyio
+import httpx2
+import msgspec
+
+from . import requests
+from .errors import UnreachableError
+from .records import LogRecord, Workload
+from .requests import FollowOptions, SubmitOptions
+from .resume import Resume
+
+__all__ = ["Client"]
+
+
+class Client:
+    """A connection to one server; use it as a context manager.
+
+    Every method raises RefusedError when the server says no, and UnreachableError when it can't be
+    reached. Times are in seconds. `uds` is the path of the server's unix socket, if it has one.
+    """
+
+    def __init__(self, url: str, token: str | None = None, *, uds: str | None = None) -> None:
+        self._http = httpx2.AsyncClient(
+            base_url=url,
+            headers=requests.headers(token),
+            timeout=requests.TIMEOUT,
+            transport=httpx2.AsyncHTTPTransport(uds=uds) if uds else None,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._http.__aexit__(exc_type, exc_value, traceback)
+
+    async def submit(self, command: Sequence[str], **options: Unpack[SubmitOptions]) -> Workload:
+        """Have a command run, or another backend's workload."""
+        body = requests.submission(command, options)
+        key = options.get("idempotency_key")
+        headers = {} if key is None else {"Idempotency-Key": key}
+        answer = await self._request("POST", "/v1/workloads", json=body, headers=headers)
+        return msgspec.json.decode(answer, type=Workload)
+
+    async def get(self, workload_id: str) -> Workload:
+        """One workload."""
+        answer = await self._request("GET", requests.path(workload_id))
+        return msgspec.json.decode(answer, type=Workload)
+
+    async def list(
+        self, *, status: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[Workload, None]:
+        """All workloads, newest first, fetched page by page."""
+        before = None
+        while True:
+            query = requests.page_query(status, labels, before)
+            answer = await self._request("GET", "/v1/workloads", params=query)
+            page = msgspec.json.decode(answer, type=requests.Page)
+            for workload in page.workloads:
+                yield workload
+            before = page.next
+            if before is None:
+                return
+
+    async def stop(self, workload_id: str, *, grace: float | None = None) -> Workload:
+        """Ask a workload to end: TERM now, KILL after the grace. Doing it again does nothing."""
+        body = {} if grace is None else {"grace": grace}
+        answer = await self._request("POST", requests.path(workload_id, "stop"), json=body)
+        return msgspec.json.decode(answer, type=Workload)
+
+    async def delete(self, workload_id: str) -> None:
+        """Forget a finished workload and its log."""
+        await self._request("DELETE", requests.path(workload_id))
+
+    async def follow(
+        self, workload_id: str, **options: Unpack[FollowOptions]
+    ) -> AsyncGenerator[LogRecord, None]:
+        """The log from its first line to its end: each line once, whatever happens to connections.
+
+        To leave early, close it with `contextlib.aclosing`.
+        """
+        async with aclosing(self.batches(workload_id, **options)) as batches:
+            async for records in batches:
+                for record in records:
+                    yield record
+
+    async def batches(
+        self, workload_id: str, **options: Unpack[FollowOptions]
+    ) -> AsyncGenerator[Sequence[LogRecord], None]:
+        """As `follow`, but as many records at a time as have arrived: for much output."""
+        resume = Resume(options)
+        url = requests.path(workload_id, "logs")
+        while not resume.done:
+            reason: object = "the server ended the stream"
+            try:
+                async with self._http.stream(
+                    "GET",
+                    url,
+                    params=resume.query,
+                    headers=resume.begin(),
+                    timeout=requests.FOLLOW_TIMEOUT,
+                ) as answer:
+                    if answer.status_code == httpx2.codes.NO_CONTENT:
+                        return
+                    if answer.is_success:
+                        async with _chunks(answer) as chunks:
+                            async for data in chunks:
+                                if records := resume.feed(data):
+                                    yield records
+                        resume.finished()
+                    elif resume.is_temporary(answer.status_code):
+                        reason = f"the server answers {answer.status_code}"
+                    else:
+                        await answer.aread()
+                        requests.read(answer)
+            except httpx2.TransportError as error:
+                reason = error
+            if not resume.done:
+                await anyio.sleep(resume.delay(reason))
+
+    async def _request(self, method: str, url: str, **arguments: Any) -> bytes:
+        try:
+            return requests.read(await self._http.request(method, url, **arguments))
+        except httpx2.TransportError as error:
+            raise UnreachableError(f"{self._http.base_url} does not answer: {error}") from error
+
+
+@asynccontextmanager
+async def _chunks(answer: httpx2.Response) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The body of an answer, piece by piece."""
+    pieces = answer.aiter_bytes()
+    try:
+        yield pieces
+    finally:
+        await answer.aclose()
+        # Left early, httpx2 leaves generators within this one to the garbage collector, of which
+        # Trio warns. Reading on from what is closed ends them all.
+        with suppress(httpx2.HTTPError, httpx2.StreamError, anyio.ClosedResourceError):
+            async for _ in pieces:
+                pass

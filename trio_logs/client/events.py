@@ -1,0 +1,90 @@
+"""An event stream to records, without I/O: for the streams of this service, with `format=json`.
+
+Source: the WHATWG HTML standard, section 9.2.6 (interpreting an event stream), of which the service
+uses a part: `\\n` ends a line, fields have a space after the colon, and data is one line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ..records import End, Gap, Outcome, Reset, Status
+from .records import Line, LogRecord
+
+__all__ = ["EventParser"]
+
+_LINES = msgspec.json.Decoder(Line)
+_DATA = re.compile(rb"^data: (.*)$", re.MULTILINE)
+_CONTROL = re.compile(rb"^event: (.*)$", re.MULTILINE)
+
+
+class EventParser:
+    """Takes the bytes of one answer as they come. It holds at most one unfinished event.
+
+    `last_id` is what to send as Last-Event-ID to go on after what was handed out; it lasts over
+    answers, so give it to the parser of the next. `retry` is what the server asks for, in seconds.
+    `shutting_down`: the server said so; resume later.
+    """
+
+    def __init__(self, last_id: str | None = None) -> None:
+        self.last_id = last_id
+        self.retry = 2.0
+        self.shutting_down = False
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Sequence[LogRecord]:
+        """The records that these bytes complete."""
+        data = self._rest + data
+        whole = data.rfind(b"\n\n") + 2
+        if whole < 2:
+            self._rest = data
+            return []
+        self._rest = data[whole:]
+        events = data[:whole]
+        if b"event: " not in events and b"retry: " not in events:
+            # The common case, many lines at once.
+            return self._lines(events)
+        records: list[LogRecord] = []
+        for event in events.split(b"\n\n"):
+            records += self._event(event)
+        return records
+
+    def _lines(self, events: bytes) -> Sequence[Line]:
+        lines = _LINES.decode_lines(b"\n".join(_DATA.findall(events)))
+        if lines:
+            self.last_id = str(lines[-1].seq)
+        return lines
+
+    def _event(self, event: bytes) -> Sequence[LogRecord]:
+        for field in event.split(b"\n"):
+            if field.startswith(b"retry: "):
+                self.retry = int(field[7:]) / 1000
+        # A line's own text may look like a field's name, but never stands at a line's start.
+        name = _CONTROL.search(event)
+        if name is None:
+            return self._lines(event)
+        [data] = _DATA.findall(event)
+        return self._control(name[1], msgspec.json.decode(data))
+
+    def _control(self, name: bytes, data: Any) -> Sequence[LogRecord]:
+        match name:
+            case b"end":
+                self.last_id = "end"
+                outcome = Outcome(
+                    Status(data["status"]), data["exit_code"], data["signal"], data["error"]
+                )
+                return [End(outcome, data["lines"], data["bytes"])]
+            case b"gap":
+                # It has no id of its own: a resume from before it would only tell of it again.
+                self.last_id = str(data["to"])
+                return [Gap(data["from"], data["to"], data["reason"])]
+            case b"reset":
+                self.last_id = None
+                return [Reset(data["reason"])]
+            case b"shutdown":
+                self.shutting_down = True
+        return []

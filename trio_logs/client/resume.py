@@ -1,0 +1,83 @@
+"""How a followed log goes on after its stream broke, without I/O."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..records import End
+from .errors import UnreachableError
+from .events import EventParser
+from .records import LogRecord
+from .requests import FollowOptions
+
+__all__ = ["Resume"]
+
+MAX_DELAY = 30.0
+"""Seconds between two attempts, at most."""
+
+_LATER = {429, 502, 503, 504}
+
+
+class Resume:
+    """The state of one follower over all its connections."""
+
+    def __init__(self, options: FollowOptions) -> None:
+        parameters = {name: value for name, value in options.items() if name != "patience"}
+        self.query = {"format": "json", **_encoded(parameters)}
+        self.done = False
+        self._follows = options.get("follow") is not False
+        self._patience = options.get("patience")
+        self._parser = EventParser()
+        self._failures = 0
+        self._failing_since: float | None = None
+
+    def begin(self) -> dict[str, str]:
+        """The headers of the next request."""
+        last_id = self._parser.last_id
+        # What was received of an event is sent again.
+        self._parser = EventParser(last_id)
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        return headers if last_id is None else {**headers, "Last-Event-ID": last_id}
+
+    def feed(self, data: bytes) -> Sequence[LogRecord]:
+        """Take bytes of the answer; return the records in them."""
+        self._failures = 0
+        self._failing_since = None
+        records = self._parser.feed(data)
+        if records and isinstance(records[-1], End):
+            self.done = True
+        return records
+
+    def finished(self) -> None:
+        """The answer came to its proper end."""
+        if not self._follows and not self._parser.shutting_down:
+            self.done = True
+
+    def is_temporary(self, status: int) -> bool:
+        """Whether to try again after an answer with this status; 204 is no error, but the end."""
+        return status in _LATER
+
+    def delay(self, reason: object) -> float:
+        """Seconds until the next attempt. Raises UnreachableError when the patience is at its
+        end."""
+        moment = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = moment
+        failing = moment - self._failing_since
+        if self._patience is not None and failing >= self._patience:
+            raise UnreachableError(f"no answer for {failing:.0f} s: {reason}")
+        # Not all who lost a server at the same moment come back at the same moment.
+        seconds = min(MAX_DELAY, self._parser.retry * 1.5**self._failures)
+        self._failures += 1
+        return seconds * random.uniform(0.5, 1)
+
+
+def _encoded(query: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters as the wire has them."""
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in query.items()
+    }

@@ -1,0 +1,83 @@
+"""The client for scripts that use neither Trio nor asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from types import TracebackType
+from typing import Self, TypeVar, Unpack
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from .client import Client
+from .records import LogRecord, Workload
+from .requests import FollowOptions, SubmitOptions
+
+__all__ = ["SyncClient"]
+
+T = TypeVar("T")
+
+
+class SyncClient:
+    """The twin of `Client`, method for method; it runs one in a thread of its own."""
+
+    def __init__(self, url: str, token: str | None = None, *, uds: str | None = None) -> None:
+        self._client = Client(url, token, uds=uds)
+        self._stack = ExitStack()
+        self._portal: BlockingPortal
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._portal = stack.enter_context(start_blocking_portal("trio"))
+            stack.enter_context(self._portal.wrap_async_context_manager(self._client))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(exc_type, exc_value, traceback)
+
+    def submit(self, command: Sequence[str], **options: Unpack[SubmitOptions]) -> Workload:
+        """See `Client.submit`."""
+        return self._portal.call(partial(self._client.submit, command, **options))
+
+    def get(self, workload_id: str) -> Workload:
+        """See `Client.get`."""
+        return self._portal.call(self._client.get, workload_id)
+
+    def list(
+        self, *, status: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Iterator[Workload]:
+        """See `Client.list`."""
+        return self._iterate(self._client.list(status=status, labels=labels))
+
+    def stop(self, workload_id: str, *, grace: float | None = None) -> Workload:
+        """See `Client.stop`."""
+        return self._portal.call(partial(self._client.stop, workload_id, grace=grace))
+
+    def delete(self, workload_id: str) -> None:
+        """See `Client.delete`."""
+        self._portal.call(self._client.delete, workload_id)
+
+    def follow(self, workload_id: str, **options: Unpack[FollowOptions]) -> Iterator[LogRecord]:
+        """See `Client.follow`. To leave early, close it with `contextlib.closing`."""
+        for records in self.batches(workload_id, **options):
+            yield from records
+
+    def batches(
+        self, workload_id: str, **options: Unpack[FollowOptions]
+    ) -> Iterator[Sequence[LogRecord]]:
+        """See `Client.batches`."""
+        return self._iterate(self._client.batches(workload_id, **options))
+
+    def _iterate(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
+        try:
+            while (item := self._portal.call(anext, items, None)) is not None:
+                yield item
+        finally:
+            self._portal.call(items.aclose)
