@@ -29,6 +29,7 @@ from trio_logs.server import (
     UnixBind,
     load_tls,
 )
+from trio_logs.server.transport import Transport
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 ANY_PORT = TCPBind("127.0.0.1", 0)
@@ -370,3 +371,30 @@ async def test_stopping_closes_what_is_idle_at_once_and_finishes_what_is_not() -
         answer = await read_all(busy)
         assert b"connection: close" in answer.lower()
         assert answer.endswith(b"hello")
+
+
+async def test_an_answer_that_nobody_takes_outlives_the_grace_by_nothing() -> None:
+    """Its last send is shielded, so that it takes more than to cancel it."""
+
+    async def large(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 20_000_000})
+
+    server = Server(ServerLimits(write_timeout=PATIENCE, grace=0.3))
+    async with serving(server, app=large) as (url, stop), await connect(url) as stream:
+        await stream.send_all(REQUEST)
+        await stream.receive_some(1)
+        stop.set()
+        with trio.fail_after(5):
+            while server.statistics().connections:
+                await trio.sleep(0.01)
+
+
+async def test_a_closed_socket_is_looked_at_without_harm() -> None:
+    """Between a close and the step in which its writer sees it, the bounds may be enforced."""
+    ours, _theirs = trio.socket.socketpair()
+    transport = Transport(trio.SocketStream(ours), 30)
+    transport.deadline = trio.current_time() - 1
+    transport.socket.close()
+    assert transport.is_late(trio.current_time())
+    _theirs.close()

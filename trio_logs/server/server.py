@@ -107,8 +107,16 @@ class Server:
                     for connection in self._open:
                         if connection.is_idle:
                             connection.transport.socket.close()
-                    connections.cancel_scope.deadline = trio.current_time() + self._limits.grace
+                    upkeep.start_soon(self._cut, connections.cancel_scope)
                 upkeep.cancel_scope.cancel()
+
+    async def _cut(self, connections: trio.CancelScope) -> None:
+        """End what has not ended by itself within the grace."""
+        await trio.sleep(self._limits.grace)
+        connections.cancel(reason="the server's grace is over")
+        for connection in self._open:
+            # A final send is shielded; without its socket it ends all the same.
+            connection.transport.abort()
 
     def _tune(self, listening: Any) -> None:
         """Options that accepted sockets inherit: a peer that vanished is noticed by the kernel."""

@@ -108,8 +108,8 @@ class Transport(trio.abc.HalfCloseableStream):
         """The bytes that are still in the kernel: SIOCOUTQ, see tcp(7)."""
         try:
             answer = fcntl.ioctl(self.socket.fileno(), termios.TIOCOUTQ, bytes(4))
-        except OSError:
-            return 0  # closed, or a system that can't tell
+        except (OSError, ValueError):
+            return 0  # a system that can't tell; or closed, so that there is no descriptor
         return int.from_bytes(answer, sys.byteorder)
 
     def abort(self) -> None:
