@@ -102,6 +102,7 @@ def make_app(counted: Counted) -> QuartTrio:
         "/beating": lambda: stream(b": beat\n\n", pause=BEAT),
         "/flood": lambda: stream(CHUNK),
         "/short": lambda: stream(b"data: 1\n\n", number=3),
+        "/slow": lambda: stream(b"data: 1\n\n", number=2, pause=1),
     }
     for path, view in views.items():
         app.add_url_rule(path, path, view, methods=["GET", "POST"])
