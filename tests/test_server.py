@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import socket
@@ -129,7 +128,7 @@ async def test_an_inherited_descriptor() -> None:
 
 async def test_a_descriptor_that_can_not_be_listened_on() -> None:
     with socket.socket() as unbound, pytest.raises(OSError, match="not a listening socket"):
-        await DescriptorBind(os.dup(unbound.fileno())).listen()
+        await DescriptorBind(unbound.fileno()).listen()
     with pytest.raises(OSError, match="fd://999 is not a socket"):
         await DescriptorBind(999).listen()
 
