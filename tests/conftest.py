@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.leaks import no_leaks as no_leaks
+from tests.leaks import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tests.live import Live, open_live
 from trio_logs.settings import Settings
 from trio_logs.store import LogStore
