@@ -19,6 +19,9 @@ __all__ = ["Order", "Seen"]
 
 AT_ONCE = 300
 
+POLLERS = 8
+"""An answer takes its time among so many others, so one would not ask often."""
+
 PATIENCE = 20
 """Seconds after which the server has not answered, or not noticed that a client left."""
 
@@ -170,7 +173,8 @@ async def let_loose(order: Order) -> Seen:
                 seen.unnoticed.append(client.way)
 
     async with trio.open_nursery() as polling:
-        polling.start_soon(poll, order.port, seen)
+        for _ in range(POLLERS):
+            polling.start_soon(poll, order.port, seen)
         async with trio.open_nursery() as nursery:
             for client in clients:
                 nursery.start_soon(one, client)

@@ -135,10 +135,12 @@ async def look_at_the_accepted_socket(serving: Serving) -> dict[str, bool]:
 def accepted_socket(client: trio.SocketStream) -> socket.socket:
     """The server's end of a connection, which is somewhere in this process."""
     for descriptor in Path("/proc/self/fd").iterdir():
+        duplicate = os.dup(int(descriptor.name))
         try:
-            found = socket.socket(fileno=os.dup(int(descriptor.name)))
+            found = socket.socket(fileno=duplicate)
         except OSError:
-            continue  # not a socket, or the listing's own
+            os.close(duplicate)  # not a socket
+            continue
         try:
             if found.getpeername() == client.socket.getsockname():
                 return found
