@@ -119,12 +119,32 @@ async def test_a_cancelled_write_is_whole_or_not_there(
                 if scope.cancelled_caught:
                     break
                 written += 1
-            assert broker.statistics().channel_items == 16
+            with await broker.open("v") as other:
+                await other.write("taken\n")
+                await trio.testing.wait_all_tasks_blocked()
+                await other.write("waits\n")
+                await other.write("waits, too\n")
+            found = broker.statistics()
+            assert found.channel_items == 16 + 2
+            assert found.channel_items_max == found.channel_capacity == 16
             store.stuck = False
         await broker.close("w")
         end = (await records(broker, "w"))[-1]
     assert isinstance(end, End)
     assert end.lines == written
+
+
+async def test_a_ring_is_skipped_where_one_waits(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_broker() as broker:
+        with broker.subscribe("w", 1) as listens, broker.subscribe("w", 1):
+            for number in range(1, 5):
+                await broker.publish("w", "line")
+                await listens.receive()
+                # One that listens is not skipped; the other's first ring waits for ever.
+                assert broker.statistics().rings_skipped == number - 1
+        # What was counted stays when the readers are gone.
+        assert broker.statistics().rings_skipped == 3
+        assert broker.statistics().lines_delivered == broker.statistics().lines_published == 4
 
 
 async def test_windows_are_bounded_together(autojump_clock: trio.testing.MockClock) -> None:

@@ -46,10 +46,12 @@ class EngineLimits:
 
 @dataclass(frozen=True, slots=True)
 class EngineStatistics:
-    """`queued` and `running` are now; `finished` counts outcomes since the start, by status."""
+    """`queued` and `running` are workloads now; since the start, `submitted` counts new ones, and
+    `finished` outcomes by status."""
 
     queued: int
     running: int
+    submitted: int
     finished: Mapping[Status, int]
 
 
@@ -93,6 +95,7 @@ class Engine:
         self._submitting = 0
         self._keyed = trio.Lock()
         self._last_id = 0
+        self._submitted = 0
         self._finished = dict.fromkeys((status for status in Status if status.final), 0)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -171,6 +174,7 @@ class Engine:
         await self._store.create(workload, key=submission.key, fingerprint=fingerprint)
         submission.workload_id = workload.id
         submission.created = True
+        self._submitted += 1
         self._enqueue(workload)
 
     def _new_id(self, moment: int) -> str:
@@ -296,8 +300,10 @@ class Engine:
             await job.done.wait()
 
     def statistics(self) -> EngineStatistics:
-        """A snapshot, and outcomes since the start."""
-        return EngineStatistics(len(self._queue), self._running, dict(self._finished))
+        """A snapshot, and counters since the start."""
+        return EngineStatistics(
+            len(self._queue), self._running, self._submitted, dict(self._finished)
+        )
 
 
 _STOPPED = {

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
+import trio
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 from quart import Blueprint, Response
 
 from ..errors import NotReadyError
 from ..server import Server, ServerStatistics
-from ..service import Service
+from ..service import Service, ServiceStatistics
+from ..store.durations import BOUNDS, DurationStatistics
 from .answers import json_response
 
 __all__ = ["health_routes"]
@@ -42,7 +50,7 @@ def health_routes(service: Service, server: Server | None) -> Blueprint:
 
 
 class _Statistics(Collector):
-    """Reads `statistics()` when it is asked, so that counting costs nothing in between."""
+    """Reads `statistics()` when it is asked, so that a scrape is all that it costs."""
 
     def __init__(self, service: Service, server: Server | None) -> None:
         self._service = service
@@ -53,34 +61,70 @@ class _Statistics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         found = self._service.statistics()
-        store, broker, engine = found.store, found.broker, found.engine
-        for name, text, value in (
-            ("workloads_queued", "Workloads that wait for their turn.", engine.queued),
-            ("workloads_running", "Workloads that run.", engine.running),
-            ("topics", "Logs in memory.", broker.topics),
-            ("topics_live", "Logs that are written.", broker.live),
-            ("subscriptions", "Readers of all logs.", broker.subscriptions),
-            ("window_bytes", "The newest lines of all logs, in memory.", broker.window_bytes),
-            ("channel_items", "Writes that wait for the broker.", broker.channel_items),
-            ("history_bytes", "What the history takes in the store.", store.bytes),
-        ):
+        for name, text, value in _gauges(found):
             yield GaugeMetricFamily(f"trio_logs_{name}", text, value)
-        for name, text, count in (
-            ("rings_skipped", "Rings that found a reader rung already.", broker.rings_skipped),
-            ("commits", "Transactions of the store.", store.commits),
-            ("commit_seconds", "Time in these transactions.", store.commit_seconds),
-            ("store_reads", "Reads of the store.", store.reads),
-            ("batches_trimmed", "Batches that retention removed.", store.batches_trimmed),
-        ):
-            yield CounterMetricFamily(f"trio_logs_{name}", text, count)
+        for name, text, value in _counters(found):
+            yield CounterMetricFamily(f"trio_logs_{name}", text, value)
         finished = CounterMetricFamily(
             "trio_logs_workloads_finished", "Finished workloads by status.", labels=["status"]
         )
-        for status, count in engine.finished.items():
+        for status, count in found.engine.finished.items():
             finished.add_metric([status], count)
         yield finished
+        yield _histogram("commit_duration_seconds", "Commits of the store.", found.store.commits)
         if self._server is not None:
             yield from _server_metrics(self._server.statistics())
+
+
+def _gauges(found: ServiceStatistics) -> Iterable[tuple[str, str, float]]:
+    """What is now. Names end in the unit, if there is one."""
+    store, broker, engine = found.store, found.broker, found.engine
+    tasks = trio.lowlevel.current_statistics().tasks_living
+    return (
+        ("tasks", "Trio's tasks, its own included.", tasks),
+        ("workloads_queued", "Workloads that wait for their turn.", engine.queued),
+        ("workloads_running", "Workloads that run.", engine.running),
+        ("topics", "Logs in memory.", broker.topics),
+        ("topics_live", "Logs that are written.", broker.live),
+        ("subscriptions", "Readers of all logs.", broker.subscriptions),
+        ("window_bytes", "The newest lines of all logs, in memory.", broker.window_bytes),
+        ("channel_items", "Writes that wait for the broker.", broker.channel_items),
+        ("channel_items_max", "Those in the fullest channel.", broker.channel_items_max),
+        ("channel_capacity", "How many fit into one channel.", broker.channel_capacity),
+        ("store_writes_waiting", "Writes that are not durable yet.", store.writes_waiting),
+        ("history_bytes", "What the history takes in the store.", store.bytes),
+    )
+
+
+def _counters(found: ServiceStatistics) -> Iterable[tuple[str, str, float]]:
+    """What was counted since the start. Prometheus-client adds `_total` to the names."""
+    store, broker, engine = found.store, found.broker, found.engine
+    history = broker.history
+    return (
+        ("workloads_submitted", "New workloads.", engine.submitted),
+        ("published_lines", "Lines of all logs, once durable.", broker.lines_published),
+        ("published_bytes", "Their bytes, line ends included.", broker.bytes_published),
+        ("delivered_lines", "Lines for readers, once for each.", broker.lines_delivered),
+        ("delivered_bytes", "Their bytes, line ends included.", broker.bytes_delivered),
+        (
+            "batches_pushed",
+            "Batches for readers that were not woken for them.",
+            broker.batches_pushed,
+        ),
+        ("rings_skipped", "Rings that found a reader rung already.", broker.rings_skipped),
+        ("history_reads", "Reads of the store for readers behind the window.", history.reads),
+        ("history_reuses", "Reads of another reader's that served again.", history.reuses),
+        ("batches_read_back", "Batches read for readers behind the window.", history.batches_read),
+        ("store_reads", "Queries of the store, of all kinds.", store.reads),
+        ("batches_trimmed", "Batches that retention removed.", store.batches_trimmed),
+    )
+
+
+def _histogram(name: str, text: str, durations: DurationStatistics) -> HistogramMetricFamily:
+    limits = [*map(str, BOUNDS), "+Inf"]
+    below = accumulate(durations.counts)
+    buckets = list(zip(limits, below, strict=True))
+    return HistogramMetricFamily(f"trio_logs_{name}", text, buckets, durations.seconds)
 
 
 def _server_metrics(found: ServerStatistics) -> Iterator[Metric]:

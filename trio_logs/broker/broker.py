@@ -13,9 +13,10 @@ from ..errors import LogClosedError
 from ..records import End, Outcome, Status
 from ..store import LogStore
 from ..store.memory import MemoryStore
-from .history import History
+from .counters import Counters
+from .history import History, HistoryStatistics
 from .subscription import Subscription
-from .topic import Topic
+from .topic import CHANNEL_ITEMS, Topic
 from .writer import LogWriter, as_line
 
 __all__ = ["BrokerLimits", "BrokerStatistics", "LogBroker", "open_broker"]
@@ -34,15 +35,29 @@ class BrokerLimits:
 
 @dataclass(frozen=True, slots=True)
 class BrokerStatistics:
-    """`topics` are logs in memory, `live` those with a task; `rings_skipped` found a reader with a
-    ring already waiting."""
+    """`topics` are logs in memory, `live` those with a task. `channel_items` are writes that wait
+    in the channels of all workloads, `channel_items_max` in the fullest of them, whose bound is
+    `channel_capacity`.
+
+    The rest counts since the start. Lines and bytes, line ends included, are published once and
+    delivered to each subscription; `batches_pushed` were taken by a sink, so that nobody was woken,
+    and `rings_skipped` found a ring already waiting.
+    """
 
     topics: int
     live: int
     subscriptions: int
     window_bytes: int
     channel_items: int
+    channel_items_max: int
+    channel_capacity: int
+    lines_published: int
+    bytes_published: int
+    lines_delivered: int
+    bytes_delivered: int
+    batches_pushed: int
     rings_skipped: int
+    history: HistoryStatistics
 
 
 class LogBroker:
@@ -59,7 +74,7 @@ class LogBroker:
         # Least recently published first. A topic is here while something holds it.
         self._topics: OrderedDict[str, Topic] = OrderedDict()
         self._nursery: trio.Nursery
-        self._skipped = 0
+        self._counters = Counters()
         self._window_bytes = 0
         self._detached = False
 
@@ -86,7 +101,15 @@ class LogBroker:
                 subscription.detach()
             return topic
 
-        return Subscription(enter, self._leave, self._store, self._history, position, must_exist)
+        return Subscription(
+            enter,
+            self._leave,
+            self._store,
+            self._history,
+            self._counters,
+            position,
+            must_exist,
+        )
 
     async def open(self, workload_id: str) -> LogWriter:
         """A writer for the log, which goes on where the store has it. Close the writer after use.
@@ -145,23 +168,31 @@ class LogBroker:
                 subscription.detach()
 
     def statistics(self) -> BrokerStatistics:
-        """A snapshot, apart from `rings_skipped`, which counts since the start."""
-        topics = list(self._topics.values())
+        """A snapshot, and counters since the start."""
+        topics = self._topics.values()
+        fills = [topic.send.statistics().current_buffer_used for topic in topics if topic.running]
+        counters = self._counters
         return BrokerStatistics(
             topics=len(topics),
-            live=sum(topic.running for topic in topics),
+            live=len(fills),
             subscriptions=sum(len(topic.subscribers) for topic in topics),
             window_bytes=self._window_bytes,
-            channel_items=sum(
-                topic.send.statistics().current_buffer_used for topic in topics if topic.running
-            ),
-            rings_skipped=self._skipped + sum(topic.skipped for topic in topics),
+            channel_items=sum(fills),
+            channel_items_max=max(fills, default=0),
+            channel_capacity=CHANNEL_ITEMS,
+            lines_published=counters.lines_published,
+            bytes_published=counters.bytes_published,
+            lines_delivered=counters.lines_delivered,
+            bytes_delivered=counters.bytes_delivered,
+            batches_pushed=counters.batches_pushed,
+            rings_skipped=counters.rings_skipped,
+            history=self._history.statistics(),
         )
 
     def _acquire(self, workload_id: str) -> Topic:
         topic = self._topics.get(workload_id)
         if topic is None:
-            topic = Topic(workload_id, self._store, self._published)
+            topic = Topic(workload_id, self._store, self._counters, self._published)
             self._topics[workload_id] = topic
         topic.holds += 1
         return topic
@@ -170,7 +201,6 @@ class LogBroker:
         topic.holds -= 1
         if not topic.holds and self._topics.get(topic.workload_id) is topic:
             del self._topics[topic.workload_id]
-            self._skipped += topic.skipped
             self._window_bytes -= topic.window.bytes
 
     def _leave(self, subscription: Subscription, topic: Topic) -> None:

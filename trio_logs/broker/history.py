@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 import trio
 
 from ..records import Batch
 from ..store import LogStore
 
-__all__ = ["History"]
+__all__ = ["History", "HistoryStatistics"]
 
-MAX_RECENT = 16
+MAX_RECENT = 64
 """Reads that are remembered, over all logs, of about 64 KiB each; the least recently used go."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryStatistics:
+    """Since the start: reads of the store for readers behind their window, the batches that these
+    brought back, and how often another reader's read was used again instead."""
+
+    reads: int
+    batches_read: int
+    reuses: int
 
 
 class History:
@@ -24,6 +35,9 @@ class History:
         self._recent: OrderedDict[tuple[str, int], list[Batch]] = OrderedDict()
         # At most one for each reader that waits.
         self._under_way: dict[tuple[str, int], trio.Event] = {}
+        self._reads = 0
+        self._batches_read = 0
+        self._reuses = 0
 
     async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch]:
         """As `LogStore.read`; what was read a moment ago may lack what was appended since."""
@@ -32,6 +46,7 @@ class History:
             await self._under_way[place].wait()
         found = self._recent.get(place)
         if found is not None:
+            self._reuses += 1
             self._recent.move_to_end(place)
             await trio.lowlevel.checkpoint()
             return found
@@ -42,8 +57,14 @@ class History:
             # Cancelled or not: one of those who wait goes on, and reads itself if need be.
             del self._under_way[place]
             done.set()
+        self._reads += 1
+        self._batches_read += len(found)
         if found:
             self._recent[place] = found
             if len(self._recent) > MAX_RECENT:
                 self._recent.popitem(last=False)
         return found
+
+    def statistics(self) -> HistoryStatistics:
+        """Counters since the start."""
+        return HistoryStatistics(self._reads, self._batches_read, self._reuses)

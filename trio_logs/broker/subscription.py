@@ -12,6 +12,7 @@ import trio
 from ..errors import WorkloadNotFoundError
 from ..records import Batch, Detached, Gap, Record
 from ..store import LogStore, Selection
+from .counters import Counters
 from .history import History
 from .topic import Topic
 
@@ -40,6 +41,7 @@ class Subscription:
         leave: Callable[[Subscription, Topic], None],
         store: LogStore,
         history: History,
+        counters: Counters,
         position: int | None,
         must_exist: bool,
     ) -> None:
@@ -47,6 +49,7 @@ class Subscription:
         self._leave = leave
         self._store = store
         self._history = history
+        self._counters = counters
         self._cursor = position
         self._must_exist = must_exist
         self._detached = False
@@ -175,12 +178,17 @@ class Subscription:
         """Move past these batches, which continue at the cursor or hold it."""
         assert self._cursor is not None
         records: list[Batch] = []
+        start, size = self._cursor, 0
         for batch in batches:
             if batch.first > self._cursor:
                 # A hole between two stored batches: the next read reports it.
                 break
-            records.append(batch.since(self._cursor))
+            record = batch.since(self._cursor)
+            records.append(record)
+            size += len(record.data)
             self._cursor = batch.last + 1
+        self._counters.lines_delivered += self._cursor - start
+        self._counters.bytes_delivered += size
         return records
 
     def __aiter__(self) -> Self:
@@ -222,6 +230,9 @@ class Subscription:
             if self._cursor != batch.first or not self._sink(batch):
                 return False
             self._cursor = batch.last + 1
+            self._counters.lines_delivered += batch.count
+            self._counters.bytes_delivered += len(batch.data)
+            self._counters.batches_pushed += 1
         return True
 
     def detach(self) -> None:

@@ -10,13 +10,14 @@ import trio
 from ..lines import Lines, LineSplitter
 from ..records import Batch, End, Outcome, now
 from ..store import LogState, LogStore
+from .counters import Counters
 from .window import Window
 from .writer import Written
 
 if TYPE_CHECKING:
     from .subscription import Subscription
 
-__all__ = ["Topic"]
+__all__ = ["CHANNEL_ITEMS", "Topic"]
 
 CHANNEL_ITEMS = 16
 """Writes that wait in a workload's channel, of at most 64 KiB each; when full, the workload
@@ -39,7 +40,11 @@ class Topic:
     """
 
     def __init__(
-        self, workload_id: str, store: LogStore, published: Callable[[Topic, int], None]
+        self,
+        workload_id: str,
+        store: LogStore,
+        counters: Counters,
+        published: Callable[[Topic, int], None],
     ) -> None:
         self.workload_id = workload_id
         self.head = 0
@@ -48,7 +53,6 @@ class Topic:
         self.exists = False
         self.window = Window()
         self.subscribers: set[Subscription] = set()
-        self.skipped = 0
         self.holds = 0
         self.running = False
         self.finished = trio.Event()
@@ -56,6 +60,7 @@ class Topic:
         self.gap_reason = "retention"
         self.send, self.receive = trio.open_memory_channel[Written](CHANNEL_ITEMS)
         self._store = store
+        self._counters = counters
         self._published = published
         self._receiving = trio.CancelScope()
         self._loading = trio.Lock()
@@ -169,8 +174,11 @@ class Topic:
     def _publish(self, batches: list[Batch], *, ended: bool = False) -> None:
         """Head, window and end in one step: who looks from now on sees them."""
         if batches:
+            size = sum(len(batch.data) for batch in batches)
+            self._counters.lines_published += batches[-1].last - self.head
+            self._counters.bytes_published += size
             self.head = batches[-1].last
-            self.bytes += sum(len(batch.data) for batch in batches)
+            self.bytes += size
             self._published(self, self.window.append(batches))
         if ended:
             assert self.outcome is not None
@@ -181,6 +189,6 @@ class Topic:
         """Tell every subscriber who was there; one who comes meanwhile looks for itself."""
         for count, subscription in enumerate(tuple(self.subscribers), 1):
             if subscription in self.subscribers and not subscription.ring(published):
-                self.skipped += 1
+                self._counters.rings_skipped += 1
             if count % RINGS_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()

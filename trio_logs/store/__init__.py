@@ -12,6 +12,7 @@ from typing import Protocol
 import trio
 
 from ..records import Batch, End, Outcome, Status, Workload
+from .durations import DurationStatistics
 
 __all__ = ["LogState", "LogStore", "Retention", "Selection", "StoreStatistics", "WorkloadQuery"]
 
@@ -65,10 +66,12 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class StoreStatistics:
-    """`commits` are transactions, `commit_seconds` their sum; `bytes` is what the history takes."""
+    """`writes_waiting` are not durable yet; `bytes` is what the lines of all logs take here. The
+    rest counts since the start: transactions and how long they took, queries, and batches that
+    retention has removed."""
 
-    commits: int
-    commit_seconds: float
+    commits: DurationStatistics
+    writes_waiting: int
     reads: int
     bytes: int
     batches_trimmed: int
@@ -139,4 +142,4 @@ class LogStore(Protocol):
         then, for `max_bytes`, others. Returns how many were removed; zero when none was left to."""
 
     def statistics(self) -> StoreStatistics:
-        """Counters since the start."""
+        """A snapshot, and counters since the start."""

@@ -10,6 +10,7 @@ import trio
 
 from ..records import Batch, End, Outcome, Status, Workload, now
 from . import LogState, Retention, Selection, StoreStatistics, WorkloadQuery
+from .durations import Durations
 
 __all__ = ["MemoryStore"]
 
@@ -28,7 +29,7 @@ class MemoryStore:
         self._workloads: dict[str, Workload] = {}
         self._handles: dict[str, str] = {}
         self._keys: dict[str, tuple[str, bytes]] = {}
-        self._commits = 0
+        self._commits = Durations()
         self._reads = 0
         self._bytes = 0
         self._trimmed = 0
@@ -127,7 +128,7 @@ class MemoryStore:
                 )
             self._workloads[workload_id] = workload
         self._bytes += size
-        self._commits += 1
+        self._commits.add(0.0)
 
     async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch]:
         await trio.lowlevel.checkpoint()
@@ -194,4 +195,6 @@ class MemoryStore:
         return 1
 
     def statistics(self) -> StoreStatistics:
-        return StoreStatistics(self._commits, 0.0, self._reads, self._bytes, self._trimmed)
+        return StoreStatistics(
+            self._commits.statistics(), 0, self._reads, self._bytes, self._trimmed
+        )

@@ -22,6 +22,7 @@ import zstandard
 from ..errors import StoreError
 from ..records import Batch, End, Outcome, Status, Workload, WorkloadSpec, now
 from . import LogState, Retention, Selection, StoreStatistics, WorkloadQuery
+from .durations import Durations
 
 __all__ = ["SQLiteStore"]
 
@@ -105,8 +106,8 @@ class SQLiteStore:
         self._read_limit = trio.CapacityLimiter(MAX_READERS)
         self._write_limit = trio.CapacityLimiter(1)
         self._compressor = zstandard.ZstdCompressor(level=1)
-        self._commits = 0
-        self._commit_seconds = 0.0
+        self._writes_waiting = 0
+        self._commits = Durations()
         self._reads = 0
         self._bytes = 0
         self._trimmed = 0
@@ -124,6 +125,7 @@ class SQLiteStore:
                     await trio.to_thread.run_sync(
                         self._commit, writer, writes, limiter=self._write_limit
                     )
+                self._writes_waiting -= len(writes)
                 for write in writes:
                     write.done.set()
         finally:
@@ -160,12 +162,12 @@ class SQLiteStore:
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
-        self._commits += 1
-        self._commit_seconds += time.perf_counter() - start
+        self._commits.add(time.perf_counter() - start)
 
     async def _write(self, apply: Callable[[apsw.Connection], T]) -> T:
         write = _Write(apply)
         self._pending.append(write)
+        self._writes_waiting += 1
         self._wake.set()
         await write.done.wait()
         return write.result  # type: ignore[return-value]  # set before `done`
@@ -448,7 +450,11 @@ class SQLiteStore:
 
     def statistics(self) -> StoreStatistics:
         return StoreStatistics(
-            self._commits, self._commit_seconds, self._reads, self._bytes, self._trimmed
+            self._commits.statistics(),
+            self._writes_waiting,
+            self._reads,
+            self._bytes,
+            self._trimmed,
         )
 
 

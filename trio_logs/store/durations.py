@@ -1,0 +1,45 @@
+"""How long something takes, as a histogram."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+__all__ = ["BOUNDS", "DurationStatistics", "Durations"]
+
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""The upper bounds of the classes, in seconds, each included; one more class is above them all.
+From a commit that only fills the page cache to a disk that holds everybody up."""
+
+
+@dataclass(frozen=True, slots=True)
+class DurationStatistics:
+    """Since the start: how many there were in each class, and what they took together, in seconds.
+
+    `counts` has one item for each of `BOUNDS`, and a last one for what took longer.
+    """
+
+    counts: tuple[int, ...]
+    seconds: float
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return sum(self.counts)
+
+
+class Durations:
+    """Counts durations by class. One thread may add while others read."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(BOUNDS) + 1)
+        self._seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one."""
+        self._counts[bisect_left(BOUNDS, seconds)] += 1
+        self._seconds += seconds
+
+    def statistics(self) -> DurationStatistics:
+        """A snapshot."""
+        return DurationStatistics(tuple(self._counts), self._seconds)
