@@ -50,6 +50,9 @@ async def test_worker_that_is_at_work():
 def test_child():
     kept.append(subprocess.Popen(["sleep", "61"]))
 
+def test_grandchild():
+    kept.append(subprocess.Popen(["sh", "-c", "sleep 64 & echo $! >> orphans; wait"]))
+
 def test_zombie():
     kept.append(subprocess.Popen(["true"]))
     os.waitid(os.P_PID, kept[-1].pid, os.WEXITED | os.WNOWAIT)
@@ -111,6 +114,7 @@ REPORTS = {
     "test_thread": "thread 'planted thread'$",
     "test_worker_that_is_at_work": 'thread "wait from ',
     "test_child": r"process \d+: sleep 61$",
+    "test_grandchild": r"process \d+: sleep 64$",
     "test_zombie": r"process \d+: true \(zombie\)$",
     "test_orphan": r"process \d+: sleep 62$",
     "test_orphan_in_a_session_of_its_own": r"process \d+: sleep 63$",
@@ -143,7 +147,7 @@ def test_each_planted_leak_is_an_error_that_names_it(pytester: pytest.Pytester) 
     reports = dict(zip(sections[1::2], sections[2::2], strict=True))
     for test, report in REPORTS.items():
         found = reports[test].partition("the test left behind:\n")[2]
-        assert re.search(report, found.partition("\n")[0]), (test, reports[test])
+        assert re.search(report, found, re.MULTILINE), (test, reports[test])
 
 
 def test_what_is_none_is_let_be(pytester: pytest.Pytester) -> None:
