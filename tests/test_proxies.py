@@ -145,7 +145,9 @@ async def test_requests_pass_as_they_are(proxy: Proxy, tmp_path: Path) -> None:
     unauthorized = "401 application/problem+json"
     assert await curl(proxy, *written, workloads, token="another") == unauthorized
     body = tmp_path / "body"
-    post = ("-H", "Content-Type: application/json", "--data-binary", f"@{body}")
+    # Without `Expect`: with it, a body that is too long is answered by 100 and 413 in one go, and
+    # now and then HAProxy holds back the end of that until there is more of the request.
+    post = ("-H", "Expect:", "-H", "Content-Type: application/json", "--data-binary", f"@{body}")
     for size, expected in (
         (1024 * 1024, "201 application/json"),
         (1024 * 1024 + 1, "413 application/problem+json"),
