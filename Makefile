@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 NODE_MODULES := tests/clients/node_modules/.package-lock.json
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check campaign bench clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/trio-logs demo
@@ -24,6 +24,10 @@ check: $(VENV)/.installed-dev
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest --quiet tests/test_imports.py
+
+# 1,000 seeds of shuffled scheduling for each operation, some minutes.
+campaign: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.campaign
 
 bench: $(VENV)/.installed
 	@$(BIN)/python -m bench.fanout

@@ -21,6 +21,7 @@ from .errors import (
     ConflictError,
     InvalidSpecError,
     NotReadyError,
+    TrioLogsError,
     WorkloadNotFoundError,
 )
 from .records import Outcome, Status, Workload, WorkloadSpec, now
@@ -69,7 +70,10 @@ class _Submission:
     decided: trio.Event = field(default_factory=trio.Event)
     workload_id: str = ""
     created: bool = False
-    error: InvalidSpecError | None = None
+    # Until it is decided: who waits for it is told so if its task fails.
+    error: TrioLogsError | None = field(
+        default_factory=lambda: NotReadyError("the service failed: submit again when it is back")
+    )
 
 
 class Engine:
@@ -100,17 +104,22 @@ class Engine:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Clean up after a crash, take up the queue, then run what is submitted until cancelled."""
-        async with trio.open_nursery() as self._nursery:
-            unfinished = await self._store.unfinished()
-            for workload, handle in unfinished:
-                if workload.status is Status.RUNNING:
-                    await self._bury(workload, handle)
-            self._accepting = True
-            for workload, _ in unfinished:
-                if workload.status is Status.QUEUED:
-                    self._enqueue(workload)
-            task_status.started()
-            await trio.sleep_forever()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                unfinished = await self._store.unfinished()
+                for workload, handle in unfinished:
+                    if workload.status is Status.RUNNING:
+                        await self._bury(workload, handle)
+                self._accepting = True
+                for workload, _ in unfinished:
+                    if workload.status is Status.QUEUED:
+                        self._enqueue(workload)
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            # Nothing can be started any more, also if nobody drained it.
+            self._accepting = False
+            self._queue.clear()
 
     async def _bury(self, workload: Workload, handle: str | None) -> None:
         """What ran when the server died is lost, and what is left of its processes is ended."""
@@ -160,6 +169,7 @@ class Engine:
                     await self._create(submission, fingerprint)
                     return
             submission.workload_id, known_fingerprint = known
+            submission.error = None
             if known_fingerprint != fingerprint:
                 submission.error = InvalidSpecError(
                     "Idempotency-Key: it was used with another body; take a new key"
@@ -174,6 +184,7 @@ class Engine:
         await self._store.create(workload, key=submission.key, fingerprint=fingerprint)
         submission.workload_id = workload.id
         submission.created = True
+        submission.error = None
         self._submitted += 1
         self._enqueue(workload)
 

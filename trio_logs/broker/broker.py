@@ -77,12 +77,18 @@ class LogBroker:
         self._counters = Counters()
         self._window_bytes = 0
         self._detached = False
+        self._ending = False
+        self._ended = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the topics' tasks until cancelled. The store must run, and be cancelled later."""
-        async with trio.open_nursery() as self._nursery:
-            task_status.started()
-            await trio.sleep_forever()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            self._ending = True
+            self._ended.set()
 
     def subscribe(
         self, workload_id: str, position: int | None = None, *, must_exist: bool = False
@@ -122,7 +128,7 @@ class LogBroker:
                 await topic.load()
             if topic.end is not None or topic.outcome is not None:
                 raise LogClosedError(f"the log of {workload_id!r} has ended")
-            self._start(topic)
+            await self._start(topic)
             return LogWriter(topic.send.clone())
         finally:
             self._release(topic)
@@ -145,7 +151,7 @@ class LogBroker:
         try:
             await topic.load()
             if topic.end is None and topic.outcome is None:
-                self._start(topic)
+                await self._start(topic)
                 topic.close(outcome)
             await topic.finished.wait()
             assert topic.end is not None
@@ -217,7 +223,13 @@ class LogBroker:
                 break
             self._window_bytes -= coldest.window.shrink(max(coldest.window.bytes - excess, 0))
 
-    def _start(self, topic: Topic) -> None:
+    async def _start(self, topic: Topic) -> None:
+        if self._ending:
+            # Who ends for the same reason is cancelled meanwhile, and has nothing to complain of.
+            await self._ended.wait()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._ending:
+            raise LogClosedError("the broker has ended: nothing can be written any more")
         if not topic.running:
             topic.running = topic.exists = True
             topic.holds += 1
@@ -226,6 +238,9 @@ class LogBroker:
     async def _run_topic(self, topic: Topic) -> None:
         try:
             await topic.run()
+        except BaseException:
+            self._ending = True
+            raise
         finally:
             topic.running = False
             self._release(topic)

@@ -129,8 +129,16 @@ class SQLiteStore:
                 for write in writes:
                     write.done.set()
         finally:
+            owners = [object() for _ in range(MAX_READERS)]
+            with trio.CancelScope(shield=True):
+                # Reads under way: a thread can't be cancelled, and each is bounded.
+                for owner in owners:
+                    await self._read_limit.acquire_on_behalf_of(owner)
             for connection in [*self._readers, writer]:
                 connection.close()
+            # Who comes too late is told that it is closed.
+            for owner in owners:
+                self._read_limit.release_on_behalf_of(owner)
 
     # The writer's thread.
 

@@ -1,0 +1,614 @@
+"""What is cancelled at each of its steps: the operations of the service, and what must hold then.
+
+Each is a class with `prepare`, which is not cancelled, `run`, which is, and `check`, which looks at
+what became of it and then finishes it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from tests.checker import Transcript, faults
+from tests.live import parse_events
+from tests.steps import InvariantError, Steps
+from trio_logs import Batch, End, Gap, LogWriter, Service, function, open_service
+from trio_logs.api.logs import LogStream
+from trio_logs.api.query import LogQuery
+from trio_logs.backends import Execution
+from trio_logs.backends.function import FunctionBackend
+from trio_logs.broker import BrokerLimits
+from trio_logs.errors import NotReadyError, StoreError
+from trio_logs.formats import TEXT_EVENTS
+from trio_logs.records import Outcome, Record, Status, WorkloadSpec
+from trio_logs.settings import Settings
+from trio_logs.store import LogStore, Retention, Selection, WorkloadQuery
+from trio_logs.store.memory import MemoryStore
+from trio_logs.store.sqlite import SQLiteStore
+
+__all__ = [
+    "SCENARIOS",
+    "Scenario",
+    "World",
+    "run_with_failing_backend",
+    "run_with_failing_store",
+    "scenario_run",
+    "shutdown_run",
+]
+
+LOG = "log"
+LINES = [f"line {number}" for number in range(1, 11)]
+KNOWN = 5
+"""How many of them are there before the scenario starts."""
+
+
+@function("steps.print")
+async def print_lines(log: LogWriter, count: str) -> None:
+    for number in range(int(count)):
+        await log.write(f"{number}\n")
+        await trio.sleep(0.01)
+
+
+@function("steps.wait")
+async def wait(log: LogWriter) -> None:
+    await log.write("waiting\n")
+    await trio.sleep_forever()
+
+
+def spec(*command: str) -> WorkloadSpec:
+    return WorkloadSpec(command, backend="function")
+
+
+class World:
+    """A service, and what the scenario notes about it."""
+
+    def __init__(self, service: Service, store: LogStore, nursery: trio.Nursery) -> None:
+        self.service, self.broker, self.engine = service, service.broker, service.engine
+        self.store = store
+        self.nursery = nursery
+
+    async def write_known(self) -> None:
+        """The first lines, durable."""
+        with await self.broker.open(LOG) as log:
+            await log.writelines(LINES[:KNOWN])
+        await self.until_line(KNOWN)
+
+    async def until_line(self, number: int) -> None:
+        with self.broker.subscribe(LOG, number) as subscription:
+            await subscription.receive()
+
+    async def write_rest(self) -> None:
+        with await self.broker.open(LOG) as log:
+            for line in LINES[KNOWN:]:
+                await trio.sleep(0.01)
+                await log.writelines([line])
+        await self.broker.close(LOG)
+
+    async def final(self, workload_id: str) -> None:
+        """Wait for the end of a workload's log."""
+        with self.broker.subscribe(workload_id, 1) as subscription:
+            async for _ in subscription:
+                pass
+
+
+class Scenario:
+    """See the module."""
+
+    limits = BrokerLimits()
+
+    async def prepare(self, world: World) -> None:
+        pass
+
+    async def run(self, world: World) -> None:
+        raise NotImplementedError
+
+    async def check(self, world: World) -> None:
+        pass
+
+
+class Subscribe(Scenario):
+    async def prepare(self, world: World) -> None:
+        await world.write_known()
+
+    async def run(self, world: World) -> None:
+        with world.broker.subscribe(LOG, 1) as subscription:
+            await subscription.receive()
+
+    async def check(self, world: World) -> None:
+        await world.broker.close(LOG)
+
+
+class Seam(Scenario):
+    """From history to live, and on from wherever it was cut off."""
+
+    pause = 0.0
+
+    async def prepare(self, world: World) -> None:
+        self.transcript = Transcript(1, LINES)
+        await world.write_known()
+        world.nursery.start_soon(world.write_rest)
+
+    async def run(self, world: World) -> None:
+        with world.broker.subscribe(LOG, self.transcript.next) as subscription:
+            async for record in subscription:
+                self.note(record)
+                await trio.sleep(self.pause)
+
+    def note(self, record: Record) -> None:
+        match record:
+            case Batch():
+                for number, line in enumerate(record.lines, record.first):
+                    self.transcript.events.append(("line", number, line.decode()))
+            case Gap(first, last):
+                self.transcript.events.append(("gap", first, last))
+            case End(lines=lines):
+                self.transcript.events.append(("end", lines))
+
+    async def check(self, world: World) -> None:
+        if not any(event[0] == "end" for event in self.transcript.events):
+            await self.run(world)
+        if found := faults(self.transcript):
+            raise InvariantError("; ".join(found))
+
+
+class SlowReader(Seam):
+    """Behind the window all the time: everything comes from the store."""
+
+    limits = BrokerLimits(window_bytes=1, windows_bytes=1)
+    pause = 0.025
+
+
+class Follow(Scenario):
+    """The body of an answer, part of it pushed, and its resume."""
+
+    async def prepare(self, world: World) -> None:
+        self.sent = b""
+        self.pushes = 0
+        await world.write_known()
+        world.nursery.start_soon(world.write_rest)
+
+    async def run(self, world: World) -> None:
+        after = self.last_id()
+        query = LogQuery(TEXT_EVENTS, True, Selection(), after)
+        async with LogStream(world.service, LOG, query, self.push) as stream:
+            async for chunk in stream:
+                self.sent += chunk
+
+    def push(self, chunk: bytes) -> bool:
+        self.pushes += 1
+        if self.pushes % 3 == 0:
+            return False
+        self.sent += chunk
+        return True
+
+    def last_id(self) -> int | None:
+        ids = [event[1] for event in parse_events(self.sent) if event[0] == "message"]
+        return int(ids[-1]) if ids else None
+
+    async def check(self, world: World) -> None:
+        if b"event: end" not in self.sent:
+            await self.run(world)
+        events = parse_events(self.sent)
+        expected = [("message", str(n), line) for n, line in enumerate(LINES, 1)]
+        if events[:-1] != expected or events[-1][0] != "end":
+            raise InvariantError(f"{events}")
+
+
+class Publish(Scenario):
+    async def run(self, world: World) -> None:
+        for line in LINES[:3]:
+            await world.broker.publish(LOG, line)
+
+    async def check(self, world: World) -> None:
+        await world.broker.close(LOG)
+        written = await lines_of(world.store, LOG)
+        if written != LINES[: len(written)]:
+            raise InvariantError(f"written: {written}")
+
+
+class Close(Scenario):
+    async def prepare(self, world: World) -> None:
+        await world.write_known()
+
+    async def run(self, world: World) -> None:
+        await world.broker.close(LOG)
+
+    async def check(self, world: World) -> None:
+        end = await world.broker.close(LOG)
+        if end.lines != KNOWN:
+            raise InvariantError(f"{end}")
+
+
+class Submit(Scenario):
+    """With a key, so that whoever was cut off can ask again."""
+
+    async def run(self, world: World) -> None:
+        await world.engine.submit(spec("steps.print", "1"), "key")
+
+    async def check(self, world: World) -> None:
+        workload, _ = await world.engine.submit(spec("steps.print", "1"), "key")
+        await world.final(workload.id)
+
+
+class Stop(Scenario):
+    async def prepare(self, world: World) -> None:
+        workload, _ = await world.engine.submit(spec("steps.wait"))
+        self.id = workload.id
+        with world.broker.subscribe(self.id, 1) as subscription:
+            await subscription.receive()
+
+    async def run(self, world: World) -> None:
+        await world.engine.stop(self.id, 1)
+        await world.final(self.id)
+
+    async def check(self, world: World) -> None:
+        await world.engine.stop(self.id, 1)
+        await world.final(self.id)
+        if (await world.engine.get(self.id)).status is not Status.STOPPED:
+            raise InvariantError("it was not stopped")
+
+
+class Finish(Scenario):
+    """A client that comes and goes has no say in how its workload ends."""
+
+    async def run(self, world: World) -> None:
+        workload, _ = await world.engine.submit(spec("steps.print", "3"))
+        await world.final(workload.id)
+
+    async def check(self, world: World) -> None:
+        # What was asked for when the client left is still being admitted.
+        while any("_admit" in name for name in tasks()):
+            await trio.sleep(0.001)
+        for workload in await world.store.workloads(every()):
+            await world.final(workload.id)
+            found = await world.engine.get(workload.id)
+            if (found.status, found.lines) != (Status.SUCCEEDED, 3):
+                raise InvariantError(f"{found}")
+
+
+class Append(Scenario):
+    async def run(self, world: World) -> None:
+        for batch in batches():
+            await world.store.append(LOG, [batch])
+
+    async def check(self, world: World) -> None:
+        # What was cancelled may take effect yet; this is committed after it.
+        await world.store.trim(Retention())
+        state = await world.store.log(LOG)
+        for batch in batches()[state.lines if state else 0 :]:
+            await world.store.append(LOG, [batch])
+        if await lines_of(world.store, LOG) != LINES:
+            raise InvariantError(f"{await lines_of(world.store, LOG)}")
+        await world.broker.close(LOG)
+
+
+class Trim(Scenario):
+    async def prepare(self, world: World) -> None:
+        for batch in batches():
+            await world.store.append(LOG, [batch])
+
+    async def run(self, world: World) -> None:
+        while await world.store.trim(Retention(max_bytes=30)):
+            pass
+
+    async def check(self, world: World) -> None:
+        await self.run(world)
+        left = await lines_of(world.store, LOG)
+        if left != LINES[-len(left) :] or not 0 < world.store.statistics().bytes <= 30:
+            raise InvariantError(f"left: {left}, {world.store.statistics()}")
+        await world.broker.close(LOG)
+
+
+SCENARIOS: dict[str, type[Scenario]] = {
+    "subscribe": Subscribe,
+    "replay-to-live seam": Seam,
+    "follow": Follow,
+    "slow reader catching up": SlowReader,
+    "publish": Publish,
+    "close": Close,
+    "submit": Submit,
+    "stop": Stop,
+    "finish": Finish,
+    "append": Append,
+    "retention": Trim,
+}
+
+
+def batches() -> list[Batch]:
+    return [
+        Batch(number, 1, 1000 + number, "stdout", f"{line}\n".encode())
+        for number, line in enumerate(LINES, 1)
+    ]
+
+
+def every() -> WorkloadQuery:
+    return WorkloadQuery(limit=500)
+
+
+async def read_log(store: LogStore, name: str) -> list[Batch]:
+    """All that is stored of a log."""
+    found: list[Batch] = []
+    first = 1
+    while read := await store.read(name, first, 1 << 20):
+        found += [batch for batch in read if batch.last >= first]
+        first = found[-1].last + 1
+    return found
+
+
+async def lines_of(store: LogStore, name: str) -> list[str]:
+    return [line.decode() for batch in await read_log(store, name) for line in batch.lines]
+
+
+async def check_logs(store: LogStore) -> None:
+    """Every log is one run of numbers that ends where its record says, and holds what it says."""
+    names = [workload.id for workload in await store.workloads(every())]
+    for name in [LOG, *names]:
+        state = await store.log(name)
+        stored = await read_log(store, name)
+        if state is None:
+            if stored:
+                raise InvariantError(f"{name}: lines without a log")
+            continue
+        for one, other in pairwise(stored):
+            if one.last + 1 != other.first:
+                raise InvariantError(f"{name}: {other.first} follows {one.last}")
+        if stored and stored[-1].last != state.lines:
+            raise InvariantError(f"{name}: {stored[-1].last} is the last line of {state.lines}")
+        size = sum(len(batch.data) for batch in stored)
+        if stored and stored[0].first == 1 and size != state.bytes:
+            raise InvariantError(f"{name}: {size} bytes of {state.bytes}")
+    for workload in await store.workloads(every()):
+        log = await store.log(workload.id)
+        assert log is not None
+        if (log.end is not None) is not workload.status.final:
+            raise InvariantError(f"{workload.id} is {workload.status}, and its end {log.end}")
+
+
+@asynccontextmanager
+async def open_world(
+    store: LogStore, folder: Path, scenario: Scenario, **options: Any
+) -> AsyncIterator[World]:
+    settings = Settings(data=folder, token="t", broker=scenario.limits)
+    async with (
+        open_service(settings, store=store, **options) as service,
+        trio.open_nursery() as nursery,
+    ):
+        yield World(service, store, nursery)
+
+
+def tasks() -> Counter[str]:
+    """The names of all tasks of the run."""
+    found: Counter[str] = Counter()
+    left = [trio.lowlevel.current_root_task()]
+    while left:
+        task = left.pop()
+        assert task is not None
+        found[task.name] += 1
+        left += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+    return found
+
+
+async def settled(world: World, before: Counter[str]) -> None:
+    """Raise InvariantError unless the service is as it was before anyone came."""
+    deadline = trio.current_time() + 5
+    while True:
+        statistics, found = world.broker.statistics(), tasks()
+        held = statistics.topics, statistics.subscriptions, statistics.channel_items
+        if held == (0, 0, 0) and found == before:
+            return
+        if trio.current_time() > deadline:
+            raise InvariantError(
+                f"held: {statistics}; tasks: {found - before}, missing {before - found}"
+            )
+        await trio.sleep(0.01)
+
+
+def scenario_run(kind: type[Scenario], *, sqlite: bool = False) -> Any:
+    """What `tests.steps` runs: a service, the scenario in it, and what must hold after it."""
+
+    async def run(steps: Steps) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            store: LogStore = SQLiteStore(folder / "db") if sqlite else MemoryStore()
+            scenario = kind()
+            async with open_world(store, folder, scenario) as world:
+                before = tasks()
+                await scenario.prepare(world)
+                with steps.armed():
+                    await scenario.run(world)
+                await scenario.check(world)
+                await check_logs(store)
+                await settled(world, before)
+                await use(world)
+                await settled(world, before)
+
+    return run
+
+
+async def use(world: World) -> None:
+    """It still does what it is for."""
+    await world.broker.publish("fresh", "line")
+    end = await world.broker.close("fresh")
+    workload, _ = await world.engine.submit(spec("steps.print", "2"))
+    await world.final(workload.id)
+    if end.lines != 1 or (await world.engine.get(workload.id)).status is not Status.SUCCEEDED:
+        raise InvariantError("the service is not usable any more")
+
+
+class Life(Scenario):
+    """A bit of everything, for what ends the whole service."""
+
+    def __init__(self) -> None:
+        self.delivered: list[str] = []
+        self.id = ""
+
+    async def run(self, world: World) -> None:
+        world.nursery.start_soon(world.write_rest)
+        workload, _ = await world.engine.submit(spec("steps.print", "3"))
+        self.id = workload.id
+        with world.broker.subscribe(workload.id, 1) as subscription:
+            async for record in subscription:
+                if isinstance(record, Batch):
+                    self.delivered += [line.decode() for line in record.lines]
+        await world.engine.stop(workload.id)
+        await world.store.trim(Retention(max_bytes=10_000))
+        await world.final(LOG)
+
+    async def check_restart(self, store: LogStore, folder: Path) -> None:
+        """What was delivered is there, and the next start makes everything final."""
+        async with open_world(store, folder, self) as world:
+            # What was queued may be running again.
+            names = tasks().items()
+            before = Counter({n: c for n, c in names if not n.startswith(("workload ", "topic "))})
+            for workload in await store.workloads(every()):
+                await world.final(workload.id)
+            await world.broker.close(LOG)
+            await check_logs(store)
+            stored = await lines_of(store, self.id) if self.id else []
+            if stored[: len(self.delivered)] != self.delivered:
+                raise InvariantError(f"delivered {self.delivered}, stored {stored}")
+            await settled(world, before)
+            await use(world)
+
+
+def shutdown_run(*, sqlite: bool = False) -> Any:
+    """The whole service is cancelled at a step; the next one takes over what it left."""
+
+    async def run(steps: Steps) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            make: Callable[[], LogStore]
+            if sqlite:
+                make = partial(SQLiteStore, folder / "db")
+            else:
+                memory = MemoryStore()
+                make = lambda: memory  # noqa: E731
+            life = Life()
+            with steps.armed():
+                async with open_world(make(), folder, life) as world:
+                    await life.run(world)
+            await life.check_restart(make(), folder)
+
+    return run
+
+
+class FaultyStore:
+    """A real store whose call number `fail_at` raises, before or after it took effect."""
+
+    def __init__(self, inner: LogStore, fail_at: int, *, after: bool) -> None:
+        self._inner = inner
+        self._fail_at = fail_at
+        self._after = after
+        self.calls = 0
+        self.statistics = inner.statistics
+        self.run = inner.run
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._inner, name)
+
+        async def call(*arguments: Any, **options: Any) -> Any:
+            self.calls += 1
+            failing = self.calls == self._fail_at
+            if failing and not self._after:
+                await trio.lowlevel.checkpoint()
+                raise StoreError(f"injected before {name}")
+            result = await method(*arguments, **options)
+            if failing:
+                raise StoreError(f"injected after {name}")
+            return result
+
+        return call
+
+
+async def run_with_failing_store(fail_at: int, *, after: bool) -> bool:
+    """The service ends with StoreError, and loses nothing that was delivered. Returns whether it
+    came to that."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        inner = MemoryStore()
+        store: Any = FaultyStore(inner, fail_at, after=after)
+        life = Life()
+        stopped = False
+        try:
+            with trio.fail_after(100):
+                async with open_world(store, folder, life) as world:
+                    await life.run(world)
+        except* StoreError:
+            stopped = True
+        except* NotReadyError:
+            pass  # what waited for the service is told, too
+        if stopped is not (store.calls >= fail_at):
+            raise InvariantError(f"call {fail_at} failed, and the service said {stopped}")
+        await life.check_restart(inner, folder)
+        return stopped
+
+
+class FaultyBackend(FunctionBackend):
+    """The `function` backend, which raises at its call number `fail_at` of those it makes and
+    those that are made of it, before or after that call took effect."""
+
+    def __init__(self, fail_at: int, *, after: bool) -> None:
+        self._fail_at = fail_at
+        self._after = after
+        self.calls = 0
+
+    @contextmanager
+    def call(self, name: str) -> Iterator[None]:
+        self.calls += 1
+        failing = self.calls == self._fail_at
+        if failing and not self._after:
+            raise RuntimeError(f"injected before {name}")
+        yield
+        if failing:
+            raise RuntimeError(f"injected after {name}")
+
+    def check(self, spec: WorkloadSpec) -> None:
+        with self.call("check"):
+            super().check(spec)
+
+    async def run(self, execution: Execution) -> Outcome:
+        with self.call("run"):
+            for number in range(3):
+                with self.call("write"):
+                    await execution.log.write(f"{number}\n")
+            with self.call("remember"):
+                await execution.remember("handle")
+        return Outcome(Status.SUCCEEDED)
+
+
+async def run_with_failing_backend(fail_at: int, *, after: bool) -> bool:
+    """Only its own workload fails, with the reason in its record and as its last line. Returns
+    whether it came to that."""
+    with tempfile.TemporaryDirectory() as name:
+        backend = FaultyBackend(fail_at, after=after)
+        backends = {"faulty": backend, "function": FunctionBackend()}
+        store = MemoryStore()
+        async with open_world(store, Path(name), Life(), backends=backends) as world:
+            before = tasks()
+            faulty = WorkloadSpec(("steps.print", "3"), backend="faulty")
+            try:
+                workload, _ = await world.engine.submit(faulty)
+            except RuntimeError:
+                if await store.workloads(every()):
+                    raise InvariantError("refused, and there all the same") from None
+            else:
+                await world.final(workload.id)
+                found = await world.engine.get(workload.id)
+                failed = backend.calls >= fail_at
+                if (found.status is Status.FAILED) is not failed:
+                    raise InvariantError(f"{found}")
+                last = (await lines_of(store, workload.id))[-1]
+                if failed and not (found.error == last and "injected" in last):
+                    raise InvariantError(f"{found.error!r}, {last!r}")
+            await check_logs(store)
+            await settled(world, before)
+            await use(world)
+        return backend.calls >= fail_at
