@@ -8,20 +8,28 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.live import Live
+from trio_logs.api import create_app
 from trio_logs.broker import BrokerLimits
 from trio_logs.engine import EngineLimits
+from trio_logs.service import open_service
+from trio_logs.settings import Settings
 from trio_logs.store import Retention
 from trio_logs.store.durations import BOUNDS, Durations
+from trio_logs.store.memory import MemoryStore
 
 OpenServer = Callable[..., AbstractAsyncContextManager[Live]]
 
 
 async def scrape(live: Live) -> dict[str, float]:
+    return parse((await live.client.get("/metrics")).text)
+
+
+def parse(text: str) -> dict[str, float]:
     """All samples by their names without `trio_logs_`, and label values, if any."""
-    text = (await live.client.get("/metrics")).text
     return {
         " ".join([sample.name.removeprefix("trio_logs_"), *sample.labels.values()]): sample.value
         for family in text_string_to_metric_families(text)
@@ -60,6 +68,7 @@ async def test_readers_behind_the_window_share_reads(open_server: OpenServer) ->
         third = await read_and_scrape()
     assert second["history_reads_total"] >= 1
     assert second["batches_read_back_total"] >= 1
+    assert second["store_reads_total"] > second["history_reads_total"]
     assert third["history_reads_total"] == second["history_reads_total"]
     assert third["batches_read_back_total"] == second["batches_read_back_total"]
     assert third["history_reuses_total"] > second["history_reuses_total"]
@@ -89,8 +98,14 @@ async def test_rings_of_a_reader_that_does_not_listen(
 async def test_workloads_and_their_tasks(open_server: OpenServer) -> None:
     async with open_server(engine=EngineLimits(running=2, grace=1)) as live:
         idle = await scrape(live)
-        ids = [(await live.submit("sleep", "100"))["id"] for _ in range(3)]
+        script = ("sh", "-c", "echo up; exec sleep 100")
+        ids = [(await live.submit(*script))["id"] for _ in range(3)]
+        readers = [await live.follow(f"/v1/workloads/{workload_id}/logs") for workload_id in ids]
+        for reader, expected in zip(readers, (b"data: up", b"data: up", b": open"), strict=True):
+            await reader.read_until(expected)
         busy = await scrape(live)
+        for reader in readers:
+            await reader.stream.aclose()
         for workload_id in ids:
             await live.client.post(f"/v1/workloads/{workload_id}/stop")
             await live.finished(workload_id)
@@ -98,8 +113,9 @@ async def test_workloads_and_their_tasks(open_server: OpenServer) -> None:
         over = await scrape(live)
     assert (idle["workloads_running"], idle["workloads_queued"], idle["topics_live"]) == (0, 0, 0)
     assert (busy["workloads_running"], busy["workloads_queued"]) == (2, 1)
-    # At least one each.
-    assert busy["tasks"] >= idle["tasks"] + 2
+    # The third is only read. Each has its own task, each reader a connection's.
+    assert (busy["topics"], busy["topics_live"], busy["subscriptions"]) == (3, 2, 3)
+    assert busy["tasks"] >= idle["tasks"] + 5
     assert (over["workloads_running"], over["workloads_queued"]) == (0, 0)
     assert over["workloads_submitted_total"] == 4
     assert over["workloads_finished_total stopped"] == 3
@@ -110,17 +126,40 @@ async def test_commits_and_history(open_server: OpenServer) -> None:
     async with open_server() as live:
         await live.finished((await live.submit("seq", "1000"))["id"])
         found = await scrape(live)
+        commits = live.service.store.statistics().commits
         while await live.service.store.trim(Retention(max_bytes=0)):
             pass
         trimmed = await scrape(live)
     buckets = [found[f"commit_duration_seconds_bucket {bound}"] for bound in (*BOUNDS, "+Inf")]
-    assert buckets == sorted(buckets)
+    assert buckets == [sum(commits.counts[: n + 1]) for n in range(len(buckets))]
     # The record, its start, its process, its lines, its end.
     assert buckets[-1] == found["commit_duration_seconds_count"] >= 4
     assert 0 < found["commit_duration_seconds_sum"] < 60
     assert found["history_bytes"] > trimmed["history_bytes"] == 0
     assert trimmed["batches_trimmed_total"] >= found["batches_trimmed_total"] + 1
     assert trimmed["store_writes_waiting"] == 0
+
+
+class StuckStore(MemoryStore):
+    """Takes nothing."""
+
+    async def append(self, *args: object, **kwargs: object) -> None:
+        await trio.sleep_forever()
+
+
+async def test_writes_that_wait_for_the_broker(tmp_path: Path) -> None:
+    async with open_service(Settings(data=tmp_path), store=StuckStore()) as service:
+        for name, waiting in (("a", 3), ("b", 6)):
+            with await service.broker.open(name) as log:
+                await log.write("the topic takes it\n")
+                await trio.testing.wait_all_tasks_blocked()
+                for _ in range(waiting):
+                    await log.write("waits\n")
+        headers = {"Authorization": f"Bearer {service.token}"}
+        answer = await create_app(service).test_client().get("/metrics", headers=headers)
+        found = parse(await answer.get_data(as_text=True))
+    assert (found["channel_items"], found["channel_items_max"]) == (3 + 6, 6)
+    assert found["channel_capacity"] == 16
 
 
 @pytest.mark.parametrize(
