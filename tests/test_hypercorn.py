@@ -396,14 +396,9 @@ async def test_row_8_stock() -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_line", "status"),
-    [
-        ("POST /v1/workloads", b"HTTP/1.1 413"),
-        ("GET /v1/workloads/{id}/logs", b"HTTP/1.1 200"),
-        ("GET /readyz", b"HTTP/1.1 200"),
-    ],
+    "request_line", ["POST /v1/workloads", "GET /v1/workloads/{id}/logs", "GET /readyz"]
 )
-async def test_row_8_ours(request_line: str, status: bytes, tmp_path: Path) -> None:
+async def test_row_8_ours(request_line: str, tmp_path: Path) -> None:
     with trio.fail_after(PATIENCE):
         async with open_live(Settings(tmp_path)) as live:
             workload = await live.submit("sleep", "100")
@@ -413,5 +408,5 @@ async def test_row_8_ours(request_line: str, status: bytes, tmp_path: Path) -> N
                 f"Authorization: Bearer {live.service.token}",
                 "Content-Type: application/json",
             )
-            assert answered == status
+            assert answered == b"HTTP/1.1 413"
             assert grown < 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import socket
@@ -324,6 +325,49 @@ async def test_a_rest_that_nobody_takes_ends_with_the_write_timeout() -> None:
         await until_gone(server)
     assert server.statistics().timed_out_writing == 1
     assert server.statistics().failed == 0
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 70_000 + b"\r\n\r\n", 431),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577\r\n\r\n", 413),
+        # Nothing is said before it, such as that the body may come.
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n"
+            b"Expect: 100-continue\r\n\r\n",
+            413,
+        ),
+    ],
+)
+async def test_what_the_server_refuses_by_itself(request_: bytes, status: int) -> None:
+    server = Server()
+    async with serving(server) as (url, _), await connect(url) as stream:
+        await stream.send_all(request_)
+        answer = await read_all(stream)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 %d" % status)
+        assert b"application/problem+json" in head
+        assert json.loads(body)["status"] == status
+        await stream.aclose()
+        await until_gone(server)
+    assert server.statistics().failed == 0
+
+
+async def test_unix_sockets_are_no_peer(tmp_path: Path) -> None:
+    """A proxy on the same machine brings everybody."""
+    path = tmp_path / "s"
+    server = Server(ServerLimits(connections_per_peer=1))
+    async with (
+        serving(server, UnixBind(path)),
+        await trio.open_unix_socket(path),
+        await trio.open_unix_socket(path) as second,
+    ):
+        await second.send_all(REQUEST)
+        assert (await second.receive_some()).startswith(b"HTTP/1.1 200")
 
 
 async def test_an_app_that_ignores_that_its_client_left_ends(

@@ -98,7 +98,7 @@ class Connection(TCPServer):
         group = TaskGroup()
         group._nursery = nursery
         return HTTP11(
-            self._limits.read_ahead,
+            self._limits,
             self.app,
             self.config,
             self.context,
@@ -145,7 +145,7 @@ class Connection(TCPServer):
 
     async def _end(self) -> None:
         """The protocol has said all that it has to say."""
-        if self.protocol.receives_body:
+        if self.protocol.expects_more:
             # Closed now, under a client that is still sending, the connection would be reset and
             # the answer lost. What comes is read and dropped, for a while.
             self._discarding = True
@@ -180,7 +180,7 @@ class Connection(TCPServer):
                     message, answered = {"type": kind}, True
             elif kind == "http.response.start":
                 chunked = _is_chunked(scope, message)
-                if self.protocol.receives_body or self.context.terminated.is_set():
+                if self.protocol.expects_more or self.context.terminated.is_set():
                     # It won't be used again, and a client that doesn't know would try to.
                     message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 import h11
@@ -10,9 +11,10 @@ from hypercorn.protocol.events import Body, EndBody, Request
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 
-__all__ = ["HTTP11"]
+from .limits import ServerLimits
+from .problems import problem
 
-VERSION_NOT_SUPPORTED = 505
+__all__ = ["HTTP11"]
 
 
 class HTTP11(H11Protocol):
@@ -24,15 +26,16 @@ class HTTP11(H11Protocol):
       reader that stopped would not see that the client left.
     """
 
-    def __init__(self, read_ahead: int, *arguments: Any) -> None:
+    def __init__(self, limits: ServerLimits, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._read_ahead = read_ahead
+        self._limits = limits
         self._closed = False
+        self._refused = False
 
     @property
-    def receives_body(self) -> bool:
-        """Whether the client is in the middle of a request's body."""
-        return self.connection.their_state is h11.SEND_BODY
+    def expects_more(self) -> bool:
+        """Whether the client may be in the middle of a request that was answered already."""
+        return self._refused or self.connection.their_state is h11.SEND_BODY
 
     async def handle(self, event: Event) -> None:
         if isinstance(event, Closed):
@@ -52,16 +55,20 @@ class HTTP11(H11Protocol):
             try:
                 event = self.connection.next_event()
             except h11.RemoteProtocolError as error:
-                await self._refuse(error.error_status_hint)
+                await self._refuse(HTTPStatus(error.error_status_hint), str(error))
                 return
             if isinstance(event, h11.Request):
                 if event.http_version not in (b"1.0", b"1.1"):
-                    await self._refuse(VERSION_NOT_SUPPORTED)
+                    await self._refuse(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "speak HTTP/1.1")
+                    return
+                if _content_length(event) > self._limits.max_body:
+                    limit = f"a request's body has at most {self._limits.max_body} bytes"
+                    await self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, limit)
                     return
                 await self.send(Updated(idle=False))
                 await self._create_stream(event)
             elif event is h11.PAUSED:
-                if len(self.connection.trailing_data[0]) > self._read_ahead:
+                if len(self.connection.trailing_data[0]) > self._limits.read_ahead:
                     await self.send(Closed())
                 return
             elif isinstance(event, h11.Data) and self.stream is not None:
@@ -71,9 +78,13 @@ class HTTP11(H11Protocol):
             else:  # needs more data, or the stream or the connection is closed
                 return
 
-    async def _refuse(self, status: int) -> None:
+    async def _refuse(self, status: HTTPStatus, detail: str) -> None:
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            await self._send_error_response(status)
+            headers, body = problem(status, detail)
+            await self._send_h11_event(h11.Response(status_code=status, headers=headers))
+            await self._send_h11_event(h11.Data(data=body))
+            await self._send_h11_event(h11.EndOfMessage())
+            self._refused = True
         await self.send(Closed())
 
     async def _create_stream(self, request: h11.Request) -> None:
@@ -109,3 +120,8 @@ class HTTP11(H11Protocol):
         if self.connection.our_state is h11.IDLE and self.connection.trailing_data[0]:
             # The next request was there before this one was answered.
             await self._handle_events()
+
+
+def _content_length(request: h11.Request) -> int:
+    """What the client says that it will send; 0 if it does not say. h11 has checked it."""
+    return next((int(value) for name, value in request.headers if name == b"content-length"), 0)

@@ -20,6 +20,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from .binds import Bind, url_of
 from .connection import ASGIApp, Connection
 from .limits import ServerLimits
+from .problems import problem
 from .transport import Transport
 
 __all__ = ["Server", "ServerStatistics"]
@@ -184,7 +185,7 @@ class Server:
         per_peer = self._limits.connections_per_peer
         if len(self._open) >= self._limits.connections:
             return HTTPStatus.SERVICE_UNAVAILABLE
-        if per_peer is not None and self._peers[peer] >= per_peer:
+        if per_peer is not None and peer and self._peers[peer] >= per_peer:
             return HTTPStatus.TOO_MANY_REQUESTS
         return None
 
@@ -210,18 +211,12 @@ class Server:
     async def _refuse(self, accepted: trio.socket.SocketType, status: HTTPStatus) -> None:
         """Say so, and read what the client sends meanwhile: closed over unread bytes, the
         connection would be reset, and the answer lost."""
-        problem = (
-            f'{{"type":"about:blank","title":"{status.phrase}","status":{status},'
-            '"detail":"Too many connections are open: try again later."}'
-        )
-        answer = (
-            f"HTTP/1.1 {status} {status.phrase}\r\nContent-Type: application/problem+json\r\n"
-            f"Content-Length: {len(problem)}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
-            f"{problem}"
-        )
+        headers, body = problem(status, "too many connections are open: try again later")
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        answer = b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, status.phrase.encode(), lines, body)
         try:
             with suppress(OSError), trio.move_on_after(REFUSAL_SECONDS):
-                await accepted.send(answer.encode())
+                await accepted.send(answer)
                 accepted.shutdown(socket.SHUT_WR)
                 while await accepted.recv(4096):
                     pass
