@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# More arguments for pytest, as in: make test ARGS='-k sse'
+# More arguments for pytest, as in: make test ARGS='-k sse', or ARGS='-n 0' for one process
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -16,7 +16,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/trio-logs demo
 
 test: $(VENV)/.installed-dev $(NODE_MODULES)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n logical --dist worksteal $(ARGS)
 
 # Ruff's ASYNC rules are those of flake8-async.
 check: $(VENV)/.installed-dev

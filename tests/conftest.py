@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,23 +28,20 @@ os.environ.setdefault("LANG", "C.UTF-8")
 os.environ.pop("TRIO_LOGS_TOKEN", None)
 
 
-FIGURES = pytest.StashKey[list[str]]()
-
-
 @pytest.fixture
-def record_figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Have a line printed at the end of the run."""
-    return request.config.stash.setdefault(FIGURES, []).append
+def record_figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Have a line printed at the end of the run, in whatever process the test runs."""
+    return partial(record_property, "figure")
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what tests have recorded."""
-    if figures := config.stash.get(FIGURES, []):
+    passed: list[pytest.TestReport] = terminalreporter.getreports("passed")
+    figures = [value for report in passed for name, value in report.user_properties]
+    if figures:
         terminalreporter.section("figures")
         for figure in figures:
-            terminalreporter.write_line(figure)
+            terminalreporter.write_line(str(figure))
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -35,6 +35,7 @@ from trio_logs.store.memory import MemoryStore
 from trio_logs.store.sqlite import SQLiteStore
 
 __all__ = [
+    "PROCESSES",
     "SCENARIOS",
     "Scenario",
     "World",
@@ -239,8 +240,10 @@ class Submit(Scenario):
 
 
 class Stop(Scenario):
+    spec = spec("steps.wait")
+
     async def prepare(self, world: World) -> None:
-        workload, _ = await world.engine.submit(spec("steps.wait"))
+        workload, _ = await world.engine.submit(self.spec)
         self.id = workload.id
         with world.broker.subscribe(self.id, 1) as subscription:
             await subscription.receive()
@@ -259,8 +262,10 @@ class Stop(Scenario):
 class Finish(Scenario):
     """A client that comes and goes has no say in how its workload ends."""
 
+    spec = spec("steps.print", "3")
+
     async def run(self, world: World) -> None:
-        workload, _ = await world.engine.submit(spec("steps.print", "3"))
+        workload, _ = await world.engine.submit(self.spec)
         await world.final(workload.id)
 
     async def check(self, world: World) -> None:
@@ -272,6 +277,20 @@ class Finish(Scenario):
             found = await world.engine.get(workload.id)
             if (found.status, found.lines) != (Status.SUCCEEDED, 3):
                 raise InvariantError(f"{found}")
+
+
+class StopProcess(Stop):
+    """It has a child, which ignores TERM."""
+
+    spec = WorkloadSpec(("sh", "-c", "(trap '' TERM; sleep 100) & echo waiting; wait"))
+
+    async def run(self, world: World) -> None:
+        await world.engine.stop(self.id, 0.01)
+        await world.final(self.id)
+
+
+class FinishProcess(Finish):
+    spec = WorkloadSpec(("printf", "a\nb\nc\n"))
 
 
 class Append(Scenario):
@@ -320,6 +339,12 @@ SCENARIOS: dict[str, type[Scenario]] = {
     "append": Append,
     "retention": Trim,
 }
+
+PROCESSES: dict[str, type[Scenario]] = {
+    "stop a process": StopProcess,
+    "finish a process": FinishProcess,
+}
+"""Those that need real time."""
 
 
 def batches() -> list[Batch]:

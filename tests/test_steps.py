@@ -13,6 +13,7 @@ from tests.campaign import RUNS, campaign
 from tests.scenarios import (
     LINES,
     LOG,
+    PROCESSES,
     SCENARIOS,
     Publish,
     Scenario,
@@ -29,7 +30,14 @@ from trio_logs.store.memory import MemoryStore
 
 SEEDS = range(25)
 
-ON_DISK = ["submit", "stop", "finish", "append", "retention"]
+ON_DISK: dict[str, Any] = {
+    **{
+        name: scenario_run(SCENARIOS[name], sqlite=True)
+        for name in ("submit", "stop", "finish", "append", "retention")
+    },
+    **{name: scenario_run(kind, sqlite=True) for name, kind in PROCESSES.items()},
+    "shutdown": shutdown_run(sqlite=True),
+}
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -42,12 +50,10 @@ def test_cancelled_at_each_step(name: str, record_figure: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("name", [*ON_DISK, "shutdown"])
+@pytest.mark.parametrize("name", ON_DISK)
 def test_cancelled_at_steps_with_sqlite(name: str, record_figure: Any) -> None:
     """In real time and with threads, so that steps are not the same each time; every third."""
-    run = shutdown_run(sqlite=True) if name == "shutdown" else None
-    run = run or scenario_run(SCENARIOS[name], sqlite=True)
-    steps = explore(run, virtual=False, stride=3)
+    steps = explore(ON_DISK[name], virtual=False, stride=3)
     record_figure(f"{name} with SQLite: k = {steps} steps, each third")
 
 
