@@ -370,16 +370,22 @@ async def test_unix_sockets_are_no_peer(tmp_path: Path) -> None:
         assert (await second.receive_some()).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.parametrize("deaf", ["waits", "writes"])
 async def test_an_app_that_ignores_that_its_client_left_ends(
-    monkeypatch: pytest.MonkeyPatch,
+    deaf: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trio_logs.server.connection.LEAVE_SECONDS", 0.2)
     server = Server()
 
-    async def deaf(scope: Any, receive: Any, send: Any) -> None:
+    async def waits(scope: Any, receive: Any, send: Any) -> None:
         await trio.sleep_forever()
 
-    async with serving(server, app=deaf) as (url, _):
+    async def writes(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        while True:
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+
+    async with serving(server, app={"waits": waits, "writes": writes}[deaf]) as (url, _):
         async with await connect(url) as stream:
             await stream.send_all(REQUEST)
             with trio.fail_after(PATIENCE):

@@ -182,7 +182,8 @@ class Connection(TCPServer):
                 chunked = _is_chunked(scope, message)
                 if self.protocol.expects_more or self.context.terminated.is_set():
                     # It won't be used again, and a client that doesn't know would try to.
-                    message["headers"] = [*message["headers"], (b"connection", b"close")]
+                    headers = [*message.get("headers", ()), (b"connection", b"close")]
+                    message = {**message, "headers": headers}
             await send(message)
 
         def send_nowait(body: bytes) -> bool:
