@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.server_process import running_server
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
@@ -63,10 +65,20 @@ def test_following_a_log(tmp_path: Path) -> None:
 
 
 def test_embedding() -> None:
-    [program] = blocks("python")
+    program, _ = blocks("python")
     _, printed = blocks("text")
     found = subprocess.run(
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=60
     )
     assert found.stderr == ""
     assert found.stdout == printed
+
+
+def test_following_from_python(tmp_path: Path) -> None:
+    _, program = blocks("python")
+    with running_server(tmp_path / "data") as server:
+        program = program.replace("http://127.0.0.1:8000", server.url)
+        command = [sys.executable, "-W", "error", "-c", program]
+        found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert found.stderr == "careful\n"
+    assert found.stdout == "building\nended: failed 3\n"
