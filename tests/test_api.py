@@ -13,7 +13,7 @@ import httpx2
 import pytest
 import trio
 
-from tests.live import Live, parse_events
+from tests.live import PATIENCE, Live, parse_events
 from trio_logs.broker import BrokerLimits
 from trio_logs.engine import EngineLimits
 from trio_logs.store import Retention
@@ -506,12 +506,16 @@ async def test_a_quiet_stream_is_kept_alive(open_server: OpenServer) -> None:
 
 
 async def test_retention_is_announced_as_a_gap(open_server: OpenServer) -> None:
-    # No window, so that readers see what the store has left.
+    # No window, and no reader before the trimming whose reads are remembered: so that readers see
+    # what the store has left.
     limits = BrokerLimits(0, 0)
     async with open_server(broker=limits, retention=Retention()) as live:
         script = f"i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo {'x' * 500}$i; sleep 0.001; done"
-        workload = await live.submit("sh", "-c", script)
-        record = await live.finished(workload["id"])
+        workload = record = await live.submit("sh", "-c", script)
+        with trio.fail_after(PATIENCE):
+            while record["finished_at"] is None:
+                await trio.sleep(0.02)
+                record = (await live.client.get(f"/v1/workloads/{workload['id']}")).json()
         held = live.service.store.statistics().bytes // 2
         while await live.service.store.trim(Retention(max_bytes=held)):
             pass

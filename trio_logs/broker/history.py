@@ -40,7 +40,8 @@ class History:
         self._reuses = 0
 
     async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch]:
-        """As `LogStore.read`; what was read a moment ago may lack what was appended since."""
+        """As `LogStore.read`; what was read a moment ago may lack what was appended since, and may
+        still hold what retention has removed since."""
         place = (workload_id, first)
         while place in self._under_way:
             await self._under_way[place].wait()
