@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hmac
+from typing import Any
 
 from quart import Response, request
 from quart_trio import QuartTrio
+from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.exceptions import HTTPException
 
 from ..server import Server
@@ -21,6 +23,7 @@ __all__ = ["create_app"]
 def create_app(service: Service, server: Server | None = None) -> QuartTrio:
     """An ASGI app that serves the whole wire contract; `server` is asked for its statistics."""
     app = QuartTrio("trio_logs")
+    app.asgi_http_class = _HTTPConnection
     app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body
     # One spelling for each route, or the check below could be walked around.
     app.url_map.merge_slashes = False
@@ -57,6 +60,13 @@ def create_app(service: Service, server: Server | None = None) -> QuartTrio:
     app.register_blueprint(log_routes(service))
     app.register_blueprint(health_routes(service, server))
     return app
+
+
+class _HTTPConnection(TrioASGIHTTPConnection):
+    async def _send_response(self, send: Any, response: Any) -> None:
+        # Quart 0.23 raises when it is about to answer a client that left; 0.22 has no such flag.
+        if not getattr(self, "_disconnected", False):
+            await super()._send_response(send, response)
 
 
 def _host_name(host: str) -> str:

@@ -150,8 +150,8 @@ class Connection(TCPServer):
             # the answer lost. What comes is read and dropped, for a while.
             self._discarding = True
             self.late_at = trio.current_time() + LINGER_SECONDS
-            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await self.transport.send_eof()
+            with suppress(OSError):  # the client left
+                self.transport.socket.shutdown(trio.socket.SHUT_WR)
         else:
             self.transport.socket.close()
         await self.protocol.handle(Closed())

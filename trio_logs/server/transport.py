@@ -21,7 +21,7 @@ MIN_PROGRESS = 4096
 not a dead one, but one that takes a byte a second would hold a write for days."""
 
 
-class Transport(trio.abc.HalfCloseableStream):
+class Transport(trio.abc.Stream):
     """A socket whose writes end by `deadline`; the server looks at it now and then and
     aborts what is late, which is cheaper than a cancel scope for each write.
 
@@ -44,9 +44,6 @@ class Transport(trio.abc.HalfCloseableStream):
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
-
-    async def send_eof(self) -> None:
-        await self._stream.send_eof()
 
     async def aclose(self) -> None:
         await self._stream.aclose()
