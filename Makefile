@@ -29,8 +29,9 @@ check: $(VENV)/.installed-dev
 campaign: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.campaign
 
-bench: $(VENV)/.installed
-	@$(BIN)/python -m bench.fanout
+# Some minutes; less with ARGS=--quick.
+bench: $(VENV)/.installed-dev
+	@$(BIN)/python -m bench $(ARGS)
 
 # Only what is in this folder, whatever VENV says.
 clean:
@@ -45,7 +46,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	@$(PIP) install -c constraints.txt --group test --group check
+	@$(PIP) install -c constraints.txt --group test --group check --group bench
 	@touch $@
 
 # Without npm its test skips, except in CI.

@@ -1,0 +1,96 @@
+"""How much is measured: in full, quickly, or just so that each path runs once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .machine import cores
+
+__all__ = ["FULL", "QUICK", "TINY", "Scale"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """`seconds` and `rate_seconds` are about what a run takes, `timeout` what it may take."""
+
+    name: str
+    followers: tuple[int, ...]
+    rates: tuple[float, ...]
+    seconds: float
+    rate_seconds: float
+    max_lines: int
+    max_events_per_second: int
+    process_lines: int
+    streams: tuple[int, ...]
+    closes: int
+    cycles: int
+    idle: tuple[int, ...]
+    idle_seconds: float
+    stalled: tuple[int, ...]
+    stalled_lines: int
+    replay_lines: int
+    timeout: float = 60
+    cores: tuple[int, int] = (0, 0)
+
+
+FULL = Scale(
+    name="full",
+    followers=(1, 10, 100, 1000),
+    rates=(10, 1000),
+    seconds=2,
+    rate_seconds=3,
+    max_lines=1_000_000,
+    max_events_per_second=100_000,
+    process_lines=1_000_000,
+    streams=(1, 100, 1000),
+    closes=100,
+    cycles=100_000,
+    idle=(1000, 10_000),
+    idle_seconds=5,
+    stalled=(0, 200),
+    stalled_lines=4_000,
+    replay_lines=1_000_000,
+    cores=cores(),
+)
+
+QUICK = Scale(
+    name="quick",
+    followers=(100,),
+    rates=(10,),
+    seconds=0.3,
+    rate_seconds=0.5,
+    max_lines=200_000,
+    max_events_per_second=100_000,
+    process_lines=200_000,
+    streams=(1, 100),
+    closes=20,
+    cycles=10_000,
+    idle=(200,),
+    idle_seconds=0.3,
+    stalled=(50,),
+    stalled_lines=1_000,
+    replay_lines=200_000,
+    timeout=15,
+    cores=cores(),
+)
+
+TINY = Scale(
+    name="tiny",
+    followers=(3,),
+    rates=(10,),
+    seconds=0.05,
+    rate_seconds=0.2,
+    max_lines=2_000,
+    max_events_per_second=100_000,
+    process_lines=2_000,
+    streams=(1, 5),
+    closes=2,
+    cycles=100,
+    idle=(20,),
+    idle_seconds=0.1,
+    stalled=(2,),
+    stalled_lines=200,
+    replay_lines=5_000,
+    timeout=20,
+    cores=cores(),
+)

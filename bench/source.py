@@ -1,0 +1,29 @@
+"""What a server of ours imports to be measured: a function that writes lines."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import trio
+
+from trio_logs import LogWriter, function
+
+from .lines import BLOCK_LINES, block, line
+
+__all__ = ["source"]
+
+
+@function("bench.source")
+async def source(log: LogWriter, lines: str, rate: str, gate: str) -> None:
+    """Write so many lines, at that rate or, with 0, as fast as the log takes them."""
+    while not Path(gate).exists():  # noqa: ASYNC110, ASYNC240
+        await trio.sleep(0.005)
+    if float(rate) == 0:
+        for number in range(0, int(lines), BLOCK_LINES):
+            await log.write(block(number, int(lines) - number))
+        return
+    start = time.monotonic()
+    for index in range(int(lines)):
+        await trio.sleep(max(0, start + index / float(rate) - time.monotonic()))
+        await log.write(line(index))

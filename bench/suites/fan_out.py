@@ -1,0 +1,99 @@
+"""Fan-out: lines made in the server, as fast as it can or at a rate, and followers of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from ..followers import Stalled, Summary, connect, drain
+from ..machine import percentile
+from ..programs import PROGRAMS, Program, Running, Source, started
+from ..scale import Scale
+
+__all__ = ["TITLE", "follow", "run"]
+
+TITLE = "Fan-out"
+
+PILOT_LINES = 100
+
+SETTLE_SECONDS = 0.3
+"""A subscription may begin a little after the head of its answer."""
+
+
+def run(scale: Scale) -> Iterator[dict[str, Any]]:
+    """A row for each program, number of followers and rate."""
+    for program in PROGRAMS:
+        if missing := program.missing():
+            yield {"program": program.name, "skipped": missing}
+            continue
+        with started(program, scale.cores) as running:
+            for followers in scale.followers:
+                yield from _full_speed(scale, program, running, followers)
+                for rate in scale.rates:
+                    if followers * rate <= scale.max_events_per_second:
+                        lines = max(2, int(rate * scale.rate_seconds))
+                        yield _row(scale, program, running, followers, Source(lines, rate))
+
+
+def _full_speed(
+    scale: Scale, program: Program, running: Running, followers: int
+) -> Iterator[dict[str, Any]]:
+    # So many lines that the run takes about as long for each program: a short one tells how many.
+    lines = PILOT_LINES
+    while True:
+        row = _row(scale, program, running, followers, Source(lines))
+        seconds = row.get("seconds", scale.seconds)
+        if "failed" in row or seconds >= scale.seconds / 3 or lines >= scale.max_lines:
+            yield row
+            return
+        lines = min(scale.max_lines, int(lines * min(scale.seconds / seconds, 20)))
+
+
+def _row(
+    scale: Scale, program: Program, running: Running, followers: int, source: Source
+) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "program": program.name,
+        "followers": followers,
+        "rate": source.rate or "full speed",
+        "lines": source.lines,
+    }
+    try:
+        summary, cpu = follow(running, source, followers, scale.timeout)
+    except (Stalled, RuntimeError) as error:
+        return {**row, "failed": str(error)}
+    events = source.lines * followers
+    return {
+        **row,
+        "seconds": summary.seconds,
+        "lost": summary.lost,
+        "events_per_second": events / summary.seconds,
+        "bytes_per_second": summary.received / summary.seconds,
+        "cpu_us_per_event": cpu / events * 1e6,
+        "load": summary.load,
+        "peak_rss": running.memory("VmHWM"),
+        **{
+            f"latency_{name}_ms": percentile(summary.latencies, share) / 1e6
+            for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1))
+            if summary.latencies
+        },
+    }
+
+
+def follow(
+    running: Running, source: Source, followers: int, timeout: float
+) -> tuple[Summary, float]:
+    """One run: what the followers saw, and the CPU seconds that the program took."""
+    head, gate = running.offer(source)
+    opened = connect(running.address, head, followers)
+    time.sleep(SETTLE_SECONDS)
+    running.reset_peak()
+    cpu = running.cpu_seconds()
+    gate.touch()
+    try:
+        summary = drain(opened, source.lines, seconds=timeout)
+    finally:
+        for follower in opened:
+            follower.socket.close()
+    return summary, running.cpu_seconds() - cpu
