@@ -25,7 +25,8 @@ settings.load_profile("suite")
 
 # What a workload inherits; some machines have none.
 os.environ.setdefault("LANG", "C.UTF-8")
-os.environ.pop("TRIO_LOGS_TOKEN", None)
+for variable in ("TRIO_LOGS_TOKEN", "TRIO_LOGS_SERVER", "TRIO_LOGS_CONFIG"):
+    os.environ.pop(variable, None)
 
 
 @pytest.fixture

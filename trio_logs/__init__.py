@@ -1,10 +1,16 @@
 """Run a workload, watch its log live, and never lose a line."""
 
-from .backends.function import function
-from .broker import LogBroker, LogWriter, Subscription, open_broker
-from .records import Batch, Detached, End, Gap, Outcome, Status, Workload, WorkloadSpec
-from .service import Service, open_service
-from .settings import Settings
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .backends.function import function
+    from .broker import LogBroker, LogWriter, Subscription, open_broker
+    from .records import Batch, Detached, End, Gap, Outcome, Status, Workload, WorkloadSpec
+    from .service import Service, open_service
+    from .settings import Settings
 
 __version__ = "0.1.0"
 
@@ -27,3 +33,28 @@ __all__ = [
     "open_broker",
     "open_service",
 ]
+
+_HOMES = {
+    "backends.function": {"function"},
+    "broker": {"LogBroker", "LogWriter", "Subscription", "open_broker"},
+    "records": {
+        "Batch",
+        "Detached",
+        "End",
+        "Gap",
+        "Outcome",
+        "Status",
+        "Workload",
+        "WorkloadSpec",
+    },
+    "service": {"Service", "open_service"},
+    "settings": {"Settings"},
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use (PEP 562): the client and most commands need none of the service."""
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,21 +10,15 @@ from pathlib import Path
 from typing import Literal
 
 from .broker import BrokerLimits
+from .data_folder import default_data_folder, token_path
 from .engine import EngineLimits
 from .errors import DataFolderError, InvalidRequestError
 from .store import Retention
 
-__all__ = ["Settings", "default_data_folder", "load_token"]
+__all__ = ["Settings", "load_token"]
 
 GIB = 1024**3
 DAY = 86_400
-
-
-def default_data_folder() -> Path:
-    """`$TRIO_LOGS_DATA`, or else `trio_logs` in the user's data folder (XDG base directories)."""
-    if folder := os.environ.get("TRIO_LOGS_DATA"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "trio_logs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +58,7 @@ def load_token(settings: Settings) -> str:
     """The bearer token: the one given, or else that of the data folder, made on first use."""
     token = settings.token or os.environ.get("TRIO_LOGS_TOKEN")
     if token is None or token == "":
-        path = settings.data / "token"
+        path = token_path(settings.data)
         try:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(secrets.token_urlsafe(32) + "\n")

@@ -1,4 +1,4 @@
-"""The command line: `trio-logs`."""
+"""`trio-logs serve`: the service, until a signal."""
 
 from __future__ import annotations
 
@@ -12,27 +12,19 @@ from typing import Annotated
 
 import structlog
 import trio
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
-from . import __version__
-from .api import create_app
-from .engine import EngineLimits
-from .errors import InvalidRequestError, TrioLogsError
-from .logging import configure_logging
-from .server import Bind, Server, ServerLimits, TCPBind, load_tls
-from .service import open_service
-from .settings import DAY, GIB, Settings, default_data_folder
-from .store import Retention
+from ..api import create_app
+from ..data_folder import default_data_folder, write_address
+from ..engine import EngineLimits
+from ..errors import InvalidRequestError
+from ..logging import configure_logging
+from ..server import Bind, Server, ServerLimits, TCPBind, load_tls
+from ..service import open_service
+from ..settings import DAY, GIB, Settings
+from ..store import Retention
 
-__all__ = ["app", "main"]
-
-app = App(
-    name="trio-logs",
-    help="Run a workload, watch its log live, and never lose a line.",
-    version=__version__,
-    backend="trio",
-    result_action="return_value",
-)
+__all__ = ["leave_address", "serve"]
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -46,7 +38,6 @@ CONNECTIONS_PER_PEER = 1000
 _log = structlog.get_logger("trio_logs.cli")
 
 
-@app.command
 async def serve(
     *,
     bind: Annotated[
@@ -121,12 +112,25 @@ async def _serve(settings: Settings, server: Server, binds: list[Bind]) -> None:
         await nursery.start(_watch_signals, stop, nursery.cancel_scope)
         async with open_service(settings) as service, trio.open_nursery() as serving:
             urls = await serving.start(server.serve, create_app(service, server), binds, stop)
+            leave_address(settings.data, urls[0])
             for url in urls:
                 print(f"Listening on {url}", file=sys.stderr, flush=True)
             await stop.wait()
             # While the server lets go of its listeners, each stream tells its client to come back.
             service.drain()
         nursery.cancel_scope.cancel()
+
+
+def leave_address(folder: Path, url: str) -> None:
+    """Let commands on this machine find the service, whatever folder they run in."""
+    if url.startswith("unix:"):
+        url = f"unix:{Path(url.removeprefix('unix:')).absolute()}"
+    # Where a wildcard is bound, loopback is.
+    url = url.replace("://0.0.0.0:", "://127.0.0.1:").replace("://[::]:", "://[::1]:")
+    try:
+        write_address(folder, url)
+    except OSError as error:
+        _log.warning("commands will not find this service by themselves", reason=str(error))
 
 
 async def _watch_signals(
@@ -140,33 +144,3 @@ async def _watch_signals(
                 return
             _log.info("shutting down", signal=signal.Signals(number).name)
             stop.set()
-
-
-@app.command
-async def demo() -> int:
-    """Start a service, run a sample build in it, and follow its log with two readers."""
-    # Only here: the client and the colours would make every start of the server slower.
-    from .demo import run_demo
-
-    await run_demo()
-    return 0
-
-
-def main() -> None:
-    """The entry point; its exit code is 0, or 1 after an error that says what to do."""
-    try:
-        code = app()
-    except* TrioLogsError as group:
-        code = _complain(group)
-    except* OSError as group:
-        code = _complain(group)
-    sys.exit(code)
-
-
-def _complain(group: BaseExceptionGroup[BaseException]) -> int:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            _complain(error)
-        else:
-            print(f"trio-logs: {error}", file=sys.stderr)
-    return 1

@@ -1,0 +1,36 @@
+"""Commands as processes of their own, with an environment that is all the test's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+__all__ = ["PROGRAM", "environment", "trio_logs"]
+
+PROGRAM = (sys.executable, "-W", "error", "-m", "trio_logs")
+
+
+def environment(data: Path, **more: str) -> dict[str, str]:
+    """Variables with which a command finds that data folder and nothing of the user's."""
+    return {
+        **{name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM")},
+        "TRIO_LOGS_DATA": str(data),
+        "XDG_CONFIG_HOME": str(data / "config"),
+        **more,
+    }
+
+
+def trio_logs(
+    data: Path, *arguments: str, timeout: float = 60, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end. `more` are variables; `timeout` is in seconds."""
+    return subprocess.run(
+        [*PROGRAM, *arguments],
+        env=environment(data, **more),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )

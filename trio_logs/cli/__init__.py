@@ -1,0 +1,60 @@
+"""The command line: `trio-logs`. A command's module is imported when the command is used."""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App, CycloptsError
+
+from .. import __version__
+from ..errors import TrioLogsError
+from .connection import describe
+from .exits import INTERRUPTED, USAGE, complain
+
+__all__ = ["create_app", "main"]
+
+CLIENTS = {
+    "token": "Print the token.",
+}
+"""The commands that talk to a server, in the order of the help."""
+
+SERVICES = {
+    "serve": "Run the service until SIGTERM or SIGINT; a second one cuts the shutdown short.",
+    "demo": "Start a service, run a sample build in it, and follow its log with two readers.",
+}
+"""The commands that are one themselves."""
+
+
+def create_app(arguments: list[str]) -> App:
+    """The commands, for these arguments: only where help is asked for, it says which server."""
+    app = App(
+        name="trio-logs",
+        help="Run a workload, watch its log live, and never lose a line.",
+        version=__version__,
+        backend="trio",
+        result_action="return_value",
+        exit_on_error=False,
+        print_error=False,
+    )
+    epilogue = describe(arguments) if {"--help", "-h"} & set(arguments) else None
+    for name, text in CLIENTS.items():
+        home = f"trio_logs.cli.{name}:{name}"
+        app.command(home, name=name, help=text, help_epilogue=epilogue, help_format="plaintext")
+    for name, text in SERVICES.items():
+        app.command(f"trio_logs.cli.{name}:{name}", name=name, help=text)
+    return app
+
+
+def main() -> None:
+    """The entry point. An error is one line that says what to do; `exits` has the codes."""
+    arguments = sys.argv[1:]
+    try:
+        code = create_app(arguments)(arguments)
+    except* CycloptsError as group:
+        code = USAGE
+        complain(group)
+    except* (TrioLogsError, OSError) as group:
+        code = complain(group)
+    except* KeyboardInterrupt:
+        code = INTERRUPTED
+    sys.exit(code)
