@@ -1,0 +1,116 @@
+"""Keeps what a workload wrote from controlling the reader's terminal, without I/O.
+
+A log is somebody else's text: it could move the cursor, retitle the window, write to the clipboard
+(OSC 52), or hide behind a link (OSC 8). All control sequences are left out, but colours (SGR, which
+ECMA-48 calls Select Graphic Rendition), if these are wanted. Text is never left out, with one
+exception: of a line that a progress bar has rewritten with `\\r`, the last state is what remains.
+
+Sources: ECMA-48, section 5; xterm's ctlseqs, for strings that BEL ends.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["Neutralizer", "is_harmless"]
+
+_HARMFUL = bytes([*range(0x09), *range(0x0B, 0x20), 0x7F])
+"""The C0 controls but for tab and line feed."""
+
+_C1 = re.compile(rb"\xc2[\x80-\x9f]")
+"""The C1 controls, in UTF-8."""
+
+_STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])"
+"""What opens a string: OSC, DCS, SOS, PM, APC."""
+
+_PAYLOAD = r"[^\x07\x1b\x80-\x9f]*"
+"""What is in one: nothing that may open another, so that no text is looked at again and again."""
+
+_CSI = r"(?:\x1b\[|\x9b)"
+
+_SEQUENCE = re.compile(
+    rf"{_CSI}(?P<colour>[0-9;:]*)m"
+    rf"|{_CSI}[0-?]*[ -/]*[@-~]"
+    rf"|{_STRING}{_PAYLOAD}(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[ -/]*[0-~]"
+    # A sequence that was never finished loses its start alone: what follows is text.
+    r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
+)
+
+_UNFINISHED = re.compile(
+    rf"(?:(?P<string>{_STRING}){_PAYLOAD}(?P<escape>\x1b?)"
+    rf"|{_CSI}[0-?]{{0,64}}[ -/]{{0,8}}|\x1b[ -/]{{0,8}})\Z"
+)
+"""At the end of a part of a line: what the next part may go on with."""
+
+_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+
+_RESET = "\x1b[0m"
+
+_MAX_COLOURS = 256
+"""Characters of colours that are carried from line to line; a log with more starts anew."""
+
+
+def is_harmless(data: bytes) -> bool:
+    """Whether there is no control character in this UTF-8 but tabs and line feeds: a quick look at
+    much text, of which most is so."""
+    if len(data.translate(None, _HARMFUL)) != len(data):
+        return False
+    return b"\xc2" not in data or _C1.search(data) is None
+
+
+class Neutralizer:
+    """For one stream of a log. With `colour`, each line comes out with all the colours that it has
+    on a terminal, also those that a line before it has set, and none leaks out of it.
+
+    It holds at most an unfinished sequence of a line that comes in parts, and the colours that are
+    on.
+    """
+
+    def __init__(self, *, colour: bool) -> None:
+        self._colour = colour
+        self._rest = ""
+        self._colours = ""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of the lines before matters for the next: harmless ones stay as they
+        are."""
+        return not self._rest and not self._colours
+
+    def line(self, text: str, *, partial: bool = False) -> str:
+        """A line without its end; `partial`: it goes on in the next one."""
+        text, self._rest = self._rest + text, ""
+        if partial and (unfinished := _UNFINISHED.search(text)):
+            string, escape = unfinished["string"], unfinished["escape"]
+            # Of a string, which may be long, only that it is one.
+            self._rest = unfinished[0] if string is None else string + escape
+            text = text[: unfinished.start()]
+        text = _SEQUENCE.sub(self._keep, text)
+        if "\r" in text:
+            text = _last_state(text)
+        return self._coloured(text) if self._colour else text
+
+    def _keep(self, sequence: re.Match[str]) -> str:
+        colour = sequence["colour"]
+        return "" if colour is None or not self._colour else f"\x1b[{colour}m"
+
+    def _coloured(self, text: str) -> str:
+        before = self._colours
+        colours = _COLOUR.findall(text)
+        for colour in colours:
+            # Without a number it means 0, which ends all before it.
+            if re.match(r"\x1b\[0*[;m]", colour):
+                self._colours = ""
+            if colour.strip("\x1b[0;m"):
+                self._colours += colour
+        if len(self._colours) > _MAX_COLOURS:
+            self._colours = colours[-1][:_MAX_COLOURS]
+        return before + text + _RESET if before or colours else text
+
+
+def _last_state(text: str) -> str:
+    """What a line that was rewritten says in the end, with the colours that it set before."""
+    states = text.split("\r")
+    last = next((n for n in reversed(range(len(states))) if _COLOUR.sub("", states[n])), 0)
+    return "".join([*_COLOUR.findall("\r".join(states[:last])), *states[last:]])
