@@ -24,7 +24,7 @@ from trio_logs.client import (
     SyncClient,
     UnreachableError,
 )
-from trio_logs.client.events import EventParser
+from trio_logs.client.events import EventParser, ObjectParser, Parser
 from trio_logs.records import Outcome
 from trio_logs.settings import Settings
 
@@ -54,13 +54,27 @@ async def first(log: AsyncGenerator[LogRecord, None]) -> LogRecord:
         return await anext(log)
 
 
+OBJECTS = (
+    b'{"seq":7,"time":"2026-01-31T12:00:00.000001Z","stream":"stdout","text":"event: x"}\n'
+    b'{"event":"gap","from":8,"to":9,"reason":"retention"}\n'
+    b'{"seq":10,"time":"2026-01-31T12:00:00Z","stream":"stderr",'
+    b'"text":"{\\"event\\":1}","partial":true}\n'
+    b'{"event":"reset","reason":"why"}\n'
+    b'{"event":"end","status":"failed","exit_code":3,"signal":null,"error":"e",'
+    b'"lines":10,"bytes":99}\n'
+)
+
+
 @pytest.mark.parametrize("size", [1, 7, 50, 10_000])
-def test_a_stream_is_read_in_whatever_pieces_it_comes(size: int) -> None:
-    parser = EventParser()
+@pytest.mark.parametrize(("kind", "data"), [(EventParser, STREAM), (ObjectParser, OBJECTS)])
+def test_an_answer_is_read_in_whatever_pieces_it_comes(
+    kind: type[Parser], data: bytes, size: int
+) -> None:
+    parser = kind()
     records: list[LogRecord] = []
     ids = []
-    for start in range(0, len(STREAM), size):
-        records += parser.feed(STREAM[start : start + size])
+    for start in range(0, len(data), size):
+        records += parser.feed(data[start : start + size])
         ids.append(parser.last_id)
     assert [type(record) for record in records] == [Line, Gap, Line, Reset, End]
     assert records[0].text == "event: x"  # type: ignore[union-attr]
@@ -166,18 +180,21 @@ async def cutting_proxy(url: str, *, after: int) -> AsyncIterator[tuple[str, lis
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("follow", [True, False])
 async def test_a_follower_whose_connections_break_gets_each_line_once(
-    live: Live, monkeypatch: pytest.MonkeyPatch
+    live: Live, monkeypatch: pytest.MonkeyPatch, follow: bool
 ) -> None:
     monkeypatch.setattr("trio_logs.client.resume.MAX_DELAY", 0.01)
     script = "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo line $i; done"
     workload = await live.submit("sh", "-c", script)
+    if not follow:
+        await live.finished(workload["id"])
     async with (
         cutting_proxy(live.url, after=20_011) as (url, connections),
         Client(url, live.service.token) as client,
     ):
         with trio.fail_after(PATIENCE):
-            records = [record async for record in client.follow(workload["id"])]
+            records = [record async for record in client.follow(workload["id"], follow=follow)]
     texts = [record.text for record in records if isinstance(record, Line)]
     assert texts == [f"line {number}" for number in range(1, 3001)]
     assert [type(record) for record in records[3000:]] == [End]

@@ -12,7 +12,7 @@ from ..records import End, Gap, Reset, Status
 __all__ = ["Line", "LogRecord", "Workload"]
 
 
-class Line(msgspec.Struct, frozen=True):
+class Line(msgspec.Struct, frozen=True, gc=False):
     """A line of a log, without its end. `partial`: it is longer than 64 KiB and goes on in the next
     one of its stream."""
 

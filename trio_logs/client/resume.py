@@ -9,7 +9,7 @@ from typing import Any
 
 from ..records import End
 from .errors import UnreachableError
-from .events import EventParser
+from .events import EventParser, ObjectParser, Parser
 from .records import LogRecord
 from .requests import FollowOptions
 
@@ -30,16 +30,20 @@ class Resume:
         self.done = False
         self._follows = options.get("follow") is not False
         self._patience = options.get("patience")
-        self._parser = EventParser()
+        self._parser = self._new_parser(None)
         self._failures = 0
         self._failing_since: float | None = None
+
+    def _new_parser(self, last_id: str | None) -> Parser:
+        return EventParser(last_id) if self._follows else ObjectParser(last_id)
 
     def begin(self) -> dict[str, str]:
         """The headers of the next request."""
         last_id = self._parser.last_id
         # What was received of an event is sent again.
-        self._parser = EventParser(last_id)
-        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        self._parser = self._new_parser(last_id)
+        accept = "text/event-stream" if self._follows else "application/x-ndjson"
+        headers = {"Accept": accept, "Cache-Control": "no-store"}
         return headers if last_id is None else {**headers, "Last-Event-ID": last_id}
 
     def feed(self, data: bytes) -> Sequence[LogRecord]:
