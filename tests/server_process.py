@@ -22,6 +22,7 @@ class ServerProcess:
     process: subprocess.Popen[str]
     url: str
     token: str
+    data: Path
     lines: list[str] = field(default_factory=list)
 
     @property
@@ -77,7 +78,7 @@ def running_server(
         reader = threading.Thread(target=lines.extend, args=(process.stderr,))
         reader.start()
         token = (data / "token").read_text().strip()
-        yield ServerProcess(process, url, token, lines)
+        yield ServerProcess(process, url, token, data, lines)
     finally:
         if process.poll() is None:
             process.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from cyclopts import App, CycloptsError
@@ -9,11 +10,12 @@ from cyclopts import App, CycloptsError
 from .. import __version__
 from ..errors import TrioLogsError
 from .connection import describe
-from .exits import INTERRUPTED, USAGE, complain
+from .exits import BROKEN_PIPE, INTERRUPTED, USAGE, complain
 
 __all__ = ["create_app", "main"]
 
 CLIENTS = {
+    "logs": "Print what workloads write: what there is, then live.",
     "token": "Print the token.",
 }
 """The commands that talk to a server, in the order of the help."""
@@ -50,9 +52,14 @@ def main() -> None:
     arguments = sys.argv[1:]
     try:
         code = create_app(arguments)(arguments)
+        sys.stdout.flush()
     except* CycloptsError as group:
         code = USAGE
         complain(group)
+    except* BrokenPipeError:
+        code = BROKEN_PIPE
+        # Python would try to write the rest when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except* (TrioLogsError, OSError) as group:
         code = complain(group)
     except* KeyboardInterrupt:

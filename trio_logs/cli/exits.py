@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 
 from ..errors import TrioLogsError, WorkloadNotFoundError
+from .controls import Neutralizer
 
 __all__ = [
     "BROKEN_PIPE",
@@ -57,6 +58,13 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
+HINTS = {
+    UNREACHABLE: "; is the service running? The --help of a command tells which server it uses",
+    UNAUTHORIZED: "; the --help of a command tells where it finds the token",
+}
+"""What to do about an error that can't know it itself."""
+
+
 class UsageError(TrioLogsError):
     """What the user gave, here or in a file or variable, can't be read."""
 
@@ -65,9 +73,10 @@ def complain(error: BaseException) -> int:
     """Print each error in a group as one line; return the exit code of the last."""
     code = FAILED
     for leaf in _leaves(error):
-        message = " ".join(str(leaf).split("\n"))
-        print(f"trio-logs: {message}", file=sys.stderr)
+        # It may quote what somebody else wrote.
+        message = Neutralizer(colour=False).line(" ".join(str(leaf).split("\n")))
         code = _code(leaf)
+        print(f"trio-logs: {message}{HINTS.get(code, '')}", file=sys.stderr)
     return code
 
 

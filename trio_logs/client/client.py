@@ -28,11 +28,14 @@ class Client:
     """
 
     def __init__(self, url: str, token: str | None = None, *, uds: str | None = None) -> None:
+        # Without TLS there is nothing to verify, and the authorities take 50 ms to load.
+        verify = url.lower().startswith("https:")
         self._http = httpx2.AsyncClient(
             base_url=url,
             headers=requests.headers(token),
             timeout=requests.TIMEOUT,
-            transport=httpx2.AsyncHTTPTransport(uds=uds) if uds else None,
+            verify=verify,
+            transport=httpx2.AsyncHTTPTransport(uds=uds, verify=verify) if uds else None,
         )
 
     async def __aenter__(self) -> Self:
@@ -116,7 +119,7 @@ class Client:
                     if answer.status_code == httpx2.codes.NO_CONTENT:
                         return
                     if answer.is_success:
-                        async with _chunks(answer) as chunks:
+                        async with _chunks(answer, resume.chunk_size) as chunks:
                             async for data in chunks:
                                 if records := resume.feed(data):
                                     yield records
@@ -139,9 +142,9 @@ class Client:
 
 
 @asynccontextmanager
-async def _chunks(answer: httpx2.Response) -> AsyncIterator[AsyncIterator[bytes]]:
-    """The body of an answer, piece by piece."""
-    pieces = answer.aiter_bytes()
+async def _chunks(answer: httpx2.Response, size: int | None) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The body of an answer, piece by piece: as it comes, or else in pieces of that size."""
+    pieces = answer.aiter_bytes(size)
     try:
         yield pieces
     finally:

@@ -18,6 +18,9 @@ __all__ = ["Resume"]
 MAX_DELAY = 30.0
 """Seconds between two attempts, at most."""
 
+CHUNK = 256 * 1024
+"""Bytes to take at a time of what does not come live: what is done once for each piece adds up."""
+
 _LATER = {429, 502, 503, 504}
 
 
@@ -29,6 +32,7 @@ class Resume:
         self.query = {"format": "json", **_encoded(parameters)}
         self.done = False
         self._follows = options.get("follow") is not False
+        self.chunk_size = None if self._follows else CHUNK
         self._patience = options.get("patience")
         self._parser = self._new_parser(None)
         self._failures = 0

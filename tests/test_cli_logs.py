@@ -1,0 +1,322 @@
+"""`trio-logs logs`, as a process of its own, against the real service."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import PROGRAM, environment, trio_logs
+from tests.server_process import ServerProcess, running_server
+from trio_logs.client import SyncClient, Workload
+
+OF_THE_SERVER = ("api", "backends", "broker", "engine", "server", "service", "settings", "store")
+
+PRINT_MODULES = """
+import sys
+from trio_logs.cli import create_app
+create_app(sys.argv[1:])(sys.argv[1:])
+print(*sys.modules, file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with running_server(tmp_path_factory.mktemp("logs") / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[SyncClient]:
+    with SyncClient(server.url, server.token) as opened:
+        yield opened
+
+
+@pytest.fixture
+def data(server: ServerProcess) -> Path:
+    return server.data
+
+
+def finished(client: SyncClient, script: str, name: str | None = None) -> Workload:
+    """A workload that has ended."""
+    options = {} if name is None else {"name": name}
+    workload = client.submit(["sh", "-c", script], **options)  # type: ignore[arg-type]
+    list(client.follow(workload.id, tail=0))
+    return client.get(workload.id)
+
+
+@contextmanager
+def started(data: Path, *arguments: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that is ended if it does not end by itself."""
+    process = subprocess.Popen(
+        [*PROGRAM, *arguments],
+        env=environment(data, **more),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_each_line_goes_where_the_workload_wrote_it(data: Path, client: SyncClient) -> None:
+    workload = finished(client, "echo out; echo err >&2; printf last")
+    found = trio_logs(data, "logs", workload.id)
+    assert (found.returncode, found.stdout, found.stderr) == (0, "out\nlast\n", "err\n")
+    alone = trio_logs(data, "logs", workload.id, "--stream", "stderr", "--no-follow")
+    assert (alone.stdout, alone.stderr) == ("", "err\n")
+
+
+def test_what_ended_the_workload_is_told_on_standard_error(data: Path, client: SyncClient) -> None:
+    workload = client.submit(["no-such-program"])
+    list(client.follow(workload.id))
+    found = trio_logs(data, "logs", workload.id)
+    assert found.stdout == ""
+    assert "there is no program 'no-such-program'" in found.stderr
+
+
+def test_a_part(data: Path, client: SyncClient) -> None:
+    workload = finished(client, "seq 100")
+    assert trio_logs(data, "logs", workload.id, "--tail", "2").stdout == "99\n100\n"
+    assert trio_logs(data, "logs", workload.id, "--since", "1h", "--until", "30m").stdout == ""
+    timed = trio_logs(data, "logs", workload.id, "--tail", "1", "--timestamps").stdout
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z 100\n", timed)
+
+
+def test_objects_for_scripts(data: Path, client: SyncClient) -> None:
+    workload = finished(client, r"printf 'a\033[1m\302\233\177\n'; exit 3")
+    found = trio_logs(data, "logs", workload.id, "--json")
+    line, end = map(json.loads, found.stdout.splitlines())
+    assert line.pop("time").endswith("Z")
+    assert line == {
+        "workload": workload.id,
+        "seq": 1,
+        "stream": "stdout",
+        "text": "a\x1b[1m\x9b\x7f",
+    }
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", found.stdout)
+    assert (end["event"], end["status"], end["exit_code"]) == ("end", "failed", 3)
+
+
+COLOURED = r"printf '\033[31mred\033[0m \033]0;title\007and \033[2Jmore\n'"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "shown"),
+    [
+        ([], {}, "red and more\n"),
+        ([], {"FORCE_COLOR": "1"}, "\x1b[31mred\x1b[0m and more\x1b[0m\n"),
+        ([], {"FORCE_COLOR": "1", "NO_COLOR": "1"}, "red and more\n"),
+        (["--raw"], {}, "\x1b[31mred\x1b[0m \x1b]0;title\x07and \x1b[2Jmore\n"),
+    ],
+)
+def test_controls(
+    data: Path, client: SyncClient, arguments: list[str], variables: dict[str, str], shown: str
+) -> None:
+    workload = finished(client, COLOURED)
+    found = trio_logs(data, "logs", workload.id, *arguments, **variables)
+    assert found.stdout == shown
+
+
+def test_a_line_of_many_parts(data: Path, client: SyncClient) -> None:
+    script = r"head -c 65530 /dev/zero | tr '\0' x; printf '\033[1;31mred\033[0m\n'; echo next"
+    workload = finished(client, script)
+    assert workload.lines == 3
+    assert trio_logs(data, "logs", workload.id).stdout == "x" * 65530 + "red\nnext\n"
+
+
+def test_several_at_once(data: Path, client: SyncClient) -> None:
+    script = "for i in 1 2 3; do echo $i; done; echo e >&2"
+    first = finished(client, script, name="build")
+    second = finished(client, script, name="a\033]0;t\007b")
+    third = finished(client, script)
+    ids = [first.id, second.id, third.id, first.id]
+    found = trio_logs(data, "logs", *ids)
+    width = len(third.id)
+    for name in ("build", "ab", third.id):
+        prefix = f"{name:{width}} | "
+        own = [line for line in found.stdout.splitlines() if line.startswith(prefix)]
+        assert own == [f"{prefix}{number}" for number in (1, 2, 3)]
+        assert f"{prefix}e\n" in found.stderr
+    assert found.stdout.count("\n") == 9
+    coloured = trio_logs(data, "logs", *ids, FORCE_COLOR="1").stdout
+    assert f"\x1b[36m{'build':{width}} | \x1b[0m1\n" in coloured
+
+
+def test_two_of_one_name_are_told_apart(data: Path, client: SyncClient) -> None:
+    one, two = (finished(client, "echo x", name="same") for _ in range(2))
+    found = trio_logs(data, "logs", one.id, two.id)
+    assert set(found.stdout.splitlines()) == {f"{one.id} | x", f"{two.id} | x"}
+    ambiguous = trio_logs(data, "logs", "same")
+    assert ambiguous.returncode == 66
+    assert ambiguous.stderr.startswith("trio-logs: 'same' may mean ")
+    assert one.id in ambiguous.stderr
+    assert two.id in ambiguous.stderr
+    assert ambiguous.stderr.count("\n") == 1
+
+
+def test_a_workload_is_found_by_name_and_by_the_start_of_its_id(
+    data: Path, client: SyncClient
+) -> None:
+    workload = finished(client, "echo it", name="the-only-one")
+    start = workload.id[:-1]
+    assert [w.id for w in client.list() if w.id.startswith(start)] == [workload.id]
+    for text in ("the-only-one", start, workload.id):
+        assert trio_logs(data, "logs", text).stdout == "it\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["logs", "nobody"], 66, "no workload has the id or name 'nobody': `trio-logs ps`"),
+        (["logs", "../../etc"], 66, "no workload has"),
+        (["logs", ""], 66, "no workload has"),
+        (["logs"], 2, "give an id or a name"),
+        (["logs", "x", "--tail", "-1"], 2, "it is a number of lines"),
+        (["logs", "x", "--stream", "both"], 2, "stream"),
+        (["logs", "x", "--token", "wrong"], 77, "the token"),
+        (["logs", "x", "--server", "http://127.0.0.1:9"], 69, "is the service running"),
+    ],
+)
+def test_errors_are_one_line(
+    data: Path, server: ServerProcess, arguments: list[str], code: int, message: str
+) -> None:
+    found = trio_logs(data, *arguments)
+    assert message in found.stderr
+    assert found.returncode == code
+    assert found.stderr.count("\n") == 1
+
+
+def test_what_is_malformed_is_the_users_fault(data: Path, client: SyncClient) -> None:
+    workload = finished(client, "true")
+    found = trio_logs(data, "logs", workload.id, "--since", "yesterday")
+    assert found.returncode == 2
+    assert "since: it is an RFC 3339 time" in found.stderr
+
+
+def test_nothing_of_the_server_is_imported(data: Path, client: SyncClient) -> None:
+    workload = finished(client, "echo x")
+    found = subprocess.run(
+        [sys.executable, "-c", PRINT_MODULES, "logs", workload.id],
+        env=environment(data),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert found.stdout == "x\n"
+    imported = set(found.stderr.split())
+    assert "trio_logs.cli.logs" in imported
+    rooms = {f"trio_logs.{room}" for room in OF_THE_SERVER}
+    assert not imported & (rooms | {"quart", "hypercorn", "apsw", "rich.console"})
+
+
+def test_live_lines_come_at_once_and_interrupt_ends_it(data: Path, client: SyncClient) -> None:
+    workload = client.submit(["sh", "-c", "echo now; exec sleep 60"])
+    with started(data, "logs", workload.id) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "now\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert process.stderr.read() == ""
+    client.stop(workload.id)
+
+
+@pytest.mark.parametrize("script", ["yes", "echo one; exec sleep 60"])
+def test_a_reader_that_leaves_ends_it_quietly(data: Path, client: SyncClient, script: str) -> None:
+    workload = client.submit(["sh", "-c", script])
+    with started(data, "logs", workload.id) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(20) == 141
+        assert process.stderr.read() == ""
+    client.stop(workload.id, grace=0)
+
+
+def test_interrupt_works_while_nobody_reads(data: Path, client: SyncClient) -> None:
+    workload = client.submit(["yes"])
+    with started(data, "logs", workload.id) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        # Time enough to fill the pipe; what is too short makes the test pass without a reason.
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+    client.stop(workload.id, grace=0)
+
+
+def test_gone_lines_are_told(tmp_path: Path) -> None:
+    script = "for i in 1 2 3; do seq 100000; done; exec sleep 60"
+    data = tmp_path / "data"
+    with (
+        running_server(data, "--history-bytes", "20000") as server,
+        SyncClient(server.url, server.token) as client,
+    ):
+        workload = client.submit(["sh", "-c", script])
+        while client.get(workload.id).lines < 300_000:
+            time.sleep(0.05)
+        client.stop(workload.id)
+        deadline = time.monotonic() + 40
+        while True:
+            found = trio_logs(data, "logs", workload.id, "--no-follow")
+            if found.stderr:
+                break
+            assert time.monotonic() < deadline
+    told = re.fullmatch(r"trio-logs: lines 1 to (\d+) are gone: retention\n", found.stderr)
+    assert told
+    shown = found.stdout.splitlines()
+    assert len(shown) == 300_000 - int(told[1])
+    assert shown[-1:] in ([], ["100000"])
+
+
+def test_a_restarted_server_is_waited_for(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running_server(data) as first:
+        port = first.url.rpartition(":")[2]
+        with SyncClient(first.url, first.token) as client:
+            workload = client.submit(["sh", "-c", "echo before; exec sleep 60"])
+        with started(data, "logs", workload.id) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.readline() == "before\n"
+            first.kill()
+            with running_server(data, "--bind", f"127.0.0.1:{port}"):
+                assert process.wait(40) == 0
+            assert process.stdout.read() == ""
+            assert process.stderr.read() == ""
+
+
+def test_a_million_lines(
+    data: Path, client: SyncClient, record_figure: Callable[[str], None]
+) -> None:
+    script = "import sys\nfor i in range(1000): sys.stdout.write(('x' * 99 + '\\n') * 1000)"
+    workload = client.submit([sys.executable, "-c", script])
+    list(client.follow(workload.id, tail=0))
+    process = subprocess.Popen(
+        [*PROGRAM, "logs", workload.id], env=environment(data), stdout=subprocess.PIPE, bufsize=0
+    )
+    with process:
+        assert process.stdout is not None
+        size, start = len(process.stdout.read(1)), time.perf_counter()
+        while piece := os.read(process.stdout.fileno(), 1024 * 1024):
+            size += len(piece)
+        seconds = time.perf_counter() - start
+    assert (process.returncode, size) == (0, 100_000_000)
+    record_figure(f"logs to a pipe: {1e6 / seconds:,.0f} lines/s")
+    # A busy machine takes several times as long as one that does nothing else: 2 s.
+    assert seconds < 10

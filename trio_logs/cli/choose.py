@@ -1,0 +1,48 @@
+"""Which workload is meant: by its id, its name, or the start of its id."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ..client import Client, RefusedError, Workload
+from ..errors import WorkloadNotFoundError
+
+__all__ = ["choose"]
+
+SHOWN = 5
+"""Candidates that an error lists."""
+
+
+async def choose(client: Client, text: str) -> Workload:
+    """The one workload that is meant. Raises WorkloadNotFoundError for none or several."""
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
+        try:
+            return await client.get(text)
+        except RefusedError as error:
+            if error.status != 404:
+                raise
+    named, begun = [], []
+    async for workload in client.list():
+        if workload.name == text:
+            named.append(workload)
+        elif text and workload.id.startswith(text):
+            begun.append(workload)
+    found = named or begun
+    if len(found) != 1:
+        raise WorkloadNotFoundError(_explain(text, found))
+    return found[0]
+
+
+def _explain(text: str, found: Sequence[Workload]) -> str:
+    if not found:
+        return f"no workload has the id or name {text!r}: `trio-logs ps` lists them"
+    shown = [_short(workload) for workload in found[:SHOWN]]
+    if len(found) > SHOWN:
+        shown.append(f"and {len(found) - SHOWN} more")
+    return f"{text!r} may mean {', '.join(shown)}: give more of the id"
+
+
+def _short(workload: Workload) -> str:
+    name = f"{workload.name!r}, " if workload.name else ""
+    return f"{workload.id} ({name}{workload.status}, {workload.created_at:%Y-%m-%d %H:%M:%S})"

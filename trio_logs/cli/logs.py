@@ -1,0 +1,99 @@
+"""`trio-logs logs`: read and follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import Annotated, Literal
+
+import trio
+from cyclopts import Parameter
+
+from ..client import Client, Workload
+from ..client.requests import FollowOptions
+from .choose import choose
+from .connection import Connect, find_connection
+from .controls import Neutralizer
+from .exits import UsageError
+from .printer import Look, Outputs, Printer
+
+__all__ = ["logs"]
+
+COLOURS = (36, 33, 32, 35, 34, 31)
+"""Of the prefixes, in turn."""
+
+PATIENCE = 300.0
+"""Seconds without any answer after which a follower gives up: a restart takes less."""
+
+
+async def logs(
+    *ids: Annotated[str, Parameter(help="Ids, starts of ids, or names.")],
+    follow: Annotated[bool, Parameter(help="Go on until the workload ends.")] = True,
+    tail: Annotated[int | None, Parameter(help="The last lines only, so many.")] = None,
+    since: Annotated[
+        str | None, Parameter(help="A time (RFC 3339, Unix seconds), or 10m for ten minutes back.")
+    ] = None,
+    until: Annotated[str | None, Parameter(help="As --since.")] = None,
+    stream: Annotated[
+        Literal["stdout", "stderr"] | None, Parameter(help="One of the two alone.")
+    ] = None,
+    timestamps: Annotated[
+        bool, Parameter(negative="", help="Put its time before each line.")
+    ] = False,
+    raw: Annotated[
+        bool, Parameter(negative="", help="Let control sequences through to the terminal.")
+    ] = False,
+    json: Annotated[
+        bool, Parameter(negative="", help="Print an object a line, with number, time and stream.")
+    ] = False,
+    connect: Connect = None,
+) -> int:
+    """Print what workloads write: what there is, then live.
+
+    Each line goes to standard output or standard error as the workload wrote it there, without
+    control sequences other than colours. The command outlives restarts of the server.
+    """
+    if not ids:
+        raise UsageError("logs: give an id or a name; `trio-logs ps` lists them")
+    if tail is not None and tail < 0:
+        raise UsageError("--tail: it is a number of lines, 0 or more")
+    options: FollowOptions = {"patience": PATIENCE}
+    for name, value in (("tail", tail), ("since", since), ("until", until), ("stream", stream)):
+        if value is not None:
+            options[name] = value  # type: ignore[literal-required]
+    with Outputs.open() as outputs:
+        async with find_connection(connect).client() as client:
+            workloads = [await choose(client, text) for text in dict.fromkeys(ids)]
+            printers = _printers(outputs, Look(timestamps, raw, json), workloads)
+            async with trio.open_nursery() as watching:
+                watching.start_soon(outputs.stdout.watch)
+                async with trio.open_nursery() as printing:
+                    for workload, printer in zip(workloads, printers, strict=True):
+                        # What has finished is had faster when it is not followed.
+                        options["follow"] = follow and not workload.status.final
+                        printing.start_soon(_print, client, workload.id, options.copy(), printer)
+                watching.cancel_scope.cancel()
+    return 0
+
+
+def _printers(outputs: Outputs, look: Look, workloads: Sequence[Workload]) -> list[Printer]:
+    if len(workloads) == 1:
+        return [Printer(outputs, look, workloads[0].id)]
+    # A name is somebody else's text, too.
+    names = [Neutralizer(colour=False).line(each.name or each.id) for each in workloads]
+    if len(set(names)) < len(names):
+        names = [each.id for each in workloads]
+    width = max(map(len, names))
+    return [
+        Printer(outputs, look, each.id, f"{name:{width}} | ", COLOURS[number % len(COLOURS)])
+        for number, (each, name) in enumerate(zip(workloads, names, strict=True))
+    ]
+
+
+async def _print(
+    client: Client, workload_id: str, options: FollowOptions, printer: Printer
+) -> None:
+    async with aclosing(client.batches(workload_id, **options)) as batches:
+        async for records in batches:
+            await printer.print(records)
+    await printer.finish()

@@ -1,0 +1,54 @@
+"""Records as JSON, an object a line, for scripts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ..client import End, Gap, Line, LogRecord, Reset
+
+__all__ = ["encode", "encode_object"]
+
+_UNESCAPED = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
+"""Controls that JSON allows as they are, and a terminal obeys."""
+
+
+def encode(workload_id: str, records: Sequence[LogRecord]) -> bytes:
+    """The objects of the wire, each with the workload it is of."""
+    return b"".join(encode_object(_fields(workload_id, record)) for record in records)
+
+
+def encode_object(fields: Any) -> bytes:
+    """One object and its line end, harmless on a terminal."""
+    return _UNESCAPED.sub(_escape, msgspec.json.encode(fields)) + b"\n"
+
+
+def _escape(match: re.Match[bytes]) -> bytes:
+    return b"\\u%04x" % ord(match[0].decode())
+
+
+def _fields(workload_id: str, record: LogRecord) -> dict[str, Any]:
+    fields: dict[str, Any]
+    match record:
+        case Line():
+            fields = msgspec.structs.asdict(record)
+            if not record.partial:
+                del fields["partial"]
+        case Gap(first, last, reason):
+            fields = {"event": "gap", "from": first, "to": last, "reason": reason}
+        case Reset(reason):
+            fields = {"event": "reset", "reason": reason}
+        case End(outcome, lines, size):
+            fields = {
+                "event": "end",
+                "status": outcome.status,
+                "exit_code": outcome.exit_code,
+                "signal": outcome.signal,
+                "error": outcome.error,
+                "lines": lines,
+                "bytes": size,
+            }
+    return {"workload": workload_id, **fields}

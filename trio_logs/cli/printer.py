@@ -1,0 +1,159 @@
+"""The records of a log onto standard output and standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import cast
+
+import trio
+
+from ..client import Gap, Line, LogRecord, Reset
+from .controls import Neutralizer, is_harmless
+from .objects import encode
+from .sinks import Sink
+
+__all__ = ["Look", "Outputs", "Printer"]
+
+_STREAM, _PARTIAL, _TEXT = map(attrgetter, ("stream", "partial", "text"))
+_KIND, _TIMED_KIND = attrgetter("stream", "partial"), attrgetter("stream", "partial", "time")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How lines are shown. `raw` leaves control sequences in; `json` prints objects instead."""
+
+    timestamps: bool = False
+    raw: bool = False
+    json: bool = False
+
+
+class Outputs:
+    """Both outputs, for all logs that are printed there."""
+
+    def __init__(self, stdout: Sink, stderr: Sink) -> None:
+        self.stdout = stdout
+        self.stderr = stderr
+        self._turn = trio.Lock()
+
+    @classmethod
+    @contextmanager
+    def open(cls) -> Iterator[Outputs]:
+        """Those of this process."""
+        with Sink.open(1) as stdout, Sink.open(2) as stderr:
+            yield cls(stdout, stderr)
+
+    async def write(self, sink: Sink, data: bytes) -> None:
+        """Write whole lines, which those of other logs do not fall into."""
+        async with self._turn:
+            await sink.write(data)
+
+    async def notice(self, text: str) -> None:
+        """Say something about a log, beside it."""
+        await self.write(self.stderr, f"trio-logs: {text}\n".encode())
+
+
+class Printer:
+    """Prints one log. `prefix` stands before each line; `colour` is that of the prefix, a number
+    from 31 to 36."""
+
+    def __init__(
+        self, outputs: Outputs, look: Look, workload_id: str, prefix: str = "", colour: int = 0
+    ) -> None:
+        self._outputs = outputs
+        self._look = look
+        self._workload_id = workload_id
+        self._channels: dict[str, _Channel] = {}
+        self._make: Callable[[Sink], _Channel] = lambda sink: _Channel(sink, look, prefix, colour)
+
+    async def print(self, records: Sequence[LogRecord]) -> None:
+        """Print as many as have arrived. Raises BrokenPipeError if nobody reads any more."""
+        if self._look.json:
+            data = encode(self._workload_id, records)
+            await self._outputs.write(self._outputs.stdout, data)
+            return
+        if {*map(type, records)} != {Line}:
+            # Seldom, and then there are few.
+            for record in records:
+                await self._print_one(record)
+            return
+        lines = cast(Sequence[Line], records)
+        times = self._look.timestamps
+        streams = {*map(_STREAM, lines)}
+        if len(streams) == 1 and not times and True not in map(_PARTIAL, lines):
+            # The common case: no object for a line but the line.
+            await self._print_lines(streams.pop(), lines)
+            return
+        for _, group in groupby(lines, _TIMED_KIND if times else _KIND):
+            run = list(group)
+            await self._print_lines(run[0].stream, run)
+
+    async def finish(self) -> None:
+        """End the lines that lack their ends."""
+        for channel in self._channels.values():
+            if channel.is_open:
+                await self._outputs.write(channel.sink, b"\n")
+
+    async def _print_lines(self, stream: str, lines: Sequence[Line]) -> None:
+        channel = self._channels.get(stream)
+        if channel is None:
+            outputs = self._outputs
+            sink = outputs.stdout if stream == "stdout" else outputs.stderr
+            channel = self._channels[stream] = self._make(sink)
+        await self._outputs.write(channel.sink, channel.render(lines))
+
+    async def _print_one(self, record: LogRecord) -> None:
+        match record:
+            case Line():
+                await self._print_lines(record.stream, [record])
+            case Gap(first, last, reason):
+                await self._outputs.notice(f"lines {first} to {last} are gone: {reason}")
+            case Reset(reason):
+                await self._outputs.notice(reason)
+
+
+class _Channel:
+    """One stream of a log on its way to a sink."""
+
+    def __init__(self, sink: Sink, look: Look, prefix: str, colour: int) -> None:
+        self.sink = sink
+        self.is_open = False
+        self._look = look
+        self._time: datetime | None = None
+        self._stamp = ""
+        self._neutralizer = Neutralizer(colour=sink.colour)
+        self._prefix = f"\x1b[{colour}m{prefix}\x1b[0m" if prefix and sink.colour else prefix
+
+    def render(self, lines: Sequence[Line]) -> bytes:
+        """The bytes of some lines, of which either all or none are partial, and which have the same
+        time if times are shown."""
+        if not (lines[0].partial or self.is_open) and self._neutralizer.idle:
+            data = "\n".join(map(_TEXT, lines)).encode()
+            if self._look.raw or is_harmless(data):
+                if head := self._head(lines[0]).encode():
+                    data = head + data.replace(b"\n", b"\n" + head)
+                return data + b"\n"
+        return "".join([self._render_one(line) for line in lines]).encode()
+
+    def _render_one(self, line: Line) -> str:
+        text = line.text
+        if not self._look.raw:
+            text = self._neutralizer.line(text, partial=line.partial)
+        if not self.is_open:
+            text = self._head(line) + text
+        self.is_open = line.partial
+        return text if line.partial else text + "\n"
+
+    def _head(self, line: Line) -> str:
+        if not self._look.timestamps:
+            return self._prefix
+        if line.time != self._time:
+            # Lines that arrived together share theirs.
+            self._time = line.time
+            stamp = line.time.astimezone(UTC).isoformat(timespec="microseconds")
+            self._stamp = stamp.replace("+00:00", "Z ")
+        return self._prefix + self._stamp
