@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["PROGRAM", "environment", "trio_logs"]
+__all__ = ["PROGRAM", "environment", "started", "trio_logs"]
 
 PROGRAM = (sys.executable, "-W", "error", "-m", "trio_logs")
 
@@ -34,3 +36,21 @@ def trio_logs(
         text=True,
         timeout=timeout,
     )
+
+
+@contextmanager
+def started(data: Path, *arguments: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that is ended if it does not end by itself."""
+    process = subprocess.Popen(
+        [*PROGRAM, *arguments],
+        env=environment(data, **more),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()

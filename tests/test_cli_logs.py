@@ -10,14 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from tests.command_line import PROGRAM, environment, trio_logs
+from tests.command_line import PROGRAM, environment, started, trio_logs
 from tests.server_process import ServerProcess, running_server
-from trio_logs.client import SyncClient, Workload
+from trio_logs.client import Line, SyncClient, Workload
 
 OF_THE_SERVER = ("api", "backends", "broker", "engine", "server", "service", "settings", "store")
 
@@ -54,24 +54,6 @@ def finished(client: SyncClient, script: str, name: str | None = None) -> Worklo
     return client.get(workload.id)
 
 
-@contextmanager
-def started(data: Path, *arguments: str, **more: str) -> Iterator[subprocess.Popen[str]]:
-    """A command that is ended if it does not end by itself."""
-    process = subprocess.Popen(
-        [*PROGRAM, *arguments],
-        env=environment(data, **more),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 def test_each_line_goes_where_the_workload_wrote_it(data: Path, client: SyncClient) -> None:
     workload = finished(client, "echo out; echo err >&2; printf last")
     found = trio_logs(data, "logs", workload.id)
@@ -94,6 +76,14 @@ def test_a_part(data: Path, client: SyncClient) -> None:
     assert trio_logs(data, "logs", workload.id, "--since", "1h", "--until", "30m").stdout == ""
     timed = trio_logs(data, "logs", workload.id, "--tail", "1", "--timestamps").stdout
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z 100\n", timed)
+
+
+def test_each_line_has_its_time(data: Path, client: SyncClient) -> None:
+    workload = finished(client, "for i in 1 2 3; do echo $i; sleep 0.1; done")
+    times = [line.time for line in client.follow(workload.id) if isinstance(line, Line)]
+    assert len(set(times)) == 3
+    shown = trio_logs(data, "logs", workload.id, "--timestamps").stdout
+    assert [datetime.fromisoformat(line.split()[0]) for line in shown.splitlines()] == times
 
 
 def test_objects_for_scripts(data: Path, client: SyncClient) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager, closing
+from contextlib import aclosing, closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 
+from tests.cutting_proxy import cutting_proxy
 from tests.live import PATIENCE, Live, open_live
 from tests.server_process import running_server
 from trio_logs.client import (
@@ -138,46 +139,6 @@ async def test_nobody_there() -> None:
             await client.get("x")
         with pytest.raises(UnreachableError, match="no answer for"):
             await first(client.follow("x", patience=0))
-
-
-@asynccontextmanager
-async def cutting_proxy(url: str, *, after: int) -> AsyncIterator[tuple[str, list[int]]]:
-    """A proxy that breaks each connection off once it has passed on so many bytes; gives its URL,
-    and a list that holds how many there were."""
-    host, _, port = url.rpartition("//")[2].rpartition(":")
-    count = [0]
-
-    async def handle(client: trio.SocketStream) -> None:
-        count[0] += 1
-        async with client, await trio.open_tcp_stream(host, int(port)) as server:
-            with trio.CancelScope() as scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(pass_on, client, server, None, scope)
-                    nursery.start_soon(pass_on, server, client, after, scope)
-
-    async def pass_on(
-        source: trio.SocketStream,
-        sink: trio.SocketStream,
-        left: int | None,
-        scope: trio.CancelScope,
-    ) -> None:
-        try:
-            async for data in source:
-                piece = data if left is None else data[:left]
-                await sink.send_all(piece)
-                if left is not None:
-                    left -= len(piece)
-                    if left == 0:
-                        break
-        except trio.BrokenResourceError:
-            pass
-        scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, handle, [listener])
-        yield f"http://127.0.0.1:{listener.socket.getsockname()[1]}", count
-        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("follow", [True, False])

@@ -15,6 +15,7 @@ from .exits import BROKEN_PIPE, INTERRUPTED, USAGE, complain
 __all__ = ["create_app", "main"]
 
 CLIENTS = {
+    "run": "Run a command on the server, print what it prints, and exit with its exit code.",
     "logs": "Print what workloads write: what there is, then live.",
     "token": "Print the token.",
 }
@@ -39,11 +40,14 @@ def create_app(arguments: list[str]) -> App:
         print_error=False,
     )
     epilogue = describe(arguments) if {"--help", "-h"} & set(arguments) else None
-    for name, text in CLIENTS.items():
-        home = f"trio_logs.cli.{name}:{name}"
-        app.command(home, name=name, help=text, help_epilogue=epilogue, help_format="plaintext")
-    for name, text in SERVICES.items():
-        app.command(f"trio_logs.cli.{name}:{name}", name=name, help=text)
+    for name, text in {**CLIENTS, **SERVICES}.items():
+        app.command(
+            f"trio_logs.cli.{name}:{name}",
+            name=name,
+            # Of a command that is used, its module tells more.
+            help=None if name in arguments[:1] else text,
+            help_epilogue=epilogue if name in CLIENTS else None,
+        )
     return app
 
 

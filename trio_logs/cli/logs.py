@@ -15,15 +15,13 @@ from .choose import choose
 from .connection import Connect, find_connection
 from .controls import Neutralizer
 from .exits import UsageError
+from .foreground import PATIENCE
 from .printer import Look, Outputs, Printer
 
 __all__ = ["logs"]
 
 COLOURS = (36, 33, 32, 35, 34, 31)
 """Of the prefixes, in turn."""
-
-PATIENCE = 300.0
-"""Seconds without any answer after which a follower gives up: a restart takes less."""
 
 
 async def logs(

@@ -54,6 +54,8 @@ class Outputs:
 
     async def notice(self, text: str) -> None:
         """Say something about a log, beside it."""
+        # Some of it the server said.
+        text = Neutralizer(colour=False).line(text)
         await self.write(self.stderr, f"trio-logs: {text}\n".encode())
 
 

@@ -1,0 +1,214 @@
+"""`trio-logs run`: a command elsewhere, as if it ran here."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.command_line import PROGRAM, environment, started, trio_logs
+from tests.cutting_proxy import cutting_proxy
+from tests.server_process import ServerProcess, running_server
+from trio_logs.cli.foreground import exit_code
+from trio_logs.client import Outcome, Status, SyncClient
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with running_server(tmp_path_factory.mktemp("run") / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def data(server: ServerProcess) -> Path:
+    return server.data
+
+
+def summary(stderr: str) -> str:
+    """The last line, without what differs each time."""
+    last = stderr.splitlines()[-1]
+    return re.sub(r"^trio-logs: \S+ (.*), \d+\.\d s\)$", r"\1)", last)
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "told"),
+    [
+        ("echo out; echo err >&2", 0, "succeeded (2 lines)"),
+        ("exit 7", 7, "failed with exit code 7 (0 lines)"),
+        ("kill -KILL $$", 137, "failed with SIGKILL (0 lines)"),
+        ("exec sleep 60", 124, "timed out with SIGTERM (0 lines)"),
+    ],
+)
+def test_it_ends_as_its_command(data: Path, script: str, code: int, told: str) -> None:
+    found = trio_logs(data, "run", "--timeout", "5", "--", "sh", "-c", script)
+    assert found.returncode == code
+    assert found.stdout == ("out\n" if "out" in script else "")
+    assert ("err\n" in found.stderr) == ("err" in script)
+    assert summary(found.stderr) == told
+
+
+def test_what_can_not_be_started(data: Path) -> None:
+    found = trio_logs(data, "run", "--", "no-such-program")
+    assert found.returncode == 127
+    assert "there is no program 'no-such-program'" in found.stderr
+    assert summary(found.stderr) == "failed (1 line)"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [
+        (Outcome(Status.STOPPED, 0), 123),
+        (Outcome(Status.TIMED_OUT, 1), 124),
+        (Outcome(Status.LOST), 125),
+        (Outcome(Status.FAILED, signal="SIG35"), 163),
+        (Outcome(Status.FAILED, error="an exception"), 127),
+        (Outcome(Status.SUCCEEDED), 0),
+    ],
+)
+def test_exit_codes(outcome: Outcome, code: int) -> None:
+    assert exit_code(outcome) == code
+
+
+def test_what_is_said_of_it(data: Path, server: ServerProcess, tmp_path: Path) -> None:
+    script = 'echo "$GIVEN $TAKEN $(pwd)"; test -t 1 && echo terminal'
+    options = ["--name", "n", "--label", "a=b", "--label", "c=d=e", "--cwd", str(tmp_path), "--pty"]
+    variables = ["--env", "GIVEN=a=b", "--env", "TAKEN"]
+    found = trio_logs(data, "run", *options, *variables, "--", "sh", "-c", script, TAKEN="here")
+    assert found.stdout == f"a=b here {tmp_path}\nterminal\n"
+    with SyncClient(server.url, server.token) as client:
+        [workload] = client.list(labels={"a": "b"})
+    assert (workload.name, workload.labels) == ("n", {"a": "b", "c": "d=e"})
+
+
+def test_detached(data: Path, server: ServerProcess) -> None:
+    found = trio_logs(data, "run", "--detach", "--", "sh", "-c", "exec sleep 60")
+    with SyncClient(server.url, server.token) as client:
+        workload = client.get(found.stdout.strip())
+        assert not workload.status.final
+        client.stop(workload.id)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run"], "give a command"),
+        (["run", "--label", "a", "--", "true"], "--label 'a': it is written K=V"),
+        (["run", "--env", "NOT_SET_HERE", "--", "true"], "give NOT_SET_HERE=VALUE"),
+        (["run", "--env", "=x", "--", "true"], "it is written K=V"),
+        (["run", "ls", "--no-such-option"], "--no-such-option"),
+        (["run", "--timeout", "-1", "--", "true"], "timeout"),
+    ],
+)
+def test_usage(data: Path, arguments: list[str], message: str) -> None:
+    found = trio_logs(data, *arguments)
+    assert message in found.stderr
+    assert found.returncode == 2
+    assert found.stderr.count("\n") == 1
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    found = trio_logs(tmp_path, "run", "--server", "http://127.0.0.1:9", "--", "true")
+    assert found.returncode == 69
+    assert found.stderr.count("\n") == 1
+
+
+TRAP = "trap 'echo last words; exit 3' TERM; echo ready; while :; do sleep 0.01; done"
+
+
+def test_interrupt_stops_it_and_shows_its_last_lines(data: Path) -> None:
+    with started(data, "run", "--", "sh", "-c", TRAP) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=20)
+    assert stdout == "last words\n"
+    assert "stopping " in stderr.splitlines()[0]
+    # The shell may tell of its `sleep`, too.
+    assert re.fullmatch(r"stopped with exit code 3 \([23] lines\)", summary(stderr))
+    assert process.returncode == 130
+
+
+def test_the_second_interrupt_leaves(data: Path, server: ServerProcess) -> None:
+    script = "trap '' TERM; echo ready; exec sleep 60"
+    with started(data, "run", "--", "sh", "-c", script) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        told = process.stderr.readline()
+        assert "once more leaves it" in told
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 130
+        assert "is left to itself" in process.stderr.read()
+    with SyncClient(server.url, server.token) as client:
+        client.stop(told.split()[2].rstrip(";"), grace=0)
+
+
+def test_a_reader_that_leaves_stops_it(data: Path, server: ServerProcess) -> None:
+    with started(data, "run", "--name", "headed", "--", "sh", "-c", TRAP) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "ready\n"
+        process.stdout.close()
+        assert process.wait(20) == 141
+        assert process.stderr.read() == ""
+    with SyncClient(server.url, server.token) as client:
+        [workload] = [each for each in client.list() if each.name == "headed"]
+        list(client.follow(workload.id))
+        assert client.get(workload.id).status is Status.STOPPED
+
+
+async def ran(data: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    with trio.fail_after(60):
+        return await trio.run_process(
+            [*PROGRAM, "run", *arguments],
+            env=environment(data),
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+        )
+
+
+async def test_connections_that_are_cut_lose_and_repeat_nothing(
+    data: Path, server: ServerProcess
+) -> None:
+    script = "seq 5000; exit 9"
+    async with cutting_proxy(server.url, after=30_011, times=2) as (url, connections):
+        found = await ran(data, "--server", url, "--token", server.token, "--", "sh", "-c", script)
+    assert found.stdout.decode().split() == [str(number) for number in range(1, 5001)]
+    assert found.returncode == 9
+    assert connections[0] == 3
+
+
+async def test_a_submission_without_an_answer_runs_once(
+    data: Path, server: ServerProcess, tmp_path: Path
+) -> None:
+    ran_once = tmp_path / "ran"
+    async with cutting_proxy(server.url, after=0, times=2) as (url, connections):
+        found = await ran(
+            data, "--server", url, "--", "sh", "-c", f"echo x >> {ran_once}; cat {ran_once}"
+        )
+    assert (found.returncode, found.stdout) == (0, b"x\n")
+    assert connections[0] == 3
+
+
+def test_a_server_that_is_killed_loses_it(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running_server(data) as first:
+        port = first.url.rpartition(":")[2]
+        with started(data, "run", "--", "sh", "-c", "echo before; exec sleep 60") as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.readline() == "before\n"
+            first.kill()
+            with running_server(data, "--bind", f"127.0.0.1:{port}"):
+                assert process.wait(40) == 125
+            assert process.stdout.read() == ""
+            told = summary(process.stderr.read())
+    assert told == "is lost: the server ended while it ran (1 line)"

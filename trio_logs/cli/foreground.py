@@ -1,0 +1,123 @@
+"""A workload that this process stands for: its output, its end, and signals to it."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import trio
+
+from ..client import Client, ClientError, End, Outcome, Status, UnreachableError, Workload
+from .exits import LOST, NOT_STARTED, STOPPED, TIMED_OUT
+from .printer import Outputs, Printer
+
+__all__ = ["PATIENCE", "Foreground", "exit_code"]
+
+PATIENCE = 300.0
+"""Seconds without any answer after which a follower gives up: a restart takes less."""
+
+
+class Foreground:
+    """Made for one workload; `run` it once."""
+
+    def __init__(
+        self, client: Client, workload: Workload, outputs: Outputs, printer: Printer
+    ) -> None:
+        self._client = client
+        self._workload = workload
+        self._outputs = outputs
+        self._printer = printer
+        self._end: End | None = None
+        self._signal: int | None = None
+
+    async def run(self) -> int:
+        """Print its log to the end, and one line about how it ended; return the exit code."""
+        start = trio.current_time()
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._obey, signals, nursery)
+                    nursery.start_soon(self._outputs.stdout.watch)
+                    await self._follow()
+                    nursery.cancel_scope.cancel()
+            except* BrokenPipeError:
+                # A command that ran here would not outlive the reader of its output either.
+                with trio.move_on_after(5):
+                    await self._stop()
+                raise
+        if self._end is None:
+            await self._outputs.notice(f"{self._workload.id} is left to itself")
+            return 128 + (self._signal or 0)
+        outcome = self._end.outcome
+        seconds = trio.current_time() - start
+        await self._outputs.notice(
+            f"{self._workload.id} {_told(outcome)} ({_count(self._end.lines)}, {seconds:.1f} s)"
+        )
+        if self._signal is not None and outcome.status is Status.STOPPED:
+            return 128 + self._signal
+        return exit_code(outcome)
+
+    async def _follow(self) -> None:
+        log = self._client.batches(self._workload.id, patience=PATIENCE)
+        try:
+            async with aclosing(log) as batches:
+                async for records in batches:
+                    await self._printer.print(records)
+                    if isinstance(records[-1], End):
+                        self._end = records[-1]
+        except UnreachableError as error:
+            raise UnreachableError(f"{self._workload.id} may go on without us: {error}") from error
+        await self._printer.finish()
+
+    async def _obey(self, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
+        async for number in signals:
+            if self._signal is not None:
+                nursery.cancel_scope.cancel(reason="a second signal")
+                return
+            self._signal = number
+            nursery.start_soon(self._stop, f"stopping {self._workload.id}; once more leaves it")
+
+    async def _stop(self, notice: str = "") -> None:
+        try:
+            await self._client.stop(self._workload.id)
+        except ClientError as error:
+            notice = f"can't stop {self._workload.id}: {error}; once more leaves it"
+        if notice:
+            await self._outputs.notice(notice)
+
+
+def exit_code(outcome: Outcome) -> int:
+    """What a shell would have for a command that ended so; see `exits` for what it has not."""
+    match outcome:
+        case Outcome(status=Status.LOST):
+            return LOST
+        case Outcome(status=Status.TIMED_OUT):
+            return TIMED_OUT
+        case Outcome(status=Status.STOPPED):
+            return STOPPED
+        case Outcome(exit_code=int(code)):
+            return code
+        case Outcome(signal=str(name)):
+            number = re.fullmatch(r"SIG(\d+)", name)
+            return 128 + (int(number[1]) if number else signal.Signals[name])
+    return 0 if outcome.status is Status.SUCCEEDED else NOT_STARTED
+
+
+def _told(outcome: Outcome) -> str:
+    """The status, and why, in a few words. An error that is none of these was the last line."""
+    words = {
+        Status.TIMED_OUT: "timed out",
+        Status.LOST: "is lost: the server ended while it ran",
+    }.get(outcome.status, str(outcome.status))
+    if outcome.status is Status.FAILED or outcome.signal or outcome.exit_code:
+        if outcome.signal is not None:
+            words += f" with {outcome.signal}"
+        elif outcome.exit_code is not None:
+            words += f" with exit code {outcome.exit_code}"
+    return words
+
+
+def _count(lines: int) -> str:
+    return "1 line" if lines == 1 else f"{lines:,} lines"

@@ -1,0 +1,111 @@
+"""`trio-logs run`: a command elsewhere, as if it ran here."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import httpx2
+import trio
+from cyclopts import Parameter
+
+from ..client import Client, UnreachableError, Workload
+from ..client.requests import SubmitOptions
+from .connection import Connect, find_connection
+from .exits import UsageError
+from .foreground import Foreground
+from .printer import Look, Outputs, Printer
+
+__all__ = ["pairs", "run"]
+
+RETRIES = (0.2, 1.0, 3.0)
+"""Seconds before a submission is sent again whose answer did not come."""
+
+
+async def run(
+    *command: Annotated[str, Parameter(help="A program and its arguments, after --.")],
+    name: Annotated[str | None, Parameter(help="To find it by.")] = None,
+    env: Annotated[
+        tuple[str, ...],
+        Parameter(negative="", help="A variable, K=V, or K to take it from here; repeatable."),
+    ] = (),
+    cwd: Annotated[Path | None, Parameter(help="The folder to run in, on the server.")] = None,
+    timeout: Annotated[float | None, Parameter(help="Seconds that it may take.")] = None,
+    label: Annotated[
+        tuple[str, ...], Parameter(negative="", help="A label, K=V; repeatable.")
+    ] = (),
+    pty: Annotated[bool, Parameter(negative="", help="Give it a terminal.")] = False,
+    detach: Annotated[
+        bool, Parameter(negative="", help="Print its id, and leave it to itself.")
+    ] = False,
+    raw: Annotated[
+        bool, Parameter(negative="", help="Let control sequences through to the terminal.")
+    ] = False,
+    connect: Connect = None,
+) -> int:
+    """Run a command on the server, print what it prints, and exit with its exit code.
+
+    Ctrl-C stops it, and shows what it still prints; a second one leaves it. A signal that ended it
+    counts as 128 and its number. Other exit codes: 2 usage, 69 server unreachable, 77 unauthorised,
+    123 stopped by somebody else, 124 timed out, 125 lost with its server, 127 could not be started.
+    """
+    if not command:
+        raise UsageError("run: give a command, such as: trio-logs run -- make test")
+    options: SubmitOptions = {
+        "env": _environment(env),
+        "labels": pairs("--label", label),
+        "pty": pty,
+    }
+    if name is not None:
+        options["name"] = name
+    if cwd is not None:
+        options["cwd"] = str(cwd.absolute())
+    if timeout is not None:
+        options["timeout"] = timeout
+    async with find_connection(connect).client() as client:
+        workload = await _submit(client, command, options)
+        if detach:
+            print(workload.id)
+            return 0
+        with Outputs.open() as outputs:
+            printer = Printer(outputs, Look(raw=raw), workload.id)
+            return await Foreground(client, workload, outputs, printer).run()
+
+
+async def _submit(client: Client, command: Sequence[str], options: SubmitOptions) -> Workload:
+    """Submit it once, also where the first request arrived and its answer did not."""
+    options = {**options, "idempotency_key": secrets.token_urlsafe(16)}
+    for attempt, delay in enumerate(RETRIES):
+        try:
+            return await client.submit(command, **options)
+        except UnreachableError as error:
+            if attempt == 0 and isinstance(error.__cause__, httpx2.ConnectError):
+                # There is no server; nothing was sent.
+                raise
+        await trio.sleep(delay)
+    return await client.submit(command, **options)
+
+
+def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    """What was given as K=V. Raises UsageError."""
+    found = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise UsageError(f"{option} {text!r}: it is written K=V")
+        found[key] = value
+    return found
+
+
+def _environment(given: Sequence[str]) -> dict[str, str]:
+    complete = []
+    for text in given:
+        if "=" not in text:
+            if text not in os.environ:
+                raise UsageError(f"--env {text}: it is not set here; give {text}=VALUE")
+            text = f"{text}={os.environ[text]}"
+        complete.append(text)
+    return pairs("--env", complete)
