@@ -108,6 +108,7 @@ class Client:
         url = requests.path(workload_id, "logs")
         while not resume.done:
             reason: object = "the server ended the stream"
+            complete = False
             try:
                 async with self._http.stream(
                     "GET",
@@ -119,11 +120,11 @@ class Client:
                     if answer.status_code == httpx2.codes.NO_CONTENT:
                         return
                     if answer.is_success:
-                        async with _chunks(answer, resume.chunk_size) as chunks:
+                        async with _chunks(answer) as chunks:
                             async for data in chunks:
                                 if records := resume.feed(data):
                                     yield records
-                        resume.finished()
+                        complete = True
                     elif resume.is_temporary(answer.status_code):
                         reason = f"the server answers {answer.status_code}"
                     else:
@@ -131,6 +132,11 @@ class Client:
                         requests.read(answer)
             except httpx2.TransportError as error:
                 reason = error
+            # Whatever happened: what has arrived counts, or a bad network would stop all progress.
+            if records := resume.flush():
+                yield records
+            if complete:
+                resume.finished()
             if not resume.done:
                 await anyio.sleep(resume.delay(reason))
 
@@ -142,9 +148,9 @@ class Client:
 
 
 @asynccontextmanager
-async def _chunks(answer: httpx2.Response, size: int | None) -> AsyncIterator[AsyncIterator[bytes]]:
-    """The body of an answer, piece by piece: as it comes, or else in pieces of that size."""
-    pieces = answer.aiter_bytes(size)
+async def _chunks(answer: httpx2.Response) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The body of an answer, piece by piece."""
+    pieces = answer.aiter_bytes()
     try:
         yield pieces
     finally:

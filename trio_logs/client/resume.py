@@ -32,7 +32,9 @@ class Resume:
         self.query = {"format": "json", **_encoded(parameters)}
         self.done = False
         self._follows = options.get("follow") is not False
-        self.chunk_size = None if self._follows else CHUNK
+        # Bound: CHUNK, and what comes at once.
+        self._held: list[bytes] = []
+        self._held_bytes = 0
         self._patience = options.get("patience")
         self._parser = self._new_parser(None)
         self._failures = 0
@@ -51,9 +53,20 @@ class Resume:
         return headers if last_id is None else {**headers, "Last-Event-ID": last_id}
 
     def feed(self, data: bytes) -> Sequence[LogRecord]:
-        """Take bytes of the answer; return the records in them."""
+        """Take bytes of the answer; return the records in them, at once if they come live."""
         self._failures = 0
         self._failing_since = None
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if not self._follows and self._held_bytes < CHUNK:
+            return []
+        return self.flush()
+
+    def flush(self) -> Sequence[LogRecord]:
+        """Return the records in what is held back; to be called when an answer ended or broke."""
+        data = b"".join(self._held)
+        self._held.clear()
+        self._held_bytes = 0
         records = self._parser.feed(data)
         if records and isinstance(records[-1], End):
             self.done = True
