@@ -8,7 +8,6 @@ from typing import Any
 from quart import Response, request
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
-from werkzeug.exceptions import HTTPException
 
 from ..server import Server
 from ..service import Service
@@ -49,11 +48,6 @@ def create_app(service: Service, server: Server | None = None) -> QuartTrio:
 
     @app.errorhandler(Exception)
     async def fail(error: Exception) -> Response:
-        # Chosen redirects are answers, not errors; there are none in this app.
-        return problem_of(error)
-
-    @app.errorhandler(HTTPException)
-    async def refuse(error: HTTPException) -> Response:
         return problem_of(error)
 
     app.register_blueprint(workload_routes(service))
