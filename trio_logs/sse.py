@@ -17,6 +17,7 @@ __all__ = [
     "END_ID",
     "KEEP_ALIVE",
     "OPENING",
+    "LogLine",
     "control",
     "control_frame",
     "event",
@@ -99,7 +100,9 @@ def _frames(first: int, count: int, text: bytes) -> bytes:
     return b"id: %%d\ndata: %b\n\n" % frames % tuple(range(first, first + count))
 
 
-class _Line(msgspec.Struct, omit_defaults=True):
+class LogLine(msgspec.Struct, omit_defaults=True):
+    """A line as JSON has it; `partial` where it goes on in the next one."""
+
     seq: int
     time: str
     stream: str
@@ -115,7 +118,7 @@ def json_lines(batch: Batch) -> bytes:
     time = rfc3339(batch.time)
     return _encoder.encode_lines(
         [
-            _Line(seq, time, batch.stream, line.decode(), batch.partial)
+            LogLine(seq, time, batch.stream, line.decode(), batch.partial)
             for seq, line in enumerate(_lines(batch).split(b"\n"), batch.first)
         ]
     )

@@ -20,6 +20,7 @@ from ..errors import (
     TrioLogsError,
     WorkloadNotFoundError,
 )
+from .bodies import Problem
 
 __all__ = [
     "MisdirectedError",
@@ -103,7 +104,5 @@ def problem_of(error: Exception) -> Response:
             status, detail = HTTPStatus.INTERNAL_SERVER_ERROR, "the server's log tells more"
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         headers["Retry-After"] = str(RETRY_SECONDS)
-    body = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
-    return Response(
-        msgspec.json.encode(body), status, headers, content_type="application/problem+json"
-    )
+    body = msgspec.json.encode(Problem(title=status.phrase, status=status, detail=detail))
+    return Response(body, status, headers, content_type="application/problem+json")

@@ -22,6 +22,7 @@ from ..server import Server, ServerStatistics
 from ..service import Service, ServiceStatistics
 from ..store.durations import BOUNDS, DurationStatistics
 from .answers import json_response
+from .bodies import Health
 
 __all__ = ["health_routes"]
 
@@ -34,13 +35,13 @@ def health_routes(service: Service, server: Server | None) -> Blueprint:
 
     @routes.get("/healthz")
     async def healthz() -> Response:
-        return json_response({"status": "ok"})
+        return json_response(Health())
 
     @routes.get("/readyz")
     async def readyz() -> Response:
         if service.draining:
             raise NotReadyError("the service is shutting down")
-        return json_response({"status": "ok"})
+        return json_response(Health())
 
     @routes.get("/metrics")
     async def metrics() -> Response:

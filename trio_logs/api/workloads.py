@@ -3,42 +3,23 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from quart import Blueprint, Response, request
 
 from ..errors import InvalidRequestError, InvalidSpecError
-from ..records import Status, Workload, WorkloadSpec, rfc3339
+from ..records import Status, WorkloadSpec
 from ..service import Service
 from ..store import WorkloadQuery
 from .answers import UnsupportedMediaError, json_response, no_content
+from .bodies import Page, StopRequest, Submission, WorkloadRecord
 
 __all__ = ["workload_routes"]
 
 T = TypeVar("T")
 
-Name = Annotated[str, msgspec.Meta(max_length=200)]
 MAX_PAGE = 500
-
-
-class SubmitBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a submission; see the wire contract."""
-
-    command: Annotated[list[str], msgspec.Meta(min_length=1)]
-    name: Name | None = None
-    env: dict[str, str] | None = None
-    cwd: str | None = None
-    timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    labels: dict[Annotated[str, msgspec.Meta(min_length=1, max_length=200)], Name] | None = None
-    backend: str = "process"
-    pty: bool = False
-
-
-class StopBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a stop request; `grace` is in seconds."""
-
-    grace: Annotated[float, msgspec.Meta(ge=0)] | None = None
 
 
 def workload_routes(service: Service) -> Blueprint:
@@ -48,7 +29,7 @@ def workload_routes(service: Service) -> Blueprint:
 
     @routes.post("/v1/workloads")
     async def submit() -> Response:
-        body = _decode(await request.get_data(), SubmitBody)
+        body = _decode(await request.get_data(), Submission)
         if not body.command[0]:
             raise InvalidSpecError("command: its first part, the program, is empty")
         spec = WorkloadSpec(
@@ -62,9 +43,10 @@ def workload_routes(service: Service) -> Blueprint:
             pty=body.pty,
         )
         workload, created = await engine.submit(spec, _idempotency_key())
-        answer = represent(workload)
         location = f"/v1/workloads/{workload.id}"
-        return json_response(answer, 201 if created else 200, {"Location": location})
+        return json_response(
+            WorkloadRecord.of(workload), 201 if created else 200, {"Location": location}
+        )
 
     @routes.get("/v1/workloads")
     async def page() -> Response:
@@ -74,17 +56,17 @@ def workload_routes(service: Service) -> Blueprint:
         )
         shown = found[: query.limit]
         cursor = shown[-1].id if len(found) > len(shown) else None
-        return json_response({"workloads": [represent(item) for item in shown], "next": cursor})
+        return json_response(Page([WorkloadRecord.of(item) for item in shown], cursor))
 
     @routes.get("/v1/workloads/<workload_id>")
     async def show(workload_id: str) -> Response:
-        return json_response(represent(await engine.get(workload_id)))
+        return json_response(WorkloadRecord.of(await engine.get(workload_id)))
 
     @routes.post("/v1/workloads/<workload_id>/stop")
     async def stop(workload_id: str) -> Response:
         data = await request.get_data()
-        body = _decode(data, StopBody) if data.strip() else StopBody()
-        return json_response(represent(await engine.stop(workload_id, body.grace)), 202)
+        body = _decode(data, StopRequest) if data.strip() else StopRequest()
+        return json_response(WorkloadRecord.of(await engine.stop(workload_id, body.grace)), 202)
 
     @routes.delete("/v1/workloads/<workload_id>")
     async def delete(workload_id: str) -> Response:
@@ -92,31 +74,6 @@ def workload_routes(service: Service) -> Blueprint:
         return no_content()
 
     return routes
-
-
-def represent(workload: Workload) -> dict[str, Any]:
-    """A workload as the wire contract has it. What does not apply yet is null, never absent."""
-
-    def moment(time: int | None) -> str | None:
-        return None if time is None else rfc3339(time)
-
-    return {
-        "id": workload.id,
-        "name": workload.spec.name,
-        "backend": workload.spec.backend,
-        "command": workload.spec.command,
-        "labels": workload.spec.labels,
-        "status": workload.status,
-        "exit_code": workload.exit_code,
-        "signal": workload.signal,
-        "error": workload.error,
-        "created_at": moment(workload.created_at),
-        "started_at": moment(workload.started_at),
-        "finished_at": moment(workload.finished_at),
-        "lines": workload.lines,
-        "bytes": workload.bytes,
-        "logs_url": f"/v1/workloads/{workload.id}/logs",
-    }
 
 
 def _decode(data: bytes | str, kind: type[T]) -> T:

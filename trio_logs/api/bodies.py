@@ -1,0 +1,119 @@
+"""What requests and answers carry, as msgspec types: the app decodes and encodes with them, and
+their JSON Schema is that of the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from ..records import Status, Workload, rfc3339
+
+__all__ = ["Health", "Page", "Problem", "StopRequest", "Submission", "WorkloadRecord"]
+
+# What the backend checks is in the schema alone: no text that a process is given can hold NUL.
+Text = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^[^\\u0000]*$"})]
+Command = Annotated[
+    list[Text],
+    msgspec.Meta(
+        min_length=1, extra_json_schema={"prefixItems": [{"type": "string", "minLength": 1}]}
+    ),
+]
+Environment = Annotated[
+    dict[str, Text],
+    msgspec.Meta(extra_json_schema={"propertyNames": {"pattern": "^[^=\\u0000]+$"}}),
+]
+Name = Annotated[str, msgspec.Meta(max_length=200)]
+LabelName = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+
+
+class Submission(msgspec.Struct, forbid_unknown_fields=True):
+    """A workload to run. `command` is an argument vector, never a shell line; `timeout` is in
+    seconds; `backend` is the name of one that is installed."""
+
+    command: Command
+    name: Name | None = None
+    env: Environment | None = None
+    cwd: Text | None = None
+    timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    labels: dict[LabelName, Name] | None = None
+    backend: str = "process"
+    pty: bool = False
+
+
+class StopRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """How to stop a workload: KILL follows TERM after `grace` seconds; null takes the server's."""
+
+    grace: Seconds | None = None
+
+
+class WorkloadRecord(msgspec.Struct):
+    """A workload. What does not apply yet is null, never absent; times are RFC 3339 in UTC.
+    `lines` counts sequence numbers; `bytes` what the workload wrote, line ends included."""
+
+    id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    name: str | None
+    backend: str
+    command: tuple[str, ...]
+    labels: dict[str, str]
+    status: Status
+    exit_code: int | None
+    signal: str | None
+    error: str | None
+    created_at: Moment
+    started_at: Moment | None
+    finished_at: Moment | None
+    lines: Count
+    bytes: Count
+    logs_url: Annotated[str, msgspec.Meta(extra_json_schema={"format": "uri-reference"})]
+
+    @classmethod
+    def of(cls, workload: Workload) -> WorkloadRecord:
+        """The record as clients see it."""
+
+        def moment(time: int | None) -> str | None:
+            return None if time is None else rfc3339(time)
+
+        return cls(
+            id=workload.id,
+            name=workload.spec.name,
+            backend=workload.spec.backend,
+            command=workload.spec.command,
+            labels=workload.spec.labels,
+            status=workload.status,
+            exit_code=workload.exit_code,
+            signal=workload.signal,
+            error=workload.error,
+            created_at=rfc3339(workload.created_at),
+            started_at=moment(workload.started_at),
+            finished_at=moment(workload.finished_at),
+            lines=workload.lines,
+            bytes=workload.bytes,
+            logs_url=f"/v1/workloads/{workload.id}/logs",
+        )
+
+
+class Page(msgspec.Struct):
+    """Workloads, newest first. `next` is the `before` of the page that follows; null on the
+    last."""
+
+    workloads: list[WorkloadRecord]
+    next: str | None
+
+
+class Health(msgspec.Struct):
+    """The service answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Problem(msgspec.Struct, kw_only=True):
+    """RFC 9457 problem details: `title` is the status in words, `detail` says what to do."""
+
+    type: Literal["about:blank"] = "about:blank"
+    title: str
+    status: Annotated[int, msgspec.Meta(ge=400, le=599)]
+    detail: str
