@@ -14,6 +14,7 @@ from ..service import Service
 from .answers import MisdirectedError, UnauthorizedError, problem_of
 from .logs import log_routes
 from .metrics import health_routes
+from .openapi import description_routes
 from .workloads import workload_routes
 
 __all__ = ["create_app"]
@@ -53,6 +54,7 @@ def create_app(service: Service, server: Server | None = None) -> QuartTrio:
     app.register_blueprint(workload_routes(service))
     app.register_blueprint(log_routes(service))
     app.register_blueprint(health_routes(service, server))
+    app.register_blueprint(description_routes())
     return app
 
 

@@ -12,12 +12,14 @@ from ..records import Status, Workload, rfc3339
 __all__ = ["Health", "Page", "Problem", "StopRequest", "Submission", "WorkloadRecord"]
 
 # What the backend checks is in the schema alone: no text that a process is given can hold NUL.
-Text = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^[^\\u0000]*$"})]
+Text = Annotated[
+    str,
+    msgspec.Meta(description="text without NUL", extra_json_schema={"pattern": "^[^\\u0000]*$"}),
+]
+_PROGRAM = {"type": "string", "pattern": "^[^\\u0000]+$"}
 Command = Annotated[
     list[Text],
-    msgspec.Meta(
-        min_length=1, extra_json_schema={"prefixItems": [{"type": "string", "minLength": 1}]}
-    ),
+    msgspec.Meta(min_length=1, extra_json_schema={"prefixItems": [_PROGRAM]}),
 ]
 Environment = Annotated[
     dict[str, Text],

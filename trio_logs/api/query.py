@@ -25,10 +25,10 @@ from ..sse import parse_last_event_id
 from ..store import Selection
 from .answers import NotAcceptableError
 
-__all__ = ["LogQuery", "parse_log_query"]
+__all__ = ["ALIASES", "NAMES", "LogQuery", "parse_log_query"]
 
-_ALIASES = {"tailLines": "tail", "sinceSeconds": "since", "sinceTime": "since"}
-_NAMES = {
+ALIASES = {"tailLines": "tail", "sinceSeconds": "since", "sinceTime": "since"}
+NAMES = {
     "follow",
     "tail",
     "since",
@@ -98,9 +98,9 @@ def parse_log_query(
 def _collect(parameters: Iterable[tuple[str, str]]) -> dict[str, str]:
     given: dict[str, str] = {}
     for written, value in parameters:
-        name = _ALIASES.get(written, written)
-        if name not in _NAMES:
-            known = ", ".join(sorted(_NAMES))
+        name = ALIASES.get(written, written)
+        if name not in NAMES:
+            known = ", ".join(sorted(NAMES))
             raise InvalidRequestError(f"there is no parameter {written[:80]!r}; there are: {known}")
         if name in given:
             raise InvalidRequestError(f"{name}: give it once")

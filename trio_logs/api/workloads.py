@@ -20,6 +20,7 @@ __all__ = ["workload_routes"]
 T = TypeVar("T")
 
 MAX_PAGE = 500
+PAGE_PARAMETERS = ("before", "label", "limit", "status")
 
 
 def workload_routes(service: Service) -> Blueprint:
@@ -97,10 +98,9 @@ def _idempotency_key() -> str | None:
 def _page_query() -> WorkloadQuery:
     values = request.args
     for name in values:
-        if name not in ("status", "label", "limit", "before"):
-            raise InvalidRequestError(
-                f"there is no parameter {name[:80]!r}; there are: before, label, limit, status"
-            )
+        if name not in PAGE_PARAMETERS:
+            known = ", ".join(PAGE_PARAMETERS)
+            raise InvalidRequestError(f"there is no parameter {name[:80]!r}; there are: {known}")
         if name != "label" and len(values.getlist(name)) > 1:
             raise InvalidRequestError(f"{name}: give it once")
     status, limit, before = values.get("status"), values.get("limit", "50"), values.get("before")

@@ -1,0 +1,139 @@
+"""The operation that reads a log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .parts import answer, header, parameter, refer_to_problems, text
+from .workloads import WORKLOAD_ID
+
+__all__ = ["LOG"]
+
+_TAIL = text("^([0-9]{1,18}|all)$")
+_NUMBER = "[0-9]{1,12}([.][0-9]+)?"
+_MOMENT = {
+    "anyOf": [
+        {"type": "string", "format": "date-time", "description": "RFC 3339, with its zone"},
+        {**text(f"^{_NUMBER}$"), "description": "Unix seconds"},
+        {
+            **text(f"^({_NUMBER}(d|h|ms|m|s)){{1,5}}$"),
+            "description": "a duration back from now",
+        },
+    ]
+}
+_EVENT_ID = text("^([0-9]+|end)?$")
+_RESUME = "Resume after this `id`: the number of a line, or `end`."
+
+
+def _flag(default: bool | None = None) -> dict[str, Any]:
+    schema = {"type": "string", "enum": ["true", "false", "1", "0"]}
+    return schema if default is None else {**schema, "default": str(default).lower()}
+
+
+_PARAMETERS = [
+    parameter(
+        "follow",
+        "Keep the answer open until the workload ends. True by default for events, else false.",
+        _flag(),
+        "true",
+    ),
+    parameter("tail", "The last lines of what is asked for; `0` is live only.", _TAIL, "100"),
+    parameter("since", "Lines from this time on.", _MOMENT, "10m"),
+    parameter("until", "Lines up to this time.", _MOMENT, "2026-01-31T12:00:00Z"),
+    parameter("stream", "One stream only.", {"type": "string", "enum": ["stdout", "stderr"]}),
+    parameter(
+        "timestamps", "Put the time and a space before each line of a text.", _flag(default=False)
+    ),
+    parameter(
+        "format",
+        "What the `data` of an event is.",
+        {"type": "string", "enum": ["text", "json"], "default": "text"},
+    ),
+    parameter("last_event_id", f"{_RESUME} The header wins.", _EVENT_ID, "17"),
+    parameter(
+        "download",
+        "Have browsers save the answer: the file's name, or `true` for the workload's id.",
+        {**text(r"^[^/\\]*$"), "maxLength": 200},
+        "build.log",
+    ),
+    parameter("tailLines", "Another name of `tail`.", _TAIL),
+    parameter("sinceSeconds", "Like `since`, in seconds back from now.", text(f"^{_NUMBER}$")),
+    parameter("sinceTime", "Another name of `since`.", _MOMENT),
+    parameter("Last-Event-ID", _RESUME, _EVENT_ID, "17", where="header"),
+]
+
+_EVENTS = """\
+: open
+retry: 2000
+
+id: 1
+data: hello
+
+id: 2
+data: trouble
+
+event: end
+id: end
+data: {"status":"succeeded","exit_code":0,"signal":null,"error":null,"lines":2,"bytes":14}
+
+"""
+_OBJECTS = """\
+{"event":"gap","from":1,"to":4000,"reason":"retention"}
+{"seq":4001,"time":"2026-01-31T12:00:00.001370Z","stream":"stdout","text":"hello"}
+{"event":"end","status":"succeeded","exit_code":0,"signal":null,"error":null,"lines":4001,"bytes":90000}
+"""
+
+_DESCRIPTION = """\
+History first, then live, in one answer, with no gap and no duplicate at the seam; the URL is
+the same for a queued, a running and a finished workload. `Accept` chooses the representation:
+events unless it says otherwise.
+
+Each line is an unnamed event whose `id` is its number in the log; with `format=json` its data
+is a `LogLine`. `event: end` comes once, after the last line, with the outcome. `event: gap`
+announces lines that are gone, `event: reset` that the id to resume from never was, and `event:
+shutdown` that the server ends the answer early; none of these three has an id. A quiet stream
+carries a comment now and then. As NDJSON, each line is a `LogLine`, and the others are objects
+with their name in `event`."""
+
+_READ = {
+    "operationId": "readLog",
+    "tags": ["logs"],
+    "summary": "Read or follow a log",
+    "description": _DESCRIPTION,
+    "parameters": _PARAMETERS,
+    "responses": {
+        "200": answer(
+            "The log.",
+            {
+                "text/event-stream": {"schema": text(), "example": _EVENTS},
+                "application/x-ndjson": {"schema": text(), "example": _OBJECTS},
+                "text/plain": {
+                    "schema": {
+                        **text(),
+                        "description": "The bytes as the workload wrote them, parts of an over-long"
+                        " line joined. They need not be UTF-8.",
+                    },
+                    "example": "hello\ntrouble\n",
+                },
+            },
+            {
+                "Cache-Control": header(
+                    "Nothing in between may keep or change it.",
+                    {"const": "no-cache, no-store, no-transform"},
+                ),
+                "X-Accel-Buffering": header("Proxies pass it on at once.", {"const": "no"}),
+                "Content-Disposition": {
+                    "description": "With `download`: the file's name.",
+                    "schema": text("^attachment; "),
+                    "example": 'attachment; filename="build.log"',
+                },
+            },
+        ),
+        "204": answer("The client has seen the end: it need not come back."),
+        **refer_to_problems(400, 401, 404, 406, 421, 429, 503),
+    },
+}
+
+LOG: dict[str, dict[str, Any]] = {
+    "/v1/workloads/{workload_id}/logs": {"parameters": [WORKLOAD_ID], "get": _READ}
+}

@@ -1,0 +1,168 @@
+"""The operations of workloads, but for their logs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...records import Status
+from ..workloads import MAX_PAGE
+from .parts import answer, header, json_answer, parameter, ref, refer_to_problems, text
+
+__all__ = ["ID", "WORKLOADS", "WORKLOAD_ID"]
+
+Operation = dict[str, Any]
+
+ID = "06b2d5c1f0a3c29e4d7a1b"
+_LOCATION = {
+    "Location": header(
+        "Where the workload is.", {**text(), "format": "uri-reference"}, f"/v1/workloads/{ID}"
+    )
+}
+
+RECORD = {
+    "id": ID,
+    "name": "hello",
+    "backend": "process",
+    "command": ["sh", "-c", "echo hello; echo trouble >&2"],
+    "labels": {"team": "demo"},
+    "status": "succeeded",
+    "exit_code": 0,
+    "signal": None,
+    "error": None,
+    "created_at": "2026-01-31T12:00:00.000001Z",
+    "started_at": "2026-01-31T12:00:00.000420Z",
+    "finished_at": "2026-01-31T12:00:00.013370Z",
+    "lines": 2,
+    "bytes": 14,
+    "logs_url": f"/v1/workloads/{ID}/logs",
+}
+_QUEUED = {
+    **RECORD,
+    "status": "queued",
+    "exit_code": None,
+    "started_at": None,
+    "finished_at": None,
+    "lines": 0,
+    "bytes": 0,
+}
+WORKLOAD_ID = parameter(
+    "workload_id", "The workload's `id`.", text("^[A-Za-z0-9_-]{1,64}$"), where="path"
+)
+_RECORD = ref("WorkloadRecord")
+
+
+def _links() -> dict[str, Any]:
+    """What can be done with a workload that an answer has."""
+    return {
+        name: {"operationId": operation, "parameters": {"workload_id": "$response.body#/id"}}
+        for name, operation in (
+            ("show", "showWorkload"),
+            ("logs", "readLog"),
+            ("stop", "stopWorkload"),
+            ("delete", "deleteWorkload"),
+        )
+    }
+
+
+def _body(schema: str, description: str, example: Any, *, required: bool) -> dict[str, Any]:
+    content = {"application/json": {"schema": ref(schema), "example": example}}
+    return {"description": description, "required": required, "content": content}
+
+
+SUBMIT: Operation = {
+    "operationId": "submitWorkload",
+    "tags": ["workloads"],
+    "summary": "Submit a workload",
+    "description": "It is queued, and runs as soon as there is room.",
+    "parameters": [
+        parameter(
+            "Idempotency-Key",
+            "The same key with the same body answers the first workload again.",
+            {**text(), "minLength": 1, "maxLength": 255},
+            "deploy-42",
+            where="header",
+        )
+    ],
+    "requestBody": _body(
+        "Submission",
+        "What to run.",
+        {name: RECORD[name] for name in ("command", "name", "labels")},
+        required=True,
+    ),
+    "responses": {
+        "201": {
+            **json_answer("The new workload.", _RECORD, _QUEUED, _LOCATION),
+            "links": _links(),
+        },
+        "200": json_answer(
+            "The workload that was submitted with this key before.", _RECORD, RECORD, _LOCATION
+        ),
+        **refer_to_problems(400, 401, 413, 415, 421, 422, 429, 503),
+    },
+}
+
+LIST: Operation = {
+    "operationId": "listWorkloads",
+    "tags": ["workloads"],
+    "summary": "List workloads, newest first",
+    "parameters": [
+        parameter("status", "Those of this status.", ref("Status"), Status.RUNNING),
+        parameter(
+            "label",
+            "Those with this label, `name=value`; once for each label that a workload must have.",
+            {"type": "array", "items": text("^[^=]+=")},
+            ["team=demo"],
+        ),
+        parameter(
+            "limit",
+            "How many at most.",
+            {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 50},
+        ),
+        parameter(
+            "before", "The `next` of the page before.", text("^[A-Za-z0-9_-]{1,64}$"), example=ID
+        ),
+    ],
+    "responses": {
+        "200": json_answer("A page.", ref("Page"), {"workloads": [RECORD], "next": None}),
+        **refer_to_problems(400, 401, 421, 503),
+    },
+}
+
+SHOW: Operation = {
+    "operationId": "showWorkload",
+    "tags": ["workloads"],
+    "summary": "Look at a workload",
+    "responses": {
+        "200": json_answer("The workload.", _RECORD, RECORD),
+        **refer_to_problems(401, 404, 421, 503),
+    },
+}
+
+DELETE: Operation = {
+    "operationId": "deleteWorkload",
+    "tags": ["workloads"],
+    "summary": "Delete a finished workload and its log",
+    "responses": {
+        "204": answer("Both are gone."),
+        **refer_to_problems(401, 404, 409, 421, 503),
+    },
+}
+
+STOP: Operation = {
+    "operationId": "stopWorkload",
+    "tags": ["workloads"],
+    "summary": "Stop a workload",
+    "description": "TERM goes to the whole process group at once, KILL follows after the grace."
+    " A workload that has finished stays as it is.",
+    "requestBody": _body("StopRequest", "May be left out.", {"grace": 2.5}, required=False),
+    "responses": {
+        "202": json_answer("The workload, which is about to stop.", _RECORD, RECORD),
+        **refer_to_problems(400, 401, 404, 413, 415, 421, 422, 503),
+    },
+}
+
+WORKLOADS: dict[str, Operation] = {
+    "/v1/workloads": {"get": LIST, "post": SUBMIT},
+    "/v1/workloads/{workload_id}": {"parameters": [WORKLOAD_ID], "get": SHOW, "delete": DELETE},
+    "/v1/workloads/{workload_id}/stop": {"parameters": [WORKLOAD_ID], "post": STOP},
+}
