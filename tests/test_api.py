@@ -395,6 +395,8 @@ async def test_resume(live: Live, log: str) -> None:
     assert answer.status_code == 204
     for bad in ("x", "-1", "1.5"):
         problem(await live.client.get(log, headers={"Last-Event-ID": bad}), 400)
+        url = f"{log}?last_event_id={bad}"
+        problem(await live.client.get(url, headers={"Last-Event-ID": "1"}), 400)
     running = await live.submit("sleep", "100")
     stream = await live.follow(running["logs_url"], "Last-Event-ID: end")
     async with stream.stream:

@@ -81,8 +81,9 @@ def parse_log_query(
     since, relative = _moment(given, "since", now)
     until, _ = _moment(given, "until", now)
     selection = Selection(_tail(given), since, until, stream)
-    resume = last_event_id or given.get("last_event_id")
-    after = parse_last_event_id(resume) if resume else None
+    # The header wins; both must be readable.
+    ids = [given.get("last_event_id"), last_event_id]
+    after = [None, *(parse_last_event_id(each) for each in ids if each)][-1]
     if after is not None:
         # What a reader missed while it was away may be more than the tail: it gets all of it.
         selection = replace(selection, tail=None, since=None if relative else since)
