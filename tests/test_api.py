@@ -364,6 +364,7 @@ async def test_where_to_start_and_stop(live: Live, log: str) -> None:
     assert await texts(live, log, since=soon) == ["end"]
     assert await texts(live, log, sinceTime=soon) == ["end"]
     assert await texts(live, log, until=soon) == everything
+    assert await texts(live, log, until="9999-12-31T23:59:59Z") == everything
     assert await texts(live, log, tail=1, stream="stdout") == ["5", "end"]
     [second] = await order(live, log)
     assert await texts(live, log, tail=3, stream="stderr") == [str(second), "end"]
@@ -422,7 +423,11 @@ BAD_QUERIES = [
     "last_event_id=x",
     "tail=1&tail=2",
     "tail=1&tailLines=2",
+    "since=１２",
+    "until=１m",
     "download=a/b",
+    "download=a%0Db",
+    "download=a%E2%80%AEgpj.exe",
 ]
 
 
@@ -437,6 +442,8 @@ async def test_download(live: Live, log: str) -> None:
         ("true", f'attachment; filename="{workload_id}.log"'),
         ("build.log", 'attachment; filename="build.log"'),
         ('a"b é', "attachment; filename*=UTF-8''a%22b%20%C3%A9"),
+        # No character of this Python's Unicode, as newer ones are not.
+        ("\U000c8951", "attachment; filename*=UTF-8''%F3%88%A5%91"),
     ]:
         answer = await get(live, log, "text/plain", download=value)
         assert answer.headers["content-disposition"] == expected

@@ -70,7 +70,9 @@ async def test_it_names_each_route_and_no_other(live: Live, document: dict[str, 
 async def test_it_names_each_parameter_and_no_other(document: dict[str, Any]) -> None:
     assert names(document, "/v1/workloads", "query") == set(PAGE_PARAMETERS)
     logs = "/v1/workloads/{workload_id}/logs"
-    assert names(document, logs, "query") == NAMES | ALIASES.keys()
+    assert names(document, logs, "query") == NAMES
+    # Each once, or a program may send a parameter under two names.
+    assert all(f"`{name}`" in document["paths"][logs]["get"]["description"] for name in ALIASES)
     assert names(document, logs, "header") == {"Last-Event-ID"}
 
 

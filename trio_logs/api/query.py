@@ -25,7 +25,17 @@ from ..sse import parse_last_event_id
 from ..store import Selection
 from .answers import NotAcceptableError
 
-__all__ = ["ALIASES", "NAMES", "LogQuery", "parse_log_query"]
+__all__ = [
+    "ALIASES",
+    "DURATION",
+    "FILE_NAME",
+    "NAMES",
+    "NUMBER",
+    "TAIL",
+    "UNIX_SECONDS",
+    "LogQuery",
+    "parse_log_query",
+]
 
 ALIASES = {"tailLines": "tail", "sinceSeconds": "since", "sinceTime": "since"}
 NAMES = {
@@ -41,10 +51,15 @@ NAMES = {
 }
 _EVENTS, _NDJSON, _TEXT = "text/event-stream", "application/x-ndjson", "text/plain"
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
-_DURATION = re.compile(r"(?:\d{1,12}(?:\.\d+)?(?:d|h|ms|m|s)){1,5}")
-_NUMBER = re.compile(r"\d{1,12}(?:\.\d+)?")
-_FAR = 10**15 * 9
-"""Past the year 2200, in microseconds: a time beyond it is a mistake, such as milliseconds."""
+
+# Patterns that the description shares. Not `\d`, which takes digits of all scripts.
+NUMBER = r"[0-9]{1,12}(\.[0-9]+)?"
+UNIX_SECONDS = r"([0-9]{1,9}|[0-8][0-9]{9})(\.[0-9]+)?"
+"""To the year 2255: what is larger is a mistake, such as milliseconds."""
+DURATION = rf"({NUMBER}(d|h|ms|m|s)){{1,5}}"
+TAIL = r"[0-9]{1,18}|all"
+FILE_NAME = r"[^/\\\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]{0,200}"
+"""No folders, nothing that controls, and nothing that makes an ending look like another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +121,7 @@ def _collect(parameters: Iterable[tuple[str, str]]) -> dict[str, str]:
         if name in given:
             raise InvalidRequestError(f"{name}: give it once")
         if written == "sinceSeconds":
-            if not _NUMBER.fullmatch(value):
+            if not re.fullmatch(NUMBER, value):
                 raise InvalidRequestError("sinceSeconds: it is a number of seconds")
             value += "s"
         given[name] = value
@@ -150,7 +165,7 @@ def _tail(given: dict[str, str]) -> int | None:
     value = given.get("tail", "all")
     if value == "all":
         return None
-    if not re.fullmatch(r"[0-9]{1,18}", value):
+    if not re.fullmatch(TAIL, value):
         raise InvalidRequestError("tail: it is a number of lines, or `all`")
     return int(value)
 
@@ -160,19 +175,19 @@ def _moment(given: dict[str, str], name: str, now: int) -> tuple[int | None, boo
     value = given.get(name)
     if value is None:
         return None, False
-    if _NUMBER.fullmatch(value):
+    if re.fullmatch(NUMBER, value):
+        if not re.fullmatch(UNIX_SECONDS, value):
+            raise InvalidRequestError(f"{name}: {value} is too far away; Unix times are in seconds")
         whole, _, fraction = value.partition(".")
         moment = int(whole) * 1_000_000 + int(fraction[:6].ljust(6, "0"))
         relative = False
-    elif _DURATION.fullmatch(value):
-        parts = re.findall(r"(\d+(?:\.\d+)?)(d|h|ms|m|s)", value)
+    elif re.fullmatch(DURATION, value):
+        parts = re.findall(r"([0-9.]+)(d|h|ms|m|s)", value)
         moment = now - int(sum(float(n) * _UNITS[unit] for n, unit in parts) * 1_000_000)
         relative = True
     else:
         moment = _rfc3339(name, value)
         relative = False
-    if moment > _FAR:
-        raise InvalidRequestError(f"{name}: {value} is too far away; Unix times are in seconds")
     return max(moment, 0), relative
 
 
@@ -195,6 +210,6 @@ def _download(given: dict[str, str]) -> str | None:
         return None
     if name in ("true", "1"):
         return ""
-    if len(name) > 200 or "/" in name or "\\" in name or not name.isprintable():
+    if not re.fullmatch(FILE_NAME, name):
         raise InvalidRequestError("download: it is a file's name, or `true`")
     return name

@@ -10,7 +10,7 @@ import msgspec
 from ... import __version__
 from ...sse import LogLine
 from ..bodies import Health, Page, Problem, StopRequest, Submission
-from .log import LOG
+from .log import LOG, LOG_SCHEMAS
 from .parts import header, problems
 from .service import SERVICE
 from .workloads import WORKLOADS
@@ -94,4 +94,4 @@ def _schemas() -> dict[str, Any]:
     for schema in schemas.values():
         # msgspec takes docstrings with the indentation of their lines.
         schema["description"] = " ".join(inspect.cleandoc(schema["description"]).split())
-    return schemas
+    return {**schemas, **LOG_SCHEMAS}

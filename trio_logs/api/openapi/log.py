@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from .parts import answer, header, parameter, refer_to_problems, text
+from ..query import DURATION, FILE_NAME, TAIL, UNIX_SECONDS
+from .parts import answer, header, parameter, ref, refer_to_problems, text
 from .workloads import WORKLOAD_ID
 
-__all__ = ["LOG"]
+__all__ = ["LOG", "LOG_SCHEMAS"]
 
-_TAIL = text("^([0-9]{1,18}|all)$")
-_NUMBER = "[0-9]{1,12}([.][0-9]+)?"
 _MOMENT = {
     "anyOf": [
         {"type": "string", "format": "date-time", "description": "RFC 3339, with its zone"},
-        {**text(f"^{_NUMBER}$"), "description": "Unix seconds"},
+        {**text(f"^{UNIX_SECONDS}$"), "description": "Unix seconds"},
         {
-            **text(f"^({_NUMBER}(d|h|ms|m|s)){{1,5}}$"),
+            **text(f"^{DURATION}$"),
             "description": "a duration back from now",
         },
     ]
@@ -37,7 +36,9 @@ _PARAMETERS = [
         _flag(),
         "true",
     ),
-    parameter("tail", "The last lines of what is asked for; `0` is live only.", _TAIL, "100"),
+    parameter(
+        "tail", "The last lines of what is asked for; `0`: live only.", text(f"^({TAIL})$"), "100"
+    ),
     parameter("since", "Lines from this time on.", _MOMENT, "10m"),
     parameter("until", "Lines up to this time.", _MOMENT, "2026-01-31T12:00:00Z"),
     parameter("stream", "One stream only.", {"type": "string", "enum": ["stdout", "stderr"]}),
@@ -53,12 +54,9 @@ _PARAMETERS = [
     parameter(
         "download",
         "Have browsers save the answer: the file's name, or `true` for the workload's id.",
-        {**text(r"^[^/\\]*$"), "maxLength": 200},
+        text(f"^{FILE_NAME}$"),
         "build.log",
     ),
-    parameter("tailLines", "Another name of `tail`.", _TAIL),
-    parameter("sinceSeconds", "Like `since`, in seconds back from now.", text(f"^{_NUMBER}$")),
-    parameter("sinceTime", "Another name of `since`.", _MOMENT),
     parameter("Last-Event-ID", _RESUME, _EVENT_ID, "17", where="header"),
 ]
 
@@ -83,6 +81,43 @@ _OBJECTS = """\
 {"event":"end","status":"succeeded","exit_code":0,"signal":null,"error":null,"lines":4001,"bytes":90000}
 """
 
+_CONTROLS = ["end", "gap", "reset", "shutdown"]
+
+_EVENT: dict[str, Any] = {
+    "type": ["string", "object"],
+    "description": "The stream as text; for readers that take it apart, each of its events.",
+    "properties": {
+        "event": {"enum": ["message", *_CONTROLS]},
+        "id": text("^([0-9]+|end)$"),
+        "data": text(),
+        "retry": {"type": "integer"},
+    },
+    "required": ["data"],
+    "additionalProperties": False,
+}
+
+_NDJSON = {**text(), "description": "a `LogLine` or a `LogControl` each line"}
+
+_CONTROL: dict[str, Any] = {
+    "type": "object",
+    "description": "What a log says that is not a line: its `end` and outcome, a `gap` with the"
+    " numbers of the lines that are gone, a `reset`, a `shutdown`.",
+    "properties": {
+        "event": {"enum": _CONTROLS},
+        "from": {"type": "integer", "minimum": 1},
+        "to": {"type": "integer", "minimum": 1},
+        "reason": text(),
+        "status": ref("Status"),
+        "exit_code": {"type": ["integer", "null"]},
+        "signal": {"type": ["string", "null"]},
+        "error": {"type": ["string", "null"]},
+        "lines": {"type": "integer", "minimum": 0},
+        "bytes": {"type": "integer", "minimum": 0},
+    },
+    "required": ["event"],
+    "additionalProperties": False,
+}
+
 _DESCRIPTION = """\
 History first, then live, in one answer, with no gap and no duplicate at the seam; the URL is
 the same for a queued, a running and a finished workload. `Accept` chooses the representation:
@@ -93,7 +128,9 @@ is a `LogLine`. `event: end` comes once, after the last line, with the outcome. 
 announces lines that are gone, `event: reset` that the id to resume from never was, and `event:
 shutdown` that the server ends the answer early; none of these three has an id. A quiet stream
 carries a comment now and then. As NDJSON, each line is a `LogLine`, and the others are objects
-with their name in `event`."""
+with their name in `event`.
+
+As in Kubernetes, `tailLines`, `sinceSeconds` and `sinceTime` are taken for `tail` and `since`."""
 
 _READ = {
     "operationId": "readLog",
@@ -105,8 +142,8 @@ _READ = {
         "200": answer(
             "The log.",
             {
-                "text/event-stream": {"schema": text(), "example": _EVENTS},
-                "application/x-ndjson": {"schema": text(), "example": _OBJECTS},
+                "text/event-stream": {"schema": ref("LogEvent"), "example": _EVENTS},
+                "application/x-ndjson": {"schema": _NDJSON, "example": _OBJECTS},
                 "text/plain": {
                     "schema": {
                         **text(),
@@ -137,3 +174,5 @@ _READ = {
 LOG: dict[str, dict[str, Any]] = {
     "/v1/workloads/{workload_id}/logs": {"parameters": [WORKLOAD_ID], "get": _READ}
 }
+
+LOG_SCHEMAS = {"LogEvent": _EVENT, "LogControl": _CONTROL}

@@ -65,7 +65,10 @@ def _type(schema: dict[str, Any]) -> Markup:
         return Markup(" | ").join(Markup("<code>{}</code>").format(choice) for choice in choices)
     if "description" in schema:
         return escape(schema["description"])
-    words = Markup(schema.get("format") or schema.get("type", "any"))
+    kinds = schema.get("type", "any")
+    words = Markup(
+        schema.get("format") or (kinds if isinstance(kinds, str) else " or ".join(kinds))
+    )
     if "items" in schema:
         words += Markup(" of {}").format(_type(schema["items"]))
     elif isinstance(schema.get("additionalProperties"), dict):
