@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 NODE_MODULES := tests/clients/node_modules/.package-lock.json
 
-.PHONY: demo test check campaign bench clean
+.PHONY: demo test check campaign conformance bench clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/trio-logs demo
@@ -28,6 +28,10 @@ check: $(VENV)/.installed-dev
 # 1,000 seeds of shuffled scheduling for each operation, some minutes.
 campaign: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.campaign
+
+# Some thousand requests that schemathesis makes of /openapi.json, other ones each time; 2 minutes.
+conformance: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.conformance
 
 # Some minutes; less with ARGS=--quick.
 bench: $(VENV)/.installed-dev

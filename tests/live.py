@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +12,7 @@ import httpx2
 import trio
 
 from trio_logs.api import create_app
+from trio_logs.backends import Backend
 from trio_logs.server import Server, ServerLimits, TCPBind
 from trio_logs.service import Service, open_service
 from trio_logs.settings import Settings
@@ -148,10 +149,18 @@ def parse_events(body: bytes) -> list[tuple[str, str, Any]]:
 
 
 @asynccontextmanager
-async def open_live(settings: Settings, limits: ServerLimits | None = None) -> AsyncIterator[Live]:
+async def open_live(
+    settings: Settings,
+    limits: ServerLimits | None = None,
+    *,
+    backends: Mapping[str, Backend] | None = None,
+) -> AsyncIterator[Live]:
     """A service and its server on a free port; on exit both shut down in order."""
     stop = trio.Event()
-    async with open_service(settings) as service, trio.open_nursery() as server:
+    async with (
+        open_service(settings, backends=backends) as service,
+        trio.open_nursery() as server,
+    ):
         served = Server(limits)
         app = create_app(service, served)
         [url] = await server.start(served.serve, app, [TCPBind("127.0.0.1", 0)], stop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, closing
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -14,6 +15,7 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from playwright.sync_api import sync_playwright
 
+from tests.conformance import hold_against_description
 from tests.live import PATIENCE, Live
 from tests.test_clients import CHROMIUM_ARGUMENTS, _program
 from trio_logs.api import create_app
@@ -161,3 +163,14 @@ def look_at(url: str) -> tuple[str, dict[str, str], list[str], list[str]]:
                 "e => getComputedStyle(e).backgroundColor"
             )
     return shown, ground, requested, complaints
+
+
+async def test_the_service_does_as_it_says(
+    tmp_path: Path, record_figure: Callable[[str], None]
+) -> None:
+    """`make conformance` does it with more requests, and others each time."""
+    options = ["--max-examples", "20", "--seed", "1", "--generation-database", "none"]
+    verdict = await hold_against_description(tmp_path, *options)
+    assert verdict.passed, verdict.output
+    assert verdict.requests > 500
+    record_figure(f"requests made of the description: {verdict.requests:,}, all as described")

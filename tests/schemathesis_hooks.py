@@ -1,0 +1,70 @@
+"""What schemathesis is to know of the service, and checks of its own. It loads this file."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any
+
+import schemathesis
+from openapi_schema_validator import OAS31Validator
+from schemathesis import Case, CheckContext, HookContext, Response
+
+# The server's, not the app's; RFC 9110 and 9112 say what they are.
+SERVERS = {"content-length", "content-type", "date", "server", "transfer-encoding", "connection"}
+REPRESENTATIONS = ["*/*", "text/event-stream", "application/x-ndjson", "text/plain"]
+
+
+@schemathesis.hook
+def filter_case(context: HookContext, case: Case) -> bool:
+    """A label that is given twice is refused, which a schema can't say."""
+    labels = (case.query or {}).get("label")
+    if not isinstance(labels, list):
+        return True
+    names = [str(label).partition("=")[0] for label in labels]
+    return len(names) == len(set(names))
+
+
+@schemathesis.hook
+def map_case(context: HookContext, case: Case) -> Case:
+    """What a schema leaves open: a backend that is installed, and each representation of a log."""
+    if isinstance(case.body, dict) and isinstance(case.body.get("backend"), str):
+        case.body["backend"] = "process"
+    if case.operation.path.endswith("/logs"):
+        # The same one when the case is made again.
+        turn = zlib.crc32(repr(case.query).encode()) % len(REPRESENTATIONS)
+        case.headers["Accept"] = REPRESENTATIONS[turn]
+    return case
+
+
+@schemathesis.check
+def headers_are_documented(ctx: CheckContext, response: Response, case: Case) -> None:
+    """No answer has a header that its description lacks."""
+    described = _described(case, response)
+    # A case may be sent with a method that is not described.
+    if described is not None and response.request.method == case.operation.method.upper():
+        known = SERVERS | {name.lower() for name in described.get("headers", {})}
+        assert set(response.headers) <= known, f"undocumented: {set(response.headers) - known}"
+
+
+@schemathesis.check
+def ndjson_is_as_described(ctx: CheckContext, response: Response, case: Case) -> None:
+    """Each line of NDJSON is one of the two objects."""
+    if response.headers.get("content-type") != ["application/x-ndjson"]:
+        return
+    components = case.operation.schema.raw_schema["components"]
+    names = ("LogLine", "LogControl")
+    either = [{"$ref": f"#/components/schemas/{name}"} for name in names]
+    validator = OAS31Validator({"oneOf": either, "components": components})
+    *lines, rest = response.content.split(b"\n")
+    assert rest == b""
+    for line in lines:
+        validator.validate(json.loads(line))
+
+
+def _described(case: Case, response: Response) -> dict[str, Any] | None:
+    document = case.operation.schema.raw_schema
+    found = case.operation.definition.raw["responses"].get(str(response.status_code))
+    if found is not None and "$ref" in found:
+        found = document["components"]["responses"][found["$ref"].rpartition("/")[2]]
+    return found
