@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 import trio
@@ -244,3 +245,45 @@ async def test_a_log_that_must_exist(autojump_clock: trio.testing.MockClock) -> 
         ):
             await subscription.receive()
         assert broker.statistics().topics == 0
+
+
+async def test_a_flush_returns_when_all_before_it_is_durable(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """What is durable is whole lines: the start of one waits for its end."""
+
+    class SlowStore(MemoryStore):
+        async def append(self, *arguments: Any, **keywords: Any) -> None:
+            await trio.sleep(1)
+            await super().append(*arguments, **keywords)
+
+    store = SlowStore()
+    async with open_broker(store) as broker:
+        with await broker.open("w") as log:
+            assert await log.flush() == 0
+            for data, durable in ((b"one\ntw", 4), (b"o", 4), (b"\n", 8), (b"", 8)):
+                await log.write(data)
+                assert await log.flush() == durable
+                state = await store.log("w")
+                assert (state.bytes if state else 0) == durable
+
+
+async def test_a_flush_of_a_log_that_ends_does_not_wait_for_ever(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Whether it comes before the end, or in the middle of it."""
+
+    class SlowStore(MemoryStore):
+        async def append(self, *arguments: Any, **keywords: Any) -> None:
+            await trio.sleep(1)
+            await super().append(*arguments, **keywords)
+
+    async with open_broker(SlowStore()) as broker, trio.open_nursery() as nursery:
+        with await broker.open("w") as log:
+            await log.write(b"one\n")
+            nursery.start_soon(broker.close, "w")
+            assert await log.flush() == 4
+            with pytest.raises(LogClosedError):
+                await log.flush()
+            with pytest.raises(LogClosedError):
+                await log.write(b"late\n")

@@ -12,7 +12,7 @@ from ..records import Batch, End, Outcome, now
 from ..store import LogState, LogStore
 from .counters import Counters
 from .window import Window
-from .writer import Written
+from .writer import Flush, Written
 
 if TYPE_CHECKING:
     from .subscription import Subscription
@@ -58,7 +58,7 @@ class Topic:
         self.finished = trio.Event()
         self.outcome: Outcome | None = None
         self.gap_reason = "retention"
-        self.send, self.receive = trio.open_memory_channel[Written](CHANNEL_ITEMS)
+        self.send, self.receive = trio.open_memory_channel[Written | Flush](CHANNEL_ITEMS)
         self._store = store
         self._counters = counters
         self._published = published
@@ -97,20 +97,23 @@ class Topic:
         with self.receive:
             while True:
                 try:
-                    written = await self._take()
+                    taken = await self._take()
                 except trio.EndOfChannel:
                     break
-                batches = self._number(written)
+                batches = self._number([item for item in taken if isinstance(item, Written)])
                 if batches:
                     await self._store.append(self.workload_id, batches)
                     self._publish(batches)
                     await self._ring(batches)
-            batches = self._number_rest()
-            await self._store.append(
-                self.workload_id, batches, outcome=self.outcome, finished_at=now()
-            )
-            self._publish(batches, ended=True)
-            await self._ring()
+                for item in taken:
+                    if isinstance(item, Flush):
+                        item.durable = self.bytes
+                        item.done.set()
+        # Closed by now: what came later would be dropped, and its writer has to be told.
+        batches = self._number_rest()
+        await self._store.append(self.workload_id, batches, outcome=self.outcome, finished_at=now())
+        self._publish(batches, ended=True)
+        await self._ring()
 
     def close(self, outcome: Outcome) -> None:
         """Have the log end with this outcome. Writers that are still open can't write any more."""
@@ -118,19 +121,19 @@ class Topic:
         self.send.close()
         self._receiving.cancel()
 
-    async def _take(self) -> list[Written]:
+    async def _take(self) -> list[Written | Flush]:
         """About a turn's worth of what is ready. Raises trio.EndOfChannel at the end."""
-        taken: list[Written] = []
+        taken: list[Written | Flush] = []
         if self.outcome is None:
             with trio.CancelScope() as self._receiving:
                 taken.append(await self.receive.receive())
-        size = len(taken[0].data) if taken else 0
+        size = _size(taken[0]) if taken else 0
         while size < TURN_BYTES:
             try:
                 taken.append(self.receive.receive_nowait())
             except (trio.WouldBlock, trio.EndOfChannel):
                 break
-            size += len(taken[-1].data)
+            size += _size(taken[-1])
         if not taken:
             raise trio.EndOfChannel
         return taken
@@ -192,3 +195,7 @@ class Topic:
                 self._counters.rings_skipped += 1
             if count % RINGS_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
+
+
+def _size(item: Written | Flush) -> int:
+    return len(item.data) if isinstance(item, Written) else 0

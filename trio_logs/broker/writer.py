@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -12,7 +12,7 @@ import trio
 from ..errors import LogClosedError
 from ..records import now
 
-__all__ = ["MAX_WRITE_BYTES", "LogWriter", "Written"]
+__all__ = ["MAX_WRITE_BYTES", "Flush", "LogWriter", "Written"]
 
 MAX_WRITE_BYTES = 64 * 1024
 """The most bytes in one channel item; a longer write takes several."""
@@ -27,6 +27,14 @@ class Written:
     data: bytes
 
 
+@dataclass(slots=True, eq=False)
+class Flush:
+    """A mark between writes: once all before it is durable, the topic says how long the log is."""
+
+    done: trio.Event = field(default_factory=trio.Event)
+    durable: int = 0
+
+
 class LogWriter:
     """Writes to one log. Use it as a context manager, and give each task a `clone()`.
 
@@ -35,7 +43,7 @@ class LogWriter:
     it took.
     """
 
-    def __init__(self, channel: trio.MemorySendChannel[Written]) -> None:
+    def __init__(self, channel: trio.MemorySendChannel[Written | Flush]) -> None:
         self._channel = channel
 
     async def write(self, data: bytes | str, stream: str = "stdout") -> None:
@@ -61,6 +69,20 @@ class LogWriter:
                 await self._channel.send(Written(time, stream, part))
         except (trio.ClosedResourceError, trio.BrokenResourceError) as error:
             raise LogClosedError("the log is closed: write before the workload ends") from error
+
+    async def flush(self) -> int:
+        """Wait until what was written before is durable; return how many bytes of the log are.
+
+        The start of a line whose end was not written yet is not among them. Raises LogClosedError
+        if the log was closed.
+        """
+        mark = Flush()
+        try:
+            await self._channel.send(mark)
+        except (trio.ClosedResourceError, trio.BrokenResourceError) as error:
+            raise LogClosedError("the log is closed: flush before the workload ends") from error
+        await mark.done.wait()
+        return mark.durable
 
     async def writelines(self, lines: Iterable[bytes | str], stream: str = "stdout") -> None:
         """Add whole lines; each gets a newline unless it has one."""
