@@ -16,6 +16,7 @@ from trio_logs.backends import Backend
 from trio_logs.server import Server, ServerLimits, TCPBind
 from trio_logs.service import Service, open_service
 from trio_logs.settings import Settings
+from trio_logs.store import LogStore
 
 __all__ = ["Live", "RawStream", "open_live"]
 
@@ -153,12 +154,13 @@ async def open_live(
     settings: Settings,
     limits: ServerLimits | None = None,
     *,
+    store: LogStore | None = None,
     backends: Mapping[str, Backend] | None = None,
 ) -> AsyncIterator[Live]:
     """A service and its server on a free port; on exit both shut down in order."""
     stop = trio.Event()
     async with (
-        open_service(settings, backends=backends) as service,
+        open_service(settings, store=store, backends=backends) as service,
         trio.open_nursery() as server,
     ):
         served = Server(limits)

@@ -282,8 +282,9 @@ async def test_a_flush_of_a_log_that_ends_does_not_wait_for_ever(
         with await broker.open("w") as log:
             await log.write(b"one\n")
             nursery.start_soon(broker.close, "w")
-            assert await log.flush() == 4
-            with pytest.raises(LogClosedError):
-                await log.flush()
-            with pytest.raises(LogClosedError):
-                await log.write(b"late\n")
+            with trio.fail_after(60):
+                assert await log.flush() == 4
+                with pytest.raises(LogClosedError):
+                    await log.flush()
+                with pytest.raises(LogClosedError):
+                    await log.write(b"late\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 import traceback
 from collections import deque
@@ -14,7 +15,7 @@ import msgspec
 import structlog
 import trio
 
-from .backends import Backend, Execution, Stop, find_backend
+from .backends import Backend, Execution, Stop, find_backend, outlives_server
 from .broker import LogBroker, LogWriter
 from .errors import (
     BusyError,
@@ -38,9 +39,13 @@ cancelled."""
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """How many workloads run and wait at once; `grace` is in seconds, between TERM and KILL."""
+    """How many workloads run and wait at once; `grace` is in seconds, between TERM and KILL.
+
+    `remote` is for those that run elsewhere, and so neither wait nor count among the others.
+    """
 
     running: int = 100
+    remote: int = 1_000
     queued: int = 10_000
     grace: float = 10.0
 
@@ -60,7 +65,11 @@ class EngineStatistics:
 class _Job:
     workload: Workload
     stop: Stop = field(default_factory=Stop)
+    # It runs; or it won't any more.
+    begun: trio.Event = field(default_factory=trio.Event)
     done: trio.Event = field(default_factory=trio.Event)
+    # Around its execution only: cancelled, it is left as it is in the store.
+    leaving: trio.CancelScope = field(default_factory=trio.CancelScope)
 
 
 @dataclass(slots=True, eq=False)
@@ -95,6 +104,7 @@ class Engine:
         self._jobs: dict[str, _Job] = {}
         self._queue: deque[_Job] = deque()
         self._running = 0
+        self._remote = 0
         self._accepting = False
         self._submitting = 0
         self._keyed = trio.Lock()
@@ -108,11 +118,11 @@ class Engine:
             async with trio.open_nursery() as self._nursery:
                 unfinished = await self._store.unfinished()
                 for workload, handle in unfinished:
-                    if workload.status is Status.RUNNING:
+                    if workload.status is Status.RUNNING and not self._is_remote(workload.spec):
                         await self._bury(workload, handle)
                 self._accepting = True
                 for workload, _ in unfinished:
-                    if workload.status is Status.QUEUED:
+                    if workload.status is Status.QUEUED or self._is_remote(workload.spec):
                         self._enqueue(workload)
                 task_status.started()
                 await trio.sleep_forever()
@@ -134,6 +144,9 @@ class Engine:
         await self._broker.close(workload.id, Outcome(Status.LOST, error=error))
         self._finished[Status.LOST] += 1
 
+    def _is_remote(self, spec: WorkloadSpec) -> bool:
+        return outlives_server(self._backends, spec.backend)
+
     async def submit(self, spec: WorkloadSpec, key: str | None = None) -> tuple[Workload, bool]:
         """Queue a workload; return its record, and whether it is new.
 
@@ -144,7 +157,12 @@ class Engine:
         find_backend(self._backends, spec.backend).check(spec)
         if not self._accepting:
             raise NotReadyError("the service is shutting down: submit again when it is back")
-        if len(self._queue) + self._submitting >= self._limits.queued:
+        if self._is_remote(spec):
+            if self._remote + self._submitting >= self._limits.remote:
+                raise BusyError(
+                    f"{self._limits.remote} workloads run elsewhere: submit again later"
+                )
+        elif len(self._queue) + self._submitting >= self._limits.queued:
             raise BusyError(f"{self._limits.queued} workloads are waiting: submit again later")
         submission = _Submission(spec, key)
         # A task of the engine does it: a client that leaves now can't take back a commit half-way.
@@ -186,18 +204,26 @@ class Engine:
         submission.created = True
         submission.error = None
         self._submitted += 1
-        self._enqueue(workload)
+        job = self._enqueue(workload)
+        if self._is_remote(workload.spec):
+            # Its client comes next, and needs not be sent away.
+            await job.begun.wait()
 
     def _new_id(self, moment: int) -> str:
         """An id that sorts by time: microseconds, never the same twice, and six random digits."""
         self._last_id = max(moment, self._last_id + 1)
         return f"{self._last_id:014x}{secrets.token_hex(3)}"
 
-    def _enqueue(self, workload: Workload) -> None:
+    def _enqueue(self, workload: Workload) -> _Job:
         job = _Job(workload)
         self._jobs[workload.id] = job
-        self._queue.append(job)
-        self._start_ready()
+        if self._is_remote(workload.spec):
+            self._remote += 1
+            self._nursery.start_soon(self._run_job, job, name=f"workload {workload.id}")
+        else:
+            self._queue.append(job)
+            self._start_ready()
+        return job
 
     def _start_ready(self) -> None:
         while self._accepting and self._queue and self._running < self._limits.running:
@@ -207,15 +233,25 @@ class Engine:
 
     async def _run_job(self, job: _Job) -> None:
         workload_id = job.workload.id
+        outcome = None
         try:
             with await self._broker.open(workload_id) as log:
-                await self._store.start(workload_id, now())
-                outcome = await self._execute(job, log)
+                if job.workload.status is Status.QUEUED:
+                    await self._store.start(workload_id, now())
+                job.begun.set()
+                with job.leaving:
+                    outcome = await self._execute(job, log)
+            if outcome is None:
+                self._forget(job)
+                return
             if job.stop.status is not None:
                 outcome = replace(outcome, status=job.stop.status, error=_STOPPED[job.stop.status])
             await self._finish(job, outcome)
         finally:
-            self._running -= 1
+            if self._is_remote(job.workload.spec):
+                self._remote -= 1
+            else:
+                self._running -= 1
         self._start_ready()
 
     async def _execute(self, job: _Job, log: LogWriter) -> Outcome:
@@ -241,8 +277,12 @@ class Engine:
         return outcome
 
     async def _see_to_its_end(self, job: _Job, scope: trio.CancelScope) -> None:
-        timeout = job.workload.spec.timeout
-        with trio.move_on_after(float("inf") if timeout is None else timeout):
+        workload = job.workload
+        timeout = math.inf if workload.spec.timeout is None else workload.spec.timeout
+        if workload.started_at is not None:
+            # It ran on while the server was away.
+            timeout = max(0.0, timeout - (now() - workload.started_at) / 1_000_000)
+        with trio.move_on_after(timeout):
             await job.stop.wait()
         if job.stop.status is None:
             job.stop.request(Status.TIMED_OUT, self._limits.grace)
@@ -252,8 +292,11 @@ class Engine:
 
     async def _finish(self, job: _Job, outcome: Outcome) -> None:
         await self._broker.close(job.workload.id, outcome)
-        del self._jobs[job.workload.id]
         self._finished[outcome.status] += 1
+        self._forget(job)
+
+    def _forget(self, job: _Job) -> None:
+        del self._jobs[job.workload.id]
         job.done.set()
 
     async def get(self, workload_id: str) -> Workload:
@@ -262,6 +305,15 @@ class Engine:
         if workload is None:
             raise WorkloadNotFoundError(f"there is no workload {workload_id!r}")
         return workload
+
+    async def finished(self, workload_id: str) -> Workload:
+        """Its record, once it has finished, or once this service lets go of it.
+
+        Raises WorkloadNotFoundError."""
+        job = self._jobs.get(workload_id)
+        if job is not None:
+            await job.done.wait()
+        return await self.get(workload_id)
 
     async def list(self, query: WorkloadQuery) -> list[Workload]:
         """A page of records, newest first."""
@@ -295,17 +347,20 @@ class Engine:
         await self._store.delete(workload_id)
 
     def drain(self) -> None:
-        """Take no more workloads, and have what runs stop. What is queued stays in the store, for
-        the next start. Doing it again does nothing."""
+        """Take no more workloads, and have what runs stop. What is queued, or runs elsewhere, stays
+        in the store, for the next start. Doing it again does nothing."""
         self._accepting = False
         for job in self._queue:
             del self._jobs[job.workload.id]
         self._queue.clear()
         for job in self._jobs.values():
-            job.stop.request(Status.STOPPED, self._limits.grace)
+            if self._is_remote(job.workload.spec):
+                job.leaving.cancel(reason="the service is shutting down")
+            else:
+                job.stop.request(Status.STOPPED, self._limits.grace)
 
     async def shutdown(self) -> None:
-        """Drain, and return when all that ran has finished."""
+        """Drain, and return when all that ran here has finished."""
         self.drain()
         for job in list(self._jobs.values()):
             await job.done.wait()
@@ -313,7 +368,7 @@ class Engine:
     def statistics(self) -> EngineStatistics:
         """A snapshot, and counters since the start."""
         return EngineStatistics(
-            len(self._queue), self._running, self._submitted, dict(self._finished)
+            len(self._queue), self._running + self._remote, self._submitted, dict(self._finished)
         )
 
 

@@ -12,6 +12,7 @@ __all__ = [
     "InvalidSpecError",
     "LogClosedError",
     "NotReadyError",
+    "OffsetError",
     "StoreError",
     "TrioLogsError",
     "WorkloadNotFoundError",
@@ -43,6 +44,14 @@ class WorkloadNotFoundError(TrioLogsError):
 
 class ConflictError(TrioLogsError):
     """The workload's state does not allow this, such as deleting one that runs."""
+
+
+class OffsetError(ConflictError):
+    """Bytes of a log that don't go on where the ones before ended; go on from `durable`."""
+
+    def __init__(self, detail: str, durable: int) -> None:
+        super().__init__(detail)
+        self.durable = durable
 
 
 class LogClosedError(TrioLogsError):

@@ -13,6 +13,7 @@ import structlog
 import trio
 
 from .backends import Backend, installed_backends
+from .backends.push import PushBackend
 from .broker import BrokerStatistics, LogBroker
 from .engine import Engine, EngineStatistics
 from .errors import DataFolderError
@@ -47,6 +48,9 @@ class Service:
         self.token = load_token(settings)
         self.store = store
         self.broker = LogBroker(store, settings.broker)
+        # Not found by an entry point: its lines come by the routes of this service.
+        self.push = PushBackend(settings.push)
+        backends = {"push": self.push, **backends}
         self.engine = Engine(store, self.broker, backends, settings.engine)
         self.draining = False
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from .backends.push import PushLimits
 from .broker import BrokerLimits
 from .data_folder import default_data_folder, token_path
 from .engine import EngineLimits
@@ -38,6 +39,7 @@ class Settings:
     max_body: int = 1024 * 1024
     broker: BrokerLimits = field(default_factory=BrokerLimits)
     engine: EngineLimits = field(default_factory=EngineLimits)
+    push: PushLimits = field(default_factory=PushLimits)
     retention: Retention = field(default_factory=lambda: Retention(10 * GIB, 30 * DAY))
 
     @classmethod

@@ -16,6 +16,7 @@ from ..errors import (
     InvalidRequestError,
     InvalidSpecError,
     NotReadyError,
+    OffsetError,
     StoreError,
     TrioLogsError,
     WorkloadNotFoundError,
@@ -75,9 +76,9 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
     return Response(body, status, headers, content_type="application/json")
 
 
-def no_content() -> Response:
+def no_content(headers: dict[str, str] | None = None) -> Response:
     """A 204, which has neither a body nor headers about one."""
-    response = Response(b"", HTTPStatus.NO_CONTENT)
+    response = Response(b"", HTTPStatus.NO_CONTENT, headers)
     del response.headers["Content-Type"]
     del response.headers["Content-Length"]
     return response
@@ -96,6 +97,8 @@ def problem_of(error: Exception) -> Response:
         case TrioLogsError():
             status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
             detail = str(error)
+            if isinstance(error, OffsetError):
+                headers["Upload-Offset"] = str(error.durable)
         case HTTPException(code=code) if code is not None:
             status, detail = HTTPStatus(code), error.description or ""
             headers = {k: v for k, v in error.get_headers() if k in ("Allow", "Location")}

@@ -15,6 +15,8 @@ from .answers import MisdirectedError, UnauthorizedError, problem_of
 from .logs import log_routes
 from .metrics import health_routes
 from .openapi import description_routes
+from .push import push_routes
+from .request_body import with_streamed_bodies
 from .workloads import workload_routes
 
 __all__ = ["create_app"]
@@ -53,8 +55,10 @@ def create_app(service: Service, server: Server | None = None) -> QuartTrio:
 
     app.register_blueprint(workload_routes(service))
     app.register_blueprint(log_routes(service))
+    app.register_blueprint(push_routes(service))
     app.register_blueprint(health_routes(service, server))
     app.register_blueprint(description_routes())
+    app.asgi_app = with_streamed_bodies(app.asgi_app)  # type: ignore[assignment,method-assign]
     return app
 
 

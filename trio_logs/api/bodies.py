@@ -9,7 +9,15 @@ import msgspec
 
 from ..records import Status, Workload, rfc3339
 
-__all__ = ["Health", "Page", "Problem", "StopRequest", "Submission", "WorkloadRecord"]
+__all__ = [
+    "FinishRequest",
+    "Health",
+    "Page",
+    "Problem",
+    "StopRequest",
+    "Submission",
+    "WorkloadRecord",
+]
 
 # What the backend checks is in the schema alone: no text that a process is given can hold NUL.
 Text = Annotated[
@@ -33,10 +41,10 @@ Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 
 
 class Submission(msgspec.Struct, forbid_unknown_fields=True):
-    """A workload to run. `command` is an argument vector, never a shell line; `timeout` is in
-    seconds; `backend` is the name of one that is installed."""
+    """A workload to run. `command` is an argument vector, never a shell line, and needed unless the
+    backend is `push`; `timeout` is in seconds; `backend` is the name of one that is installed."""
 
-    command: Command
+    command: Command | msgspec.UnsetType = msgspec.UNSET
     name: Name | None = None
     env: Environment | None = None
     cwd: Text | None = None
@@ -50,6 +58,15 @@ class StopRequest(msgspec.Struct, forbid_unknown_fields=True):
     """How to stop a workload: KILL follows TERM after `grace` seconds; null takes the server's."""
 
     grace: Seconds | None = None
+
+
+class FinishRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """How a workload ended elsewhere: `exit_code` and `signal` as in its record, both null if that
+    is not known; `bytes` is how many its log has, line ends included."""
+
+    exit_code: Annotated[int, msgspec.Meta(ge=0, le=255)] | None = None
+    signal: Annotated[str, msgspec.Meta(pattern="^SIG[A-Z0-9+-]{1,20}$")] | None = None
+    bytes: Count | None = None
 
 
 class WorkloadRecord(msgspec.Struct):

@@ -51,7 +51,10 @@ def log_routes(service: Service) -> Blueprint:
         if request.method != "HEAD":
             send_nowait: Any = request.scope["extensions"].get(SEND_NOWAIT)
             body = LogStream(service, workload_id, query, send_nowait)
-        return _response(body, workload_id, query)
+        response = _response(body, workload_id, query)
+        if request.method == "HEAD" and workload.spec.backend == "push":
+            response.headers["Upload-Offset"] = str(workload.bytes)
+        return response
 
     return routes
 

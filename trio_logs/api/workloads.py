@@ -15,7 +15,7 @@ from ..store import WorkloadQuery
 from .answers import UnsupportedMediaError, json_response, no_content
 from .bodies import Page, StopRequest, Submission, WorkloadRecord
 
-__all__ = ["workload_routes"]
+__all__ = ["decode", "workload_routes"]
 
 T = TypeVar("T")
 
@@ -30,11 +30,9 @@ def workload_routes(service: Service) -> Blueprint:
 
     @routes.post("/v1/workloads")
     async def submit() -> Response:
-        body = _decode(await request.get_data(), Submission)
-        if not body.command[0]:
-            raise InvalidSpecError("command: its first part, the program, is empty")
+        body = decode(await request.get_data(), Submission)
         spec = WorkloadSpec(
-            command=tuple(body.command),
+            command=tuple(body.command or ()),
             backend=body.backend,
             name=body.name,
             env=body.env or {},
@@ -66,7 +64,7 @@ def workload_routes(service: Service) -> Blueprint:
     @routes.post("/v1/workloads/<workload_id>/stop")
     async def stop(workload_id: str) -> Response:
         data = await request.get_data()
-        body = _decode(data, StopRequest) if data.strip() else StopRequest()
+        body = decode(data, StopRequest) if data.strip() else StopRequest()
         return json_response(WorkloadRecord.of(await engine.stop(workload_id, body.grace)), 202)
 
     @routes.delete("/v1/workloads/<workload_id>")
@@ -77,7 +75,7 @@ def workload_routes(service: Service) -> Blueprint:
     return routes
 
 
-def _decode(data: bytes | str, kind: type[T]) -> T:
+def decode(data: bytes | str, kind: type[T]) -> T:
     if request.mimetype not in ("application/json", ""):
         raise UnsupportedMediaError("send JSON, with `Content-Type: application/json`")
     try:

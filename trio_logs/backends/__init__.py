@@ -13,7 +13,15 @@ import trio
 from ..errors import BackendNotFoundError
 from ..records import Outcome, Status, WorkloadSpec
 
-__all__ = ["Backend", "Execution", "Log", "Stop", "find_backend", "installed_backends"]
+__all__ = [
+    "Backend",
+    "Execution",
+    "Log",
+    "Stop",
+    "find_backend",
+    "installed_backends",
+    "outlives_server",
+]
 
 
 class Log(Protocol):
@@ -78,6 +86,10 @@ class Backend(Protocol):
     """The duties of a backend.
 
     It is made once, without arguments. What `run` raises fails its workload only.
+
+    A backend may have an attribute `outlives_server`, true if what it runs is not of this machine's
+    making. Then it runs at once, whatever is queued; it is cancelled when the service shuts down;
+    and `run` is called again at the next start, for a log that goes on where it was.
     """
 
     def check(self, spec: WorkloadSpec) -> None:
@@ -107,3 +119,8 @@ def find_backend(backends: Mapping[str, Backend], name: str) -> Backend:
     except KeyError:
         known = ", ".join(sorted(backends))
         raise BackendNotFoundError(f"there is no backend {name!r}; installed: {known}") from None
+
+
+def outlives_server(backends: Mapping[str, Backend], name: str) -> bool:
+    """Whether what that backend runs goes on while the server is away."""
+    return bool(getattr(backends.get(name), "outlives_server", False))

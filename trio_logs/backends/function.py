@@ -40,10 +40,11 @@ class FunctionBackend:
     """See `Backend` for the methods."""
 
     def check(self, spec: WorkloadSpec) -> None:
-        if spec.command[0] not in _functions:
+        if not spec.command or spec.command[0] not in _functions:
+            given = spec.command[0] if spec.command else ""
             known = ", ".join(sorted(_functions)) or "none"
             raise InvalidSpecError(
-                f"command: no function {spec.command[0]!r} is registered; there are: {known}"
+                f"command: no function {given!r} is registered; there are: {known}"
             )
         for name, value in (("env", spec.env), ("cwd", spec.cwd), ("pty", spec.pty)):
             if value:

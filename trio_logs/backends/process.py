@@ -45,6 +45,8 @@ class ProcessBackend:
     """
 
     def check(self, spec: WorkloadSpec) -> None:
+        if not spec.command or not spec.command[0]:
+            raise InvalidSpecError("command: give the program, and its arguments")
         for text in (*spec.command, *spec.env, *spec.env.values(), spec.cwd or ""):
             if "\0" in text:
                 raise InvalidSpecError("command, env, cwd: they can't hold NUL")

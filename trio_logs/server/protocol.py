@@ -61,7 +61,7 @@ class HTTP11(H11Protocol):
                 if event.http_version not in (b"1.0", b"1.1"):
                     await self._refuse(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "speak HTTP/1.1")
                     return
-                if _content_length(event) > self._limits.max_body:
+                if _content_length(event) > self._limits.max_body and not self._is_streamed(event):
                     limit = f"a request's body has at most {self._limits.max_body} bytes"
                     await self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, limit)
                     return
@@ -77,6 +77,9 @@ class HTTP11(H11Protocol):
                 await self.stream.handle(EndBody(stream_id=STREAM_ID))
             else:  # needs more data, or the stream or the connection is closed
                 return
+
+    def _is_streamed(self, request: h11.Request) -> bool:
+        return bool(self._limits.streamed.fullmatch(request.method + b" " + request.target))
 
     async def _refuse(self, status: HTTPStatus, detail: str) -> None:
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:

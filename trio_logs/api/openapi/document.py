@@ -9,9 +9,10 @@ import msgspec
 
 from ... import __version__
 from ...sse import LogLine
-from ..bodies import Health, Page, Problem, StopRequest, Submission
+from ..bodies import FinishRequest, Health, Page, Problem, StopRequest, Submission
 from .log import LOG, LOG_SCHEMAS
 from .parts import header, problems
+from .push import FINISH
 from .service import SERVICE
 from .workloads import WORKLOADS
 
@@ -62,7 +63,7 @@ def make_document() -> dict[str, Any]:
             {"name": "logs", "description": "A log as a stream."},
             {"name": "service", "description": "How the service is, and what it can do."},
         ],
-        "paths": {**WORKLOADS, **LOG, **SERVICE},
+        "paths": {**WORKLOADS, **FINISH, **LOG, **SERVICE},
         "components": {
             "schemas": _schemas(),
             "responses": problems(_PROBLEMS),
@@ -88,7 +89,7 @@ _HEADERS = {
 
 def _schemas() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(
-        [Submission, StopRequest, Page, LogLine, Health, Problem],
+        [Submission, StopRequest, FinishRequest, Page, LogLine, Health, Problem],
         ref_template="#/components/schemas/{name}",
     )
     for schema in schemas.values():

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..query import DURATION, FILE_NAME, TAIL, UNIX_SECONDS
 from .parts import answer, header, parameter, ref, refer_to_problems, text
+from .push import PUSH
 from .workloads import WORKLOAD_ID
 
 __all__ = ["LOG", "LOG_SCHEMAS"]
@@ -172,7 +173,7 @@ _READ = {
 }
 
 LOG: dict[str, dict[str, Any]] = {
-    "/v1/workloads/{workload_id}/logs": {"parameters": [WORKLOAD_ID], "get": _READ}
+    "/v1/workloads/{workload_id}/logs": {"parameters": [WORKLOAD_ID], "get": _READ, "post": PUSH}
 }
 
 LOG_SCHEMAS = {"LogEvent": _EVENT, "LogControl": _CONTROL}

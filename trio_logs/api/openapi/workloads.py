@@ -8,7 +8,7 @@ from ...records import Status
 from ..workloads import MAX_PAGE
 from .parts import answer, header, json_answer, parameter, ref, refer_to_problems, text
 
-__all__ = ["ID", "WORKLOADS", "WORKLOAD_ID"]
+__all__ = ["ID", "RECORD", "WORKLOADS", "WORKLOAD_ID", "json_body"]
 
 Operation = dict[str, Any]
 
@@ -59,12 +59,15 @@ def _links() -> dict[str, Any]:
             ("show", "showWorkload"),
             ("logs", "readLog"),
             ("stop", "stopWorkload"),
+            ("push", "pushLog"),
+            ("finish", "finishWorkload"),
             ("delete", "deleteWorkload"),
         )
     }
 
 
-def _body(schema: str, description: str, example: Any, *, required: bool) -> dict[str, Any]:
+def json_body(schema: str, description: str, example: Any, *, required: bool) -> dict[str, Any]:
+    """A request body in JSON."""
     content = {"application/json": {"schema": ref(schema), "example": example}}
     return {"description": description, "required": required, "content": content}
 
@@ -83,7 +86,7 @@ SUBMIT: Operation = {
             where="header",
         )
     ],
-    "requestBody": _body(
+    "requestBody": json_body(
         "Submission",
         "What to run.",
         {name: RECORD[name] for name in ("command", "name", "labels")},
@@ -154,7 +157,7 @@ STOP: Operation = {
     "summary": "Stop a workload",
     "description": "TERM goes to the whole process group at once, KILL follows after the grace."
     " A workload that has finished stays as it is.",
-    "requestBody": _body("StopRequest", "May be left out.", {"grace": 2.5}, required=False),
+    "requestBody": json_body("StopRequest", "May be left out.", {"grace": 2.5}, required=False),
     "responses": {
         "202": json_answer("The workload, which is about to stop.", _RECORD, RECORD),
         **refer_to_problems(400, 401, 404, 413, 415, 421, 422, 503),

@@ -1,0 +1,361 @@
+"""Lines that come over HTTP: offsets, who may send, how it ends, and how the server goes away."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from tests.live import PATIENCE, Live, open_live
+from tests.pushing import create, finish, open_body, push, raw_log
+from tests.test_api import problem
+from trio_logs.backends.push import PushLimits
+from trio_logs.engine import EngineLimits
+from trio_logs.records import Batch
+from trio_logs.settings import Settings
+from trio_logs.store.sqlite import SQLiteStore
+
+
+@pytest.fixture
+async def live(tmp_path: Path) -> AsyncIterator[Live]:
+    async with open_live(Settings(data=tmp_path / "data")) as opened:
+        yield opened
+
+
+async def record(live: Live, workload: str) -> dict[str, Any]:
+    return dict((await live.client.get(f"/v1/workloads/{workload}")).json())
+
+
+async def test_from_start_to_end(live: Live) -> None:
+    workload = await create(live, name="build", labels={"a": "b"})
+    new = await record(live, workload)
+    assert (new["backend"], new["command"], new["status"]) == ("push", [], "running")
+    answer = await push(live, workload, b"one\ntwo\nthr")
+    assert (answer.status_code, answer.content) == (204, b"")
+    # An unfinished line is not durable.
+    assert answer.headers["upload-offset"] == "8"
+    head = await live.client.head(new["logs_url"])
+    assert head.headers["upload-offset"] == "8"
+    assert (await record(live, workload))["bytes"] == 8
+    assert (await push(live, workload, b"ee", 11)).headers["upload-offset"] == "8"
+    ended = await finish(live, workload, exit_code=3, bytes=13)
+    assert ended.status_code == 200
+    assert ended.json() == await record(live, workload)
+    assert ended.json()["status"] == "failed"
+    assert ended.json()["exit_code"] == 3
+    assert ended.json()["bytes"] == 13
+    assert ended.json()["lines"] == 3
+    events = await live.events(workload)
+    assert [event[2] for event in events[:-1]] == ["one", "two", "three"]
+    assert events[-1][2]["status"] == "failed"
+    assert await raw_log(live, workload) == b"one\ntwo\nthree"
+    assert (await live.client.delete(f"/v1/workloads/{workload}")).status_code == 204
+
+
+async def test_lines_are_live_while_the_body_is_open(live: Live) -> None:
+    workload = await create(live)
+    reader = await live.follow(f"/v1/workloads/{workload}/logs")
+    async with reader.stream, (await open_body(live, workload)).stream as stream:
+        for number in range(3):
+            line = b"line %d\n" % number
+            with trio.fail_after(1):
+                await stream.send_all(b"%x\r\n%b\r\n" % (len(line), line))
+                await reader.read_until(b"data: line %d\n" % number)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "exit_code", "signal"),
+    [
+        ({}, "succeeded", None, None),
+        ({"exit_code": 0}, "succeeded", 0, None),
+        ({"exit_code": 255}, "failed", 255, None),
+        ({"signal": "SIGKILL"}, "failed", None, "SIGKILL"),
+    ],
+)
+async def test_how_it_ended(
+    live: Live, sent: dict[str, Any], status: str, exit_code: int | None, signal: str | None
+) -> None:
+    workload = await create(live)
+    first = await finish(live, workload, **sent)
+    assert first.status_code == 200
+    found = first.json()
+    assert (found["status"], found["exit_code"], found["signal"]) == (status, exit_code, signal)
+    # Its answer may have been lost, so it may be said again; but not another thing.
+    assert (await finish(live, workload, **sent)).json() == found
+    problem(await finish(live, workload, exit_code=7), 409)
+    late = await push(live, workload, b"late\n")
+    assert "has ended" in problem(late, 409)
+    assert "upload-offset" not in late.headers
+
+
+async def test_bad_requests(live: Live) -> None:
+    process = (await live.submit("true"))["id"]
+    workload = await create(live)
+    url = f"/v1/workloads/{workload}"
+    for path in ("logs", "finish"):
+        answer = await live.client.post(f"/v1/workloads/nope/{path}")
+        assert "'nope'" in problem(answer, 404)
+        assert "'process'" in problem(
+            await live.client.post(f"/v1/workloads/{process}/{path}"), 409
+        )
+    for offset in ("x", "-1", "1.0", "", "9" * 19):
+        bad = await live.client.post(f"{url}/logs", headers={"Upload-Offset": offset})
+        problem(bad, 400)
+    problem(await live.client.post(f"{url}/logs?stream=stderr", content=b"x"), 400)
+    headers = {"Content-Encoding": "gzip"}
+    problem(await live.client.post(f"{url}/logs", content=b"x", headers=headers), 415)
+    for fields in ({"exit_code": -1}, {"exit_code": 256}, {"signal": "9"}, {"x": 1}, {"bytes": -1}):
+        problem(await finish(live, workload, **fields), 422)
+    headers = {"Authorization": "Bearer wrong"}
+    for path in ("logs", "finish"):
+        problem(await live.client.post(f"{url}/{path}", headers=headers), 401)
+    for fields in ({"env": {"A": "b"}}, {"cwd": "/"}, {"pty": True}):
+        body = {"backend": "push", **fields}
+        problem(await live.client.post("/v1/workloads", json=body), 422)
+    assert (await record(live, workload))["bytes"] == 0
+
+
+async def test_a_refusal_is_read_though_the_body_goes_on(live: Live) -> None:
+    """More than all the queues on the way hold; nobody reads it."""
+    for workload, expected in (("nope", 404), ((await live.submit("true"))["id"], 409)):
+        answer = await push(live, workload, b"x" * 4_000_000)
+        problem(answer, expected)
+
+
+async def test_what_was_received_is_skipped_and_a_hole_is_refused(live: Live) -> None:
+    """At each offset: the bytes before it are sent again, those behind it are missing."""
+    data = b"a\nbc\r\n\ndef\n\ngh"
+    workload = await create(live)
+    for end in range(len(data) + 1):
+        for start in range(len(data) + 2):
+            answer = await push(live, workload, data[start:end], start)
+            durable = data.rfind(b"\n", 0, end) + 1
+            # The first of these bodies, from 0 on, has brought all up to `end`.
+            assert answer.status_code == (204 if start <= end else 409), (start, end)
+            assert answer.headers["upload-offset"] == str(durable), (start, end)
+    refused = await finish(live, workload, bytes=len(data) + 1)
+    problem(refused, 409)
+    assert refused.headers["upload-offset"] == "12"
+    assert (await finish(live, workload, bytes=len(data))).status_code == 200
+    assert await raw_log(live, workload) == data
+
+
+async def test_a_restart_at_each_offset(tmp_path: Path) -> None:
+    """What the server held of an unfinished line is gone with it, and is sent again."""
+    data = b"a\nbc\r\nde"
+    settings = Settings(data=tmp_path)
+    async with open_live(settings) as live:
+        workload = await create(live)
+    for end in range(len(data) + 1):
+        async with open_live(settings) as live:
+            assert (await record(live, workload))["status"] == "running"
+            head = await live.client.head(f"/v1/workloads/{workload}/logs")
+            offset = int(head.headers["upload-offset"])
+            assert offset == data.rfind(b"\n", 0, max(0, end - 1)) + 1
+            lost = await push(live, workload, b"x", offset + 1)
+            assert (lost.status_code, lost.headers["upload-offset"]) == (409, str(offset))
+            assert (await push(live, workload, data[offset:end], offset)).status_code == 204
+    async with open_live(settings) as live:
+        refused = await finish(live, workload, exit_code=0, bytes=len(data))
+        assert (refused.status_code, refused.headers["upload-offset"]) == (409, "6")
+        await push(live, workload, data[6:], 6)
+        ended = await finish(live, workload, exit_code=0, bytes=len(data))
+        assert ended.json()["status"] == "succeeded"
+        assert await raw_log(live, workload) == data
+        assert [event[1] for event in await live.events(workload)] == ["1", "2", "3", "end"]
+
+
+async def test_all_byte_values_in_pieces_of_all_sizes(live: Live) -> None:
+    rng = random.Random(5)
+    data = bytes(range(256)) * 2000 + b"\r" * 70_000 + b"\r\n\r" + bytes(range(255, -1, -1))
+    workload = await create(live)
+    body = await open_body(live, workload)
+    async with body.stream:
+        start = 0
+        while start < len(data):
+            stop = start + int(10 ** rng.uniform(0, 5.3))
+            await body.send(data[start:stop])
+            start = stop
+        answer = await body.end()
+    assert answer.status == 204
+    assert (await finish(live, workload, bytes=len(data))).status_code == 200
+    assert await raw_log(live, workload) == data
+
+
+async def test_a_newer_connection_takes_over(live: Live) -> None:
+    """The older one may be one that was cut, of which the server knows nothing yet."""
+    workload = await create(live)
+    old = await open_body(live, workload)
+    async with old.stream:
+        await old.send(b"one\ntw")
+        while (await record(live, workload))["bytes"] < 4:
+            await trio.sleep(0.01)
+        new = await open_body(live, workload, 4)
+        async with new.stream:
+            refused = await old.answer()
+            assert refused.status == 409
+            assert "upload-offset" not in refused.headers
+            await new.send(b"two\nthree\n")
+            answer = await new.end()
+    assert (answer.status, answer.headers["upload-offset"]) == (204, "14")
+    assert (await finish(live, workload, bytes=14)).status_code == 200
+    assert await raw_log(live, workload) == b"one\ntwo\nthree\n"
+
+
+async def test_writers_that_take_over_from_each_other_all_the_time(live: Live) -> None:
+    """Each sends the same bytes from wherever it is; nothing is lost or doubled."""
+    data = b"".join(b"line %d\n" % number for number in range(100_000))
+    workload = await create(live)
+    taken_over = 0
+
+    async def write(seed: int) -> None:
+        nonlocal taken_over
+        rng = random.Random(seed)
+        durable = 0
+        while durable < len(data):
+            start = max(0, durable - rng.randrange(1000))
+            answer = await push(live, workload, data[start : start + rng.randrange(200_000)], start)
+            assert answer.status_code in (204, 409)
+            if "upload-offset" in answer.headers:
+                durable = int(answer.headers["upload-offset"])
+            else:
+                taken_over += 1
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            for seed in range(4):
+                nursery.start_soon(write, seed)
+    assert taken_over
+    assert (await finish(live, workload, bytes=len(data))).status_code == 200
+    assert await raw_log(live, workload) == data
+
+
+async def test_a_stop_ends_it_with_what_it_has(live: Live) -> None:
+    workload = await create(live)
+    body = await open_body(live, workload)
+    async with body.stream:
+        await body.send(b"one\ntw")
+        while (await record(live, workload))["bytes"] < 4:
+            await trio.sleep(0.01)
+        problem(await live.client.delete(f"/v1/workloads/{workload}"), 409)
+        stopped = await live.client.post(f"/v1/workloads/{workload}/stop")
+        assert stopped.status_code == 202
+        assert (await body.answer()).status == 409
+    assert (await live.finished(workload))["status"] == "stopped"
+    assert await raw_log(live, workload) == b"one\ntw"
+    problem(await finish(live, workload, exit_code=0), 409)
+    assert (await live.client.delete(f"/v1/workloads/{workload}")).status_code == 204
+    problem(await push(live, workload, b"x"), 404)
+
+
+async def test_its_timeout_goes_on_while_the_server_is_away(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    async with open_live(settings) as live:
+        workload = await create(live, timeout=0.2)
+        patient = await create(live, timeout=60)
+    await trio.sleep(0.2)
+    async with open_live(settings) as live:
+        assert (await live.finished(workload))["status"] == "timed_out"
+        assert (await record(live, patient))["status"] == "running"
+
+
+async def test_a_client_that_never_comes_back(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path, push=PushLimits(patience=0.3))
+    async with open_live(settings) as live:
+        gone, there = [await create(live) for _ in range(2)]
+        body = await open_body(live, there)
+        async with body.stream:
+            await push(live, gone, b"one\ntw")
+            lost = await live.finished(gone)
+            assert lost["status"] == "lost"
+            assert "not heard of for 0.3 s" in lost["error"]
+            assert await raw_log(live, gone) == b"one\ntw"
+            # One that is connected may be quiet for as long as it likes.
+            assert (await record(live, there))["status"] == "running"
+        assert (await live.finished(there))["status"] == "lost"
+
+
+async def test_how_many_there_may_be(tmp_path: Path) -> None:
+    """They don't wait behind processes, nor processes behind them."""
+    limits = EngineLimits(running=1, queued=2, remote=2)
+    async with open_live(Settings(data=tmp_path, engine=limits)) as live:
+        process = (await live.submit("sleep", "60"))["id"]
+        first, _ = [await create(live) for _ in range(2)]
+        busy = await live.client.post("/v1/workloads", json={"backend": "push"})
+        problem(busy, 429)
+        assert live.service.engine.statistics().running == 3
+        queued = (await live.submit("true"))["id"]
+        await live.client.post(f"/v1/workloads/{process}/stop", json={"grace": 0})
+        assert (await live.finished(queued))["status"] == "succeeded"
+        await finish(live, first)
+        await create(live)
+
+
+async def test_a_shutdown_leaves_it_running(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    async with open_live(settings) as live:
+        workload = await create(live)
+        body = await open_body(live, workload)
+        async with body.stream:
+            await body.send(b"one\ntw")
+            while (await record(live, workload))["bytes"] < 4:
+                await trio.sleep(0.01)
+            live.service.drain()
+            answer = await body.answer()
+            assert answer.status == 503
+            assert "retry-after" in answer.headers
+        problem(await push(live, workload, b"x"), 503)
+        problem(await finish(live, workload), 503)
+        assert (await record(live, workload))["status"] == "running"
+    async with open_live(settings) as live:
+        started = (await record(live, workload))["started_at"]
+        assert (await push(live, workload, b"two\n", 4)).headers["upload-offset"] == "8"
+        ended = await finish(live, workload, exit_code=0, bytes=8)
+        assert ended.json()["started_at"] == started
+        assert await raw_log(live, workload) == b"one\ntwo\n"
+
+
+class StallingStore(SQLiteStore):
+    """Commits nothing until it is let go on."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.go_on = trio.Event()
+
+    async def append(self, workload_id: str, batches: Sequence[Batch], **end: Any) -> None:
+        await self.go_on.wait()
+        await super().append(workload_id, batches, **end)
+
+
+async def test_a_store_that_stalls_slows_the_client_and_drops_nothing(tmp_path: Path) -> None:
+    """The server takes what its channels hold, about 2 MiB, and the kernel's buffers some more."""
+    store = StallingStore(tmp_path / "logs.db")
+    data = b"".join(b"line %d\n" % number for number in range(2_000_000))
+    async with open_live(Settings(data=tmp_path), store=store) as live:
+        workload = await create(live)
+        body = await open_body(live, workload)
+        async with body.stream:
+            sent = 0
+            with trio.move_on_after(1):
+                for start in range(0, len(data), 100_000):
+                    await body.send(data[start : start + 100_000])
+                    sent = start
+            assert live.server.statistics().bytes_in < 3 * 1024 * 1024
+            assert sent < 12 * 1024 * 1024 < len(data)
+            # All queues are full, which must not hold up the answer to a client that was replaced.
+            async with (await open_body(live, workload)).stream:
+                assert (await body.answer()).status == 409
+                # What this one goes on to send is read and dropped, for 2 s.
+                with trio.fail_after(PATIENCE):
+                    while live.server.statistics().connections > 2:
+                        await trio.sleep(0.01)
+        store.go_on.set()
+        with trio.fail_after(PATIENCE):
+            answer = await push(live, workload, data)
+        assert answer.headers["upload-offset"] == str(len(data))
+        assert (await finish(live, workload, bytes=len(data))).status_code == 200
+        assert await raw_log(live, workload) == data

@@ -1,0 +1,68 @@
+"""The operations by which the logs of workloads come that run elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .parts import answer, header, json_answer, parameter, ref, refer_to_problems, text
+from .workloads import RECORD, WORKLOAD_ID, json_body
+
+__all__ = ["FINISH", "PUSH"]
+
+_OFFSET = {**text("^[0-9]{1,18}$")}
+_DURABLE = {
+    "Upload-Offset": header("How many bytes of the log are durable.", _OFFSET, "1048576"),
+}
+
+PUSH: dict[str, Any] = {
+    "operationId": "pushLog",
+    "tags": ["logs"],
+    "summary": "Send what a workload writes that runs elsewhere",
+    "description": "For workloads with the backend `push`. The body may be of any length, and its"
+    " lines are delivered as they come; it is read only as fast as the log takes it. Bytes that"
+    " were received before are skipped, so a client that does not know what arrived may send them"
+    " again. A newer request takes the turn from an older one, which is answered with 409. Where"
+    " bytes are missing, 409 says with `Upload-Offset` where to go on.",
+    "parameters": [
+        parameter(
+            "Upload-Offset",
+            "The place in the log of the body's first byte, from 0 on; 0 if it is left out.",
+            _OFFSET,
+            "1048576",
+            where="header",
+        )
+    ],
+    "requestBody": {
+        "description": "The bytes, as they are.",
+        "required": True,
+        "content": {"application/octet-stream": {"schema": text(), "example": "one\ntwo\n"}},
+    },
+    "responses": {
+        "204": answer("All of it was received.", headers=_DURABLE),
+        **refer_to_problems(400, 401, 404, 409, 415, 421, 503),
+    },
+}
+
+FINISH: dict[str, dict[str, Any]] = {
+    "/v1/workloads/{workload_id}/finish": {
+        "parameters": [WORKLOAD_ID],
+        "post": {
+            "operationId": "finishWorkload",
+            "tags": ["workloads"],
+            "summary": "Say how a workload ended that ran elsewhere",
+            "description": "For workloads with the backend `push`: its log ends. With `bytes`, only"
+            " if that many were received. Doing it again does nothing.",
+            "requestBody": json_body(
+                "FinishRequest", "May be left out.", {"exit_code": 0, "bytes": 14}, required=False
+            ),
+            "responses": {
+                "200": json_answer(
+                    "The workload, which has finished.",
+                    ref("WorkloadRecord"),
+                    {**RECORD, "backend": "push", "command": []},
+                ),
+                **refer_to_problems(400, 401, 404, 409, 413, 415, 421, 422, 503),
+            },
+        },
+    }
+}
