@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +12,7 @@ import trio
 
 from tests.live import PATIENCE, Live, RawStream
 
-__all__ = ["Body", "create", "finish", "open_body", "push", "raw_log"]
+__all__ = ["Body", "breaking_proxy", "create", "finish", "open_body", "push", "raw_log"]
 
 
 @dataclass
@@ -75,3 +77,41 @@ async def raw_log(live: Live, workload: str) -> bytes:
     """The bytes of its log."""
     url = f"/v1/workloads/{workload}/logs"
     return (await live.client.get(url, headers={"Accept": "text/plain"})).content
+
+
+@asynccontextmanager
+async def breaking_proxy(
+    url: str, lifetime: Callable[[], int]
+) -> AsyncIterator[tuple[str, list[int]]]:
+    """A proxy that breaks each connection once so many bytes went to the server, which it does not
+    tell: there, the connection stays open. Gives its URL, and a list that holds how many there
+    were."""
+    host, _, port = url.rpartition("//")[2].rpartition(":")
+    count = [0]
+
+    async def handle(client: trio.SocketStream) -> None:
+        count[0] += 1
+        async with await trio.open_tcp_stream(host, int(port)) as server:
+            async with client, trio.open_nursery() as nursery:
+                nursery.start_soon(answer, server, client, nursery.cancel_scope)
+                left = lifetime()
+                async for data in client:
+                    await server.send_all(data[:left])
+                    left -= len(data)
+                    if left <= 0:
+                        break
+                nursery.cancel_scope.cancel()
+            await trio.sleep_forever()
+
+    async def answer(
+        server: trio.SocketStream, client: trio.SocketStream, scope: trio.CancelScope
+    ) -> None:
+        async for data in server:
+            await client.send_all(data)
+        scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, handle, [listener])
+        yield f"http://127.0.0.1:{listener.socket.getsockname()[1]}", count
+        nursery.cancel_scope.cancel()

@@ -16,13 +16,14 @@ way of anyio, for asyncio); `SyncClient` is its twin for scripts that use neithe
 from ..records import End, Gap, Outcome, Reset, Status
 from .client import Client
 from .errors import ClientError, RefusedError, UnreachableError
-from .records import Line, LogRecord, Workload
+from .records import Ending, Line, LogRecord, Workload
 from .sync import SyncClient
 
 __all__ = [
     "Client",
     "ClientError",
     "End",
+    "Ending",
     "Gap",
     "Line",
     "LogRecord",

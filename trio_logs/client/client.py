@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -13,9 +13,10 @@ import msgspec
 
 from . import requests
 from .errors import UnreachableError
-from .records import LogRecord, Workload
+from .records import Ending, LogRecord, Workload
 from .requests import FollowOptions, SubmitOptions
-from .resume import Resume
+from .resume import Backoff, Resume, is_temporary
+from .upload import Body, Upload
 
 __all__ = ["Client"]
 
@@ -125,7 +126,7 @@ class Client:
                                 if records := resume.feed(data):
                                     yield records
                         complete = True
-                    elif resume.is_temporary(answer.status_code):
+                    elif is_temporary(answer.status_code):
                         reason = f"the server answers {answer.status_code}"
                     else:
                         await answer.aread()
@@ -139,6 +140,80 @@ class Client:
                 resume.finished()
             if not resume.done:
                 await anyio.sleep(resume.delay(reason))
+
+    async def push(
+        self,
+        workload_id: str,
+        chunks: AsyncIterable[bytes],
+        *,
+        ending: Ending | None = None,
+        patience: float | None = None,
+    ) -> Workload:
+        """Send the log of a workload that was submitted with `backend="push"`, and then its end.
+
+        What `chunks` gives is readable at once, and asked for no faster than the server takes it;
+        2 MiB are held at most. Connections that break and servers that restart cost time, and no
+        byte: `patience` is how many seconds to go on trying when nothing is heard, by default for
+        ever. `ending` is read when `chunks` has ended, so it may be filled in until then.
+
+        If `chunks` raises, so does this, and the workload is not ended.
+        """
+        upload = Upload()
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(upload.fill, chunks)
+            try:
+                return await self._push(workload_id, upload, ending or Ending(), patience)
+            except Exception as error:
+                # Outside of the group, so that it is raised as it is.
+                failure = error
+            finally:
+                tasks.cancel_scope.cancel()
+        assert failure is not None
+        raise failure
+
+    async def _push(
+        self, workload_id: str, upload: Upload, ending: Ending, patience: float | None
+    ) -> Workload:
+        backoff = Backoff(patience)
+        while True:
+            upload.check()
+            finishing = upload.all_sent
+            try:
+                if finishing:
+                    body = {**msgspec.to_builtins(ending), "bytes": upload.end}
+                    url = requests.path(workload_id, "finish")
+                    answer = await self._http.post(url, json=body)
+                else:
+                    answer = await self._http.send(self._body_request(workload_id, upload))
+            except httpx2.TransportError as error:
+                reason: object = error
+            else:
+                if not is_temporary(answer.status_code):
+                    backoff.succeeded()
+                    if finishing and answer.is_success:
+                        return msgspec.json.decode(requests.read(answer), type=Workload)
+                    upload.settle(answer)
+                    continue
+                reason = f"the server answers {answer.status_code}"
+            upload.go_back()
+            await anyio.sleep(backoff.delay(reason, *requests.PUSH_DELAYS))
+
+    def _body_request(self, workload_id: str, upload: Upload) -> httpx2.Request:
+        body = Body(upload)
+        request = self._http.build_request(
+            "POST",
+            requests.path(workload_id, "logs"),
+            content=body,
+            headers={
+                "Content-Type": "application/octet-stream",
+                "Upload-Offset": str(upload.sent),
+            },
+            timeout=requests.PUSH_TIMEOUT,
+        )
+        # Without the generator around it, which nobody would close if the connection breaks.
+        request.stream = body
+        return request
 
     async def _request(self, method: str, url: str, **arguments: Any) -> bytes:
         try:

@@ -9,7 +9,7 @@ import msgspec
 
 from ..records import End, Gap, Reset, Status
 
-__all__ = ["Line", "LogRecord", "Workload"]
+__all__ = ["Ending", "Line", "LogRecord", "Workload"]
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
@@ -45,3 +45,11 @@ class Workload(msgspec.Struct, frozen=True):
     lines: int
     bytes: int
     logs_url: str
+
+
+class Ending(msgspec.Struct):
+    """How a pushed workload ended: both None if that is not known, which counts as success.
+    `signal` is a name such as `SIGINT`."""
+
+    exit_code: int | None = None
+    signal: str | None = None

@@ -14,6 +14,8 @@ from .records import Workload
 
 __all__ = [
     "FOLLOW_TIMEOUT",
+    "PUSH_DELAYS",
+    "PUSH_TIMEOUT",
     "TIMEOUT",
     "FollowOptions",
     "Page",
@@ -29,6 +31,13 @@ TIMEOUT = httpx2.Timeout(30, connect=10)
 
 FOLLOW_TIMEOUT = httpx2.Timeout(30, connect=10, read=45)
 """A quiet stream carries a comment every 15 s; three that fail to come are a dead connection."""
+
+
+PUSH_TIMEOUT = httpx2.Timeout(60, connect=10)
+"""A server that takes nothing for so long is tried anew; it may be one that is gone."""
+
+PUSH_DELAYS = (0.5, 5.0)
+"""Seconds before sending again after the first failure, and at most: somebody's build waits."""
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from .events import EventParser, ObjectParser, Parser
 from .records import LogRecord
 from .requests import FollowOptions
 
-__all__ = ["Resume"]
+__all__ = ["Backoff", "Resume", "is_temporary"]
 
 MAX_DELAY = 30.0
 """Seconds between two attempts, at most."""
@@ -22,6 +22,40 @@ CHUNK = 256 * 1024
 """Bytes to take at a time of what does not come live: what is done once for each piece adds up."""
 
 _LATER = {429, 502, 503, 504}
+
+
+def is_temporary(status: int) -> bool:
+    """Whether to try again after an answer with this status; 204 is no error, but the end."""
+    return status in _LATER
+
+
+class Backoff:
+    """How long to wait after each failure, and when to give up: after `patience` seconds without a
+    success, or never."""
+
+    def __init__(self, patience: float | None) -> None:
+        self._patience = patience
+        self._failures = 0
+        self._failing_since: float | None = None
+
+    def succeeded(self) -> None:
+        """The server was heard."""
+        self._failures = 0
+        self._failing_since = None
+
+    def delay(self, reason: object, first: float, longest: float | None = None) -> float:
+        """Seconds until the next attempt; `first` after the first failure, at most. Raises
+        UnreachableError when the patience is at its end."""
+        moment = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = moment
+        failing = moment - self._failing_since
+        if self._patience is not None and failing >= self._patience:
+            raise UnreachableError(f"no answer for {failing:.0f} s: {reason}")
+        # Not all who lost a server at the same moment come back at the same moment.
+        seconds = min(longest or MAX_DELAY, first * 1.5**self._failures)
+        self._failures += 1
+        return seconds * random.uniform(0.5, 1)
 
 
 class Resume:
@@ -35,10 +69,8 @@ class Resume:
         # Bound: CHUNK, and what comes at once.
         self._held: list[bytes] = []
         self._held_bytes = 0
-        self._patience = options.get("patience")
         self._parser = self._new_parser(None)
-        self._failures = 0
-        self._failing_since: float | None = None
+        self._backoff = Backoff(options.get("patience"))
 
     def _new_parser(self, last_id: str | None) -> Parser:
         return EventParser(last_id) if self._follows else ObjectParser(last_id)
@@ -54,8 +86,7 @@ class Resume:
 
     def feed(self, data: bytes) -> Sequence[LogRecord]:
         """Take bytes of the answer; return the records in them, at once if they come live."""
-        self._failures = 0
-        self._failing_since = None
+        self._backoff.succeeded()
         self._held.append(data)
         self._held_bytes += len(data)
         if not self._follows and self._held_bytes < CHUNK:
@@ -77,23 +108,10 @@ class Resume:
         if not self._follows and not self._parser.shutting_down:
             self.done = True
 
-    def is_temporary(self, status: int) -> bool:
-        """Whether to try again after an answer with this status; 204 is no error, but the end."""
-        return status in _LATER
-
     def delay(self, reason: object) -> float:
         """Seconds until the next attempt. Raises UnreachableError when the patience is at its
         end."""
-        moment = time.monotonic()
-        if self._failing_since is None:
-            self._failing_since = moment
-        failing = moment - self._failing_since
-        if self._patience is not None and failing >= self._patience:
-            raise UnreachableError(f"no answer for {failing:.0f} s: {reason}")
-        # Not all who lost a server at the same moment come back at the same moment.
-        seconds = min(MAX_DELAY, self._parser.retry * 1.5**self._failures)
-        self._failures += 1
-        return seconds * random.uniform(0.5, 1)
+        return self._backoff.delay(reason, self._parser.retry)
 
 
 def _encoded(query: Mapping[str, Any]) -> dict[str, str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
+import anyio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from .client import Client
-from .records import LogRecord, Workload
+from .records import Ending, LogRecord, Workload
 from .requests import FollowOptions, SubmitOptions
 
 __all__ = ["SyncClient"]
@@ -74,6 +75,37 @@ class SyncClient:
     ) -> Iterator[Sequence[LogRecord]]:
         """See `Client.batches`."""
         return self._iterate(self._client.batches(workload_id, **options))
+
+    def push(
+        self,
+        workload_id: str,
+        chunks: Iterable[bytes],
+        *,
+        ending: Ending | None = None,
+        patience: float | None = None,
+    ) -> Workload:
+        """See `Client.push`."""
+        send, receive = anyio.create_memory_object_stream[bytes](0)
+
+        async def push() -> Workload:
+            # Closed if it fails, so that nobody waits for it to take more.
+            with receive:
+                return await self._client.push(
+                    workload_id, receive, ending=ending, patience=patience
+                )
+
+        pushing = self._portal.start_task_soon(push)
+        try:
+            # It failed; why is raised below.
+            with suppress(anyio.BrokenResourceError):
+                for chunk in chunks:
+                    self._portal.call(send.send, chunk)
+        except BaseException:
+            pushing.cancel()
+            raise
+        finally:
+            self._portal.call(send.aclose)
+        return pushing.result()
 
     def _iterate(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
         try:
