@@ -29,6 +29,7 @@ ROOMS = [
     "logging",
     "asgi",
     "demo",
+    "cli_pipe",
     "cli",
 ]
 

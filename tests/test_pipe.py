@@ -1,0 +1,252 @@
+"""`trio-logs pipe`, as a process of its own, with a server that is one, too."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import httpx2
+import pytest
+
+from tests.server_process import ServerProcess, running_server
+
+LINES = 1_000_000
+
+PATIENCE = 60
+
+
+class Pipe:
+    """A running `trio-logs pipe`. `said` is a file with what it says on standard error."""
+
+    def __init__(self, process: subprocess.Popen[bytes], said: Path) -> None:
+        self.process = process
+        self.said = said
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        assert self.process.stdin is not None
+        return self.process.stdin
+
+    def workload(self) -> str:
+        """The id that it tells."""
+        deadline = time.monotonic() + PATIENCE
+        while "workload " not in self.said.read_text():
+            assert time.monotonic() < deadline, self.said.read_text()
+            time.sleep(0.02)
+        return self.said.read_text().split("workload ")[1].split()[0]
+
+    def memory(self) -> int:
+        """What it has had at most, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        [line] = [line for line in status.split("\n") if line.startswith("VmHWM:")]
+        return int(line.split()[1]) * 1024
+
+
+@contextmanager
+def running_pipe(
+    server: ServerProcess, folder: Path, *arguments: str, stdout: Any = subprocess.DEVNULL
+) -> Iterator[Pipe]:
+    """A pipe to that server; killed on exit if it still runs."""
+    said = folder / "said"
+    with said.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "trio_logs", "pipe", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
+            env={**os.environ, "TRIO_LOGS_URL": server.url, "TRIO_LOGS_TOKEN": server.token},
+        )
+    try:
+        yield Pipe(process, said)
+    finally:
+        process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None and not stream.closed:
+                stream.close()
+
+
+def get(server: ServerProcess, path: str, **headers: str) -> httpx2.Response:
+    return httpx2.get(server.url + path, headers={**server.headers, **headers}, timeout=PATIENCE)
+
+
+def record(server: ServerProcess, workload: str) -> dict[str, Any]:
+    return dict(get(server, f"/v1/workloads/{workload}").json())
+
+
+def raw_log(server: ServerProcess, workload: str) -> bytes:
+    return get(server, f"/v1/workloads/{workload}/logs", Accept="text/plain").content
+
+
+def blocks() -> Iterator[bytes]:
+    """A million lines."""
+    for start in range(0, LINES, 10_000):
+        yield b"".join(b"line %d of a build\n" % n for n in range(start, start + 10_000))
+
+
+@pytest.mark.parametrize("how", ["nothing", "stop", "kill"])
+def test_a_million_lines_arrive_byte_for_byte(tmp_path: Path, how: str, record_figure: Any) -> None:
+    """Also if the server is restarted in the middle, by SIGTERM or by `kill -9`."""
+    written, copy = hashlib.sha256(), tmp_path / "copy"
+    started = time.monotonic()
+    with ExitStack() as stack, copy.open("wb") as stdout:
+        server = stack.enter_context(running_server(tmp_path / "data"))
+        bind = ("--bind", server.url.removeprefix("http://"))
+        pipe = stack.enter_context(running_pipe(server, tmp_path, "--name", "build", stdout=stdout))
+        workload = pipe.workload()
+        for number, block in enumerate(blocks()):
+            written.update(block)
+            pipe.stdin.write(block)
+            if number == 50 and how != "nothing":
+                assert record(server, workload)["bytes"] > 0
+                getattr(server, how)()
+                server = stack.enter_context(running_server(tmp_path / "data", *bind))
+        pipe.stdin.close()
+        assert pipe.process.wait(PATIENCE) == 0, pipe.said.read_text()
+        seconds = time.monotonic() - started
+        found = record(server, workload)
+        assert (found["name"], found["status"], found["lines"]) == ("build", "succeeded", LINES)
+        assert hashlib.sha256(raw_log(server, workload)).digest() == written.digest()
+    assert hashlib.sha256(copy.read_bytes()).digest() == written.digest()
+    record_figure(f"pipe: {LINES:,} lines in {seconds:.1f} s, server restarted by: {how}")
+
+
+def test_a_paused_server_blocks_the_writer(tmp_path: Path) -> None:
+    """The buffers on the way fill up, of which the pipe's own is 2 MiB; then it reads no more."""
+    with (
+        running_server(tmp_path / "data") as server,
+        running_pipe(server, tmp_path) as pipe,
+    ):
+        pipe.stdin.write(b"first\n")
+        pipe.stdin.flush()
+        workload = pipe.workload()
+        before = pipe.memory()
+        server.process.send_signal(signal.SIGSTOP)
+        os.set_blocking(pipe.stdin.fileno(), False)
+        written, stuck_since = 6, time.monotonic()
+        line = b"x" * 999 + b"\n"
+        # Nothing is taken for two seconds: it does block.
+        while time.monotonic() < stuck_since + 2:
+            try:
+                written += os.write(pipe.stdin.fileno(), line * 10)
+                stuck_since = time.monotonic()
+            except BlockingIOError:
+                time.sleep(0.05)
+            assert written < 30_000_000
+        assert pipe.memory() < before + 16 * 1024 * 1024
+        server.process.send_signal(signal.SIGCONT)
+        os.set_blocking(pipe.stdin.fileno(), True)
+        pipe.stdin.close()
+        assert pipe.process.wait(PATIENCE) == 0
+        assert len(raw_log(server, workload)) == written
+
+
+def test_all_byte_values_and_no_last_line_end(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 300 + b"\r\n\r" + bytes(range(255, -1, -1))
+    with (
+        running_server(tmp_path / "data") as server,
+        running_pipe(server, tmp_path, stdout=subprocess.PIPE) as pipe,
+    ):
+        assert pipe.process.communicate(data, PATIENCE)[0] == data
+        assert pipe.process.returncode == 0
+        assert raw_log(server, pipe.workload()) == data
+
+
+def test_what_comes_is_copied_and_sent_at_once(tmp_path: Path) -> None:
+    with (
+        running_server(tmp_path / "data") as server,
+        running_pipe(server, tmp_path, stdout=subprocess.PIPE) as pipe,
+    ):
+        assert pipe.process.stdout is not None
+        url = f"{server.url}/v1/workloads/{pipe.workload()}/logs"
+        with httpx2.stream("GET", url, headers=server.headers, timeout=PATIENCE) as answer:
+            log, seen = answer.iter_raw(), b""
+            for number in range(3):
+                started = time.monotonic()
+                pipe.stdin.write(b"line %d\n" % number)
+                pipe.stdin.flush()
+                assert pipe.process.stdout.readline() == b"line %d\n" % number
+                while b"data: line %d\n" % number not in seen:
+                    seen += next(log)
+                assert time.monotonic() < started + 1
+
+
+def test_without_a_server_it_copies_all_the_same(tmp_path: Path) -> None:
+    nowhere = ServerProcess(None, "http://127.0.0.1:9", "t")  # type: ignore[arg-type]
+    data = b"line\n" * 100_000
+    with running_pipe(nowhere, tmp_path, stdout=subprocess.PIPE) as pipe:
+        assert pipe.process.communicate(data, PATIENCE)[0] == data
+        assert pipe.process.returncode == 1
+        assert "not kept: http://127.0.0.1:9 does not answer" in pipe.said.read_text()
+
+
+def test_a_log_that_another_client_has_ended_is_copied_all_the_same(tmp_path: Path) -> None:
+    with (
+        running_server(tmp_path / "data") as server,
+        running_pipe(server, tmp_path, stdout=subprocess.PIPE) as pipe,
+    ):
+        url = f"{server.url}/v1/workloads/{pipe.workload()}"
+        httpx2.post(f"{url}/finish", headers=server.headers).raise_for_status()
+        data = b"line\n" * 100_000
+        assert pipe.process.communicate(data, PATIENCE)[0] == data
+        assert pipe.process.returncode == 1
+        assert "not kept any more: a newer connection" in pipe.said.read_text()
+
+
+def test_a_stop_ends_its_writer_too(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data") as server, running_pipe(server, tmp_path) as pipe:
+        url = f"{server.url}/v1/workloads/{pipe.workload()}"
+        httpx2.post(f"{url}/stop", headers=server.headers).raise_for_status()
+        with pytest.raises(BrokenPipeError):
+            for _ in range(1000):
+                pipe.stdin.write(b"line\n")
+                pipe.stdin.flush()
+                time.sleep(0.03)
+        assert pipe.process.wait(PATIENCE) == 143
+        # What is in its buffer can't be written any more.
+        with pytest.raises(BrokenPipeError):
+            pipe.stdin.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals(tmp_path: Path, number: signal.Signals) -> None:
+    """After SIGINT it reads on, for its writer got it, too, and has some last words."""
+    with (
+        running_server(tmp_path / "data") as server,
+        running_pipe(server, tmp_path, stdout=subprocess.PIPE) as pipe,
+    ):
+        workload = pipe.workload()
+        pipe.stdin.write(b"one\n")
+        pipe.stdin.flush()
+        assert pipe.process.stdout is not None
+        assert pipe.process.stdout.readline() == b"one\n"
+        pipe.process.send_signal(number)
+        expected = b"one\n"
+        if number == signal.SIGINT:
+            expected += b"last words"
+            pipe.process.communicate(b"last words", PATIENCE)
+        assert pipe.process.wait(PATIENCE) == 128 + number
+        found = record(server, workload)
+        assert (found["status"], found["signal"]) == ("failed", number.name)
+        assert raw_log(server, workload) == expected
+
+
+def test_who_reads_its_output_may_leave(tmp_path: Path) -> None:
+    with (
+        running_server(tmp_path / "data") as server,
+        running_pipe(server, tmp_path, stdout=subprocess.PIPE) as pipe,
+    ):
+        assert pipe.process.stdout is not None
+        pipe.process.stdout.close()
+        data = b"line\n" * 100_000
+        pipe.process.communicate(data, PATIENCE)
+        assert pipe.process.returncode == 0
+        assert raw_log(server, pipe.workload()) == data

@@ -1,0 +1,144 @@
+"""`make 2>&1 | trio-logs pipe --name build`: what comes on standard input is kept as a log.
+
+It is copied to standard output at once, as `tee` does it, and sent at once. A server that is slow,
+or away for a while, makes the pipe wait, and so its writer; nothing is dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import trio
+
+from .client import Client, ClientError, Ending, RefusedError, Status
+from .client.requests import SubmitOptions
+
+__all__ = ["pipe"]
+
+STDIN, STDOUT = 0, 1
+
+READ_BYTES = 64 * 1024
+
+STOPPED_CODE = 128 + signal.SIGTERM
+
+
+async def pipe(
+    client: Client,
+    *,
+    name: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    patience: float | None = None,
+) -> int:
+    """Copy standard input to standard output, and push it as a workload of its own.
+
+    Returns the exit code:
+
+    - 0: all of it is kept. How its writer ended can't be known, so the workload has succeeded.
+    - 1: it is not kept, or not all of it; standard error says why. The rest is copied all the same,
+      so that its writer is not hurt.
+    - 143: the workload was stopped. Nothing more is read, so that its writer is stopped, too.
+    - 128 + N: signal N came, and what was read is kept. After SIGINT the pipe is read to its end,
+      as its writer got it, too; after another one, or SIGTERM, no more is read; a third one ends it
+      at once, whatever is kept.
+
+    `patience`: seconds to go on trying when the server is away, by default for ever. Who reads
+    standard output may leave; what comes is kept all the same.
+    """
+    send, receive = trio.open_memory_channel[bytes](0)
+    signals = _Signals()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(signals.watch, nursery.cancel_scope)
+        nursery.start_soon(_copy, send, signals.reading)
+        code = await _keep(client, receive, signals.ending, name, dict(labels or {}), patience)
+        if code == 1:
+            with receive:
+                async for _ in receive:
+                    pass
+        nursery.cancel_scope.cancel()
+    return signals.code or code
+
+
+@dataclass
+class _Signals:
+    """What came, and what it means. `reading` is cancelled when no more is to be read."""
+
+    ending: Ending = field(default_factory=Ending)
+    reading: trio.CancelScope = field(default_factory=trio.CancelScope)
+    code: int = 0
+
+    async def watch(self, everything: trio.CancelScope, task_status: trio.TaskStatus[None]) -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+            task_status.started()
+            async for number in received:
+                if self.reading.cancel_called:
+                    everything.cancel(reason="one signal too many")
+                if self.code or number == signal.SIGTERM:
+                    self.reading.cancel(reason="a signal")
+                self.code = 128 + number
+                self.ending.signal = signal.Signals(number).name
+
+
+async def _copy(send: trio.MemorySendChannel[bytes], reading: trio.CancelScope) -> None:
+    """Standard input, to standard output and into the channel. In threads, for what it may be."""
+    read, write = trio.to_thread.run_sync, trio.to_thread.run_sync
+    listens = True
+    with send, reading:
+        while data := await read(os.read, STDIN, READ_BYTES, abandon_on_cancel=True):
+            if listens:
+                try:
+                    await write(_write_all, data, abandon_on_cancel=True)
+                except BrokenPipeError:
+                    listens = False
+            await send.send(data)
+
+
+def _write_all(data: bytes) -> None:
+    while data:
+        data = data[os.write(STDOUT, data) :]
+
+
+async def _keep(
+    client: Client,
+    chunks: trio.MemoryReceiveChannel[bytes],
+    ending: Ending,
+    name: str | None,
+    labels: dict[str, str],
+    patience: float | None,
+) -> int:
+    options: SubmitOptions = {"backend": "push", "labels": labels}
+    if name is not None:
+        options["name"] = name
+    try:
+        workload = await client.submit([], **options)
+    except ClientError as error:
+        _say(f"what comes is not kept: {error}")
+        return 1
+    _say(f"this is workload {workload.id}")
+    try:
+        await client.push(workload.id, chunks, ending=ending, patience=patience)
+    except RefusedError as error:
+        if await _was_stopped(client, workload.id):
+            _say("the workload was stopped")
+            return STOPPED_CODE
+        _say(f"what comes is not kept any more: {error}")
+        return 1
+    except ClientError as error:
+        _say(f"what comes is not kept any more: {error}")
+        return 1
+    return 0
+
+
+async def _was_stopped(client: Client, workload_id: str) -> bool:
+    try:
+        workload = await client.get(workload_id)
+    except ClientError:
+        return False
+    return workload.status in (Status.STOPPED, Status.TIMED_OUT)
+
+
+def _say(what: str) -> None:
+    print(f"trio-logs: {what}", file=sys.stderr, flush=True)
