@@ -181,7 +181,7 @@ def test_what_comes_is_copied_and_sent_at_once(tmp_path: Path) -> None:
 
 def test_without_a_server_it_copies_all_the_same(tmp_path: Path) -> None:
     nowhere = ServerProcess(None, "http://127.0.0.1:9", "t")  # type: ignore[arg-type]
-    data = b"line\n" * 100_000
+    data = b"line\n" * 1_000_000
     with running_pipe(nowhere, tmp_path, stdout=subprocess.PIPE) as pipe:
         assert pipe.process.communicate(data, PATIENCE)[0] == data
         assert pipe.process.returncode == 1
@@ -195,7 +195,7 @@ def test_a_log_that_another_client_has_ended_is_copied_all_the_same(tmp_path: Pa
     ):
         url = f"{server.url}/v1/workloads/{pipe.workload()}"
         httpx2.post(f"{url}/finish", headers=server.headers).raise_for_status()
-        data = b"line\n" * 100_000
+        data = b"line\n" * 1_000_000
         assert pipe.process.communicate(data, PATIENCE)[0] == data
         assert pipe.process.returncode == 1
         assert "not kept any more: a newer connection" in pipe.said.read_text()
