@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +26,7 @@ from trio_logs.api.query import LogQuery
 from trio_logs.backends import Execution
 from trio_logs.backends.function import FunctionBackend
 from trio_logs.broker import BrokerLimits
-from trio_logs.errors import NotReadyError, StoreError
+from trio_logs.errors import ConflictError, NotReadyError, StoreError
 from trio_logs.formats import TEXT_EVENTS
 from trio_logs.records import Outcome, Record, Status, WorkloadSpec
 from trio_logs.settings import Settings
@@ -279,6 +279,43 @@ class Finish(Scenario):
                 raise InvariantError(f"{found}")
 
 
+class Push(Scenario):
+    """Two clients send the same log, and take over from each other; then one comes that sends all
+    of it again, and ends it."""
+
+    text = "".join(f"{line}\n" for line in LINES) + "unended"
+
+    async def prepare(self, world: World) -> None:
+        workload, _ = await world.engine.submit(WorkloadSpec((), backend="push"))
+        self.id = workload.id
+
+    async def run(self, world: World) -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(self.send, world, False)
+                await trio.sleep(0.025)
+
+    async def check(self, world: World) -> None:
+        await self.send(world, True)
+        await world.final(self.id)
+        found = await lines_of(world.store, self.id)
+        if found != [*LINES, "unended"]:
+            raise InvariantError(f"{found}")
+
+    async def send(self, world: World, all_of_it: bool) -> None:
+        async def pieces() -> AsyncIterator[bytes]:
+            for start in range(0, len(self.text), 30):
+                await trio.sleep(0.01)
+                yield self.text[start : start + 30].encode()
+
+        with suppress(ConflictError):  # the other one took over
+            inbox = world.service.push.inbox(self.id)
+            async with aclosing(pieces()) as body:
+                await inbox.receive(body, 0)
+            if all_of_it:
+                await inbox.finish(Outcome(Status.SUCCEEDED), len(self.text))
+
+
 class StopProcess(Stop):
     """It has a child, which ignores TERM."""
 
@@ -336,6 +373,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
     "submit": Submit,
     "stop": Stop,
     "finish": Finish,
+    "push": Push,
     "append": Append,
     "retention": Trim,
 }

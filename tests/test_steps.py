@@ -33,7 +33,7 @@ SEEDS = range(25)
 ON_DISK: dict[str, Any] = {
     **{
         name: scenario_run(SCENARIOS[name], sqlite=True)
-        for name in ("submit", "stop", "finish", "append", "retention")
+        for name in ("submit", "stop", "finish", "push", "append", "retention")
     },
     **{name: scenario_run(kind, sqlite=True) for name, kind in PROCESSES.items()},
     "shutdown": shutdown_run(sqlite=True),
