@@ -259,6 +259,32 @@ async def test_what_is_sent_behind_a_request_is_bounded(extra: int) -> None:
         await until_gone(server)
 
 
+async def test_small_chunks_are_handed_on_together() -> None:
+    """All that one read brings, in order, with the end; the next request stays the next."""
+    bodies: list[list[bytes]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        bodies.append([])
+        message = {"more_body": True}
+        while message["more_body"]:
+            message = await receive()
+            bodies[-1].append(message["body"])
+        headers = [(b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    lines = [b"%d\n" % number for number in range(1000)]
+    request = head + b"".join(b"%x\r\n%b\r\n" % (len(line), line) for line in lines)
+    async with serving(Server(), app=app) as (url, _), await connect(url) as stream:
+        await stream.send_all(request + b"0\r\n\r\n" + request + b"0\r\n\r\n" + head)
+        await stream.send_all(b"1\r\na\r\n1\r\nb\r\n nonsense\r\n")
+        answers = await read_all(stream)
+    assert [b"".join(body) for body in bodies[:2]] == [b"".join(lines)] * 2
+    assert max(map(len, bodies)) < 10
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"200", b"400"]
+
+
 async def test_a_request_whose_client_left_while_the_one_before_was_answered_never_starts() -> None:
     started = 0
 
