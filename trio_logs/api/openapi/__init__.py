@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+import msgspec
 from quart import Blueprint, Response
 
-from ..answers import json_response
 from .document import make_document
 from .page import render_page
 
@@ -14,12 +16,11 @@ __all__ = ["description_routes"]
 def description_routes() -> Blueprint:
     """The routes of the description; both are open."""
     routes = Blueprint("description", __name__)
-    document = make_document()
-    page, policy = render_page(document)
+    document, page, policy = _description()
 
     @routes.get("/openapi.json")
     async def openapi() -> Response:
-        return json_response(document)
+        return Response(document, content_type="application/json")
 
     @routes.get("/docs")
     async def docs() -> Response:
@@ -27,3 +28,11 @@ def description_routes() -> Blueprint:
         return Response(page, headers=headers, content_type="text/html; charset=utf-8")
 
     return routes
+
+
+@cache
+def _description() -> tuple[bytes, bytes, str]:
+    """The document, its page, and the policy to serve the page with: the same for all apps."""
+    document = make_document()
+    page, policy = render_page(document)
+    return msgspec.json.encode(document), page, policy
