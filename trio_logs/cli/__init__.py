@@ -17,7 +17,10 @@ __all__ = ["create_app", "main"]
 CLIENTS = {
     "run": "Run a command on the server, print what it prints, and exit with its exit code.",
     "logs": "Print what workloads write: what there is, then live.",
-    "token": "Print the token.",
+    "ps": "List workloads, newest first.",
+    "stop": "Stop workloads, wait until they have ended, and print their ids.",
+    "rm": "Delete workloads that have ended, their logs too, and print their ids.",
+    "token": "Print the token that the other commands would send.",
 }
 """The commands that talk to a server, in the order of the help."""
 

@@ -7,14 +7,24 @@ from collections.abc import Sequence
 
 from ..client import Client, RefusedError, Workload
 from ..errors import WorkloadNotFoundError
+from .exits import UsageError
 
-__all__ = ["choose"]
+__all__ = ["choose_all"]
 
 SHOWN = 5
 """Candidates that an error lists."""
 
 
-async def choose(client: Client, text: str) -> Workload:
+async def choose_all(client: Client, command: str, texts: Sequence[str]) -> list[Workload]:
+    """The workloads that are meant, each once. Raises UsageError if nothing was given, and
+    WorkloadNotFoundError if one of them can't be told."""
+    if not texts:
+        raise UsageError(f"{command}: give an id or a name; `trio-logs ps` lists them")
+    chosen = [await _choose(client, text) for text in texts]
+    return list({workload.id: workload for workload in chosen}.values())
+
+
+async def _choose(client: Client, text: str) -> Workload:
     """The one workload that is meant. Raises WorkloadNotFoundError for none or several."""
     if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
         try:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from ..client import Client, Workload
 from ..client.requests import FollowOptions
-from .choose import choose
+from .choose import choose_all
 from .connection import Connect, find_connection
 from .controls import Neutralizer
 from .exits import UsageError
@@ -51,8 +51,6 @@ async def logs(
     Each line goes to standard output or standard error as the workload wrote it there, without
     control sequences other than colours. The command outlives restarts of the server.
     """
-    if not ids:
-        raise UsageError("logs: give an id or a name; `trio-logs ps` lists them")
     if tail is not None and tail < 0:
         raise UsageError("--tail: it is a number of lines, 0 or more")
     options: FollowOptions = {"patience": PATIENCE}
@@ -61,7 +59,7 @@ async def logs(
             options[name] = value  # type: ignore[literal-required]
     with Outputs.open() as outputs:
         async with find_connection(connect).client() as client:
-            workloads = [await choose(client, text) for text in dict.fromkeys(ids)]
+            workloads = await choose_all(client, "logs", ids)
             printers = _printers(outputs, Look(timestamps, raw, json), workloads)
             async with trio.open_nursery() as watching:
                 watching.start_soon(outputs.stdout.watch)

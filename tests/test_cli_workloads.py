@@ -1,0 +1,142 @@
+"""`trio-logs ps`, `stop` and `rm`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from tests.command_line import trio_logs
+from tests.server_process import ServerProcess, running_server
+from trio_logs.cli.table import make_table
+from trio_logs.client import Status, SyncClient, Workload
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+WORKLOAD = Workload(
+    id="0123",
+    name=None,
+    backend="process",
+    command=["sh", "-c", "echo a b"],
+    labels={},
+    status=Status.RUNNING,
+    exit_code=None,
+    signal=None,
+    error=None,
+    created_at=NOW - timedelta(seconds=4),
+    started_at=NOW - timedelta(seconds=3),
+    finished_at=None,
+    lines=5,
+    bytes=9,
+    logs_url="",
+)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    with running_server(tmp_path / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[SyncClient]:
+    with SyncClient(server.url, server.token) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("changes", "row"),
+    [
+        ({}, "0123 - running - 4.0s ago 3.0s 5 sh -c 'echo a b'"),
+        ({"status": Status.QUEUED, "started_at": None}, "0123 - queued - 4.0s ago - 5 sh -c"),
+        ({"exit_code": 0, "status": Status.SUCCEEDED}, "0123 - succeeded 0 4.0s"),
+        ({"signal": "SIGKILL", "status": Status.FAILED}, "0123 - failed SIGKILL 4.0s"),
+        ({"finished_at": NOW + timedelta(days=2, minutes=5)}, "4.0s ago 2d 0h 5"),
+        ({"created_at": NOW - timedelta(minutes=61)}, "1h 1m ago"),
+        ({"created_at": NOW + timedelta(seconds=1)}, "0.0s ago"),
+        ({"name": "a\x1b[2J\x1b]0;t\x07b\nc"}, "0123 ab⏎c running"),
+        ({"name": "[bold]x[/]"}, "0123 [bold]x[/] running"),
+        ({"command": ["\x9b2Jx", "a\nb"]}, "5 'x' 'a⏎b'"),
+    ],
+)
+def test_rows(changes: dict[str, object], row: str) -> None:
+    console = Console(width=200, color_system=None)
+    with console.capture() as capture:
+        console.print(make_table([msgspec.structs.replace(WORKLOAD, **changes)], NOW))
+    title, shown = capture.get().splitlines()
+    assert title.split() == ["ID", "NAME", "STATUS", "EXIT", "CREATED", "TOOK", "LINES", "COMMAND"]
+    assert row in re.sub(" +", " ", shown)
+
+
+def test_listing(server: ServerProcess, client: SyncClient) -> None:
+    long = "x" * 500
+    good = client.submit(["echo", long], name="good", labels={"a": "b"})
+    bad = client.submit(["false"], labels={"a": "c"})
+    for workload in (good, bad):
+        list(client.follow(workload.id))
+    listed = trio_logs(server.data, "ps")
+    title, first, second = listed.stdout.splitlines()
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert (first.split()[0], second.split()[0]) == (bad.id, good.id)
+    assert second.endswith(long)
+    assert not {title[-1], first[-1]} & {" "}
+    for arguments in (["--status", "succeeded"], ["--label", "a=b"]):
+        found = trio_logs(server.data, "ps", *arguments).stdout.splitlines()[1:]
+        assert [line.split()[0] for line in found] == [good.id]
+    newest = trio_logs(server.data, "ps", "--json", "--limit", "1")
+    assert json.loads(newest.stdout) == json.loads(msgspec.json.encode(client.get(bad.id)))
+
+
+def test_stopping_and_forgetting(server: ServerProcess, client: SyncClient) -> None:
+    one, two, three = (
+        client.submit(["sh", "-c", "exec sleep 60"], name=name) for name in ("one", "two", "3")
+    )
+    refused = trio_logs(server.data, "rm", "one")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == "trio-logs: the workload is running: stop it first\n"
+    stopped = trio_logs(server.data, "stop", "one", two.id, one.id)
+    assert (stopped.returncode, stopped.stdout) == (0, f"{one.id}\n{two.id}\n")
+    for workload in (one, two):
+        assert client.get(workload.id).status is Status.STOPPED
+    assert trio_logs(server.data, "rm", "one", "two").returncode == 0
+    assert [each.id for each in client.list()] == [three.id]
+    assert trio_logs(server.data, "rm", "--force", "3").stdout == f"{three.id}\n"
+    assert list(client.list()) == []
+
+
+def test_the_grace_is_passed_on(server: ServerProcess, client: SyncClient) -> None:
+    deaf = client.submit(["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"])
+    with closing(client.follow(deaf.id)) as log:
+        next(log)
+    assert trio_logs(server.data, "stop", "--grace", "0.1", deaf.id, timeout=8).returncode == 0
+    assert client.get(deaf.id).signal == "SIGKILL"
+
+
+def test_nothing_happens_if_one_can_not_be_told(server: ServerProcess, client: SyncClient) -> None:
+    workload = client.submit(["sh", "-c", "exec sleep 60"])
+    found = trio_logs(server.data, "stop", workload.id, "nobody")
+    assert (found.returncode, found.stdout) == (66, "")
+    assert not client.get(workload.id).status.final
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["stop"], "stop: give an id or a name"),
+        (["rm"], "rm: give an id or a name"),
+        (["ps", "--watch"], "it is for a terminal"),
+        (["ps", "--status", "done"], "succeeded"),
+        (["ps", "--label", "a"], "it is written K=V"),
+    ],
+)
+def test_usage(tmp_path: Path, arguments: list[str], message: str) -> None:
+    found = trio_logs(tmp_path, *arguments)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert message in found.stderr
+    assert found.stderr.count("\n") == 1

@@ -1,0 +1,88 @@
+"""`trio-logs ps`: which workloads there are."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import aclosing
+from typing import Annotated, Literal
+
+import trio
+from cyclopts import Parameter
+from rich.console import Console
+from rich.live import Live
+
+from ..client import Client, UnreachableError, Workload
+from .connection import Connect, find_connection
+from .exits import UsageError
+from .objects import encode_object
+from .run import pairs
+from .table import current_time, make_table
+
+__all__ = ["ps"]
+
+WATCH_SECONDS = 1.0
+WIDE = 10_000
+"""Characters: a pipe takes lines of any length."""
+
+
+async def ps(
+    *,
+    status: Annotated[
+        Literal["queued", "running", "succeeded", "failed", "stopped", "timed_out", "lost"] | None,
+        Parameter(help="Only those."),
+    ] = None,
+    label: Annotated[
+        tuple[str, ...], Parameter(negative="", help="Only those with it, K=V; repeatable.")
+    ] = (),
+    limit: Annotated[int | None, Parameter(help="The newest, so many.")] = None,
+    watch: Annotated[bool, Parameter(negative="", help="Look again each second.")] = False,
+    json: Annotated[bool, Parameter(negative="", help="Print an object a line.")] = False,
+    connect: Connect = None,
+) -> int:
+    """List workloads, newest first."""
+    if watch and (json or not sys.stdout.isatty()):
+        raise UsageError("ps --watch: it is for a terminal; a script may use ps --json")
+    labels = pairs("--label", label)
+    async with find_connection(connect).client() as client:
+        if watch:
+            await _watch(client, status, labels, limit)
+        found = await _list(client, status, labels, limit)
+    if json:
+        sys.stdout.buffer.write(b"".join(map(encode_object, found)))
+    else:
+        console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+        with console.capture() as capture:
+            console.print(make_table(found, current_time()))
+        # Without what fills each line up to the longest.
+        print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+    return 0
+
+
+async def _list(
+    client: Client, status: str | None, labels: dict[str, str], limit: int | None
+) -> list[Workload]:
+    found: list[Workload] = []
+    async with aclosing(client.list(status=status, labels=labels)) as workloads:
+        async for workload in workloads:
+            if limit is not None and len(found) >= limit:
+                break
+            found.append(workload)
+    return found
+
+
+async def _watch(
+    client: Client, status: str | None, labels: dict[str, str], limit: int | None
+) -> None:
+    """Until Ctrl-C. A server that is away for a while is waited for."""
+    console = Console(highlight=False)
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            # As many as there is room for: one line is the header, one the cursor's.
+            room = max(console.height - 2, 1)
+            try:
+                found = await _list(client, status, labels, min(room, limit or room))
+            except UnreachableError as error:
+                live.update(str(error), refresh=True)
+            else:
+                live.update(make_table(found, current_time()), refresh=True)
+            await trio.sleep(WATCH_SECONDS)

@@ -1,0 +1,29 @@
+"""`trio-logs rm`: forget workloads."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from .choose import choose_all
+from .connection import Connect, find_connection
+from .stop import wait_for_end
+
+__all__ = ["rm"]
+
+
+async def rm(
+    *ids: Annotated[str, Parameter(help="Ids, starts of ids, or names.")],
+    force: Annotated[bool, Parameter(negative="", help="Stop those that run.")] = False,
+    connect: Connect = None,
+) -> int:
+    """Delete workloads that have ended, their logs too, and print their ids."""
+    async with find_connection(connect).client() as client:
+        for workload in await choose_all(client, "rm", ids):
+            if force and not workload.status.final:
+                await client.stop(workload.id)
+                await wait_for_end(client, workload.id)
+            await client.delete(workload.id)
+            print(workload.id)
+    return 0

@@ -1,0 +1,43 @@
+"""`trio-logs stop`: end workloads."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ..client import Client
+from .choose import choose_all
+from .connection import Connect, find_connection
+from .foreground import PATIENCE
+
+__all__ = ["stop", "wait_for_end"]
+
+
+async def stop(
+    *ids: Annotated[str, Parameter(help="Ids, starts of ids, or names.")],
+    grace: Annotated[
+        float | None, Parameter(help="Seconds between TERM and KILL; the server has a default.")
+    ] = None,
+    connect: Connect = None,
+) -> int:
+    """Stop workloads, wait until they have ended, and print their ids.
+
+    TERM goes to the whole process group now, KILL after the grace. One that has ended stays so.
+    """
+    async with find_connection(connect).client() as client:
+        workloads = await choose_all(client, "stop", ids)
+        for workload in workloads:
+            await client.stop(workload.id, grace=grace)
+        for workload in workloads:
+            await wait_for_end(client, workload.id)
+            print(workload.id)
+    return 0
+
+
+async def wait_for_end(client: Client, workload_id: str) -> None:
+    """Return once nothing can follow."""
+    async with aclosing(client.batches(workload_id, tail=0, patience=PATIENCE)) as batches:
+        async for _ in batches:
+            pass

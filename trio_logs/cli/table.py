@@ -1,0 +1,67 @@
+"""Workloads as a table."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from rich.table import Table
+from rich.text import Text
+
+from ..client import Status, Workload
+from .controls import Neutralizer
+
+__all__ = ["current_time", "make_table"]
+
+COLOURS = {
+    Status.QUEUED: "cyan",
+    Status.RUNNING: "blue",
+    Status.SUCCEEDED: "green",
+    Status.STOPPED: "yellow",
+}
+"""All others are bad news."""
+
+
+def make_table(workloads: Sequence[Workload], now: datetime) -> Table:
+    """A row for each; times are relative to `now`."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("ID", "NAME", "STATUS", "EXIT", "CREATED", "TOOK", "LINES"):
+        table.add_column(title, no_wrap=True, justify="right" if title == "LINES" else "left")
+    table.add_column("COMMAND", no_wrap=True, overflow="ellipsis")
+    for each in workloads:
+        ended = each.finished_at or now
+        table.add_row(
+            each.id,
+            _plain(each.name or "-"),
+            Text(each.status, style=COLOURS.get(each.status, "red")),
+            str(each.exit_code) if each.exit_code is not None else each.signal or "-",
+            f"{_duration((now - each.created_at).total_seconds())} ago",
+            _duration((ended - each.started_at).total_seconds()) if each.started_at else "-",
+            str(each.lines),
+            _plain(shlex.join(each.command)),
+        )
+    return table
+
+
+def _plain(text: str) -> Text:
+    """Somebody else's text, which must control neither the terminal nor the table."""
+    return Text(Neutralizer(colour=False).line(text.replace("\n", "⏎")))
+
+
+def _duration(seconds: float) -> str:
+    """The two largest units, as in `3h 5m`."""
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f}s"
+    left = int(seconds)
+    shown: list[str] = []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or shown:
+            shown.append(f"{count}{unit}")
+    return " ".join(shown[:2])
+
+
+def current_time() -> datetime:
+    """Of this machine, which may differ from the server's by a little."""
+    return datetime.now(UTC)
