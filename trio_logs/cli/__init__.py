@@ -24,11 +24,12 @@ CLIENTS = {
 }
 """The commands that talk to a server, in the order of the help."""
 
-SERVICES = {
+OTHERS = {
     "serve": "Run the service until SIGTERM or SIGINT; a second one cuts the shutdown short.",
     "demo": "Start a service, run a sample build in it, and follow its log with two readers.",
+    "completion": "Print a script that completes commands and options.",
 }
-"""The commands that are one themselves."""
+"""The commands that are a service themselves, or need none."""
 
 
 def create_app(arguments: list[str]) -> App:
@@ -43,7 +44,7 @@ def create_app(arguments: list[str]) -> App:
         print_error=False,
     )
     epilogue = describe(arguments) if {"--help", "-h"} & set(arguments) else None
-    for name, text in {**CLIENTS, **SERVICES}.items():
+    for name, text in {**CLIENTS, **OTHERS}.items():
         app.command(
             f"trio_logs.cli.{name}:{name}",
             name=name,
