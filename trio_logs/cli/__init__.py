@@ -57,6 +57,7 @@ def create_app(arguments: list[str]) -> App:
 
 def main() -> None:
     """The entry point. An error is one line that says what to do; `exits` has the codes."""
+    _fill_standard_descriptors()
     arguments = sys.argv[1:]
     try:
         code = create_app(arguments)(arguments)
@@ -73,3 +74,12 @@ def main() -> None:
     except* KeyboardInterrupt:
         code = INTERRUPTED
     sys.exit(code)
+
+
+def _fill_standard_descriptors() -> None:
+    """Have nothing else take the place of one that is closed, and be written to in its stead."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            # The lowest one that is free, which is this.
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))

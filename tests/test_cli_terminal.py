@@ -1,0 +1,114 @@
+"""The commands in a real terminal, with real keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import environment
+from tests.server_process import ServerProcess, running_server
+from tests.terminal import Terminal, open_terminal
+from trio_logs.client import SyncClient
+
+TRAP = 'trap "echo last words; exit 3" TERM; echo ready; while :; do sleep 0.01; done'
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    with running_server(tmp_path / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[SyncClient]:
+    with SyncClient(server.url, server.token) as opened:
+        yield opened
+
+
+@pytest.fixture
+def terminal(server: ServerProcess, tmp_path: Path) -> Iterator[Terminal]:
+    variables = {
+        name: value
+        for name, value in environment(server.data).items()
+        if name in ("PATH", "HOME", "LANG", "PYTHONPATH", "TRIO_LOGS_DATA", "XDG_CONFIG_HOME")
+    }
+    with open_terminal(tmp_path, variables) as opened:
+        yield opened
+
+
+def test_run_shows_colours_and_nothing_else(terminal: Terminal) -> None:
+    title = terminal.tmux("display-message", "-p", "#{pane_title}")
+    script = r"printf '\033[31mred\033[0m \033]2;owned\007plain\033[2J\n'; echo err >&2; exit 5"
+    terminal.enter(f"trio-logs run -- sh -c {script!r}; echo code=$?")
+    screen = terminal.wait_for("^code=5$")
+    assert "\nred plain\n" in screen
+    assert "\nerr\n" in screen
+    assert "failed with exit code 5 (2 lines, " in screen
+    assert "\x1b[31mred\x1b[39m plain" in terminal.screen(colours=True)
+    assert terminal.tmux("display-message", "-p", "#{pane_title}") == title
+
+
+def test_interrupt(terminal: Terminal) -> None:
+    terminal.enter(f"trio-logs run -- sh -c '{TRAP}'; echo code=$?")
+    terminal.wait_for("^ready$")
+    terminal.press("C-c")
+    screen = terminal.wait_for("^code=130$")
+    assert "once more leaves it" in screen
+    # Once in the command, once from it, after the ^C that the terminal shows.
+    assert screen.count("last words\n") + screen.count("last words;") == 2
+    assert "stopped with exit code 3" in screen
+    assert "Traceback" not in screen
+
+
+def test_watching(terminal: Terminal, client: SyncClient) -> None:
+    workload = client.submit(["sh", "-c", "exec sleep 60"], name="watched")
+    terminal.enter("trio-logs ps --watch; echo code=$?")
+    terminal.wait_for(f"^{workload.id}  watched  running ")
+    client.stop(workload.id)
+    screen = terminal.wait_for(f"^{workload.id}  watched  stopped ")
+    # It is drawn in its place, not below.
+    assert screen.count("watched") == 1
+    terminal.press("C-c")
+    terminal.wait_for("code=130$")
+
+
+def test_two_logs_with_prefixes(terminal: Terminal, client: SyncClient) -> None:
+    for name in ("web", "worker"):
+        client.submit(["sh", "-c", "echo one; exec sleep 60"], name=name)
+    terminal.enter("trio-logs logs web worker; echo code=$?")
+    terminal.wait_for(r"^web    \| one$")
+    terminal.wait_for(r"^worker \| one$")
+    coloured = terminal.screen(colours=True)
+    assert "\x1b[36mweb    | \x1b[39mone" in coloured
+    assert "\x1b[33mworker | \x1b[39mone" in coloured
+    terminal.press("C-c")
+    assert "Traceback" not in terminal.wait_for("code=130$")
+
+
+@pytest.mark.parametrize("script", ["seq 1000000", "seq 100; exec sleep 60"])
+def test_a_pager(terminal: Terminal, client: SyncClient, script: str) -> None:
+    client.submit(["sh", "-c", script], name="long")
+    terminal.enter("trio-logs logs long | less; echo code=${PIPESTATUS[*]}")
+    terminal.wait_for(r"^29$")
+    terminal.press("Space")
+    terminal.wait_for(r"^58$")
+    terminal.press("q")
+    assert terminal.wait_for(r"^code=(141|0) 0$").count("\n$") == 1
+
+
+def test_head(terminal: Terminal, client: SyncClient) -> None:
+    client.submit(["sh", "-c", "seq 100; exec sleep 60"], name="long")
+    terminal.enter("trio-logs logs long | head -2; echo code=${PIPESTATUS[*]}")
+    screen = terminal.wait_for(r"^code=141 0$")
+    assert screen.splitlines()[1:4] == ["1", "2", "code=141 0"]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_descriptors(terminal: Terminal, client: SyncClient, closed: str) -> None:
+    client.submit(["sh", "-c", "echo out; echo err >&2"], name="short")
+    terminal.enter(f"trio-logs logs short {closed}; echo code=$?")
+    shown = terminal.wait_for(r"^code=\d+$").splitlines()[1:]
+    expected = ["out"] if closed == "2>&-" else ["err"] if closed == ">&-" else []
+    assert shown[: len(expected) + 1] == [*expected, "code=0"]
