@@ -29,7 +29,6 @@ ROOMS = [
     "logging",
     "asgi",
     "demo",
-    "cli_pipe",
     "cli",
 ]
 

@@ -62,7 +62,7 @@ def running_pipe(
             stdin=subprocess.PIPE,
             stdout=stdout,
             stderr=stderr,
-            env={**os.environ, "TRIO_LOGS_URL": server.url, "TRIO_LOGS_TOKEN": server.token},
+            env={**os.environ, "TRIO_LOGS_SERVER": server.url, "TRIO_LOGS_TOKEN": server.token},
         )
     try:
         yield Pipe(process, said)
@@ -180,7 +180,7 @@ def test_what_comes_is_copied_and_sent_at_once(tmp_path: Path) -> None:
 
 
 def test_without_a_server_it_copies_all_the_same(tmp_path: Path) -> None:
-    nowhere = ServerProcess(None, "http://127.0.0.1:9", "t")  # type: ignore[arg-type]
+    nowhere = ServerProcess(None, "http://127.0.0.1:9", "t", tmp_path)  # type: ignore[arg-type]
     data = b"line\n" * 1_000_000
     with running_pipe(nowhere, tmp_path, stdout=subprocess.PIPE) as pipe:
         assert pipe.process.communicate(data, PATIENCE)[0] == data

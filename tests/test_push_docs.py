@@ -36,7 +36,7 @@ def test_what_the_page_shows(tmp_path: Path) -> None:
         ]
         (tmp_path / "Makefile").write_text("all:\n\t@echo compiling; echo careful >&2\n")
         pipe = pipe.replace("trio-logs", f"{sys.executable} -m trio_logs")
-        options = f"--url {server.url} --data data"
+        options = f"--server {server.url} --token {server.token}"
         assert run("bash", "-c", f"{pipe.strip()} {options}") == "compiling\ncareful\n"
 
 

@@ -27,7 +27,7 @@ Text = Annotated[
 _PROGRAM = {"type": "string", "pattern": "^[^\\u0000]+$"}
 Command = Annotated[
     list[Text],
-    msgspec.Meta(min_length=1, extra_json_schema={"prefixItems": [_PROGRAM]}),
+    msgspec.Meta(extra_json_schema={"prefixItems": [_PROGRAM]}),
 ]
 Environment = Annotated[
     dict[str, Text],

@@ -17,6 +17,7 @@ __all__ = ["create_app", "main"]
 CLIENTS = {
     "run": "Run a command on the server, print what it prints, and exit with its exit code.",
     "logs": "Print what workloads write: what there is, then live.",
+    "pipe": "Keep what comes on standard input as a log, and still print it.",
     "ps": "List workloads, newest first.",
     "stop": "Stop workloads, wait until they have ended, and print their ids.",
     "rm": "Delete workloads that have ended, their logs too, and print their ids.",

@@ -11,11 +11,15 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import trio
+from cyclopts import Parameter
 
-from .client import Client, ClientError, Ending, RefusedError, Status
-from .client.requests import SubmitOptions
+from ..client import Client, ClientError, Ending, RefusedError, Status
+from ..client.requests import SubmitOptions
+from .connection import Connect, find_connection
+from .run import pairs
 
 __all__ = ["pipe"]
 
@@ -27,11 +31,26 @@ STOPPED_CODE = 128 + signal.SIGTERM
 
 
 async def pipe(
-    client: Client,
     *,
-    name: str | None = None,
-    labels: Mapping[str, str] | None = None,
-    patience: float | None = None,
+    name: Annotated[str | None, Parameter(help="To find it by.")] = None,
+    label: Annotated[
+        tuple[str, ...], Parameter(negative="", help="A label, K=V; repeatable.")
+    ] = (),
+    connect: Connect = None,
+) -> int:
+    """Keep what comes on standard input as a log, and still print it.
+
+    make 2>&1 | trio-logs pipe --name build
+
+    It is sent at once, and can be followed while it grows. A server that is slow, or away for a
+    while, makes the pipe wait, and so its writer; nothing is dropped.
+    """
+    async with find_connection(connect).client() as client:
+        return await _tee(client, name, pairs("--label", label))
+
+
+async def _tee(
+    client: Client, name: str | None, labels: Mapping[str, str], patience: float | None = None
 ) -> int:
     """Copy standard input to standard output, and push it as a workload of its own.
 
@@ -52,8 +71,8 @@ async def pipe(
     signals = _Signals()
     async with trio.open_nursery() as nursery:
         await nursery.start(signals.watch, nursery.cancel_scope)
-        nursery.start_soon(_copy, send, signals.reading)
-        code = await _keep(client, receive, signals.ending, name, dict(labels or {}), patience)
+        nursery.start_soon(_copy, send, signals)
+        code = await _keep(client, receive, signals.ending, name, dict(labels), patience)
         if code == 1:
             with receive:
                 async for _ in receive:
@@ -64,30 +83,38 @@ async def pipe(
 
 @dataclass
 class _Signals:
-    """What came, and what it means. `reading` is cancelled when no more is to be read."""
+    """What came, and what it means. When it is `enough`, no more is read."""
 
     ending: Ending = field(default_factory=Ending)
     reading: trio.CancelScope = field(default_factory=trio.CancelScope)
+    enough: bool = False
     code: int = 0
 
     async def watch(self, everything: trio.CancelScope, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
             task_status.started()
             async for number in received:
-                if self.reading.cancel_called:
+                if self.enough:
                     everything.cancel(reason="one signal too many")
                 if self.code or number == signal.SIGTERM:
+                    self.enough = True
                     self.reading.cancel(reason="a signal")
                 self.code = 128 + number
                 self.ending.signal = signal.Signals(number).name
 
 
-async def _copy(send: trio.MemorySendChannel[bytes], reading: trio.CancelScope) -> None:
+async def _copy(send: trio.MemorySendChannel[bytes], signals: _Signals) -> None:
     """Standard input, to standard output and into the channel. In threads, for what it may be."""
     read, write = trio.to_thread.run_sync, trio.to_thread.run_sync
     listens = True
-    with send, reading:
-        while data := await read(os.read, STDIN, READ_BYTES, abandon_on_cancel=True):
+    with send:
+        while not signals.enough:
+            data = b""
+            # Only this: what was read is kept.
+            with trio.CancelScope() as signals.reading:
+                data = await read(os.read, STDIN, READ_BYTES, abandon_on_cancel=True)
+            if not data:
+                break
             if listens:
                 try:
                     await write(_write_all, data, abandon_on_cancel=True)
