@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve
 
 from tests.live import PATIENCE, Live, open_live
 from tests.pushing import create, finish, open_body, push, raw_log
 from tests.test_api import problem
+from trio_logs.api import create_app
 from trio_logs.backends.push import PushLimits
 from trio_logs.engine import EngineLimits
 from trio_logs.records import Batch
+from trio_logs.server import Server, finish_cleanly
+from trio_logs.service import open_service
 from trio_logs.settings import Settings
 from trio_logs.store.sqlite import SQLiteStore
 
@@ -359,3 +367,44 @@ async def test_a_store_that_stalls_slows_the_client_and_drops_nothing(tmp_path: 
         assert answer.headers["upload-offset"] == str(len(data))
         assert (await finish(live, workload, bytes=len(data))).status_code == 200
         assert await raw_log(live, workload) == data
+
+
+async def test_behind_stock_hypercorn(tmp_path: Path) -> None:
+    """The routes need nothing of our server."""
+    config = Config()
+    config.bind = ["127.0.0.1:0"]
+    config.errorlog = None
+    data = b"".join(b"line %d\n" % number for number in range(300_000))
+    stop = trio.Event()
+    async with open_service(Settings(data=tmp_path)) as service, trio.open_nursery() as nursery:
+        app: Any = finish_cleanly(create_app(service))
+        [url] = await nursery.start(partial(serve, app, config, shutdown_trigger=stop.wait))
+        headers = {"Authorization": f"Bearer {service.token}"}
+        async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=PATIENCE) as client:
+            live = Live(service, Server(), url, client, stop)
+            workload = await create(live)
+            assert (await push(live, workload, data[:-3])).status_code == 204
+            body = await open_body(live, workload, len(data) - 3)
+            async with body.stream:
+                await body.send(data[-3:])
+                assert (await body.end()).headers["upload-offset"] == str(len(data))
+            problem(await push(live, "nope", b"x"), 404)
+            assert (await finish(live, workload, bytes=len(data))).status_code == 200
+            assert await raw_log(live, workload) == data
+        stop.set()
+
+
+async def test_a_shutdown_does_not_wait_for_a_store_that_stalls(tmp_path: Path) -> None:
+    store = StallingStore(tmp_path / "logs.db")
+    async with AsyncExitStack() as stack:
+        with trio.fail_after(PATIENCE):
+            live = await stack.enter_async_context(open_live(Settings(data=tmp_path), store=store))
+            body = await open_body(live, await create(live))
+            await stack.enter_async_context(body.stream)
+            with trio.move_on_after(0.5):
+                while True:
+                    await body.send(b"x" * 99_999 + b"\n")
+            live.service.drain()
+            live.stop.set()
+            assert (await body.answer()).status == 503
+            await stack.aclose()
