@@ -19,6 +19,7 @@ from cyclopts import Parameter
 from ..client import Client, ClientError, Ending, RefusedError, Status
 from ..client.requests import SubmitOptions
 from .connection import Connect, find_connection
+from .exits import FAILED, STOPPED, TIMED_OUT
 from .run import pairs
 
 __all__ = ["pipe"]
@@ -26,8 +27,6 @@ __all__ = ["pipe"]
 STDIN, STDOUT = 0, 1
 
 READ_BYTES = 64 * 1024
-
-STOPPED_CODE = 128 + signal.SIGTERM
 
 
 async def pipe(
@@ -43,7 +42,9 @@ async def pipe(
     make 2>&1 | trio-logs pipe --name build
 
     It is sent at once, and can be followed while it grows. A server that is slow, or away for a
-    while, makes the pipe wait, and so its writer; nothing is dropped.
+    while, makes the pipe wait, and so its writer; nothing is dropped. Exit codes: 0 all of it is
+    kept, 1 it is not, though copied all the same, 123 stopped by somebody, 124 timed out, and 128
+    and the number of a signal.
     """
     async with find_connection(connect).client() as client:
         return await _tee(client, name, pairs("--label", label))
@@ -59,7 +60,8 @@ async def _tee(
     - 0: all of it is kept. How its writer ended can't be known, so the workload has succeeded.
     - 1: it is not kept, or not all of it; standard error says why. The rest is copied all the same,
       so that its writer is not hurt.
-    - 143: the workload was stopped. Nothing more is read, so that its writer is stopped, too.
+    - 123: the workload was stopped; 124: it timed out. Nothing more is read, so that its writer is
+      stopped, too.
     - 128 + N: signal N came, and what was read is kept. After SIGINT the pipe is read to its end,
       as its writer got it, too; after another one, or SIGTERM, no more is read; a third one ends it
       at once, whatever is kept.
@@ -73,7 +75,7 @@ async def _tee(
         await nursery.start(signals.watch, nursery.cancel_scope)
         nursery.start_soon(_copy, send, signals)
         code = await _keep(client, receive, signals.ending, name, dict(labels), patience)
-        if code == 1:
+        if code == FAILED:
             with receive:
                 async for _ in receive:
                     pass
@@ -143,28 +145,31 @@ async def _keep(
         workload = await client.submit([], **options)
     except ClientError as error:
         _say(f"what comes is not kept: {error}")
-        return 1
+        return FAILED
     _say(f"this is workload {workload.id}")
     try:
         await client.push(workload.id, chunks, ending=ending, patience=patience)
     except RefusedError as error:
-        if await _was_stopped(client, workload.id):
-            _say("the workload was stopped")
-            return STOPPED_CODE
+        match await _status(client, workload.id):
+            case Status.STOPPED:
+                _say("the workload was stopped")
+                return STOPPED
+            case Status.TIMED_OUT:
+                _say("the workload timed out")
+                return TIMED_OUT
         _say(f"what comes is not kept any more: {error}")
-        return 1
+        return FAILED
     except ClientError as error:
         _say(f"what comes is not kept any more: {error}")
-        return 1
+        return FAILED
     return 0
 
 
-async def _was_stopped(client: Client, workload_id: str) -> bool:
+async def _status(client: Client, workload_id: str) -> Status | None:
     try:
-        workload = await client.get(workload_id)
+        return (await client.get(workload_id)).status
     except ClientError:
-        return False
-    return workload.status in (Status.STOPPED, Status.TIMED_OUT)
+        return None
 
 
 def _say(what: str) -> None:
