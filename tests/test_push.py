@@ -408,3 +408,20 @@ async def test_a_shutdown_does_not_wait_for_a_store_that_stalls(tmp_path: Path) 
             live.stop.set()
             assert (await body.answer()).status == 503
             await stack.aclose()
+
+
+async def test_an_over_long_line_goes_on_after_a_restart(tmp_path: Path) -> None:
+    """Its fragments are durable as they come; only what is shorter than one is sent again."""
+    data = b"\r".join([b"x" * 50_000] * 6) + b"\nshort\n"
+    settings = Settings(data=tmp_path)
+    offset = 0
+    async with open_live(settings) as live:
+        workload = await create(live)
+    for end in (70_000, 131_073, 200_000, len(data)):
+        async with open_live(settings) as live:
+            answer = await push(live, workload, data[offset:end], offset)
+            assert end - 65_537 <= int(answer.headers["upload-offset"]) <= end
+            offset = int(answer.headers["upload-offset"])
+    async with open_live(settings) as live:
+        assert (await finish(live, workload, bytes=len(data))).status_code == 200
+        assert await raw_log(live, workload) == data
