@@ -22,8 +22,8 @@ class ServerProcess:
     process: subprocess.Popen[str]
     url: str
     token: str
-    data: Path
     lines: list[str] = field(default_factory=list)
+    data: Path = Path()
 
     @property
     def headers(self) -> dict[str, str]:
@@ -78,7 +78,7 @@ def running_server(
         reader = threading.Thread(target=lines.extend, args=(process.stderr,))
         reader.start()
         token = (data / "token").read_text().strip()
-        yield ServerProcess(process, url, token, data, lines)
+        yield ServerProcess(process, url, token, lines, data)
     finally:
         if process.poll() is None:
             process.kill()
