@@ -62,7 +62,7 @@ def test_interrupt(terminal: Terminal) -> None:
     assert "Traceback" not in screen
 
 
-def test_watching(terminal: Terminal, client: SyncClient) -> None:
+def test_watching(terminal: Terminal, server: ServerProcess, client: SyncClient) -> None:
     workload = client.submit(["sh", "-c", "exec sleep 60"], name="watched")
     terminal.enter("trio-logs ps --watch; echo code=$?")
     terminal.wait_for(f"^{workload.id}  watched  running ")
@@ -70,6 +70,9 @@ def test_watching(terminal: Terminal, client: SyncClient) -> None:
     screen = terminal.wait_for(f"^{workload.id}  watched  stopped ")
     # It is drawn in its place, not below.
     assert screen.count("watched") == 1
+    server.stop()
+    # It goes on looking, so that it shows what runs when the server is back.
+    terminal.wait_for("does not answer")
     terminal.press("C-c")
     terminal.wait_for("code=130$")
 
