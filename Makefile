@@ -29,7 +29,7 @@ check: $(VENV)/.installed-dev
 campaign: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.campaign
 
-# Some thousand requests that schemathesis makes of /openapi.json, other ones each time; 2 minutes.
+# Some thousand requests that schemathesis makes of /openapi.json, other ones each time; 3 minutes.
 conformance: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.conformance
 

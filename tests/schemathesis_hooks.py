@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from typing import Any
 
+import httpx2
 import schemathesis
 from openapi_schema_validator import OAS31Validator
 from schemathesis import Case, CheckContext, HookContext, Response
 
 # The server's, not the app's; RFC 9110 and 9112 say what they are.
 SERVERS = {"content-length", "content-type", "date", "server", "transfer-encoding", "connection"}
+BACKENDS = ["process", "push"]
+PUSHING = ["pushLog", "finishWorkload"]
 REPRESENTATIONS = ["*/*", "text/event-stream", "application/x-ndjson", "text/plain"]
 
 
@@ -28,13 +32,33 @@ def filter_case(context: HookContext, case: Case) -> bool:
 @schemathesis.hook
 def map_case(context: HookContext, case: Case) -> Case:
     """What a schema leaves open: a backend that is installed, and each representation of a log."""
-    if isinstance(case.body, dict) and isinstance(case.body.get("backend"), str):
-        case.body["backend"] = "process"
+    body = case.body
+    if isinstance(body, dict) and "command" in body and isinstance(body.get("backend", ""), str):
+        body["backend"] = _one_of(BACKENDS, body)
+        if body["backend"] == "push" and case.meta.generation.mode.is_positive:
+            # What is pushed has no process that could be given these.
+            for name in ("env", "cwd", "pty"):
+                body.pop(name, None)
     if case.operation.path.endswith("/logs"):
-        # The same one when the case is made again.
-        turn = zlib.crc32(repr(case.query).encode()) % len(REPRESENTATIONS)
-        case.headers["Accept"] = REPRESENTATIONS[turn]
+        case.headers["Accept"] = _one_of(REPRESENTATIONS, case.query)
     return case
+
+
+@schemathesis.hook
+def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
+    """What is valid is pushed to a workload that runs; in sequences, links lead to one."""
+    made_alone = case.meta.phase.name != "stateful" and case.meta.generation.mode.is_positive
+    if made_alone and case.operation.definition.raw.get("operationId") in PUSHING:
+        headers = {"Authorization": f"Bearer {os.environ['TRIO_LOGS_TOKEN']}"}
+        body = {"command": ["x"], "backend": "push"}
+        url = f"{case.operation.schema.get_base_url().rstrip('/')}/v1/workloads"
+        answer = httpx2.post(url, headers=headers, json=body)
+        case.path_parameters["workload_id"] = answer.json()["id"]
+
+
+def _one_of(choices: list[str], case: object) -> str:
+    """The same one when the case is made again."""
+    return choices[zlib.crc32(repr(case).encode()) % len(choices)]
 
 
 @schemathesis.check

@@ -11,6 +11,7 @@ __all__ = [
     "header",
     "json_answer",
     "parameter",
+    "problem",
     "problems",
     "ref",
     "refer_to_problems",
@@ -75,24 +76,22 @@ _HEADERS: dict[int, Part] = {
 }
 
 
+def problem(status: int, description: str, detail: str, headers: Part | None = None) -> Part:
+    """A problem answer: what it means, and an example of its detail."""
+    example = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    content = {"application/problem+json": {"schema": ref("Problem"), "example": example}}
+    return answer(description, content, headers or _HEADERS.get(status))
+
+
 def problems(details: dict[int, tuple[str, str]]) -> dict[str, Part]:
-    """Problem answers as components: by status, what it means and an example of its detail."""
+    """Problem answers as components, by status."""
     return {
-        f"Problem{status}": answer(
-            description,
-            {
-                "application/problem+json": {
-                    "schema": ref("Problem"),
-                    "example": {
-                        "type": "about:blank",
-                        "title": HTTPStatus(status).phrase,
-                        "status": status,
-                        "detail": detail,
-                    },
-                }
-            },
-            _HEADERS.get(status),
-        )
+        f"Problem{status}": problem(status, description, detail)
         for status, (description, detail) in details.items()
     }
 

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from .parts import answer, header, json_answer, parameter, ref, refer_to_problems, text
+from .parts import answer, header, json_answer, parameter, problem, ref, refer_to_problems, text
 from .workloads import RECORD, WORKLOAD_ID, json_body
 
 __all__ = ["FINISH", "PUSH"]
 
-_OFFSET = {**text("^[0-9]{1,18}$")}
+_OFFSET = text("^[0-9]{1,18}$")
 _DURABLE = {
     "Upload-Offset": header("How many bytes of the log are durable.", _OFFSET, "1048576"),
+}
+_CONFLICT = {
+    "409": problem(
+        409,
+        "Bytes are missing, a newer request has the turn, or the workload has ended.",
+        "byte 14 is not where the log ends: 0 were received",
+        {
+            "Upload-Offset": {
+                "description": "Where to go on, if bytes are missing.",
+                "schema": _OFFSET,
+                "example": "0",
+            }
+        },
+    )
 }
 
 PUSH: dict[str, Any] = {
@@ -39,7 +53,8 @@ PUSH: dict[str, Any] = {
     },
     "responses": {
         "204": answer("All of it was received.", headers=_DURABLE),
-        **refer_to_problems(400, 401, 404, 409, 415, 421, 503),
+        **_CONFLICT,
+        **refer_to_problems(400, 401, 404, 415, 421, 503),
     },
 }
 
@@ -61,7 +76,8 @@ FINISH: dict[str, dict[str, Any]] = {
                     ref("WorkloadRecord"),
                     {**RECORD, "backend": "push", "command": []},
                 ),
-                **refer_to_problems(400, 401, 404, 409, 413, 415, 421, 422, 503),
+                **_CONFLICT,
+                **refer_to_problems(400, 401, 404, 413, 415, 421, 422, 503),
             },
         },
     }
