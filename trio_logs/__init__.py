@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .backends.function import function
-    from .broker import LogBroker, LogWriter, Subscription, open_broker
+    from .broker import LogBroker, LogWriter, Subscription, log_records, open_broker
     from .records import Batch, Detached, End, Gap, Outcome, Status, Workload, WorkloadSpec
     from .service import Service, open_service
     from .settings import Settings
@@ -30,13 +30,14 @@ __all__ = [
     "WorkloadSpec",
     "__version__",
     "function",
+    "log_records",
     "open_broker",
     "open_service",
 ]
 
 _HOMES = {
     "backends.function": {"function"},
-    "broker": {"LogBroker", "LogWriter", "Subscription", "open_broker"},
+    "broker": {"LogBroker", "LogWriter", "Subscription", "log_records", "open_broker"},
     "records": {
         "Batch",
         "Detached",
