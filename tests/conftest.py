@@ -25,7 +25,14 @@ settings.load_profile("suite")
 
 # What a workload inherits; some machines have none.
 os.environ.setdefault("LANG", "C.UTF-8")
-for variable in ("TRIO_LOGS_TOKEN", "TRIO_LOGS_SERVER", "TRIO_LOGS_CONFIG"):
+# What would change what commands of tests do; a make that was started by make prints more.
+for variable in (
+    "TRIO_LOGS_TOKEN",
+    "TRIO_LOGS_SERVER",
+    "TRIO_LOGS_CONFIG",
+    "MAKEFLAGS",
+    "MAKELEVEL",
+):
     os.environ.pop(variable, None)
 
 

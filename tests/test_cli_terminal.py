@@ -50,6 +50,12 @@ def test_run_shows_colours_and_nothing_else(terminal: Terminal) -> None:
     assert terminal.tmux("display-message", "-p", "#{pane_title}") == title
 
 
+def test_its_terminal_is_as_large_as_this_one(terminal: Terminal) -> None:
+    size = terminal.tmux("display-message", "-p", "#{pane_height} #{pane_width}")
+    terminal.enter("trio-logs run --pty -- sh -c 'stty size <&1'; echo code=$?")
+    assert f"\n{size.strip()}\n" in terminal.wait_for("^code=0$")
+
+
 def test_interrupt(terminal: Terminal) -> None:
     terminal.enter(f"trio-logs run -- sh -c '{TRAP}'; echo code=$?")
     terminal.wait_for("^ready$")

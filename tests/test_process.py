@@ -135,7 +135,22 @@ async def test_what_can_not_start_says_why(
 async def test_a_terminal_is_one_stream() -> None:
     found = await run("sh", "-c", "test -t 1 && test -t 2 && echo yes; echo error >&2", pty=True)
     assert found.outcome.exit_code == 0
-    assert found.written == {"stdout": b"yes\r\nerror\r\n"}
+    # As the command wrote it: a terminal would put a CR before each line end.
+    assert found.written == {"stdout": b"yes\nerror\n"}
+
+
+@pytest.mark.parametrize(
+    ("env", "shown"),
+    [
+        ({}, b"24 80\n"),
+        ({"COLUMNS": "132", "LINES": "50"}, b"50 132\n"),
+        ({"COLUMNS": "132"}, b"24 132\n"),
+        ({"COLUMNS": "wide", "LINES": "0"}, b"24 80\n"),
+    ],
+)
+async def test_a_terminal_has_a_size(env: dict[str, str], shown: bytes) -> None:
+    found = await run("sh", "-c", "stty size <&1", pty=True, env=env)
+    assert found.written == {"stdout": shown}
 
 
 async def test_term_then_kill_goes_to_the_whole_group() -> None:

@@ -6,10 +6,12 @@ import errno
 import fcntl
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -33,6 +35,9 @@ PIPE_BYTES = 256 * 1024
 POLL_SECONDS = 0.05
 """How often a stopped group is looked at: the kernel tells when a child ends, but not a group."""
 
+WINDOW = (24, 80)
+"""The rows and columns of a terminal, unless its workload says otherwise."""
+
 DRAIN_SECONDS = 2.0
 """How long a command that has exited is read on while something else holds its pipes open."""
 
@@ -41,7 +46,8 @@ class ProcessBackend:
     """See `Backend` for the methods.
 
     The command gets PATH, HOME and LANG of the server and what its spec gives, no other variable;
-    its standard input is empty; stdout and stderr are separate streams, or one terminal with `pty`.
+    its standard input is empty; stdout and stderr are separate streams, or one terminal with `pty`,
+    which has as many COLUMNS and LINES as its environment says, or else 80 and 24.
     """
 
     def check(self, spec: WorkloadSpec) -> None:
@@ -167,6 +173,8 @@ def _spawn(
 
         readers: list[_Reader] = []
         stdout = pair(os.openpty if spec.pty else os.pipe, "stdout")
+        if spec.pty:
+            _set_terminal(stdout, environment)
         process = subprocess.Popen(
             [*_leash(), *spec.command],
             stdin=subprocess.DEVNULL,
@@ -177,6 +185,19 @@ def _spawn(
             start_new_session=True,
         )
     return process, readers
+
+
+def _set_terminal(terminal: int, environment: dict[str, str]) -> None:
+    """Give it its size, and have it leave line ends as the command writes them."""
+    size = [environment.get(name, "") for name in ("LINES", "COLUMNS")]
+    rows, columns = (
+        int(given) if re.fullmatch("[1-9][0-9]{0,3}", given) else usual
+        for given, usual in zip(size, WINDOW, strict=True)
+    )
+    termios.tcsetwinsize(terminal, (rows, columns))
+    attributes = termios.tcgetattr(terminal)
+    attributes[1] &= ~termios.ONLCR
+    termios.tcsetattr(terminal, termios.TCSANOW, attributes)
 
 
 class _Reader:

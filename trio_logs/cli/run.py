@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -54,8 +55,13 @@ async def run(
     """
     if not command:
         raise UsageError("run: give a command, such as: trio-logs run -- make test")
+    variables = _environment(env)
+    if pty:
+        # As many as here, unless it is told another size.
+        here = shutil.get_terminal_size()
+        variables = {"COLUMNS": str(here.columns), "LINES": str(here.lines), **variables}
     options: SubmitOptions = {
-        "env": _environment(env),
+        "env": variables,
         "labels": pairs("--label", label),
         "pty": pty,
     }
