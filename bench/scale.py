@@ -11,7 +11,9 @@ __all__ = ["FULL", "QUICK", "TINY", "Scale"]
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """`seconds` and `rate_seconds` are about what a run takes, `timeout` what it may take."""
+    """`seconds` and `rate_seconds` are about what a run takes, `timeout` what it may take.
+    The first so many `programs` run in each suite; all of them in the fan-out.
+    """
 
     name: str
     followers: tuple[int, ...]
@@ -29,6 +31,7 @@ class Scale:
     stalled: tuple[int, ...]
     stalled_lines: int
     replay_lines: int
+    programs: int | None = None
     timeout: float = 60
     cores: tuple[int, int] = (0, 0)
 
@@ -91,6 +94,7 @@ TINY = Scale(
     stalled=(2,),
     stalled_lines=200,
     replay_lines=5_000,
+    programs=2,
     timeout=20,
     cores=cores(),
 )

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx2
+
 __all__ = ["ServerProcess", "running_server"]
 
 
@@ -34,6 +36,12 @@ class ServerProcess:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         [line] = [line for line in status.split("\n") if line.startswith(f"{name}:")]
         return int(line.split()[1]) * 1024
+
+    def metric(self, name: str) -> float:
+        """A sample of /metrics without labels."""
+        text = httpx2.get(f"{self.url}/metrics", headers=self.headers).text
+        [line] = [line for line in text.splitlines() if line.startswith(f"{name} ")]
+        return float(line.split()[1])
 
     def kill(self) -> None:
         """SIGKILL: nothing is cleaned up."""

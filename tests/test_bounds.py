@@ -118,8 +118,7 @@ def test_a_reader_that_takes_nothing_is_disconnected_and_may_resume(tmp_path: Pa
         with request(server, workload["logs_url"]) as stalled:
             assert finished(server, workload, 30)["lines"] == 200_000
             deadline = time.monotonic() + 20
-            url = f"{server.url}/metrics"
-            while b"subscriptions 0.0" not in httpx2.get(url, headers=server.headers).content:
+            while server.metric("trio_logs_subscriptions"):
                 assert time.monotonic() < deadline, "it is still connected"
                 time.sleep(0.05)
             received = b""

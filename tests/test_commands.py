@@ -28,19 +28,6 @@ def trio_logs(*arguments: str, timeout: float = 60) -> subprocess.CompletedProce
     )
 
 
-def test_demo_ends_by_itself() -> None:
-    found = trio_logs("demo")
-    assert found.returncode == 0, found.stderr
-    assert found.stderr.startswith("Listening on http://127.0.0.1:")
-    for reader in ("early", " late"):
-        lines = [line for line in found.stdout.splitlines() if line.startswith(reader)]
-        numbers = [int(line.split()[1]) for line in lines[:-1]]
-        assert numbers == list(range(1, len(numbers) + 1))
-        assert lines[-1] == f"{reader} end: succeeded"
-        assert sum("stderr" in line for line in lines) == 2
-    assert "Both readers got the same" in found.stdout
-
-
 def test_serve_prints_its_address_and_exits_0(tmp_path: Path) -> None:
     with running_server(tmp_path / "data") as server:
         assert server.lines == [f"Listening on {server.url}\n"]

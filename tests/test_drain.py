@@ -49,16 +49,9 @@ def connect(server: ServerProcess, buffer: int | None = None) -> socket.socket:
     return client
 
 
-def metric(server: ServerProcess, name: str) -> float:
-    """One of /metrics."""
-    text = httpx2.get(f"{server.url}/metrics", headers=server.headers).text
-    [line] = [line for line in text.splitlines() if line.startswith(f"{name} ")]
-    return float(line.split()[1])
-
-
 def wait_for_metric(server: ServerProcess, name: str, least: float) -> None:
     deadline = time.monotonic() + PATIENCE
-    while metric(server, name) < least:
+    while server.metric(name) < least:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -188,10 +181,10 @@ def test_a_slow_client_is_cut_off_only_if_it_takes_next_to_nothing(
         wait_for_metric(server, "trio_logs_http_sent_bytes_total", 16 * 1024)
         stack.enter_context(trickling([client], count, 0.1))
         deadline = time.monotonic() + 6
-        while metric(server, "trio_logs_subscriptions") and time.monotonic() < deadline:
+        while server.metric("trio_logs_subscriptions") and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert metric(server, "trio_logs_write_timeouts_total") == (not stays)
-        assert metric(server, "trio_logs_subscriptions") == stays
+        assert server.metric("trio_logs_write_timeouts_total") == (not stays)
+        assert server.metric("trio_logs_subscriptions") == stays
 
 
 def test_a_download_that_is_cut_short_looks_so(tmp_path: Path) -> None:

@@ -38,6 +38,13 @@ def test_make_demo() -> None:
         ["make", "demo"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
     )
     assert found.returncode == 0, found.stderr
+    assert found.stderr.startswith("Listening on http://127.0.0.1:")
+    for reader in ("early", " late"):
+        lines = [line for line in found.stdout.splitlines() if line.startswith(reader)]
+        numbers = [int(line.split()[1]) for line in lines[:-1]]
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert lines[-1] == f"{reader} end: succeeded"
+        assert sum("stderr" in line for line in lines) == 2
     assert "Both readers got the same" in found.stdout
 
 

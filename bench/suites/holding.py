@@ -17,7 +17,7 @@ TITLE = "Cost of holding"
 
 def run(scale: Scale) -> Iterator[dict[str, Any]]:
     """A row for each program and number of streams."""
-    for program in PROGRAMS:
+    for program in PROGRAMS[: scale.programs]:
         if missing := program.missing():
             yield {"program": program.name, "skipped": missing}
             continue

@@ -25,7 +25,7 @@ STALLED_BUFFER = 4096
 
 def run(scale: Scale) -> Iterator[dict[str, Any]]:
     """Two rows for each program. The floor has no answer to slow readers."""
-    for program in PROGRAMS:
+    for program in PROGRAMS[: scale.programs]:
         if program is FLOOR:
             continue
         if missing := program.missing():
