@@ -55,7 +55,7 @@ def test_it_ends_as_its_command(data: Path, script: str, code: int, told: str) -
 def test_what_can_not_be_started(data: Path) -> None:
     found = trio_logs(data, "run", "--", "no-such-program")
     assert found.returncode == 127
-    assert "there is no program 'no-such-program'" in found.stderr
+    assert found.stderr.startswith("command: there is no program 'no-such-program' that can be run")
     assert summary(found.stderr) == "failed (1 line)"
 
 
@@ -198,7 +198,18 @@ async def test_a_submission_without_an_answer_runs_once(
     assert connections[0] == 3
 
 
-def test_a_server_that_is_killed_loses_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("how", "code", "told"),
+    [
+        ("kill", 125, "is lost: the server ended while it ran (1 line, X s)"),
+        (
+            "stop",
+            123,
+            "stopped with SIGTERM (1 line, X s): The service was shut down.",
+        ),
+    ],
+)
+def test_a_server_that_restarts_ends_it(tmp_path: Path, how: str, code: int, told: str) -> None:
     data = tmp_path / "data"
     with running_server(data) as first:
         port = first.url.rpartition(":")[2]
@@ -206,9 +217,9 @@ def test_a_server_that_is_killed_loses_it(tmp_path: Path) -> None:
             assert process.stdout is not None
             assert process.stderr is not None
             assert process.stdout.readline() == "before\n"
-            first.kill()
+            getattr(first, how)()
             with running_server(data, "--bind", f"127.0.0.1:{port}"):
-                assert process.wait(40) == 125
+                assert process.wait(40) == code
             assert process.stdout.read() == ""
-            told = summary(process.stderr.read())
-    assert told == "is lost: the server ended while it ran (1 line)"
+            last = process.stderr.read().splitlines()[-1]
+    assert re.sub(r"^trio-logs: \S+ (.*, )[0-9.]+ s\)", r"\1X s)", last) == told

@@ -159,7 +159,7 @@ async def test_term_then_kill_goes_to_the_whole_group() -> None:
     async with execution("sh", "-c", script) as (one, finished):
         await trio.sleep(0.3)
         started = time.monotonic()
-        one.stop.request(Status.STOPPED, 0.5)
+        one.stop.request(Status.STOPPED, 0.5, "")
     assert 0.4 < time.monotonic() - started < 5
     assert finished[0].outcome.signal == "SIGKILL"
     await gone(int(finished[0].written["stdout"]))
@@ -169,7 +169,7 @@ async def test_term_is_enough_for_a_polite_command() -> None:
     script = "trap 'echo bye; exit 4' TERM; echo up; while :; do sleep 0.05; done"
     async with execution("sh", "-c", script) as (one, finished):
         await trio.sleep(0.3)
-        one.stop.request(Status.STOPPED, 10)
+        one.stop.request(Status.STOPPED, 10, "")
     assert finished[0].outcome.exit_code == 4
     assert finished[0].written["stdout"] == b"up\nbye\n"
 
@@ -180,7 +180,7 @@ async def test_the_whole_group_has_the_grace(tmp_path: Path) -> None:
     script = f"({tidy.format('one')}) & ({tidy.format('two')}) >/dev/null & echo up; exec sleep 50"
     async with execution("sh", "-c", script, cwd=str(tmp_path)) as (one, finished):
         await trio.sleep(0.5)
-        one.stop.request(Status.STOPPED, 20)
+        one.stop.request(Status.STOPPED, 20, "")
     assert finished[0].outcome.signal == "SIGTERM"
     assert finished[0].written["stdout"] == b"up\none\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]

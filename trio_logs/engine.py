@@ -245,7 +245,7 @@ class Engine:
                 self._forget(job)
                 return
             if job.stop.status is not None:
-                outcome = replace(outcome, status=job.stop.status, error=_STOPPED[job.stop.status])
+                outcome = replace(outcome, status=job.stop.status, error=job.stop.error)
             await self._finish(job, outcome)
         finally:
             if self._is_remote(job.workload.spec):
@@ -267,7 +267,14 @@ class Engine:
                 outcome = await backend.run(execution)
                 nursery.cancel_scope.cancel()
         except* Exception as group:
-            text = "".join(traceback.format_exception_only(_innermost(group))).strip()
+            error = _innermost(group)
+            # Ours are sentences for the user, and need no name of a class before them.
+            lines = (
+                [str(error)]
+                if isinstance(error, TrioLogsError)
+                else traceback.format_exception_only(error)
+            )
+            text = "".join(lines).strip()
             _log.warning("workload failed", workload=job.workload.id, error=text)
             outcome = Outcome(Status.FAILED, error=text)
             # Without a line end, so that it comes out last, after what other streams left unended.
@@ -285,7 +292,9 @@ class Engine:
         with trio.move_on_after(timeout):
             await job.stop.wait()
         if job.stop.status is None:
-            job.stop.request(Status.TIMED_OUT, self._limits.grace)
+            job.stop.request(
+                Status.TIMED_OUT, self._limits.grace, "The workload ran into its time-out."
+            )
         await job.stop.wait_grace()
         await trio.sleep(FORCE_SECONDS)
         scope.cancel()
@@ -328,7 +337,7 @@ class Engine:
         return await self.get(workload_id)
 
     def _stop(self, job: _Job, grace: float) -> None:
-        job.stop.request(Status.STOPPED, grace)
+        job.stop.request(Status.STOPPED, grace, "The workload was stopped.")
         if job in self._queue:
             self._queue.remove(job)
             outcome = Outcome(Status.STOPPED, error="The workload was stopped before it started.")
@@ -357,7 +366,7 @@ class Engine:
             if self._is_remote(job.workload.spec):
                 job.leaving.cancel(reason="the service is shutting down")
             else:
-                job.stop.request(Status.STOPPED, self._limits.grace)
+                job.stop.request(Status.STOPPED, self._limits.grace, "The service was shut down.")
 
     async def shutdown(self) -> None:
         """Drain, and return when all that ran here has finished."""
@@ -370,12 +379,6 @@ class Engine:
         return EngineStatistics(
             len(self._queue), self._running + self._remote, self._submitted, dict(self._finished)
         )
-
-
-_STOPPED = {
-    Status.STOPPED: "The workload was stopped.",
-    Status.TIMED_OUT: "The workload ran into its time-out.",
-}
 
 
 def _innermost(group: BaseExceptionGroup[Exception]) -> Exception:

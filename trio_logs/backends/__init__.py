@@ -37,19 +37,21 @@ class Log(Protocol):
 
 
 class Stop:
-    """A wish that an execution end: softly at once, by force when the grace runs out."""
+    """A wish that an execution end: softly at once, by force when the grace runs out. `status` and
+    `error` are what its outcome will say."""
 
     def __init__(self) -> None:
         self.status: Status | None = None
+        self.error = ""
         self._deadline = math.inf
         self._requested = trio.Event()
         self._hurried = trio.Event()
 
-    def request(self, status: Status, grace: float) -> None:
+    def request(self, status: Status, grace: float, error: str) -> None:
         """Ask for it. The first reason stands; a later request can only shorten the grace, given
         in seconds."""
         if self.status is None:
-            self.status = status
+            self.status, self.error = status, error
         self._deadline = min(self._deadline, trio.current_time() + grace)
         self._requested.set()
         self._hurried.set()

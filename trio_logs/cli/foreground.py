@@ -52,10 +52,11 @@ class Foreground:
             return 128 + (self._signal or 0)
         outcome = self._end.outcome
         seconds = trio.current_time() - start
-        await self._outputs.notice(
-            f"{self._workload.id} {_told(outcome)} ({_count(self._end.lines)}, {seconds:.1f} s)"
-        )
-        if self._signal is not None and outcome.status is Status.STOPPED:
+        was_stopped = outcome.status is Status.STOPPED
+        why = f": {outcome.error}" if was_stopped and self._signal is None else ""
+        size = f"({_count(self._end.lines)}, {seconds:.1f} s)"
+        await self._outputs.notice(f"{self._workload.id} {_told(outcome)} {size}{why}")
+        if was_stopped and self._signal is not None:
             return 128 + self._signal
         return exit_code(outcome)
 

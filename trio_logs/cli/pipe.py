@@ -19,6 +19,7 @@ from cyclopts import Parameter
 from ..client import Client, ClientError, Ending, RefusedError, Status
 from ..client.requests import SubmitOptions
 from .connection import Connect, find_connection
+from .controls import Neutralizer
 from .exits import FAILED, STOPPED, TIMED_OUT
 from .run import pairs
 
@@ -173,4 +174,6 @@ async def _status(client: Client, workload_id: str) -> Status | None:
 
 
 def _say(what: str) -> None:
-    print(f"trio-logs: {what}", file=sys.stderr, flush=True)
+    # Some of it the server said.
+    text = Neutralizer(colour=False).line(what)
+    print(f"trio-logs: {text}", file=sys.stderr, flush=True)
