@@ -77,7 +77,7 @@ async def read(broker: LogBroker, name: str, lines: list[str], rng: random.Rando
         with trio.move_on_after(float("inf") if stay is None else stay):
             with broker.subscribe(name, transcript.next) as subscription:
                 if pushed:
-                    subscription.push_to(take)
+                    subscription.push_to(lambda batch: batch, take)
                 async for record in subscription:
                     note(record, transcript)
                     if rng.random() < 0.2:
@@ -133,8 +133,8 @@ def forget_a_declined_push(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that declines what is pushed to it is taken to have it."""
     push_to = Subscription.push_to
 
-    def deaf(self: Subscription, sink: Any) -> None:
-        push_to(self, lambda batch: sink(batch) or True)
+    def deaf(self: Subscription, render: Any, send: Any) -> None:
+        push_to(self, render, lambda rendered: send(rendered) or True)
 
     monkeypatch.setattr(Subscription, "push_to", deaf)
 

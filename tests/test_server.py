@@ -470,6 +470,6 @@ async def test_a_closed_socket_is_looked_at_without_harm() -> None:
     ours, _theirs = trio.socket.socketpair()
     transport = Transport(trio.SocketStream(ours), 30)
     transport.deadline = trio.current_time() - 1
-    transport.socket.close()
+    transport.close()
     assert transport.is_late(trio.current_time())
     _theirs.close()

@@ -144,8 +144,11 @@ class LogStream(ResponseBody):
             with trio.move_on_at(deadline) as waiting:
                 chunk = await self._step()
             if waiting.cancelled_caught:
+                # What was pushed meanwhile was a sign of life, too.
+                pushed_at = self._subscription.pushed_at
+                self._beat_at = max(self._beat_at, pushed_at + self._heartbeat)
                 if trio.current_time() < self._beat_at:
-                    continue  # something was pushed meanwhile
+                    continue
                 self._beat_at = trio.current_time() + self._heartbeat
                 chunk = self._query.format.keep_alive
             if chunk:
@@ -203,19 +206,11 @@ class LogStream(ResponseBody):
             start = max(start, await self._subscription.seek(selection, head))
         if selection.tail != 0:
             self._subscription.move(start)
-        if self._send_nowait is not None and self._query.follow and selection.until is None:
-            self._subscription.push_to(self._push)
+        filtered = selection.stream or selection.since is not None or selection.until is not None
+        if self._send_nowait is not None and self._query.follow and not filtered:
+            # While this waits, what is published is written without it.
+            self._subscription.push_to(self._query.format.render, self._send_nowait)
         return reset
-
-    def _push(self, batch: Batch) -> bool:
-        """Write what was just published, while the body's task goes on waiting."""
-        assert self._send_nowait is not None
-        chunk = self._render(batch)
-        if chunk:
-            if not self._send_nowait(chunk):
-                return False
-            self._beat_at = trio.current_time() + self._heartbeat
-        return True
 
     def _render(self, record: Record) -> bytes:
         query = self._query

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import trio
 
@@ -16,10 +17,9 @@ from .counters import Counters
 from .history import History
 from .topic import Topic
 
-__all__ = ["Sink", "Subscription"]
+__all__ = ["Subscription"]
 
-Sink = Callable[[Batch], bool]
-"""Takes a batch at once, or declines it by returning False. It must be quick, and raise nothing."""
+T = TypeVar("T")
 
 READ_BYTES = 64 * 1024
 """About how much a reader gets at once, by weight, so that one that catches up leaves room for
@@ -34,6 +34,27 @@ class Subscription:
     whole state is the number of the next line. The broker rings through a channel of one item; a
     full channel means that a ring is already waiting in it.
     """
+
+    # Without a dictionary: of a thousand that wait, none is in the caches of the CPU when a line
+    # comes, and fetching them is a good part of what a push costs.
+    __slots__ = (
+        "_bell",
+        "_counters",
+        "_cursor",
+        "_detached",
+        "_ended",
+        "_enter",
+        "_history",
+        "_leave",
+        "_must_exist",
+        "_ready",
+        "_render",
+        "_rings",
+        "_send",
+        "_store",
+        "_topic",
+        "_waiting",
+    )
 
     def __init__(
         self,
@@ -55,7 +76,8 @@ class Subscription:
         self._detached = False
         self._ended = False
         self._waiting = False
-        self._sink: Sink | None = None
+        self._render: Callable[[Batch], Any]
+        self._send: Callable[[Any], bool] | None = None
         self._topic: Topic
         # What iteration has received but not yet handed out; bound: one `receive`.
         self._ready: deque[Record] = deque()
@@ -139,12 +161,23 @@ class Subscription:
                 self._waiting = False
         raise trio.EndOfChannel
 
-    def push_to(self, sink: Sink) -> None:
-        """From now on, offer what is published while `receive` waits to `sink`, in the publisher's
-        step, and wake the reader only for what it declines. For a write that needs no waiting, that
-        spares the wake-up, which costs many times as much.
+    def push_to(self, render: Callable[[Batch], T], send: Callable[[T], bool]) -> None:
+        """From now on, send what is published while `receive` waits, in the publisher's step, and
+        wake the reader only for what `send` declines by returning False. For a write that needs no
+        waiting, that spares the wake-up, which costs many times as much.
+
+        Both must be quick, and raise nothing; best is one `render` for all readers that remembers
+        what it made of a batch.
         """
-        self._sink = sink
+        self._render, self._send = render, send
+
+    @property
+    def pushed_at(self) -> float:
+        """When the newest lines were sent without the reader, on Trio's clock; -inf if those were
+        not, or it can't be known."""
+        topic = self._topic
+        at_head = self._cursor == topic.head + 1
+        return topic.published_at if self._send is not None and at_head else -math.inf
 
     def ready(self) -> Sequence[Record]:
         """What can be had without waiting for a writer or the store; may be nothing."""
@@ -211,23 +244,21 @@ class Subscription:
         if self._cursor is None:
             self._cursor = head + 1
 
-    def ring(self, published: Sequence[Batch] = ()) -> bool:
-        """Hand over what was just published, or else wake the reader; False if a ring is waiting
-        already."""
-        if published and self._push(published):
-            return True
+    def ring(self) -> bool:
+        """Wake the reader; False if a ring is waiting already."""
         try:
             self._bell.send_nowait(None)
         except trio.WouldBlock:
             return False
         return True
 
-    def _push(self, published: Sequence[Batch]) -> bool:
-        """Whether the reader waited, and its sink took all of it."""
-        if self._sink is None or not self._waiting:
+    def push(self, published: Sequence[Batch]) -> bool:
+        """Send what was just published; False if the reader is to be woken for all or some of
+        it."""
+        if self._send is None or not self._waiting:
             return False
         for batch in published:
-            if self._cursor != batch.first or not self._sink(batch):
+            if self._cursor != batch.first or not self._send(self._render(batch)):
                 return False
             self._cursor = batch.last + 1
             self._counters.lines_delivered += batch.count

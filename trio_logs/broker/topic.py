@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ TURN_BYTES = 256 * 1024
 """About what a topic takes from its channel at once: a commit, with its way to the store's thread
 and back, for so much. A quarter of its window, so that readers who wait find all of it there."""
 
-RINGS_AT_ONCE = 32
+RINGS_AT_ONCE = 64
 """Subscribers that are told in one step: about a millisecond where each is written to at once."""
 
 
@@ -36,7 +37,7 @@ class Topic:
 
     `head` is the number of the last line that is durable and may be delivered; `end` is set
     together with the head that it belongs to, once the outcome is durable too. Both are unknown
-    until `load`.
+    until `load`. `published_at` is when the head moved, on Trio's clock.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Topic:
         self.finished = trio.Event()
         self.outcome: Outcome | None = None
         self.gap_reason = "retention"
+        self.published_at = -math.inf
         self.send, self.receive = trio.open_memory_channel[Written | Flush](CHANNEL_ITEMS)
         self._store = store
         self._counters = counters
@@ -182,6 +184,7 @@ class Topic:
             self._counters.bytes_published += size
             self.head = batches[-1].last
             self.bytes += size
+            self.published_at = trio.current_time()
             self._published(self, self.window.append(batches))
         if ended:
             assert self.outcome is not None
@@ -191,7 +194,9 @@ class Topic:
     async def _ring(self, published: Sequence[Batch] = ()) -> None:
         """Tell every subscriber who was there; one who comes meanwhile looks for itself."""
         for count, subscription in enumerate(tuple(self.subscribers), 1):
-            if subscription in self.subscribers and not subscription.ring(published):
+            # One that left meanwhile waits no more, so nothing is pushed to it either.
+            pushed = published and subscription.push(published)
+            if not pushed and subscription in self.subscribers and not subscription.ring():
                 self._counters.rings_skipped += 1
             if count % RINGS_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()

@@ -6,7 +6,7 @@ import math
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import trio
@@ -65,8 +65,7 @@ class Connection(TCPServer):
         wrapped = ASGIWrapper(partial(self._call, app))
         super().__init__(wrapped, config, context, {}, stream)
         self.transport = transport
-        # Unlike a lock, it may be released by another task than took it.
-        self.send_lock: Any = trio.Semaphore(1, max_value=1)
+        self._writers = trio.lowlevel.ParkingLot()
         self.late_at = trio.current_time() + limits.header_timeout
         self.is_idle = True
         self.requests = 0
@@ -90,7 +89,7 @@ class Connection(TCPServer):
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the client left
         finally:
-            self.transport.socket.close()
+            self.transport.close()
 
     def _make_protocol(self, nursery: trio.Nursery, client: Any, server: Any) -> Any:
         self._nursery = nursery
@@ -153,7 +152,7 @@ class Connection(TCPServer):
             with suppress(OSError):  # the client left
                 self.transport.socket.shutdown(trio.socket.SHUT_WR)
         else:
-            self.transport.socket.close()
+            self.transport.close()
         await self.protocol.handle(Closed())
 
     async def _call(self, app: ASGIApp, scope: Any, receive: Any, send: Any) -> None:
@@ -163,13 +162,14 @@ class Connection(TCPServer):
         be copied: a third of what it costs. Everything else goes through them.
         """
         send = _shield_final(send)
-        chunked = answered = False
+        send_nowait = _SendNowait(self)
+        answered = False
 
         async def short_send(message: Any) -> None:
-            nonlocal chunked, answered
+            nonlocal answered
             kind = message["type"]
             if kind == "http.response.body":
-                if chunked and message.get("more_body"):
+                if send_nowait.chunked and message.get("more_body"):
                     if body := message.get("body"):
                         await self._write([b"%x\r\n" % len(body), body, b"\r\n"])
                     return
@@ -179,15 +179,12 @@ class Connection(TCPServer):
                         await trio.sleep_forever()
                     message, answered = {"type": kind}, True
             elif kind == "http.response.start":
-                chunked = _is_chunked(scope, message)
+                send_nowait.chunked = _is_chunked(scope, message)
                 if self.protocol.expects_more or self.context.terminated.is_set():
                     # It won't be used again, and a client that doesn't know would try to.
                     headers = [*message.get("headers", ()), (b"connection", b"close")]
                     message = {**message, "headers": headers}
             await send(message)
-
-        def send_nowait(body: bytes) -> bool:
-            return chunked and self._write_nowait([b"%x\r\n" % len(body), body, b"\r\n"])
 
         if self._tls is None:
             scope["extensions"][SEND_NOWAIT] = send_nowait
@@ -199,14 +196,13 @@ class Connection(TCPServer):
 
     async def _write(self, parts: list[bytes]) -> None:
         """Write all of it, or close the connection and tell the protocol so."""
-        try:
-            # Without the scheduler's pass that `async with` takes; nearly always it is free.
-            self.send_lock.acquire_nowait()
-        except trio.WouldBlock:
-            await self.send_lock.acquire()
-        await self._write_locked(parts)
+        # No lock: its task would have to be the one that releases it.
+        while self.transport.busy:
+            await self._writers.park()
+        self.transport.busy = True
+        await self._write_in_turn(parts)
 
-    async def _write_locked(self, parts: list[bytes]) -> None:
+    async def _write_in_turn(self, parts: list[bytes]) -> None:
         written = False
         try:
             if self._tls is None:
@@ -217,27 +213,50 @@ class Connection(TCPServer):
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the client left, or took too long
         finally:
-            self.send_lock.release()
+            self.transport.busy = False
+            self._writers.unpark()
             if not written:
                 # Half of it may be on the wire; nothing that follows would make sense.
                 self.transport.abort()
         if not written:
             await self.protocol.handle(Closed())
 
-    def _write_nowait(self, parts: list[bytes]) -> bool:
-        """Write it in this step, if nothing else is being written; False if nothing was taken. What
-        the kernel leaves of it is written by a task, and writes that follow wait for that."""
-        if not self.send_lock.value:
+    def write_rest(self, data: bytes) -> None:
+        """Have a task write it; writes that follow wait for that."""
+        self.transport.busy = True
+        self._nursery.start_soon(self._write_in_turn, [data])
+
+
+class _SendNowait:
+    """See `SEND_NOWAIT`; of one answer, `chunked` once it has begun as one that can be pushed to.
+
+    It touches no more than it has to, see `Transport`.
+    """
+
+    __slots__ = ("_transport", "_write_rest", "chunked")
+
+    def __init__(self, connection: Connection) -> None:
+        self.chunked = False
+        self._transport = connection.transport
+        self._write_rest = connection.write_rest
+
+    def __call__(self, body: bytes) -> bool:
+        if not self.chunked or self._transport.busy:
             return False
+        chunk = _chunk(body)
         try:
-            sent = self.transport.send_nowait(parts)
+            sent = self._transport.send_nowait(chunk)
         except OSError:
             return False  # the client left; the reader will see it, too
-        size = sum(map(len, parts))
-        if 0 < sent < size:
-            self.send_lock.acquire_nowait()
-            self._nursery.start_soon(self._write_locked, [b"".join(parts)[sent:]])
+        if 0 < sent < len(chunk):
+            self._write_rest(chunk[sent:])
         return sent > 0
+
+
+@lru_cache(maxsize=1)
+def _chunk(body: bytes) -> bytes:
+    """A body as a chunk, made once for all streams that it is pushed to, one after the other."""
+    return b"%x\r\n%b\r\n" % (len(body), body)
 
 
 def _is_chunked(scope: Any, start: Any) -> bool:

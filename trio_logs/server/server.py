@@ -107,7 +107,7 @@ class Server:
                     await context.terminated.set()
                     for connection in self._open:
                         if connection.is_idle:
-                            connection.transport.socket.close()
+                            connection.transport.close()
                     upkeep.start_soon(self._cut, connections.cancel_scope)
                 upkeep.cancel_scope.cancel()
 
@@ -236,7 +236,7 @@ class Server:
                     connection.transport.abort()
                 elif connection.late_at < now:
                     self._counts["timed_out_waiting"] += 1
-                    connection.transport.socket.close()
+                    connection.transport.close()
 
     def statistics(self) -> ServerStatistics:
         """A snapshot, and counts since the start."""
