@@ -35,6 +35,8 @@ def measure(folder: Path, lines: int, followers: int) -> str:
         gate.touch()
         summary = drain(opened, lines, seconds=600, sampled=False)
         cpu = running.cpu_seconds() - cpu
+        for follower in opened:
+            follower.socket.close()
         # That the last line is there does not mean that the end is.
         while True:
             record = running.request("GET", f"/v1/workloads/{running.last['id']}")

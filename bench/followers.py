@@ -116,7 +116,7 @@ def connect(
 def drain(
     followers: list[Follower], lines: int, *, seconds: float, sampled: bool = True
 ) -> Summary:
-    """Read until each has so many lines, and close them.
+    """Read until each has so many lines.
 
     Raises Stalled if nothing comes for 10 s, or after `seconds`.
     """
@@ -148,8 +148,6 @@ def drain(
                 poll.unregister(number)
                 left -= 1
     poll.close()
-    for follower in followers:
-        follower.socket.close()
     elapsed = last - started
     return Summary(
         elapsed,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 
-__all__ = ["BLOCK_LINES", "LINE_BYTES", "MARK", "block", "line"]
+__all__ = ["BLOCK_LINES", "END_SECONDS", "LINE_BYTES", "MARK", "block", "line"]
 
 LINE_BYTES = 100
 """With the line's end."""
@@ -18,6 +18,10 @@ LINE_BYTES = 100
 MARK = b"~"
 
 BLOCK_LINES = 500
+
+END_SECONDS = 0.2
+"""How long a source with a rate goes on after its last line, here as in each peer: what the ends of
+streams cost is not to be taken for the cost of lines."""
 
 _FILL = "x" * (LINE_BYTES - len("~000000001 0000000012345678901 \n"))
 _TEMPLATE = "".join(f"~PPPPPP{i:03d} SSSSSSSSSSSSSSSSSSS {_FILL}\n" for i in range(1000)).encode()

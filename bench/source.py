@@ -9,7 +9,7 @@ import trio
 
 from trio_logs import LogWriter, function
 
-from .lines import BLOCK_LINES, block, line
+from .lines import BLOCK_LINES, END_SECONDS, block, line
 
 __all__ = ["source"]
 
@@ -27,3 +27,4 @@ async def source(log: LogWriter, lines: str, rate: str, gate: str) -> None:
     for index in range(int(lines)):
         await trio.sleep(max(0, start + index / float(rate) - time.monotonic()))
         await log.write(line(index))
+    await trio.sleep(END_SECONDS)

@@ -17,7 +17,7 @@ from hypercorn.trio import serve
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from bench.lines import line
+from bench.lines import END_SECONDS, line
 
 app = QuartTrio(__name__)
 subscribers: set[trio.MemorySendChannel[bytes]] = set()
@@ -50,6 +50,8 @@ async def run(source: dict[str, Any]) -> None:
             elif number % 100 == 0:
                 await trio.lowlevel.checkpoint()
             await publish(number + 1, line(number).decode().rstrip("\n"))
+        if source["rate"]:
+            await trio.sleep(END_SECONDS)
     for channel in tuple(subscribers):
         channel.close()
 

@@ -111,6 +111,10 @@ func (b *broker) run(s source) {
 			}
 			b.publish(number+1, line(number))
 		}
+		if s.Rate > 0 {
+			// As in bench/lines.py.
+			time.Sleep(200 * time.Millisecond)
+		}
 	}
 	b.close()
 }

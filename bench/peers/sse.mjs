@@ -49,6 +49,7 @@ async function run(source) {
       } else if (number % 100 === 0) await pass();
       await publish(number + 1, line(number));
     }
+    if (source.rate) await sleep(200); // as in bench/lines.py
   }
   for (const answer of subscribers) answer.end("event: end\ndata:\n\n");
   subscribers.clear();

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bench.lines import line
+from bench.lines import END_SECONDS, line
 
 Queue = asyncio.Queue["tuple[int, str] | None"]
 
@@ -59,6 +59,8 @@ async def run(source: dict[str, Any]) -> None:
             elif number % 100 == 0:
                 await asyncio.sleep(0)
             await publish((number + 1, line(number).decode().rstrip("\n")))
+        if source["rate"]:
+            await asyncio.sleep(END_SECONDS)
     await publish(None)
 
 

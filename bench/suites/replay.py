@@ -34,6 +34,7 @@ def run(scale: Scale) -> Iterator[dict[str, Any]]:
         followers = connect(running.address, head, 1)
         gate.touch()
         drain(followers, lines, seconds=scale.timeout, sampled=False)
+        followers[0].socket.close()
         path = str(running.last["logs_url"])
         # That the last line is there does not mean that the end is.
         while running.request("GET", f"/v1/workloads/{running.last['id']}")["finished_at"] is None:
