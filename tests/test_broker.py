@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
@@ -146,6 +147,40 @@ async def test_a_ring_is_skipped_where_one_waits(autojump_clock: trio.testing.Mo
         # What was counted stays when the readers are gone.
         assert broker.statistics().rings_skipped == 3
         assert broker.statistics().lines_delivered == broker.statistics().lines_published == 4
+
+
+async def test_what_was_pushed_is_known_and_when(autojump_clock: trio.testing.MockClock) -> None:
+    """A push takes no step of its reader, who asks for it when the next heartbeat is due."""
+    sent: list[Batch] = []
+    accepts = True
+
+    def send(batch: Batch) -> bool:
+        if accepts:
+            sent.append(batch)
+        return accepts
+
+    async with open_broker() as broker, trio.open_nursery() as nursery:
+        await broker.publish("w", "first")
+        await trio.testing.wait_all_tasks_blocked()
+        with broker.subscribe("w", 1) as subscription:
+            subscription.push_to(lambda batch: batch, send)
+            assert subscription.pushed_at == -math.inf
+            assert [record.lines for record in await subscription.receive()] == [[b"first"]]
+            nursery.start_soon(publish_later, broker)
+            with trio.move_on_after(10) as waiting:
+                await subscription.receive()
+            assert waiting.cancelled_caught
+            assert [batch.lines for batch in sent] == [[b"later"]]
+            assert subscription.pushed_at == trio.current_time() - 9
+            accepts = False
+            nursery.start_soon(publish_later, broker)
+            assert [batch.lines for batch in await subscription.receive()] == [[b"later"]]
+            assert len(sent) == 1
+
+
+async def publish_later(broker: LogBroker) -> None:
+    await trio.sleep(1)
+    await broker.publish("w", "later")
 
 
 async def test_windows_are_bounded_together(autojump_clock: trio.testing.MockClock) -> None:
