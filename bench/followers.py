@@ -12,6 +12,8 @@ import time
 from array import array
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from .lines import MARK
 
 __all__ = ["Follower", "Stalled", "Summary", "connect", "drain"]
@@ -40,7 +42,8 @@ class Follower:
     def feed(self, buffer: bytearray, size: int, latencies: array[int] | None) -> None:
         """Take what was received."""
         self.received += size
-        count = buffer.count(MARK, 0, size)
+        # `bytearray.count` takes 70 ns a line before Python 3.13, and the load would be the limit.
+        count = int(np.count_nonzero(np.frombuffer(buffer, np.uint8, size) == MARK[0]))
         if count == 0:
             return
         first = buffer.find(MARK, 0, size)

@@ -6,7 +6,7 @@ import math
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import trio
@@ -243,7 +243,7 @@ class _SendNowait:
     def __call__(self, body: bytes) -> bool:
         if not self.chunked or self._transport.busy:
             return False
-        chunk = _chunk(body)
+        chunk = _last.chunk(body)
         try:
             sent = self._transport.send_nowait(chunk)
         except OSError:
@@ -253,10 +253,22 @@ class _SendNowait:
         return sent > 0
 
 
-@lru_cache(maxsize=1)
-def _chunk(body: bytes) -> bytes:
-    """A body as a chunk, made once for all streams that it is pushed to, one after the other."""
-    return b"%x\r\n%b\r\n" % (len(body), body)
+class _LastChunk:
+    """The body that was pushed last, as a chunk: made once for all streams that it goes to, one
+    after the other. Known by identity, since a hash of it would cost as much again."""
+
+    __slots__ = ("_body", "_chunk")
+
+    def __init__(self) -> None:
+        self._body = self._chunk = b""
+
+    def chunk(self, body: bytes) -> bytes:
+        if body is not self._body:
+            self._body, self._chunk = body, b"%x\r\n%b\r\n" % (len(body), body)
+        return self._chunk
+
+
+_last = _LastChunk()
 
 
 def _is_chunked(scope: Any, start: Any) -> bool:
