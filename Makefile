@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 NODE_MODULES := tests/clients/node_modules/.package-lock.json
 
-.PHONY: demo test check campaign conformance bench clean
+.PHONY: demo test check docs campaign conformance bench clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/trio-logs demo
@@ -24,6 +24,10 @@ check: $(VENV)/.installed-dev
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest --quiet tests/test_imports.py
+
+# Into docs/_build; a warning, such as a link that leads nowhere, is an error.
+docs: $(VENV)/.installed-docs
+	@$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --nitpicky docs docs/_build
 
 # 1,000 seeds of shuffled scheduling for each operation, some minutes.
 campaign: $(VENV)/.installed-dev
@@ -39,7 +43,7 @@ bench: $(VENV)/.installed-dev
 
 # Only what is in this folder, whatever VENV says.
 clean:
-	rm -rf .venv .venv-* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist tests/clients/node_modules
+	rm -rf .venv .venv-* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist docs/_build tests/clients/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -51,6 +55,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(PIP) install -c constraints.txt --group test --group check --group bench
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@$(PIP) install -c constraints.txt --group docs
 	@touch $@
 
 # Without npm its test skips, except in CI.

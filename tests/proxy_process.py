@@ -1,4 +1,4 @@
-"""The proxies of docs/proxies.md as child processes, run by the page's own configurations."""
+"""The proxies of docs/howto/proxies.md as child processes, run by the page's own configurations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.live import PATIENCE, RawStream
 
 __all__ = ["HOST", "PROXIES", "Proxy", "running_proxy", "unix_form"]
 
-PAGE = (Path(__file__).parent.parent / "docs" / "proxies.md").read_text()
+PAGE = (Path(__file__).parent.parent / "docs" / "howto" / "proxies.md").read_text()
 
 HOST = "logs.example.com"
 UPSTREAM = "127.0.0.1:8000"

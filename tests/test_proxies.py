@@ -1,4 +1,4 @@
-"""What docs/proxies.md says of nginx, Caddy and HAProxy, in front of a server process."""
+"""What docs/howto/proxies.md says of nginx, Caddy and HAProxy, in front of a server process."""
 
 from __future__ import annotations
 
