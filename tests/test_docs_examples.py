@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,8 @@ def test_no_block_is_forgotten() -> None:
         ("howto/backend.md", "python"),
         ("howto/backend.md", "toml"),
         ("reference/python.md", "python"),
+        ("tutorial/first-log.md", "sh"),
+        ("tutorial/first-log.md", "text"),
     }
 
 
@@ -47,6 +50,26 @@ def test_the_command_of_the_proxies_page() -> None:
     program, command, *arguments = line.split()
     assert (program, command) == ("trio-logs", "serve")
     assert set(arguments[::2]) <= options("serve").keys()
+
+
+def test_the_tutorial(tmp_path: Path) -> None:
+    """The first and the second terminal are two shells, and the last blocks are the first's."""
+    start, submit, follow, resume, stop = blocks("tutorial/first-log.md", "sh")
+    second = f"bash -ec {shlex.quote(follow)}"
+    script = "set -em\ntrap 'kill %1 2>/dev/null || true' EXIT\n"
+    script += "\necho =====\n".join([start, submit, second, resume, stop + "wait %1"])
+    script = script.replace("trio-logs serve", "PYTHON -m trio_logs serve --bind HOST")
+    script = script.replace("127.0.0.1:8000", "HOST").replace("PYTHON", sys.executable)
+    script = script.replace("HOST", f"127.0.0.1:{free_port()}")
+    found = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert found.returncode == 0, found.stderr
+    ready, _, stream, resumed, _ = found.stdout.split("=====\n")
+    assert ready == '{"status":"ok"}'
+    [shown] = blocks("tutorial/first-log.md", "text")
+    assert stream.rstrip("\n") == shown.rstrip("\n")
+    assert resumed.startswith(": open\nretry: 2000\n\nid: 3\ndata: compiling 3\n\nevent: end\n")
 
 
 def test_embedding(tmp_path: Path) -> None:
