@@ -18,6 +18,7 @@ html_title = "trio-logs"
 # The pages are for reading; their sources are in the repository.
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
 
 # What makes a browser load something, as opposed to a link, on which the reader decides.
 LOADED = re.compile(

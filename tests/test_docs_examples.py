@@ -4,9 +4,11 @@ line here."""
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +39,7 @@ def test_no_block_is_forgotten() -> None:
         ("howto/proxies.md", "sh"),
         *(("howto/proxies.md", proxy) for proxy in ("nginx", "caddyfile", "haproxy")),
         ("howto/embed.md", "python"),
+        ("howto/systemd.md", "ini"),
         ("howto/backend.md", "python"),
         ("howto/backend.md", "toml"),
         ("reference/python.md", "python"),
@@ -134,3 +137,35 @@ def test_a_backend(tmp_path: Path) -> None:
     (installed / "entry_points.txt").write_text(points.replace('"', ""))
     found = run_workload(tmp_path / "d", tmp_path, "countdown", ["3"])
     assert found == (["3", "2", "1"], "succeeded")
+
+
+def test_the_units_of_systemd(tmp_path: Path) -> None:
+    """Parsed, since systemd is not here; the command runs on a socket handed on as descriptor 3."""
+    listen, run = (configparser.ConfigParser() for _ in range(2))
+    for unit, text in zip((listen, run), blocks("howto/systemd.md", "ini"), strict=True):
+        unit.read_string(text)
+    assert run["Unit"]["Requires"] == "trio-logs.socket"
+    program, *arguments = shlex.split(run["Service"]["ExecStart"])
+    assert program.endswith("/trio-logs")
+    folder = f"/var/lib/{run['Service']['StateDirectory']}"
+    arguments[arguments.index(folder)] = str(tmp_path / "data")
+    host, _, _ = listen["Socket"]["ListenStream"].partition(":")
+    hand_on = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.execv(sys.argv[2], sys.argv[2:])"
+    with socket.create_server((host, 0)) as listener:
+        port, number = listener.getsockname()[1], listener.fileno()
+        command = [sys.executable, "-c", hand_on, str(number)]
+        command += [sys.executable, "-m", "trio_logs", *arguments]
+        process = subprocess.Popen(command, pass_fds=[number], stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("Listening on")
+        answers = [
+            httpx2.get(f"http://{host}:{port}/readyz", headers={"Host": name}).status_code
+            for name in ("localhost", "elsewhere")
+        ]
+        assert answers == [200, 421]
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.communicate()
