@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from .. import __version__
 from ..errors import TrioLogsError
@@ -43,6 +44,8 @@ def create_app(arguments: list[str]) -> App:
         result_action="return_value",
         exit_on_error=False,
         print_error=False,
+        # Of a flag or a list, the default says nothing.
+        default_parameter=Parameter(show_default=_default),
     )
     epilogue = describe(arguments) if {"--help", "-h"} & set(arguments) else None
     for name, text in {**CLIENTS, **OTHERS}.items():
@@ -54,6 +57,12 @@ def create_app(arguments: list[str]) -> App:
             help_epilogue=epilogue if name in CLIENTS else None,
         )
     return app
+
+
+def _default(value: Any) -> str | None:
+    if isinstance(value, tuple):
+        value = " ".join(value)
+    return str(value) if value and value is not True else None
 
 
 def main() -> None:

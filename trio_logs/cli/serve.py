@@ -43,15 +43,18 @@ async def serve(
     bind: Annotated[
         tuple[str, ...],
         Parameter(
-            help="HOST:PORT (port 0 takes a free one), unix:PATH or fd://N; may be repeated."
+            negative="",
+            help="HOST:PORT (port 0 takes a free one), unix:PATH or fd://N; may be repeated.",
         ),
     ] = ("127.0.0.1:8000",),
     data: Annotated[Path | None, Parameter(help="The data folder: history and token.")] = None,
     allowed_host: Annotated[
-        tuple[str, ...], Parameter(help="A name that requests may use; on loopback: localhost.")
+        tuple[str, ...],
+        Parameter(negative="", help="A name that requests may use; on loopback: localhost."),
     ] = (),
     import_: Annotated[
-        tuple[str, ...], Parameter(name="--import", help="A module with functions to run.")
+        tuple[str, ...],
+        Parameter(name="--import", negative="", help="A module with functions to run."),
     ] = (),
     max_running: Annotated[int, Parameter(help="Workloads at once; more are queued.")] = 100,
     grace: Annotated[float, Parameter(help="Seconds between TERM and KILL.")] = 10.0,
