@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 NODE_MODULES := tests/clients/node_modules/.package-lock.json
 
-.PHONY: demo test check docs campaign conformance bench clean
+.PHONY: demo test check docs picture campaign conformance bench clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/trio-logs demo
@@ -28,6 +28,10 @@ check: $(VENV)/.installed-dev
 # Into docs/_build; a warning, such as a link that leads nowhere, is an error.
 docs: $(VENV)/.installed-docs
 	@$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --nitpicky docs docs/_build
+
+# docs/terminal.png, from what two real terminals show; needs tmux and Chromium.
+picture: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.picture
 
 # 1,000 seeds of shuffled scheduling for each operation, some minutes.
 campaign: $(VENV)/.installed-dev
