@@ -6,33 +6,32 @@ import ast
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import httpx2
 import msgspec
 import pytest
+from cyclopts import Argument
 from prometheus_client.parser import text_string_to_metric_families
-from quart import Quart
 
 import trio_logs
-from tests.live import Live
 from tests.server_process import running_server
-from trio_logs import client, settings, sse
-from trio_logs.api import create_app, query
-from trio_logs.api.workloads import StopBody, SubmitBody, represent
-from trio_logs.broker import BrokerLimits
-from trio_logs.cli import app as command_line
+from trio_logs import broker, client, errors, settings, sse
+from trio_logs.api.bodies import FinishRequest, Problem, StopRequest, Submission, WorkloadRecord
+from trio_logs.api.openapi.document import make_document
+from trio_logs.api.query import ALIASES, NAMES
+from trio_logs.api.workloads import PAGE_PARAMETERS
+from trio_logs.cli import CLIENTS, connection, create_app, exits
 from trio_logs.client import requests
-from trio_logs.engine import EngineLimits
-from trio_logs.records import Detached, End, Gap, Outcome, Reset, Status, Workload, WorkloadSpec
+from trio_logs.records import Detached, End, Gap, Outcome, Reset, Status
 from trio_logs.server import ServerLimits
+from trio_logs.settings import Settings
 from trio_logs.store import Retention
 
+PACKAGE = Path(trio_logs.__file__).parent
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
-
-OpenServer = Callable[..., AbstractAsyncContextManager[Live]]
 
 
 def section(page: str, title: str) -> str:
@@ -52,17 +51,23 @@ def rows(text: str) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize(
-    "kind", [settings.Settings, BrokerLimits, EngineLimits, Retention, ServerLimits]
-)
-def test_settings(kind: type) -> None:
-    documented = rows(section("settings", kind.__name__))
-    fields = {field.name: field.default for field in dataclasses.fields(kind)}
+LIMITS = [kind for kind in get_type_hints(Settings).values() if dataclasses.is_dataclass(kind)]
+CLASSES = {kind.__name__: kind for kind in (Settings, ServerLimits, *LIMITS)}
+
+
+def test_each_class_of_settings_has_its_section() -> None:
+    titles = set(re.findall(r"^## (.+)$", (REFERENCE / "settings.md").read_text(), re.M))
+    assert titles - {"Environment variables", "Configuration file"} == CLASSES.keys()
+
+
+@pytest.mark.parametrize("name", sorted(CLASSES))
+def test_settings(name: str) -> None:
+    documented = rows(section("settings", name))
+    fields = {field.name: field.default for field in dataclasses.fields(CLASSES[name])}
     assert documented.keys() == fields.keys()
-    for name, default in fields.items():
-        if default is dataclasses.MISSING or isinstance(default, frozenset):
-            continue
-        assert ast.literal_eval(documented[name][0].strip("`")) == default, name
+    for field, default in fields.items():
+        if isinstance(default, int | float | str | None):
+            assert ast.literal_eval(documented[field][0].strip("`")) == default, field
 
 
 def test_the_default_retention() -> None:
@@ -72,80 +77,150 @@ def test_the_default_retention() -> None:
 
 
 def test_environment_variables() -> None:
-    """Those that the modules with configuration read, by way of `environ`."""
-    source = inspect.getsource(settings)
-    read = set(re.findall(r"environ(?:\.get\(|\[)\"(\w+)\"", source))
-    assert rows(section("settings", "Environment variables")).keys() == read
-    package = Path(trio_logs.__file__).parent
-    elsewhere = {
-        str(file.relative_to(package))
-        for file in package.rglob("*.py")
-        if re.search(r"\bos\.(environ|getenv)\b", file.read_text())
+    """Those that are read by name, from what is always called `environ`."""
+    sources = {str(path.relative_to(PACKAGE)): path.read_text() for path in PACKAGE.rglob("*.py")}
+    read = {
+        name
+        for source in sources.values()
+        for name in re.findall(r"environ(?:\.get\(|\[)\"(\w+)\"", source)
     }
-    # The first hands its own on, and the second passes it to commands.
-    assert elsewhere == {"settings.py", "asgi.py", "backends/process.py"}
+    assert rows(section("settings", "Environment variables")).keys() == read
+    # These hand all of it on to one of the others, or pass it to commands by names of the user's.
+    passed_on = {
+        name
+        for name, source in sources.items()
+        if re.search(r"\bgetenv\b|\bos\.environ\b(?!\.get\(\"|\[\")", source)
+    }
+    assert passed_on == {
+        "asgi.py",
+        "backends/process.py",
+        "cli/connection.py",
+        "cli/run.py",
+        "cli/sinks.py",
+    }
+
+
+def test_configuration_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("nonsense = 1")
+    with pytest.raises(exits.UsageError) as refused:
+        connection.find_connection(None, {"TRIO_LOGS_CONFIG": str(path)})
+    keys = set(re.findall(r"`(\w+)`", str(refused.value)))
+    assert rows(section("settings", "Configuration file")).keys() == keys
+
+
+CONNECTION = ("--server", "--token")
 
 
 def commands() -> set[str]:
-    return {name for name in command_line if not name.startswith("-")}
+    return {name for name in create_app([]) if not name.startswith("-")}
 
 
-def options(command: str) -> dict[str, object]:
-    """The options of a command with their defaults, without their negative forms."""
-    return {
-        argument.names[0]: argument.field_info.default
-        for argument in command_line[command].assemble_argument_collection()
-    }
+def arguments(command: str) -> dict[str, Argument]:
+    """The arguments and options of a command, by the first name of each."""
+    found = create_app([])[command].assemble_argument_collection()
+    return {each.names[0]: each for each in found if each.show}
 
 
 def test_commands() -> None:
-    page = (REFERENCE / "command-line.md").read_text()
-    assert set(re.findall(r"^## (.+)$", page, re.M)) == commands()
+    titles = set(re.findall(r"^## (.+)$", (REFERENCE / "command-line.md").read_text(), re.M))
+    assert titles - {"Server and token", "Output", "Exit codes"} == commands()
+
+
+def test_options_of_the_connection() -> None:
+    documented = rows(section("command-line", "Server and token"))
+    assert documented.keys() == set(CONNECTION)
+    sentence, _, _ = section("command-line", "Server and token").partition(" look for")
+    talking = {name for name in commands() if arguments(name).keys() >= documented.keys()}
+    assert set(re.findall(r"`(\w+)`", sentence)) == talking == CLIENTS.keys()
 
 
 @pytest.mark.parametrize("command", sorted(commands()))
 def test_options(command: str) -> None:
-    documented = rows(section("command-line", command))
-    found = options(command)
+    text = section("command-line", command)
+    documented = rows(text)
+    found = {name: each for name, each in arguments(command).items() if name not in CONNECTION}
     assert documented.keys() == found.keys()
-    for name, default in found.items():
-        written = documented[name][0]
-        match default:
-            case int() | float():
+    for name, argument in found.items():
+        written, meaning = documented[name]
+        assert all(f"`{each}`" in text for each in argument.names), name
+        assert set(choices(argument.hint)) <= set(re.findall(r"`(\w+)`", meaning)), name
+        match argument.field_info.default:
+            case bool() as default:
+                assert written == ("on" if default else "off"), name
+            case int() | float() as default:
                 assert float(written.strip("`")) == default, name
             case (only,):
                 assert written == f"`{only}`", name
+            case inspect.Parameter.empty:
+                assert written == "required", name
 
 
-def routes(app: Quart) -> Iterable[str]:
-    for rule in app.url_map.iter_rules():
-        if rule.endpoint != "static":
-            for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
-                yield f"{method} {rule.rule.replace('<workload_id>', '{id}')}"
+def choices(hint: Any) -> list[str]:
+    """The words that an option takes, if it takes only some."""
+    if get_origin(hint) is Literal:
+        return list(get_args(hint))
+    return [choice for each in get_args(hint) for choice in choices(each)]
 
 
-async def test_routes(open_server: OpenServer) -> None:
-    async with open_server() as live:
-        found = set(routes(create_app(live.service)))
-    assert rows(section("http", "Routes")).keys() == found
+def test_exit_codes() -> None:
+    text = section("command-line", "Exit codes")
+    codes = {code for name in exits.__all__ if isinstance(code := getattr(exits, name), int)}
+    assert {int(code) for code in re.findall(r"`(\d+)`", text)} == codes | {0}
+    assert rows(text).keys() == {str(code) for code in codes | {0} if code < 128} | {"128 + N"}
+
+
+DOCUMENT = make_document()
+
+
+def test_routes_and_their_status_codes() -> None:
+    """`test_openapi` holds the description against the service."""
+    described = {
+        f"{method.upper()} {path.replace('{workload_id}', '{id}')}": sorted(operation["responses"])
+        for path, item in DOCUMENT["paths"].items()
+        for method, operation in item.items()
+        if method != "parameters"
+    }
+    documented = rows(section("http", "Routes"))
+    assert {name: cells[-1].split(", ") for name, cells in documented.items()} == described
+
+
+def test_problems() -> None:
+    text = section("http", "Problems")
+    assert rows(text).keys() == {field.name for field in msgspec.structs.fields(Problem)}
+    described = {name.removeprefix("Problem") for name in DOCUMENT["components"]["responses"]}
+    sources = [*(PACKAGE / "api").glob("*.py"), *(PACKAGE / "server").glob("*.py")]
+    named = {
+        str(getattr(HTTPStatus, name).value)
+        for path in sources
+        for name in re.findall(r"HTTPStatus\.([A-Z_]+)\b", path.read_text())
+    }
+    # Those of h11, which the server answers for it.
+    named |= {"400", "431", "501"}
+    assert set(re.findall(r"^\| (\d+) \|", text, re.M)) == described | named - {"204"}
 
 
 def test_fields_of_bodies_and_answers() -> None:
-    answer = represent(Workload("id", WorkloadSpec(("true",)), 0))
-    assert rows(section("http", "A workload")).keys() == answer.keys()
-    documented = section("http", "A workload")
-    assert {status for status in Status if f"`{status}`" in documented} == set(Status)
-    for title, kind in (("Submit", SubmitBody), ("Stop", StopBody)):
+    for title, kind in (
+        ("A workload", WorkloadRecord),
+        ("Submit", Submission),
+        ("Stop", StopRequest),
+        ("Finish", FinishRequest),
+    ):
         names = {field.name for field in msgspec.structs.fields(kind)}
         assert rows(section("http", title)).keys() == names
-    assert rows(section("http", "Logs")).keys() == {*query._NAMES, *query._ALIASES}
+    documented = section("http", "A workload")
+    assert {status for status in Status if f"`{status}`" in documented} == set(Status)
+    assert rows(section("http", "Logs")).keys() == {*NAMES, *ALIASES}
+    assert rows(section("http", "List")).keys() == set(PAGE_PARAMETERS)
 
 
-async def test_parameters_of_the_list(open_server: OpenServer) -> None:
-    async with open_server() as live:
-        answer = await live.client.get("/v1/workloads", params={"nonsense": "1"})
-    names = answer.json()["detail"].partition("there are: ")[2].split(", ")
-    assert rows(section("http", "List")).keys() == set(names)
+def test_headers_of_requests() -> None:
+    page = (REFERENCE / "http.md").read_text()
+    described = re.findall(r"'name': '([\w-]+)', 'in': 'header'", str(DOCUMENT["paths"]))
+    assert described
+    for name in described:
+        assert re.search(rf"`{name}\b", page), name
 
 
 def test_events() -> None:
@@ -154,7 +229,7 @@ def test_events() -> None:
     found = {name: list(data) for name, data in map(sse.control, records)}
     documented = rows(section("events", "Control events"))
     assert {name: re.findall(r"`(\w+)`", cells[0]) for name, cells in documented.items()} == found
-    fields = {field.name for field in msgspec.structs.fields(sse._Line)}
+    fields = {field.name for field in msgspec.structs.fields(sse.LogLine)}
     assert rows(section("events", "The event stream")).keys() == fields
 
 
@@ -169,9 +244,19 @@ def test_metrics(tmp_path: Path) -> None:
 
 
 def test_python() -> None:
-    names = set(trio_logs.__all__) - {"__version__"}
-    assert rows(section("python", "Embedding")).keys() == names
-    documented = rows(section("python", "The client"))
+    documented = rows(section("python", "Embedding"))
+    assert documented.keys() == set(trio_logs.__all__) - {"__version__"}
+    for kind in (broker.LogBroker, broker.LogWriter):
+        told = set(re.findall(r"`(\w+)`", documented[kind.__name__][0]))
+        assert told >= {name for name in vars(kind) if not name.startswith("_")}
+    exceptions = rows(section("python", "Exceptions"))
+    assert exceptions.keys() == set(errors.__all__)
+
+
+def test_the_client() -> None:
+    table = rows(section("python", "The client"))
+    documented = {name: cells for name, cells in table.items() if "(" in name}
+    assert table.keys() - documented.keys() == set(client.__all__)
     signatures = {re.match(r"\w+", name)[0]: name for name in documented}  # type: ignore[index]
     for kind in (client.Client, client.SyncClient):
         assert signatures.keys() == {name for name in vars(kind) if not name.startswith("_")}

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx2
 
 from tests.server_process import running_server
-from tests.test_docs import options
+from tests.test_docs import arguments
 from tests.test_readme import free_port
 from trio_logs.client import End, Line, SyncClient
 
@@ -42,37 +42,86 @@ def test_no_block_is_forgotten() -> None:
         ("howto/systemd.md", "ini"),
         ("howto/backend.md", "python"),
         ("howto/backend.md", "toml"),
+        *(("howto/push.md", language) for language in ("bash", "python", "sh", "text")),
         ("reference/python.md", "python"),
-        ("tutorial/first-log.md", "sh"),
-        ("tutorial/first-log.md", "text"),
+        ("howto/ci.md", "bash"),
+        ("howto/history.md", "sh"),
+        ("tutorial/first-build.md", "sh"),
+        ("tutorial/first-build.md", "text"),
     }
 
 
 def test_the_command_of_the_proxies_page() -> None:
     [line] = blocks("howto/proxies.md", "sh")
-    program, command, *arguments = line.split()
+    program, command, *given = line.split()
     assert (program, command) == ("trio-logs", "serve")
-    assert set(arguments[::2]) <= options("serve").keys()
+    assert set(given[::2]) <= arguments("serve").keys()
+
+
+def shell(folder: Path, script: str, **environment: str) -> str:
+    """What bash prints when it runs that, where `make demo` has been."""
+    (folder / ".venv").symlink_to(sys.prefix)
+    # Who types it waits for the line that says it listens.
+    started = f"trio-logs serve --bind 127.0.0.1:{free_port()}"
+    ready = "until trio-logs ps >/dev/null 2>&1; do sleep 0.1; done"
+    script = re.sub(r"trio-logs serve(.*) &", rf"{started}\1 &\n{ready}", script)
+    found = subprocess.run(
+        ["bash", "-c", "set -m\ntrap 'kill $(jobs -p)' EXIT\n" + script],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert found.returncode == 0, found.stderr
+    return found.stdout
 
 
 def test_the_tutorial(tmp_path: Path) -> None:
-    """The first and the second terminal are two shells, and the last blocks are the first's."""
-    start, submit, follow, resume, stop = blocks("tutorial/first-log.md", "sh")
-    second = f"bash -ec {shlex.quote(follow)}"
-    script = "set -em\ntrap 'kill %1 2>/dev/null || true' EXIT\n"
-    script += "\necho =====\n".join([start, submit, second, resume, stop + "wait %1"])
-    script = script.replace("trio-logs serve", "PYTHON -m trio_logs serve --bind HOST")
-    script = script.replace("127.0.0.1:8000", "HOST").replace("PYTHON", sys.executable)
-    script = script.replace("HOST", f"127.0.0.1:{free_port()}")
-    found = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
-    assert found.returncode == 0, found.stderr
-    ready, _, stream, resumed, _ = found.stdout.split("=====\n")
-    assert ready == '{"status":"ok"}'
-    [shown] = blocks("tutorial/first-log.md", "text")
-    assert stream.rstrip("\n") == shown.rstrip("\n")
-    assert resumed.startswith(": open\nretry: 2000\n\nid: 3\ndata: compiling 3\n\nevent: end\n")
+    """The second terminal is a job of the first."""
+    make, both, serve, run, follow, code, *later = blocks("tutorial/first-build.md", "sh")
+    listening, lines, three, stream, resumed = blocks("tutorial/first-build.md", "text")
+    assert make == "make demo\n"
+    assert listening == "Listening on http://127.0.0.1:8000\n"
+    wait = "until trio-logs ps | grep -q running; do sleep 0.1; done"
+    second = f"({wait}; {follow.strip()}) >second.txt 2>&1 &"
+    script = "\necho =====\n".join([both + serve + second, run + code, *later])
+    printed = shell(tmp_path, script.replace("sleep 2", "sleep 0.5")).split("=====\n")
+    _, ran, looked, streamed, then, restarted, again = printed
+    # Only between stdout and stderr, the order may be another one.
+    assert (tmp_path / "second.txt").read_text() == lines
+    assert ran == lines.replace("warning: unused variable\n", "") + three
+    assert re.sub(r"\S+Z ", "TIME ", looked).splitlines()[-1] == "TIME linking failed"
+    assert streamed.strip() == stream.strip()
+    assert then == resumed
+    assert restarted == ""
+    assert again == lines.replace("warning: unused variable\n", "")
+
+
+def test_a_step_of_ci(tmp_path: Path) -> None:
+    run, codes, pipe, look = blocks("howto/ci.md", "bash")
+    (tmp_path / "Makefile").write_text("test:\n\t@echo build $$BUILD; test ! -e broken || exit 5\n")
+    given = "PATH=$PWD/.venv/bin:$PATH; export TRIO_LOGS_DATA=$PWD/data MAKEFLAGS=\n"
+    script = given + "trio-logs serve &\n" + f"{run}echo code=$?; touch broken\n"
+    # The first two have names of their own; a name that fits several is refused.
+    script += f"BUILD=8; ({codes}); echo code=$?\n"
+    script += f"BUILD=9; ({pipe}); echo code=$?; {look} cat tail.log\n"
+    printed = shell(tmp_path, script, BUILD="7", COMMIT="abc", CHECKOUT=str(tmp_path))
+    assert "build 7\ncode=0\n" in printed
+    # make's own exit code where a recipe fails
+    assert printed.count("code=2\n") == 2
+    table = printed[printed.index("ID ") :]
+    assert [line.split()[1] for line in table.splitlines()[1:3]] == ["tests-9", "tests-7"]
+    assert table.count("build 9\n") == 2
+
+
+def test_a_backup(tmp_path: Path) -> None:
+    backup, restore = blocks("howto/history.md", "sh")
+    kept = "PATH=$PWD/.venv/bin:$PATH; export TRIO_LOGS_DATA=$PWD/data\n"
+    kept += "trio-logs serve &\nseq 3 | trio-logs pipe --name kept >/dev/null\n"
+    then = "kill %1; wait %1; export TRIO_LOGS_DATA=$PWD/restored\n"
+    printed = shell(tmp_path, kept + backup + then + restore + "trio-logs logs kept\n")
+    assert printed == "1\n2\n3\n"
 
 
 def test_embedding(tmp_path: Path) -> None:
@@ -121,6 +170,30 @@ def test_a_function(tmp_path: Path) -> None:
     arguments = ("--import", "counting")
     found = run_workload(tmp_path / "d", tmp_path, "function", ["count", "3"], *arguments)
     assert found == (["1", "2", "3"], "succeeded")
+
+
+def test_pushing(tmp_path: Path) -> None:
+    [pipe], [program] = blocks("howto/push.md", "bash"), blocks("howto/push.md", "python")
+    printed, *answered = blocks("howto/push.md", "text")
+    with running_server(tmp_path / "data") as server:
+
+        def run(*command: str) -> str:
+            command = tuple(part.replace("http://127.0.0.1:8000", server.url) for part in command)
+            found = subprocess.run(
+                command, cwd=tmp_path, capture_output=True, text=True, timeout=60
+            )
+            assert found.returncode == 0, found.stderr
+            return found.stdout
+
+        assert run(sys.executable, "-W", "error", "-c", program) == printed
+        script = "set -e\n" + "\necho; echo =====\n".join(blocks("howto/push.md", "sh"))
+        assert [part.strip() for part in run("bash", "-c", script).split("=====")] == [
+            part.strip() for part in answered
+        ]
+        (tmp_path / "Makefile").write_text("all:\n\t@echo compiling; echo careful >&2\n")
+        pipe = pipe.replace("trio-logs", f"{sys.executable} -m trio_logs")
+        options = f"--server {server.url} --token {server.token}"
+        assert run("bash", "-c", f"{pipe.strip()} {options}") == "compiling\ncareful\n"
 
 
 def test_a_backend(tmp_path: Path) -> None:

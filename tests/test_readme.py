@@ -48,17 +48,31 @@ def test_make_demo() -> None:
     assert "Both readers got the same" in found.stdout
 
 
-def test_following_a_log(tmp_path: Path) -> None:
+def test_running_and_following(tmp_path: Path) -> None:
     _, *shell = blocks("sh")
+    host = f"127.0.0.1:{free_port()}"
+    # `make demo` has put it there for who reads this.
+    (tmp_path / ".venv").symlink_to(sys.prefix)
     script = "set -e\ntrap 'kill %1' EXIT\n" + "\necho =====\n".join(shell)
-    script = script.replace(".venv/bin/trio-logs", f"{sys.executable} -m trio_logs")
-    script = script.replace("127.0.0.1:8000", f"127.0.0.1:{free_port()}")
+    # Who types them waits for the line that says it listens.
+    serve = (
+        f"trio-logs serve --bind {host} &\nuntil trio-logs ps >/dev/null 2>&1; do sleep 0.1; done"
+    )
+    script = script.replace("trio-logs serve &", serve)
     found = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert found.returncode == 0, found.stderr
-    ready, stream, more = found.stdout.split("=====\n")
-    assert ready == '{"status":"ok"}'
+    empty, ran, stream, more = found.stdout.split("=====\n")
+    assert empty == ""
+    printed, table = ran.split("ID ")
+    assert re.sub(r"\S+Z ", "TIME ", printed).splitlines() == [
+        *("step 1", "step 2", "step 3", "TIME step 2", "TIME step 3", "1", "2", "3")
+    ]
+    assert [line.split()[1:3] for line in table.splitlines()[1:]] == [
+        ["numbers", "succeeded"],
+        ["build", "succeeded"],
+    ]
     # The order of lines and the figures are just those that the README shows.
     shown, _ = blocks("text")
     assert stream.rstrip("\n") == shown.rstrip("\n")
