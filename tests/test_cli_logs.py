@@ -18,7 +18,7 @@ import pytest
 
 from tests.command_line import PROGRAM, environment, started, trio_logs
 from tests.server_process import ServerProcess, running_server
-from trio_logs.client import Line, SyncClient, Workload
+from trio_logs.client import End, Line, SyncClient, Workload
 
 OF_THE_SERVER = ("api", "backends", "broker", "engine", "server", "service", "settings", "store")
 
@@ -252,16 +252,17 @@ def test_interrupt_works_while_nobody_reads(data: Path, client: SyncClient) -> N
 
 
 def test_gone_lines_are_told(tmp_path: Path) -> None:
-    script = "for i in 1 2 3; do seq 100000; done; exec sleep 60"
+    script = "for i in 1 2 3; do seq 100000; done"
     data = tmp_path / "data"
     with (
-        running_server(data, "--history-bytes", "20000") as server,
+        running_server(data) as server,
         SyncClient(server.url, server.token) as client,
     ):
         workload = client.submit(["sh", "-c", script])
-        while client.get(workload.id).lines < 300_000:
-            time.sleep(0.05)
-        client.stop(workload.id)
+        *_, last = client.batches(workload.id)
+        assert isinstance(last[-1], End)
+    # It trims at once, and then every 10 s.
+    with running_server(data, "--history-bytes", "20000") as server:
         deadline = time.monotonic() + 40
         while server.metric("trio_logs_batches_trimmed_total") == 0:
             assert time.monotonic() < deadline
