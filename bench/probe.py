@@ -19,14 +19,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from trio import MemoryReceiveChannel, MemorySendChannel
+import trio
 
 from trio_logs.broker.subscription import Subscription
 from trio_logs.server.connection import Connection
 
 __all__: list[str] = []
 
-_COUNTED = (Subscription, MemorySendChannel, MemoryReceiveChannel)
+_COUNTED = (Subscription, trio.MemorySendChannel, trio.MemoryReceiveChannel)
 
 
 def _watch_releases(path: str) -> None:
@@ -43,14 +43,24 @@ def _watch_releases(path: str) -> None:
 def _watch_alive(path: str) -> None:
     def write(*_: object) -> None:
         gc.collect()
-        kinds = Counter(map(type, gc.get_objects()))
+        objects = gc.get_objects()
+        kinds = Counter(map(type, objects))
         alive = {kind.__name__: kinds[kind] for kind in _COUNTED}
+        alive["connections"] = sum(_is_open(each) for each in objects if type(each) is Connection)
+        alive["tasks"] = trio.lowlevel.current_statistics().tasks_living
+        alive["descriptors"] = sum(1 for _ in Path("/proc/self/fd").iterdir())
         alive["blocks"] = sys.getallocatedblocks()
         part = Path(path + ".part")
         part.write_text(json.dumps(alive))
         part.rename(path)
 
     signal.signal(signal.SIGUSR1, write)
+
+
+def _is_open(connection: Connection) -> bool:
+    # A signal may come while it is being made.
+    transport = getattr(connection, "transport", None)
+    return transport is None or transport.socket.fileno() >= 0
 
 
 def _leak(size: int) -> None:

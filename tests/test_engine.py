@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 import trio
@@ -292,6 +294,35 @@ async def wait(log: LogWriter) -> None:
     finally:
         with trio.move_on_after(1, shield=True):
             await log.write("cleaned up\n")
+
+
+CALLER: ContextVar[str] = ContextVar("caller", default="none")
+
+
+@function("test.caller")
+async def caller(log: LogWriter) -> None:
+    await log.write(CALLER.get())
+
+
+async def test_who_submits_is_not_kept_by_what_runs(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A request's context variables hold all of it, down to its connection."""
+    topics = []
+
+    class Store(MemoryStore):
+        async def append(self, *arguments: Any, **options: Any) -> None:
+            topics.append(CALLER.get())
+            await super().append(*arguments, **options)
+
+    async with engine(store=Store()) as parts:
+        CALLER.set("a request")
+        workload = await parts.submit("test.caller", backend="function")
+        lines, _ = await parts.lines(workload.id)
+        assert lines == ["stdout: none"]
+        await parts.broker.publish("other", "line")
+        await trio.testing.wait_all_tasks_blocked()
+    assert set(topics) == {"none"}
 
 
 async def test_function_writes(autojump_clock: trio.testing.MockClock) -> None:

@@ -8,6 +8,7 @@ import secrets
 import traceback
 from collections import deque
 from collections.abc import Mapping
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -115,6 +116,7 @@ class Engine:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Clean up after a crash, take up the queue, then run what is submitted until cancelled."""
         try:
+            self._context = copy_context()
             async with trio.open_nursery() as self._nursery:
                 unfinished = await self._store.unfinished()
                 for workload, handle in unfinished:
@@ -219,7 +221,7 @@ class Engine:
         self._jobs[workload.id] = job
         if self._is_remote(workload.spec):
             self._remote += 1
-            self._nursery.start_soon(self._run_job, job, name=f"workload {workload.id}")
+            self._start_job(job)
         else:
             self._queue.append(job)
             self._start_ready()
@@ -229,7 +231,13 @@ class Engine:
         while self._accepting and self._queue and self._running < self._limits.running:
             job = self._queue.popleft()
             self._running += 1
-            self._nursery.start_soon(self._run_job, job, name=f"workload {job.workload.id}")
+            self._start_job(job)
+
+    def _start_job(self, job: _Job) -> None:
+        # Not with the context variables of whoever submits: they would keep a request in memory for
+        # as long as its workload runs.
+        name = f"workload {job.workload.id}"
+        self._context.run(partial(self._nursery.start_soon, self._run_job, job, name=name))
 
     async def _run_job(self, job: _Job) -> None:
         workload_id = job.workload.id

@@ -143,23 +143,16 @@ def _cycle(
 
 
 def _look(running: Running, alive: Path) -> dict[str, int]:
-    """What is alive once all clients are gone."""
+    """What is alive once all clients are gone; no request of ours is among it."""
     deadline = time.monotonic() + PATIENCE
-    # One connection: that of this question.
-    while running.metric("trio_logs_subscriptions") or running.metric("trio_logs_connections") > 1:
-        if time.monotonic() > deadline:
-            break
+    while True:
+        alive.unlink(missing_ok=True)
+        running.process.send_signal(signal.SIGUSR1)
+        while not alive.exists():
+            if time.monotonic() > deadline:
+                raise RuntimeError("the server did not say what is alive")
+            time.sleep(0.002)
+        found: dict[str, int] = json.loads(alive.read_text())
+        if found["connections"] == 0 or time.monotonic() > deadline:
+            return found
         time.sleep(0.01)
-    tasks = int(running.metric("trio_logs_tasks"))
-    descriptors = 0
-    while time.monotonic() < deadline:
-        descriptors = len(list(Path(f"/proc/{running.process.pid}/fd").iterdir()))
-        time.sleep(0.005)
-        if descriptors == len(list(Path(f"/proc/{running.process.pid}/fd").iterdir())):
-            break
-    alive.unlink(missing_ok=True)
-    running.process.send_signal(signal.SIGUSR1)
-    while not alive.exists():
-        time.sleep(0.002)
-    found: dict[str, int] = json.loads(alive.read_text())
-    return {"tasks": tasks, "descriptors": descriptors, **found}

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -83,6 +85,7 @@ class LogBroker:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the topics' tasks until cancelled. The store must run, and be cancelled later."""
         try:
+            self._context = copy_context()
             async with trio.open_nursery() as self._nursery:
                 task_status.started()
                 await trio.sleep_forever()
@@ -233,7 +236,9 @@ class LogBroker:
         if not topic.running:
             topic.running = topic.exists = True
             topic.holds += 1
-            self._nursery.start_soon(self._run_topic, topic, name=f"topic {topic.workload_id}")
+            # Not with the context variables of whoever opens it, such as a request.
+            name = f"topic {topic.workload_id}"
+            self._context.run(partial(self._nursery.start_soon, self._run_topic, topic, name=name))
 
     async def _run_topic(self, topic: Topic) -> None:
         try:
