@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from ..followers import Stalled, Summary, connect, drain
+from ..lines import END_SECONDS
 from ..machine import percentile
 from ..programs import PROGRAMS, Program, Running, Source, started
 from ..scale import Scale
@@ -29,16 +31,22 @@ def run(scale: Scale) -> Iterator[dict[str, Any]]:
             continue
         with started(program, scale.cores) as running:
             for followers in scale.followers:
-                yield from _full_speed(scale, program, running, followers)
+                at_most = yield from _full_speed(scale, program, running, followers)
                 for rate in scale.rates:
-                    if followers * rate <= scale.max_events_per_second:
-                        lines = max(2, int(rate * scale.rate_seconds))
-                        yield _row(scale, program, running, followers, Source(lines, rate))
+                    if followers * rate > scale.max_events_per_second:
+                        continue
+                    source = Source(max(2, int(rate * scale.rate_seconds)), rate)
+                    if followers * rate < at_most:
+                        yield _row(scale, program, running, followers, source)
+                    else:
+                        row = _begun(program, followers, source)
+                        yield {**row, "failed": f"it delivers {at_most:,.0f} events/s at most"}
 
 
 def _full_speed(
     scale: Scale, program: Program, running: Running, followers: int
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, float]:
+    """A row; returns how many events/s it delivered, infinite if it is not known."""
     # So many lines that the run takes about as long for each program: a short one tells how many.
     lines = PILOT_LINES
     while True:
@@ -46,19 +54,23 @@ def _full_speed(
         seconds = row.get("seconds", scale.seconds)
         if "failed" in row or seconds >= scale.seconds / 3 or lines >= scale.max_lines:
             yield row
-            return
+            return float(row.get("events_per_second", math.inf))
         lines = min(scale.max_lines, int(lines * min(scale.seconds / seconds, 20)))
 
 
-def _row(
-    scale: Scale, program: Program, running: Running, followers: int, source: Source
-) -> dict[str, Any]:
-    row: dict[str, Any] = {
+def _begun(program: Program, followers: int, source: Source) -> dict[str, Any]:
+    return {
         "program": program.name,
         "followers": followers,
         "rate": source.rate or "full speed",
         "lines": source.lines,
     }
+
+
+def _row(
+    scale: Scale, program: Program, running: Running, followers: int, source: Source
+) -> dict[str, Any]:
+    row = _begun(program, followers, source)
     try:
         summary, cpu = follow(running, source, followers, scale.timeout)
     except (Stalled, RuntimeError) as error:
@@ -98,4 +110,7 @@ def follow(
     finally:
         for follower in opened:
             follower.socket.close()
+        if source.rate:
+            # The next source of a program that has one for all would be ended with this one.
+            time.sleep(END_SECONDS + SETTLE_SECONDS)
     return summary, cpu

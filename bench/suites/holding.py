@@ -36,7 +36,7 @@ def _row(scale: Scale, running: Running, streams: int) -> dict[str, Any]:
     cpu = running.cpu_seconds()
     start = time.monotonic()
     try:
-        opened += connect(running.address, head, streams)
+        opened += connect(running.address, head, streams - 1)
         seconds = time.monotonic() - start
         connecting = running.cpu_seconds() - cpu
         time.sleep(0.5)
@@ -51,12 +51,12 @@ def _row(scale: Scale, running: Running, streams: int) -> dict[str, Any]:
         for follower in opened:
             follower.socket.close()
     if tasks is not None and more_tasks is not None:
-        row["tasks_per_stream"] = (more_tasks - tasks) / streams
+        row["tasks_per_stream"] = (more_tasks - tasks) / (streams - 1)
     return {
         **row,
-        "rss_per_stream": rss / streams,
+        "rss_per_stream": rss / (streams - 1),
         "connect_seconds": seconds,
-        "connect_cpu_ms_per_stream": connecting / streams * 1e3,
+        "connect_cpu_ms_per_stream": connecting / (streams - 1) * 1e3,
         "idle_cpu_percent": idle * 100,
     }
 
