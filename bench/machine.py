@@ -30,7 +30,7 @@ def describe() -> dict[str, Any]:
     packages = ("trio", "hypercorn", "quart", "quart-trio", "apsw")
     return {
         "cpu": model,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": os.cpu_count(),
         "kernel": platform.release(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from PIL import Image
 
 from .programs import OURS
 from .report import Row
@@ -14,6 +15,7 @@ from .report import Row
 mpl.use("Agg")
 
 from matplotlib import pyplot as plt
+from matplotlib.ticker import NullFormatter
 
 __all__ = ["plot"]
 
@@ -48,6 +50,10 @@ def _save(figure: Any, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, metadata={"Software": None})
     plt.close(figure)
+    # They are committed: with a palette, they take a third.
+    with Image.open(path) as image:
+        palette = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    palette.save(path, optimize=True)
 
 
 def _styles(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
@@ -62,7 +68,7 @@ def _styles(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 
 def _fan_out(rows: Sequence[Row], path: Path) -> None:
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
     for name, style in _styles(rows).items():
         for axes, rate, value in (
             (left, "full speed", "events_per_second"),
@@ -80,7 +86,8 @@ def _fan_out(rows: Sequence[Row], path: Path) -> None:
         (right, "A source of 10 lines/s", "p99 from write to read, ms"),
     ):
         axes.set(xscale="log", yscale="log", title=title, xlabel="followers", ylabel=unit)
-    left.legend(fontsize=8)
+    # Beside the curves, which go everywhere.
+    right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     _save(figure, path)
 
 
@@ -89,6 +96,7 @@ def _cancellation(rows: Sequence[Row], path: Path) -> None:
     states = list(dict.fromkeys(row["state"] for row in shown))
     figure, panels = plt.subplots(1, len(states), figsize=(10, 3.6), sharey=True, squeeze=False)
     most = max(row["streams"] for row in shown)
+    longest = max(max(row["times_ms"]) for row in shown if row["streams"] == most)
     for axes, state in zip(panels[0], states, strict=True):
         for row, colour in zip(
             [row for row in shown if row["state"] == state and row["streams"] == most],
@@ -99,6 +107,8 @@ def _cancellation(rows: Sequence[Row], path: Path) -> None:
             shares = [(i + 1) / len(times) for i in range(len(times))]
             axes.step(times, shares, where="post", color=colour, label=row["way"])
         axes.set(xscale="log", title=f"{most} streams, {state}", xlabel="ms until it is gone")
+        axes.set_xlim(0.1, max(10, longest))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     panels[0][0].set_ylabel("share of clients")
     panels[0][0].legend(fontsize=8)
     _save(figure, path)
