@@ -325,6 +325,38 @@ async def test_who_submits_is_not_kept_by_what_runs(
     assert set(topics) == {"none"}
 
 
+async def test_an_engine_that_ends_is_not_ready(autojump_clock: trio.testing.MockClock) -> None:
+    """At whatever moment of its end somebody submits or writes."""
+    store = MemoryStore()
+    for patience in range(12):
+        broker = LogBroker(store)
+        made = Engine(store, broker, {"stage": Stage()})
+        async with trio.open_nursery() as nursery:
+            await nursery.start(store.run)
+            async with trio.open_nursery() as ending:
+                await ending.start(broker.run)
+                await ending.start(made.run)
+                nursery.start_soon(submit_late, made, patience)
+                nursery.start_soon(publish_late, broker, patience)
+                ending.cancel_scope.cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+
+
+async def submit_late(made: Engine, patience: int) -> None:
+    for _ in range(patience):
+        await trio.lowlevel.checkpoint()
+    with pytest.raises(NotReadyError):
+        await made.submit(WorkloadSpec(("x",), backend="stage"))
+
+
+async def publish_late(broker: LogBroker, patience: int) -> None:
+    for _ in range(patience):
+        await trio.lowlevel.checkpoint()
+    with pytest.raises(LogClosedError):
+        await broker.publish(f"log {patience}", "line")
+
+
 async def test_function_writes(autojump_clock: trio.testing.MockClock) -> None:
     async with engine() as parts:
         workload = await parts.submit("test.write", "a", "b", backend="function")

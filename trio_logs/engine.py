@@ -115,9 +115,9 @@ class Engine:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Clean up after a crash, take up the queue, then run what is submitted until cancelled."""
-        try:
-            self._context = copy_context()
-            async with trio.open_nursery() as self._nursery:
+        self._context = copy_context()
+        async with trio.open_nursery() as self._nursery:
+            try:
                 unfinished = await self._store.unfinished()
                 for workload, handle in unfinished:
                     if workload.status is Status.RUNNING and not self._is_remote(workload.spec):
@@ -128,10 +128,11 @@ class Engine:
                         self._enqueue(workload)
                 task_status.started()
                 await trio.sleep_forever()
-        finally:
-            # Nothing can be started any more, also if nobody drained it.
-            self._accepting = False
-            self._queue.clear()
+            finally:
+                # Before the nursery closes: nothing can be started any more, also if nobody drained
+                # it.
+                self._accepting = False
+                self._queue.clear()
 
     async def _bury(self, workload: Workload, handle: str | None) -> None:
         """What ran when the server died is lost, and what is left of its processes is ended."""
@@ -156,6 +157,8 @@ class Engine:
         Raises InvalidSpecError, also for a key that was used with another spec, BusyError when the
         queue is full, and NotReadyError while shutting down.
         """
+        # Who is cancelled together with the engine is not to find it closed instead.
+        await trio.lowlevel.checkpoint_if_cancelled()
         find_backend(self._backends, spec.backend).check(spec)
         if not self._accepting:
             raise NotReadyError("the service is shutting down: submit again when it is back")

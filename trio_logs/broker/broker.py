@@ -84,13 +84,16 @@ class LogBroker:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the topics' tasks until cancelled. The store must run, and be cancelled later."""
+        self._context = copy_context()
         try:
-            self._context = copy_context()
             async with trio.open_nursery() as self._nursery:
-                task_status.started()
-                await trio.sleep_forever()
+                try:
+                    task_status.started()
+                    await trio.sleep_forever()
+                finally:
+                    # Before the nursery closes: nothing can be started any more.
+                    self._ending = True
         finally:
-            self._ending = True
             self._ended.set()
 
     def subscribe(
