@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import trio
 
@@ -25,7 +26,7 @@ from trio_logs.api.logs import LogStream
 from trio_logs.api.query import LogQuery
 from trio_logs.backends import Execution
 from trio_logs.backends.function import FunctionBackend
-from trio_logs.broker import BrokerLimits
+from trio_logs.broker import BrokerLimits, group
 from trio_logs.errors import ConflictError, NotReadyError, StoreError
 from trio_logs.formats import TEXT_EVENTS
 from trio_logs.records import Outcome, Record, Status, WorkloadSpec
@@ -168,39 +169,52 @@ class SlowReader(Seam):
 
 
 class Follow(Scenario):
-    """The body of an answer, part of it pushed, and its resume."""
+    """The body of an answer, part of it pushed, and its resume; beside it some that stay."""
+
+    others = (1, 2, 3)
 
     async def prepare(self, world: World) -> None:
-        self.sent = b""
+        self.sent = dict.fromkeys((0, *self.others), b"")
         self.pushes = 0
         await world.write_known()
+        for port in self.others:
+            world.nursery.start_soon(self.follow, world, port)
         world.nursery.start_soon(world.write_rest)
 
     async def run(self, world: World) -> None:
-        after = self.last_id()
-        query = LogQuery(TEXT_EVENTS, True, Selection(), after)
-        async with LogStream(world.service, LOG, query, self.push) as stream:
+        await self.follow(world, 0)
+
+    async def follow(self, world: World, port: int) -> None:
+        query = LogQuery(TEXT_EVENTS, True, Selection(), self.last_id(port))
+        async with LogStream(world.service, LOG, query, (port, self.send_each)) as stream:
             async for chunk in stream:
-                self.sent += chunk
+                self.sent[port] += chunk
 
-    def push(self, chunk: bytes) -> bool:
-        self.pushes += 1
-        if self.pushes % 3 == 0:
-            return False
-        self.sent += chunk
-        return True
+    def send_each(self, ports: Sequence[int], chunk: bytes) -> list[int]:
+        refused = []
+        for port in ports:
+            self.pushes += 1
+            if self.pushes % 3 == 0:
+                refused.append(port)
+            else:
+                self.sent[port] += chunk
+        return refused
 
-    def last_id(self) -> int | None:
-        ids = [event[1] for event in parse_events(self.sent) if event[0] == "message"]
+    def last_id(self, port: int) -> int | None:
+        ids = [event[1] for event in parse_events(self.sent[port]) if event[0] == "message"]
         return int(ids[-1]) if ids else None
 
     async def check(self, world: World) -> None:
-        if b"event: end" not in self.sent:
+        if b"event: end" not in self.sent[0]:
             await self.run(world)
-        events = parse_events(self.sent)
+        with trio.fail_after(5):
+            while not all(b"event: end" in sent for sent in self.sent.values()):
+                await trio.sleep(0.01)
         expected = [("message", str(n), line) for n, line in enumerate(LINES, 1)]
-        if events[:-1] != expected or events[-1][0] != "end":
-            raise InvariantError(f"{events}")
+        for sent in self.sent.values():
+            events = parse_events(sent)
+            if events[:-1] != expected or events[-1][0] != "end":
+                raise InvariantError(f"{events}")
 
 
 class Publish(Scenario):
@@ -478,7 +492,7 @@ def scenario_run(kind: type[Scenario], *, sqlite: bool = False) -> Any:
     """What `tests.steps` runs: a service, the scenario in it, and what must hold after it."""
 
     async def run(steps: Steps) -> None:
-        with tempfile.TemporaryDirectory() as name:
+        with tempfile.TemporaryDirectory() as name, patch.multiple(group, TARGETS_AT_ONCE=2):
             folder = Path(name)
             store: LogStore = SQLiteStore(folder / "db") if sqlite else MemoryStore()
             scenario = kind()

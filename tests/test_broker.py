@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -11,7 +14,8 @@ import trio
 import trio.testing
 
 from trio_logs import Batch, Detached, End, Gap, LogBroker, Outcome, Status, open_broker
-from trio_logs.broker import BrokerLimits, LogWriter
+from trio_logs.broker import BrokerLimits, LogWriter, group
+from trio_logs.broker.subscription import Subscription
 from trio_logs.errors import LogClosedError, WorkloadNotFoundError
 from trio_logs.records import Record
 from trio_logs.store import Retention
@@ -154,16 +158,17 @@ async def test_what_was_pushed_is_known_and_when(autojump_clock: trio.testing.Mo
     sent: list[Batch] = []
     accepts = True
 
-    def send(batch: Batch) -> bool:
+    def send_each(targets: Sequence[int], batch: Batch) -> Sequence[int]:
+        assert list(targets) == [7]
         if accepts:
             sent.append(batch)
-        return accepts
+        return [] if accepts else targets
 
     async with open_broker() as broker, trio.open_nursery() as nursery:
         await broker.publish("w", "first")
         await trio.testing.wait_all_tasks_blocked()
         with broker.subscribe("w", 1) as subscription:
-            subscription.push_to(lambda batch: batch, send)
+            subscription.push_to(7, lambda batch: batch, send_each)
             assert subscription.pushed_at == -math.inf
             assert [record.lines for record in await subscription.receive()] == [[b"first"]]
             nursery.start_soon(publish_later, broker)
@@ -181,6 +186,141 @@ async def test_what_was_pushed_is_known_and_when(autojump_clock: trio.testing.Mo
 async def publish_later(broker: LogBroker) -> None:
     await trio.sleep(1)
     await broker.publish("w", "later")
+
+
+class Pushed:
+    """Readers of one log that are sent to one after the other, with a step between them; it says
+    what is sent to whom."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(group, "TARGETS_AT_ONCE", 1)
+        self.sent: dict[int, list[int]] = {}
+        self.then: Callable[[], object] = lambda: None
+
+    def send_each(self, targets: Sequence[int], batch: Batch) -> list[int]:
+        for target in targets:
+            self.sent.setdefault(target, []).append(batch.first)
+        self.then()
+        return []
+
+    async def read(self, subscription: Subscription, target: int) -> None:
+        with subscription:
+            await subscription.load()
+            subscription.push_to(target, itself, self.send_each)
+            async for record in subscription:
+                if isinstance(record, Batch):
+                    self.sent.setdefault(target, []).append(record.first)
+
+
+def itself(batch: Batch) -> Batch:
+    return batch
+
+
+async def test_a_reader_that_leaves_while_lines_are_sent_goes_on_where_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pushed = Pushed(monkeypatch)
+    async with open_broker() as broker, trio.open_nursery() as nursery:
+        with ExitStack() as stack:
+            readers = [stack.enter_context(broker.subscribe("w", 1)) for _ in range(10)]
+            for target, reader in enumerate(readers):
+                await reader.load()
+                reader.push_to(target, itself, pushed.send_each)
+                nursery.start_soon(reader.receive)
+            pushed.then = nursery.cancel_scope.cancel
+            await trio.testing.wait_all_tasks_blocked()
+            await broker.publish("w", "line")
+            with trio.CancelScope(shield=True):
+                await trio.testing.wait_all_tasks_blocked()
+                assert 1 <= len(pushed.sent) <= 2
+                for target, reader in enumerate(readers):
+                    assert len(reader.ready()) == (target not in pushed.sent)
+                await broker.close("w")
+
+
+async def test_a_reader_that_comes_while_lines_are_sent_gets_them_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pushed = Pushed(monkeypatch)
+    async with open_broker() as broker, trio.open_nursery() as nursery:
+        late = broker.subscribe("w", 1)
+
+        def come() -> None:
+            pushed.then = lambda: None
+            nursery.start_soon(pushed.read, late, 0)
+
+        pushed.then = come
+        for target in range(1, 20):
+            nursery.start_soon(pushed.read, broker.subscribe("w", 1), target)
+        await trio.testing.wait_all_tasks_blocked()
+        await broker.publish("w", "line")
+        await trio.testing.wait_all_tasks_blocked()
+        await broker.publish("w", "another")
+        await broker.close("w")
+    assert pushed.sent == {target: [1, 2] for target in range(20)}
+
+
+async def test_who_declines_the_second_of_two_batches_goes_on_there() -> None:
+    calls = 0
+
+    def send_each(targets: Sequence[int], batch: Batch) -> Sequence[int]:
+        nonlocal calls
+        calls += 1
+        return [] if calls == 1 else targets
+
+    async with open_broker() as broker, trio.open_nursery() as nursery:
+        with broker.subscribe("w", 1) as subscription:
+            await subscription.load()
+            subscription.push_to(7, itself, send_each)
+            # More lines than a batch may have.
+            nursery.start_soon(broker.publish, "w", "line\n" * 1500)
+            [batch] = await subscription.receive()
+            assert isinstance(batch, Batch)
+            assert (batch.first, batch.last) == (1001, 1500)
+
+
+async def test_the_last_line_lacks_its_end_and_is_not_pushed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_broker() as broker, trio.open_nursery() as nursery:
+        with await broker.open("w") as log, broker.subscribe("w", 1) as subscription:
+            await subscription.load()
+            subscription.push_to(7, itself, lambda targets, batch: [])
+            await log.write("one\ntwo")
+            with trio.move_on_after(1):
+                await subscription.receive()
+            nursery.start_soon(broker.close, "w")
+            records = [record async for record in subscription]
+            assert [record.lines for record in records if isinstance(record, Batch)] == [[b"two"]]
+            assert isinstance(records[-1], End)
+
+
+async def test_who_is_sent_to_is_not_woken(autojump_clock: trio.testing.MockClock) -> None:
+    steps = Counter[str]()
+
+    class CountSteps(trio.abc.Instrument):
+        def before_task_step(self, task: trio.lowlevel.Task) -> None:
+            steps[task.name] += 1
+
+    async def receive(subscription: Subscription) -> None:
+        await subscription.receive()
+
+    async with open_broker() as broker, trio.open_nursery() as nursery:
+        with broker.subscribe("w", 1) as pushed, broker.subscribe("w", 1) as rung:
+            await pushed.load()
+            pushed.push_to(7, itself, lambda targets, batch: [])
+            nursery.start_soon(receive, pushed, name="pushed")
+            nursery.start_soon(receive, rung, name="rung")
+            await trio.testing.wait_all_tasks_blocked()
+            instrument = CountSteps()
+            trio.lowlevel.add_instrument(instrument)
+            for _ in range(3):
+                await broker.publish("w", "line")
+                await trio.testing.wait_all_tasks_blocked()
+            trio.lowlevel.remove_instrument(instrument)
+            assert steps["rung"] > 0
+            assert steps["pushed"] == 0
+            await broker.close("w")
 
 
 async def test_windows_are_bounded_together(autojump_clock: trio.testing.MockClock) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import socket
@@ -20,7 +21,7 @@ import trustme
 from tests.live import PATIENCE, RawStream
 from trio_logs.errors import InvalidRequestError
 from trio_logs.server import (
-    SEND_NOWAIT,
+    PORT,
     Bind,
     DescriptorBind,
     Server,
@@ -29,6 +30,7 @@ from trio_logs.server import (
     UnixBind,
     load_tls,
 )
+from trio_logs.server.ports import Ports
 from trio_logs.server.transport import Transport
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -309,18 +311,20 @@ async def test_chunks_written_in_the_callers_step_keep_their_order() -> None:
     rng = random.Random(1)
     bodies = [bytes([n % 256]) * rng.choice([1, 100, 5_000, 100_000]) for n in range(400)]
     taken = 0
+    refused: list[int] = []
 
     async def chunks(scope: Any, receive: Any, send: Any) -> None:
         nonlocal taken
-        send_nowait = scope["extensions"][SEND_NOWAIT]
-        assert not send_nowait(b"before the answer has begun")
+        port, send_each = scope["extensions"][PORT]
+        assert send_each([port], b"before the answer has begun") == [port]
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for body in bodies:
-            if send_nowait(body):
+            if not send_each([port], body):
                 taken += 1
             else:
                 await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+        refused.extend(send_each([port], b"after its end"))
 
     server = Server()
     async with serving(server, app=chunks) as (url, _), await connect(url) as stream:
@@ -329,6 +333,7 @@ async def test_chunks_written_in_the_callers_step_keep_their_order() -> None:
         await raw.read_head()
         assert await raw.read_all() == b"".join(bodies)
     assert 0 < taken < len(bodies)
+    assert len(refused) == 1
     assert server.statistics().failed == 0
 
 
@@ -336,12 +341,13 @@ async def test_a_rest_that_nobody_takes_ends_with_the_write_timeout() -> None:
     ended = trio.Event()
 
     async def pushes(scope: Any, receive: Any, send: Any) -> None:
+        port, send_each = scope["extensions"][PORT]
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        assert scope["extensions"][SEND_NOWAIT](b"x" * 20_000_000)
-        assert not scope["extensions"][SEND_NOWAIT](b"x")
+        assert not send_each([port], b"x" * 20_000_000)
+        assert send_each([port], b"x") == [port]
         while (await receive())["type"] != "http.disconnect":
             pass
-        assert not scope["extensions"][SEND_NOWAIT](b"x")
+        assert send_each([port], b"x") == [port]
         ended.set()
 
     server = Server(ServerLimits(write_timeout=0.3))
@@ -468,8 +474,71 @@ async def test_an_answer_that_nobody_takes_outlives_the_grace_by_nothing() -> No
 async def test_a_closed_socket_is_looked_at_without_harm() -> None:
     """Between a close and the step in which its writer sees it, the bounds may be enforced."""
     ours, _theirs = trio.socket.socketpair()
-    transport = Transport(trio.SocketStream(ours), 30)
+    transport = Transport(trio.SocketStream(ours), 30, Ports())
     transport.deadline = trio.current_time() - 1
     transport.close()
     assert transport.is_late(trio.current_time())
     _theirs.close()
+
+
+async def test_a_port_closes_with_its_connection() -> None:
+    """At once: its descriptor may be another client's in the next step."""
+    ours, theirs = trio.socket.socketpair()
+    ports = Ports()
+    transport = Transport(trio.SocketStream(ours), 30, ports)
+    port = transport.port = ports.add(lambda rest: None)
+    with theirs:
+        transport.claim()
+        assert ports.send_each([port], b"while somebody else writes") == [port]
+        transport.release()
+        assert ports.send_each([port], b"body") == []
+        assert await theirs.recv(100) == b"4\r\nbody\r\n"
+        assert ports.bytes_out == 9
+        descriptor = ours.fileno()
+        other = os.open(os.devnull, os.O_WRONLY)
+        transport.close()
+        # Somebody else's from now on.
+        os.dup2(other, descriptor)
+        os.close(other)
+        try:
+            assert ports.send_each([port], b"too late") == [port]
+            transport.release()
+            assert ports.send_each([port], b"too late") == [port]
+        finally:
+            os.close(descriptor)
+
+
+class Kernel(Transport):
+    """How many bytes the client has not acknowledged is up to the test."""
+
+    unacknowledged = 0
+
+    def _unacknowledged(self) -> int:
+        return self.unacknowledged
+
+
+async def test_what_a_port_wrote_does_not_hide_that_a_client_takes_what_follows() -> None:
+    ours, theirs = trio.socket.socketpair()
+    transport = Kernel(trio.SocketStream(ours), 30, Ports())
+
+    async def late_after_taking(*counts: int) -> list[bool]:
+        """Whether it is, each time after the client took so much in just too long."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(transport.send_all, bytes(1_000_000))
+            await trio.testing.wait_all_tasks_blocked()
+            now = trio.current_time()
+            late = [transport.is_late(now)]
+            for count in counts:
+                transport.unacknowledged -= count
+                now = max(now, transport.deadline) + 1
+                late.append(transport.is_late(now))
+            nursery.cancel_scope.cancel()
+        return late
+
+    with theirs:
+        transport.unacknowledged = 100_000
+        assert await late_after_taking(50_000, 50_000) == [False, False, False]
+        # Not counted among the bytes that were sent.
+        transport.unacknowledged = 200_000
+        assert await late_after_taking(5000, 5000, 4000) == [False, False, False, True]
+        transport.abort()

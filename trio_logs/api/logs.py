@@ -16,7 +16,7 @@ from quart.wrappers.response import ResponseBody
 from ..broker import Subscription
 from ..errors import BusyError, IncompleteAnswerError, NotReadyError, WorkloadNotFoundError
 from ..records import Batch, Detached, End, Record, Reset, now
-from ..server import SEND_NOWAIT
+from ..server import PORT
 from ..service import Service
 from .answers import no_content
 from .query import LogQuery, parse_log_query
@@ -49,8 +49,8 @@ def log_routes(service: Service) -> Blueprint:
             raise BusyError(f"{service.settings.max_streams} streams are open: try again later")
         body: ResponseBody | bytes = b""
         if request.method != "HEAD":
-            send_nowait: Any = request.scope["extensions"].get(SEND_NOWAIT)
-            body = LogStream(service, workload_id, query, send_nowait)
+            port: Any = request.scope["extensions"].get(PORT)
+            body = LogStream(service, workload_id, query, port)
         response = _response(body, workload_id, query)
         if request.method == "HEAD" and workload.spec.backend == "push":
             response.headers["Upload-Offset"] = str(workload.bytes)
@@ -85,10 +85,10 @@ class LogStream(ResponseBody):
         service: Service,
         workload_id: str,
         query: LogQuery,
-        send_nowait: Callable[[bytes], bool] | None = None,
+        port: tuple[int, Callable[[Sequence[int], bytes], Sequence[int]]] | None = None,
     ) -> None:
         self._query = query
-        self._send_nowait = send_nowait
+        self._port = port
         self._heartbeat = service.settings.heartbeat
         live_only = query.selection.tail == 0
         self._subscription: Subscription = service.broker.subscribe(
@@ -207,9 +207,10 @@ class LogStream(ResponseBody):
         if selection.tail != 0:
             self._subscription.move(start)
         filtered = selection.stream or selection.since is not None or selection.until is not None
-        if self._send_nowait is not None and self._query.follow and not filtered:
+        if self._port is not None and self._query.follow and not filtered:
             # While this waits, what is published is written without it.
-            self._subscription.push_to(self._query.format.render, self._send_nowait)
+            target, send_each = self._port
+            self._subscription.push_to(target, self._query.format.render, send_each)
         return reset
 
     def _render(self, record: Record) -> bytes:

@@ -107,6 +107,7 @@ class LogBroker:
         def enter(subscription: Subscription) -> Topic:
             topic = self._acquire(workload_id)
             topic.subscribers.add(subscription)
+            topic.listening.add(subscription)
             if topic.loaded:
                 subscription.locate(topic.head)
             if self._detached:
@@ -217,6 +218,7 @@ class LogBroker:
 
     def _leave(self, subscription: Subscription, topic: Topic) -> None:
         topic.subscribers.discard(subscription)
+        topic.listening.discard(subscription)
         self._release(topic)
 
     def _published(self, topic: Topic, added: int) -> None:

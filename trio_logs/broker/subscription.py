@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import trio
 
@@ -14,6 +14,7 @@ from ..errors import WorkloadNotFoundError
 from ..records import Batch, Detached, Gap, Record
 from ..store import LogStore, Selection
 from .counters import Counters
+from .group import Group
 from .history import History
 from .topic import Topic
 
@@ -35,27 +36,6 @@ class Subscription:
     full channel means that a ring is already waiting in it.
     """
 
-    # Without a dictionary: of a thousand that wait, none is in the caches of the CPU when a line
-    # comes, and fetching them is a good part of what a push costs.
-    __slots__ = (
-        "_bell",
-        "_counters",
-        "_cursor",
-        "_detached",
-        "_ended",
-        "_enter",
-        "_history",
-        "_leave",
-        "_must_exist",
-        "_ready",
-        "_render",
-        "_rings",
-        "_send",
-        "_store",
-        "_topic",
-        "_waiting",
-    )
-
     def __init__(
         self,
         enter: Callable[[Subscription], Topic],
@@ -75,9 +55,8 @@ class Subscription:
         self._must_exist = must_exist
         self._detached = False
         self._ended = False
-        self._waiting = False
-        self._render: Callable[[Batch], Any]
-        self._send: Callable[[Any], bool] | None = None
+        self._group: Group | None = None
+        self._target = 0
         self._topic: Topic
         # What iteration has received but not yet handed out; bound: one `receive`.
         self._ready: deque[Record] = deque()
@@ -154,22 +133,32 @@ class Subscription:
                 head = topic.head
                 found = await self._history.read(topic.workload_id, self._cursor, READ_BYTES)
                 return self._close_hole(found, head)
-            self._waiting = True
+            if self._group is None or self._cursor != topic.head + 1:
+                await self._rings.receive()
+                continue
+            self._group.add(self._target, self)
             try:
                 await self._rings.receive()
             finally:
-                self._waiting = False
+                self._group.discard(self._target)
         raise trio.EndOfChannel
 
-    def push_to(self, render: Callable[[Batch], T], send: Callable[[T], bool]) -> None:
-        """From now on, send what is published while `receive` waits, in the publisher's step, and
-        wake the reader only for what `send` declines by returning False. For a write that needs no
-        waiting, that spares the wake-up, which costs many times as much.
+    def push_to(
+        self,
+        target: int,
+        render: Callable[[Batch], T],
+        send_each: Callable[[Sequence[int], T], Sequence[int]],
+    ) -> None:
+        """From now on, have what is published while `receive` waits sent in the publisher's step.
+        Where a write needs no waiting, that spares the wake-up, which costs many times as much.
 
-        Both must be quick, and raise nothing; best is one `render` for all readers that remembers
-        what it made of a batch.
+        Subscriptions that give the same `render` and `send_each` are sent to together:
+        `send_each(targets, render(batch))` sends to each of some targets, and returns those to
+        which it can't at the moment; their readers are woken for it. Both must be quick, and raise
+        nothing. No two subscriptions may have the same target. Call it after `load`.
         """
-        self._render, self._send = render, send
+        self._target = target
+        self._group = self._topic.group(render, send_each)
 
     @property
     def pushed_at(self) -> float:
@@ -177,7 +166,7 @@ class Subscription:
         not, or it can't be known."""
         topic = self._topic
         at_head = self._cursor == topic.head + 1
-        return topic.published_at if self._send is not None and at_head else -math.inf
+        return topic.published_at if self._group is not None and at_head else -math.inf
 
     def ready(self) -> Sequence[Record]:
         """What can be had without waiting for a writer or the store; may be nothing."""
@@ -237,7 +226,7 @@ class Subscription:
                 raise StopAsyncIteration from None
         return self._ready.popleft()
 
-    # Called by the topic and the broker, between two steps of the reader.
+    # Called by the topic, its groups and the broker, between two steps of the reader.
 
     def locate(self, head: int) -> None:
         """A live-only reader starts after the head."""
@@ -250,20 +239,6 @@ class Subscription:
             self._bell.send_nowait(None)
         except trio.WouldBlock:
             return False
-        return True
-
-    def push(self, published: Sequence[Batch]) -> bool:
-        """Send what was just published; False if the reader is to be woken for all or some of
-        it."""
-        if self._send is None or not self._waiting:
-            return False
-        for batch in published:
-            if self._cursor != batch.first or not self._send(self._render(batch)):
-                return False
-            self._cursor = batch.last + 1
-            self._counters.lines_delivered += batch.count
-            self._counters.bytes_delivered += len(batch.data)
-            self._counters.batches_pushed += 1
         return True
 
     def detach(self) -> None:

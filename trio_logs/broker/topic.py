@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import trio
 
@@ -12,6 +13,7 @@ from ..lines import Lines, LineSplitter
 from ..records import Batch, End, Outcome, now
 from ..store import LogState, LogStore
 from .counters import Counters
+from .group import Group, Render, SendEach
 from .window import Window
 from .writer import Flush, Written
 
@@ -29,7 +31,7 @@ TURN_BYTES = 256 * 1024
 and back, for so much. A quarter of its window, so that readers who wait find all of it there."""
 
 RINGS_AT_ONCE = 64
-"""Subscribers that are told in one step: about a millisecond where each is written to at once."""
+"""Subscribers that are rung in one step."""
 
 
 class Topic:
@@ -54,6 +56,10 @@ class Topic:
         self.exists = False
         self.window = Window()
         self.subscribers: set[Subscription] = set()
+        # Those who are rung; the others are members of a group.
+        self.listening: set[Subscription] = set()
+        # While somebody is in them, or will be again.
+        self._groups: WeakValueDictionary[tuple[Render, SendEach], Group] = WeakValueDictionary()
         self.holds = 0
         self.running = False
         self.finished = trio.Event()
@@ -88,6 +94,14 @@ class Topic:
         for subscription in self.subscribers:
             subscription.locate(self.head)
 
+    def group(self, render: Render, send_each: SendEach) -> Group:
+        """The group of those who want lines in this form, sent in this way; keep it."""
+        way = (render, send_each)
+        group = self._groups.get(way)
+        if group is None:
+            group = self._groups[way] = Group(self, render, send_each, self._counters)
+        return group
+
     @property
     def loaded(self) -> bool:
         """Whether `head` and `end` are known."""
@@ -106,7 +120,7 @@ class Topic:
                 if batches:
                     await self._store.append(self.workload_id, batches)
                     self._publish(batches)
-                    await self._ring(batches)
+                    await self._tell(batches)
                 for item in taken:
                     if isinstance(item, Flush):
                         item.durable = self.bytes
@@ -115,7 +129,7 @@ class Topic:
         batches = self._number_rest()
         await self._store.append(self.workload_id, batches, outcome=self.outcome, finished_at=now())
         self._publish(batches, ended=True)
-        await self._ring()
+        await self._ring(self.subscribers)
 
     def close(self, outcome: Outcome) -> None:
         """Have the log end with this outcome. Writers that are still open can't write any more."""
@@ -183,6 +197,8 @@ class Topic:
             self._counters.lines_published += batches[-1].last - self.head
             self._counters.bytes_published += size
             self.head = batches[-1].last
+            for group in self._groups.values():
+                group.begin(batches)
             self.bytes += size
             self.published_at = trio.current_time()
             self._published(self, self.window.append(batches))
@@ -191,12 +207,16 @@ class Topic:
             self.end = End(self.outcome, self.head, self.bytes)
             self.finished.set()
 
-    async def _ring(self, published: Sequence[Batch] = ()) -> None:
-        """Tell every subscriber who was there; one who comes meanwhile looks for itself."""
-        for count, subscription in enumerate(tuple(self.subscribers), 1):
-            # One that left meanwhile waits no more, so nothing is pushed to it either.
-            pushed = published and subscription.push(published)
-            if not pushed and subscription in self.subscribers and not subscription.ring():
+    async def _tell(self, published: Sequence[Batch]) -> None:
+        for group in tuple(self._groups.values()):
+            await group.send(published)
+        await self._ring(self.listening)
+
+    async def _ring(self, subscribers: Collection[Subscription]) -> None:
+        """Wake those who are there; one who comes meanwhile looks for itself."""
+        for count, subscription in enumerate(tuple(subscribers), 1):
+            # Not if it left meanwhile.
+            if subscription in subscribers and not subscription.ring():
                 self._counters.rings_skipped += 1
             if count % RINGS_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()

@@ -7,12 +7,12 @@ and `tests/test_hypercorn.py`, which shows each fault of the stock server and th
 """
 
 from .binds import Bind, DescriptorBind, TCPBind, UnixBind, load_tls
-from .connection import SEND_NOWAIT, ASGIApp, finish_cleanly
+from .connection import PORT, ASGIApp, finish_cleanly
 from .limits import ServerLimits
 from .server import Server, ServerStatistics
 
 __all__ = [
-    "SEND_NOWAIT",
+    "PORT",
     "ASGIApp",
     "Bind",
     "DescriptorBind",

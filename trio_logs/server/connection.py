@@ -21,17 +21,19 @@ from hypercorn.utils import parse_socket_addr
 
 from ..errors import IncompleteAnswerError
 from .limits import ServerLimits
+from .ports import Ports
 from .protocol import HTTP11
 from .transport import Transport
 
-__all__ = ["SEND_NOWAIT", "ASGIApp", "Connection", "finish_cleanly"]
+__all__ = ["PORT", "ASGIApp", "Connection", "finish_cleanly"]
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
-SEND_NOWAIT = "trio_logs.send_nowait"
-"""An ASGI extension, in the scope of a request: `send_nowait(body: bytes) -> bool` writes a chunk
-of an answer that has begun, in the caller's step and without a checkpoint, or returns False if that
-can't be done at the moment. Not while a `send` is under way, and not over TLS."""
+PORT = "trio_logs.port"
+"""An ASGI extension, in the scope of a request: its value is `(port, send_each)`. Once answers have
+begun, and as long as they last, `send_each(ports, body)` writes a chunk to each of those whose
+ports these are, all in the caller's step and without a checkpoint, and returns the ports of those
+to which that can't be done at the moment, as while a `send` is under way. Not over TLS."""
 
 RECEIVE_BYTES = 64 * 1024
 
@@ -56,6 +58,7 @@ class Connection(TCPServer):
         config: Config,
         context: WorkerContext,
         transport: Transport,
+        ports: Ports,
         tls: ssl.SSLContext | None,
     ) -> None:
         stream: Any = transport
@@ -65,6 +68,7 @@ class Connection(TCPServer):
         wrapped = ASGIWrapper(partial(self._call, app))
         super().__init__(wrapped, config, context, {}, stream)
         self.transport = transport
+        self._ports = ports
         self._writers = trio.lowlevel.ParkingLot()
         self.late_at = trio.current_time() + limits.header_timeout
         self.is_idle = True
@@ -162,24 +166,28 @@ class Connection(TCPServer):
         be copied: a third of what it costs. Everything else goes through them.
         """
         send = _shield_final(send)
-        send_nowait = _SendNowait(self)
-        answered = False
+        chunked = answered = False
+        port = self._ports.add(self._write_rest)
 
         async def short_send(message: Any) -> None:
-            nonlocal answered
+            nonlocal chunked, answered
             kind = message["type"]
             if kind == "http.response.body":
-                if send_nowait.chunked and message.get("more_body"):
+                if chunked and message.get("more_body"):
                     if body := message.get("body"):
                         await self._write([b"%x\r\n" % len(body), body, b"\r\n"])
                     return
+                self._withdraw_port()
                 if scope["method"] == "HEAD":
                     # An app that makes a body for it all the same would do so as fast as it can.
                     if answered:
                         await trio.sleep_forever()
                     message, answered = {"type": kind}, True
             elif kind == "http.response.start":
-                send_nowait.chunked = _is_chunked(scope, message)
+                chunked = _is_chunked(scope, message)
+                if chunked and self._tls is None:
+                    # Open from the head's write on.
+                    self.transport.port = port
                 if self.protocol.expects_more or self.context.terminated.is_set():
                     # It won't be used again, and a client that doesn't know would try to.
                     headers = [*message.get("headers", ()), (b"connection", b"close")]
@@ -187,19 +195,26 @@ class Connection(TCPServer):
             await send(message)
 
         if self._tls is None:
-            scope["extensions"][SEND_NOWAIT] = send_nowait
+            scope["extensions"][PORT] = (port, self._ports.send_each)
         # Without its end and its last chunk, the client sees that the answer is only a part.
         try:
             await app(scope, receive, short_send)
         except* IncompleteAnswerError:
             pass
+        finally:
+            self._withdraw_port()
+            self._ports.remove(port)
+
+    def _withdraw_port(self) -> None:
+        self._ports.close(self.transport.port)
+        self.transport.port = None
 
     async def _write(self, parts: list[bytes]) -> None:
         """Write all of it, or close the connection and tell the protocol so."""
         # No lock: its task would have to be the one that releases it.
         while self.transport.busy:
             await self._writers.park()
-        self.transport.busy = True
+        self.transport.claim()
         await self._write_in_turn(parts)
 
     async def _write_in_turn(self, parts: list[bytes]) -> None:
@@ -213,7 +228,7 @@ class Connection(TCPServer):
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the client left, or took too long
         finally:
-            self.transport.busy = False
+            self.transport.release()
             self._writers.unpark()
             if not written:
                 # Half of it may be on the wire; nothing that follows would make sense.
@@ -221,54 +236,10 @@ class Connection(TCPServer):
         if not written:
             await self.protocol.handle(Closed())
 
-    def write_rest(self, data: bytes) -> None:
+    def _write_rest(self, data: bytes) -> None:
         """Have a task write it; writes that follow wait for that."""
-        self.transport.busy = True
+        self.transport.claim()
         self._nursery.start_soon(self._write_in_turn, [data])
-
-
-class _SendNowait:
-    """See `SEND_NOWAIT`; of one answer, `chunked` once it has begun as one that can be pushed to.
-
-    It touches no more than it has to, see `Transport`.
-    """
-
-    __slots__ = ("_transport", "_write_rest", "chunked")
-
-    def __init__(self, connection: Connection) -> None:
-        self.chunked = False
-        self._transport = connection.transport
-        self._write_rest = connection.write_rest
-
-    def __call__(self, body: bytes) -> bool:
-        if not self.chunked or self._transport.busy:
-            return False
-        chunk = _last.chunk(body)
-        try:
-            sent = self._transport.send_nowait(chunk)
-        except OSError:
-            return False  # the client left; the reader will see it, too
-        if 0 < sent < len(chunk):
-            self._write_rest(chunk[sent:])
-        return sent > 0
-
-
-class _LastChunk:
-    """The body that was pushed last, as a chunk: made once for all streams that it goes to, one
-    after the other. Known by identity, since a hash of it would cost as much again."""
-
-    __slots__ = ("_body", "_chunk")
-
-    def __init__(self) -> None:
-        self._body = self._chunk = b""
-
-    def chunk(self, body: bytes) -> bytes:
-        if body is not self._body:
-            self._body, self._chunk = body, b"%x\r\n%b\r\n" % (len(body), body)
-        return self._chunk
-
-
-_last = _LastChunk()
 
 
 def _is_chunked(scope: Any, start: Any) -> bool:

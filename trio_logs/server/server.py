@@ -20,6 +20,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from .binds import Bind, url_of
 from .connection import ASGIApp, Connection
 from .limits import ServerLimits
+from .ports import Ports
 from .problems import problem
 from .transport import Transport
 
@@ -68,6 +69,8 @@ class Server:
         self._config = Config()
         # Bound: `limits.connections`.
         self._open: set[Connection] = set()
+        # Bound: one for each request under way, of which a connection has one.
+        self._ports = Ports()
         self._peers: Counter[str] = Counter()
         self._refusing = 0
         self._counts: Counter[str] = Counter()
@@ -173,8 +176,10 @@ class Server:
                 else:
                     accepted.close()
                 continue
-            transport = Transport(stream, self._limits.write_timeout)
-            connection = Connection(app, self._limits, self._config, context, transport, self._tls)
+            transport = Transport(stream, self._limits.write_timeout, self._ports)
+            connection = Connection(
+                app, self._limits, self._config, context, transport, self._ports, self._tls
+            )
             # Counted here: the next one may be accepted before the connection's task runs.
             self._open.add(connection)
             self._peers[peer] += 1
@@ -245,6 +250,7 @@ class Server:
             counts["requests"] += connection.requests
             counts["bytes_in"] += connection.transport.bytes_in
             counts["bytes_out"] += connection.transport.bytes_out
+        counts["bytes_out"] += self._ports.bytes_out
         return ServerStatistics(
             connections=len(self._open),
             accepted=counts["accepted"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import math
-import os
 import socket
 import struct
 import sys
@@ -13,6 +12,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import trio
+
+from .ports import Ports
 
 __all__ = ["Transport"]
 
@@ -27,33 +28,23 @@ class Transport(trio.abc.Stream):
 
     A write that fails, is late or is cancelled leaves half a message on the wire: abort then.
 
-    `busy`: somebody writes, or is about to; it is theirs who do.
+    `busy`: somebody writes, or is about to; who does calls `claim` before it and `release` after
+    it. `port`: open while nobody does, so that others may write a chunk of an answer; what they
+    write is not in `bytes_out`.
     """
 
-    # One object, without a dictionary: with a thousand streams nothing of them is in the caches of
-    # the CPU when a line comes, and fetching it is what a push costs beside the system call.
-    __slots__ = (
-        "_descriptor",
-        "_stream",
-        "_taken",
-        "_write_timeout",
-        "busy",
-        "bytes_in",
-        "bytes_out",
-        "deadline",
-        "socket",
-    )
-
-    def __init__(self, stream: trio.SocketStream, write_timeout: float) -> None:
+    def __init__(self, stream: trio.SocketStream, write_timeout: float, ports: Ports) -> None:
         self.socket = stream.socket
         self._descriptor = stream.socket.fileno()
         self._stream = stream
         self._write_timeout = write_timeout
+        self._ports = ports
+        self.port: int | None = None
         self.busy = False
         self.deadline = math.inf
         self.bytes_in = 0
         self.bytes_out = 0
-        self._taken = 0
+        self._taken: int | None = None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         data = await self._stream.receive_some(max_bytes)
@@ -69,8 +60,20 @@ class Transport(trio.abc.Stream):
 
     def close(self) -> None:
         """Close it, at once. Nobody else may: the descriptor is soon another client's."""
+        self._ports.close(self.port)
         self._descriptor = -1
         self.socket.close()
+
+    def claim(self) -> None:
+        """Before a write: nobody else may write until it ends."""
+        self.busy = True
+        self._ports.close(self.port)
+
+    def release(self) -> None:
+        """After a write."""
+        self.busy = False
+        if self.port is not None and self._descriptor != -1:
+            self._ports.open(self.port, self._descriptor)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self.send_parts([data])
@@ -81,6 +84,7 @@ class Transport(trio.abc.Stream):
         Raises trio.BrokenResourceError or trio.ClosedResourceError if the client left or was late.
         """
         self.deadline = trio.current_time() + self._write_timeout
+        self._taken = None
         try:
             sent = await self.socket.sendmsg(parts)
             self.bytes_out += sent
@@ -99,20 +103,8 @@ class Transport(trio.abc.Stream):
         finally:
             self.deadline = math.inf
 
-    def send_nowait(self, data: bytes) -> int:
-        """Send what the kernel takes at once, maybe nothing; return how many bytes it took.
-
-        Raises OSError if the client left.
-        """
-        try:
-            sent = os.write(self._descriptor, data)
-        except BlockingIOError:
-            return 0
-        self.bytes_out += sent
-        return sent
-
     def is_late(self, now: float) -> bool:
-        """Whether the client has taken too little for too long; to be asked now and then.
+        """Whether the client takes too little for too long; to be asked now and then.
 
         What counts is what it has acknowledged: the kernel takes more from us only when a third of
         its buffer, which may hold megabytes, is free again.
@@ -120,7 +112,10 @@ class Transport(trio.abc.Stream):
         if self.deadline == math.inf:
             return False
         taken = self.bytes_out - self._unacknowledged()
-        if taken - self._taken >= MIN_PROGRESS:
+        if self._taken is None:
+            # Since then, and for this write: what ports wrote before it is acknowledged, too.
+            self._taken = taken
+        elif taken - self._taken >= MIN_PROGRESS:
             self._taken = taken
             self.deadline = now + self._write_timeout
         return self.deadline < now
