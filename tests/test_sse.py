@@ -125,6 +125,18 @@ def test_all_byte_values() -> None:
     assert [event.id for event in found] == [str(number) for number in range(1, 258)]
 
 
+@pytest.mark.parametrize(
+    "first", [1, 9_989, 9_990, 9_991, 9_999, 10_000, 19_990, 19_991, 20_000, 10**9 + 7, 10**15]
+)
+@pytest.mark.parametrize("line", [b"100 %d %b %%", b"a\rb", b""])
+def test_numbers_have_all_their_digits(first: int, line: bytes) -> None:
+    batch = Batch(first, 10, TIME, "stdout", (line + b"\n") * 10)
+    data = line.replace(b"\r", b"\ndata: ")
+    assert sse.text_frames(batch) == b"".join(
+        b"id: %d\ndata: %b\n\n" % (number, data) for number in range(first, first + 10)
+    )
+
+
 bits = st.sampled_from(
     [b"\r", b"\n", b"\r\n", b"%d", b"%", b"{}", b": ", b"a", "€".encode(), b"\xe2"]
 )

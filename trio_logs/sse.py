@@ -6,6 +6,7 @@ a `data` field ends at CR, LF or CRLF, so no line can carry one of these within 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -38,6 +39,8 @@ KEEP_ALIVE: Final = b": keep-alive\n\n"
 """What a quiet stream carries now and then."""
 
 _NEVER = 10**18
+
+_LAST_DIGITS = tuple([b"%04d" % number for number in range(10_000)])
 
 
 def event(
@@ -93,11 +96,18 @@ def _lines(batch: Batch) -> bytes:
 
 def _frames(first: int, count: int, text: bytes) -> bytes:
     """Frames for the lines in `text`, of which there are `count`."""
-    # The text becomes one format, filled in with the numbers alone: no object for a line.
-    frames = text.replace(b"%", b"%%").replace(b"\n", b"\n\nid: %d\ndata: ")
+    # The text becomes one format, filled in with the numbers alone: no object for a line, nor for
+    # its number where all have the same digits but for the last four.
+    page, start = divmod(first, len(_LAST_DIGITS))
+    numbers: Sequence[bytes | int]
+    if page and start + count <= len(_LAST_DIGITS):
+        field, numbers = b"id: %d%%b\ndata: " % page, _LAST_DIGITS[start : start + count]
+    else:
+        field, numbers = b"id: %d\ndata: ", range(first, first + count)
+    frames = text.replace(b"%", b"%%").replace(b"\n", b"\n\n" + field)
     if b"\r" in frames:
         frames = frames.replace(b"\r", b"\ndata: ")
-    return b"id: %%d\ndata: %b\n\n" % frames % tuple(range(first, first + count))
+    return b"%b%b\n\n" % (field, frames) % tuple(numbers)
 
 
 class LogLine(msgspec.Struct, omit_defaults=True):
