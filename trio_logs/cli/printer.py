@@ -19,7 +19,6 @@ from .sinks import Sink
 
 __all__ = ["Look", "Outputs", "Printer"]
 
-_STREAM, _PARTIAL, _TEXT = map(attrgetter, ("stream", "partial", "text"))
 _KIND, _TIMED_KIND = attrgetter("stream", "partial"), attrgetter("stream", "partial", "time")
 
 
@@ -85,8 +84,8 @@ class Printer:
             return
         lines = cast(Sequence[Line], records)
         times = self._look.timestamps
-        streams = {*map(_STREAM, lines)}
-        if len(streams) == 1 and not times and True not in map(_PARTIAL, lines):
+        streams = {line.stream for line in lines}
+        if len(streams) == 1 and not times and True not in [line.partial for line in lines]:
             # The common case: no object for a line but the line.
             await self._print_lines(streams.pop(), lines)
             return
@@ -134,7 +133,7 @@ class _Channel:
         """The bytes of some lines, of which either all or none are partial, and which have the same
         time if times are shown."""
         if not (lines[0].partial or self.is_open) and self._neutralizer.idle:
-            data = "\n".join(map(_TEXT, lines)).encode()
+            data = "\n".join([line.text for line in lines]).encode()
             if self._look.raw or is_harmless(data):
                 if head := self._head(lines[0]).encode():
                     data = head + data.replace(b"\n", b"\n" + head)

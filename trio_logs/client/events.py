@@ -40,21 +40,22 @@ class Parser(ABC):
         self.shutting_down = False
         self._rest = b""
 
-    def feed(self, data: bytes) -> Sequence[LogRecord]:
+    def feed(self, *pieces: bytes) -> Sequence[LogRecord]:
         """The records that these bytes complete."""
-        data = self._rest + data
+        data = b"".join((self._rest, *pieces))
         whole = data.rfind(self._end) + len(self._end)
         if whole < len(self._end):
             self._rest = data
             return []
         self._rest = data[whole:]
-        return self._whole(data[:whole])
+        # Not copied: with each copy of much that comes at once, the kernel finds new memory for it.
+        return self._whole(memoryview(data)[:whole])
 
     @abstractmethod
-    def _whole(self, data: bytes) -> Sequence[LogRecord]:
+    def _whole(self, data: memoryview) -> Sequence[LogRecord]:
         """The records in what ends with an end of one."""
 
-    def _decode(self, objects: bytes) -> Sequence[Line]:
+    def _decode(self, objects: bytes | memoryview) -> Sequence[Line]:
         lines = _LINES.decode_lines(objects)
         if lines:
             self.last_id = str(lines[-1].seq)
@@ -85,7 +86,8 @@ class EventParser(Parser):
 
     _end = b"\n\n"
 
-    def _whole(self, data: bytes) -> Sequence[LogRecord]:
+    def _whole(self, view: memoryview) -> Sequence[LogRecord]:
+        data = bytes(view)
         if b"event: " not in data and b"retry: " not in data:
             # The common case, many lines at once.
             return self._lines(data)
@@ -114,11 +116,15 @@ class ObjectParser(Parser):
 
     _end = b"\n"
 
-    def _whole(self, data: bytes) -> Sequence[LogRecord]:
-        if b'{"event":' not in data:
-            return self._decode(data)
+    def _whole(self, view: memoryview) -> Sequence[LogRecord]:
+        try:
+            # The common case, many lines at once.
+            return self._decode(view)
+        except msgspec.ValidationError:
+            # A control event has nothing of a line.
+            pass
         records: list[LogRecord] = []
-        for line in data.splitlines():
+        for line in bytes(view).splitlines():
             # A line's own text may look like an object, but never stands at a line's start.
             if line.startswith(b'{"event":'):
                 fields = msgspec.json.decode(line)

@@ -18,7 +18,7 @@ __all__ = ["Backoff", "Resume", "is_temporary"]
 MAX_DELAY = 30.0
 """Seconds between two attempts, at most."""
 
-CHUNK = 256 * 1024
+CHUNK = 64 * 1024
 """Bytes to take at a time of what does not come live: what is done once for each piece adds up."""
 
 _LATER = {429, 502, 503, 504}
@@ -95,10 +95,9 @@ class Resume:
 
     def flush(self) -> Sequence[LogRecord]:
         """Return the records in what is held back; to be called when an answer ended or broke."""
-        data = b"".join(self._held)
+        records = self._parser.feed(*self._held)
         self._held.clear()
         self._held_bytes = 0
-        records = self._parser.feed(data)
         if records and isinstance(records[-1], End):
             self.done = True
         return records
