@@ -173,7 +173,7 @@ class Running:
             feed.wait()
         self.process.terminate()
         try:
-            self.process.wait(15)
+            self.process.wait(6)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -189,12 +189,9 @@ class Running:
         return [pid, *map(int, children)]
 
     def cpu_seconds(self) -> float:
-        """User and system time so far."""
-        ticks = 0
-        for pid in self._pids():
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        """User and system time so far, of all threads, to the nanosecond."""
+        # The clock's number as clock_getcpuclockid(3) has it on Linux; /proc counts in 10 ms.
+        return sum(time.clock_gettime(~pid << 3 | 2) for pid in self._pids())
 
     def memory(self, name: str = "VmRSS") -> int:
         """`VmRSS` or `VmHWM` (its peak), in bytes."""

@@ -41,7 +41,7 @@ FULL = Scale(
     followers=(1, 10, 100, 1000),
     rates=(10, 1000),
     seconds=1.2,
-    rate_seconds=2,
+    rate_seconds=1.2,
     max_lines=1_000_000,
     max_events_per_second=100_000,
     process_lines=1_000_000,
@@ -51,7 +51,7 @@ FULL = Scale(
     idle=(1000, 10_000),
     idle_seconds=5,
     stalled=(0, 200),
-    stalled_lines=4_000,
+    stalled_lines=2_500,
     replay_lines=1_000_000,
     cores=cores(),
 )
@@ -73,6 +73,7 @@ QUICK = Scale(
     stalled=(50,),
     stalled_lines=1_000,
     replay_lines=200_000,
+    programs=2,
     timeout=15,
     cores=cores(),
 )

@@ -77,6 +77,19 @@ async def test_readers_behind_the_window_share_reads(open_server: OpenServer) ->
     assert 0 < third["window_bytes"] <= 100_000
 
 
+async def test_who_follows_what_runs_does_not_trouble_the_store(open_server: OpenServer) -> None:
+    async with open_server() as live:
+        workload = await live.submit("sh", "-c", "echo line; exec sleep 100")
+        found = []
+        for _ in range(2):
+            reader = await live.follow(workload["logs_url"])
+            async with reader.stream:
+                await reader.read_until(b"data: line\n\n")
+            found.append(await scrape(live))
+    assert found[0]["store_reads_total"] == found[1]["store_reads_total"]
+    assert found[1]["delivered_lines_total"] == 2
+
+
 async def test_rings_of_a_reader_that_does_not_listen(
     open_server: OpenServer, tmp_path: Path
 ) -> None:

@@ -319,6 +319,11 @@ class Engine:
         del self._jobs[job.workload.id]
         job.done.set()
 
+    def is_live(self, workload_id: str) -> bool:
+        """Whether it exists and may not have finished; False says nothing. The store, which `get`
+        asks, is not needed for it."""
+        return workload_id in self._jobs
+
     async def get(self, workload_id: str) -> Workload:
         """The record of a workload. Raises WorkloadNotFoundError."""
         workload = await self._store.workload(workload_id)

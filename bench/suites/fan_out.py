@@ -19,6 +19,9 @@ TITLE = "Fan-out"
 
 PILOT_LINES = 100
 
+PILOT_EVENTS = 20_000
+"""Some programs take seconds for so many."""
+
 SETTLE_SECONDS = 0.3
 """A subscription may begin a little after the head of its answer."""
 
@@ -48,7 +51,7 @@ def _full_speed(
 ) -> Generator[dict[str, Any], None, float]:
     """A row; returns how many events/s it delivered, infinite if it is not known."""
     # So many lines that the run takes about as long for each program: a short one tells how many.
-    lines = PILOT_LINES
+    lines = min(PILOT_LINES, PILOT_EVENTS // followers)
     while True:
         row = _row(scale, program, running, followers, Source(lines))
         seconds = row.get("seconds", scale.seconds)

@@ -39,20 +39,23 @@ def log_routes(service: Service) -> Blueprint:
             request.headers.get("Last-Event-ID"),
             now(),
         )
-        workload = await service.engine.get(workload_id)
-        if query.after == "end" and workload.status.final:
-            # The client has seen everything; 204 stops an EventSource from coming back.
-            return no_content()
+        is_head = request.method == "HEAD"
+        workload = None
+        if is_head or query.after == "end" or not service.engine.is_live(workload_id):
+            workload = await service.engine.get(workload_id)
+            if query.after == "end" and workload.status.final:
+                # The client has seen everything; 204 stops an EventSource from coming back.
+                return no_content()
         if service.draining:
             raise NotReadyError("the service is shutting down: resume when it is back")
         if service.broker.statistics().subscriptions >= service.settings.max_streams:
             raise BusyError(f"{service.settings.max_streams} streams are open: try again later")
         body: ResponseBody | bytes = b""
-        if request.method != "HEAD":
+        if not is_head:
             port: Any = request.scope["extensions"].get(PORT)
             body = LogStream(service, workload_id, query, port)
         response = _response(body, workload_id, query)
-        if request.method == "HEAD" and workload.spec.backend == "push":
+        if is_head and workload is not None and workload.spec.backend == "push":
             response.headers["Upload-Offset"] = str(workload.bytes)
         return response
 
