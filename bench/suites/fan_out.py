@@ -38,7 +38,11 @@ def run(scale: Scale) -> Iterator[dict[str, Any]]:
                 for rate in scale.rates:
                     if followers * rate > scale.max_events_per_second:
                         continue
-                    source = Source(max(2, int(rate * scale.rate_seconds)), rate)
+                    seconds = scale.rate_seconds
+                    if followers == max(scale.followers):
+                        # What a chunk costs: the first lines find each socket without its memory.
+                        seconds *= 3
+                    source = Source(max(2, int(rate * seconds)), rate)
                     if followers * rate < at_most:
                         yield _row(scale, program, running, followers, source)
                     else:
