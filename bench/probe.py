@@ -58,8 +58,8 @@ def _watch_alive(path: str) -> None:
         part.write_text(json.dumps(alive))
         part.rename(path)
 
-    # Once in some 50,000 connections Python makes its table of interned strings anew, beside the old
-    # one, which takes a megabyte once and for all. So that this comes before what is measured:
+    # Once in some 50,000 connections Python makes its table of interned strings anew, beside the
+    # old one, which takes a megabyte once and for all. So that this comes before what is measured:
     for number in range(200_000):
         sys.intern(f"short-lived {number}")
     signal.signal(signal.SIGUSR1, write)
