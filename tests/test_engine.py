@@ -209,10 +209,17 @@ async def test_idempotency(autojump_clock: trio.testing.MockClock) -> None:
 async def test_a_submitter_that_leaves_has_submitted(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    begun = trio.Event()
     async with engine() as parts:
+
+        async def submit() -> None:
+            begun.set()
+            await parts.submit("wait")
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(parts.submit, "wait")
-            await trio.lowlevel.checkpoint()
+            nursery.start_soon(submit)
+            # Cancelled before its first step it would have done nothing.
+            await begun.wait()
             nursery.cancel_scope.cancel()
         await trio.testing.wait_all_tasks_blocked()
         assert [w.status for w, _ in await parts.store.unfinished()] == ["running"]
