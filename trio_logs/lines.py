@@ -46,10 +46,10 @@ class LineSplitter:
         self._rest = b""
         self._continues = False
 
-    def feed(self, data: bytes) -> list[Lines]:
-        """Take the next bytes of the stream; return the runs that they complete."""
+    def feed(self, *pieces: bytes) -> list[Lines]:
+        """Take the next bytes of the stream, in order; return the runs that they complete."""
         runs: list[Lines] = []
-        data = self._rest + data
+        data = b"".join((self._rest, *pieces))
         whole = data.rfind(b"\n") + 1
         start = 0
         while True:

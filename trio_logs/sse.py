@@ -82,20 +82,21 @@ def text_frames(batch: Batch, *, times: bool = False) -> bytes:
     text = _lines(batch)
     if times:
         time = rfc3339(batch.time).encode() + b" "
-        text = (b"" if batch.continues else time) + text.replace(b"\n", b"\n" + time)
+        text = text.removesuffix(b"\n").replace(b"\n", b"\n" + time) + b"\n"
+        text = text if batch.continues else time + text
     return _frames(batch.first, batch.count, text)
 
 
 def _lines(batch: Batch) -> bytes:
-    """The lines of a batch as UTF-8, with `\n` between them."""
+    """The lines of a batch as UTF-8, with `\n` after each."""
     text = valid_utf8(batch.data)
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
-    return text.removesuffix(b"\n")
+    return text if text.endswith(b"\n") else text + b"\n"
 
 
 def _frames(first: int, count: int, text: bytes) -> bytes:
-    """Frames for the lines in `text`, of which there are `count`."""
+    """Frames for the lines in `text`, of which there are `count`, each with `\n` after it."""
     # The text becomes one format, filled in with the numbers alone: no object for a line, nor for
     # its number where all have the same digits but for the last four.
     page, start = divmod(first, len(_LAST_DIGITS))
@@ -107,7 +108,8 @@ def _frames(first: int, count: int, text: bytes) -> bytes:
     frames = text.replace(b"%", b"%%").replace(b"\n", b"\n\n" + field)
     if b"\r" in frames:
         frames = frames.replace(b"\r", b"\ndata: ")
-    return b"%b%b\n\n" % (field, frames) % tuple(numbers)
+    # The field that comes after the last line goes before the first one.
+    return b"".join((field, memoryview(frames)[: -len(field)])) % tuple(numbers)
 
 
 class LogLine(msgspec.Struct, omit_defaults=True):
@@ -129,14 +131,14 @@ def json_lines(batch: Batch) -> bytes:
     return _encoder.encode_lines(
         [
             LogLine(seq, time, batch.stream, line.decode(), batch.partial)
-            for seq, line in enumerate(_lines(batch).split(b"\n"), batch.first)
+            for seq, line in enumerate(_lines(batch).split(b"\n")[:-1], batch.first)
         ]
     )
 
 
 def json_frames(batch: Batch) -> bytes:
     """One frame a line: its number as `id`, its JSON object as `data`."""
-    return _frames(batch.first, batch.count, json_lines(batch).removesuffix(b"\n"))
+    return _frames(batch.first, batch.count, json_lines(batch))
 
 
 Control = Gap | End | Detached | Reset

@@ -162,8 +162,8 @@ class Topic:
             if stop < len(written) and written[stop].stream == written[start].stream:
                 continue
             first = written[start]
-            data = b"".join([item.data for item in written[start:stop]])
-            runs = self._splitter(first.stream).feed(data)
+            pieces = [item.data for item in written[start:stop]]
+            runs = self._splitter(first.stream).feed(*pieces)
             self._append(runs, first.stream, first.time, batches)
             start = stop
         return batches
