@@ -66,13 +66,11 @@ class Group:
 
     async def send(self, published: Sequence[Batch]) -> None:
         """Send them to the members. Who can't be sent to now is a member no more, but listens."""
-        behind = list(self._behind)
-        bodies = [self._render(batch) for batch in published] if behind else []
-        for start in range(0, len(behind), TARGETS_AT_ONCE):
-            slice_ = behind[start : start + TARGETS_AT_ONCE]
-            # Those who left meanwhile are sent nothing.
-            targets = self._behind.intersection(slice_)
-            self._behind -= targets
+        bodies = [self._render(batch) for batch in published] if self._behind else []
+        while self._behind:
+            # Those who leave before it is their turn are no more among them.
+            count = min(TARGETS_AT_ONCE, len(self._behind))
+            targets = [self._behind.pop() for _ in range(count)]
             for batch, body in zip(published, bodies, strict=True):
                 for target in self._send_each(tuple(targets), body):
                     targets.remove(target)
