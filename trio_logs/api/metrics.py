@@ -114,7 +114,7 @@ def _counters(found: ServiceStatistics) -> Iterable[tuple[str, str, float]]:
         ),
         ("rings_skipped", "Rings that found a reader rung already.", broker.rings_skipped),
         ("history_reads", "Reads of the store for readers behind the window.", history.reads),
-        ("history_reuses", "Reads of another reader's that served again.", history.reuses),
+        ("history_reuses", "Pieces of earlier reads that served again.", history.reuses),
         ("batches_read_back", "Batches read for readers behind the window.", history.batches_read),
         ("store_reads", "Queries of the store, of all kinds.", store.reads),
         ("batches_trimmed", "Batches that retention removed.", store.batches_trimmed),

@@ -168,6 +168,7 @@ class LogBroker:
 
     def forget(self, workload_id: str) -> None:
         """The log was deleted: who still reads it is told so, in the place of its lines."""
+        self._history.forget(workload_id)
         topic = self._topics.get(workload_id)
         if topic is not None:
             topic.gap_reason = "deleted"

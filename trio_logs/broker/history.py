@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import trio
@@ -12,14 +13,18 @@ from ..store import LogStore
 
 __all__ = ["History", "HistoryStatistics"]
 
+READ_AHEAD = 4
+"""How many pieces one read of the store brings. A reader that fell behind its window while its log
+grows as fast as it can would never catch up if each piece took a way to a thread and back."""
+
 MAX_RECENT = 64
-"""Reads that are remembered, over all logs, of about 64 KiB each; the least recently used go."""
+"""Pieces that are remembered, over all logs, of about 64 KiB each; the least recently used go."""
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryStatistics:
     """Since the start: reads of the store for readers behind their window, the batches that these
-    brought back, and how often another reader's read was used again instead."""
+    brought back, and how often a piece of an earlier read was used instead."""
 
     reads: int
     batches_read: int
@@ -28,7 +33,7 @@ class HistoryStatistics:
 
 class History:
     """Many readers of one log who fall behind its window do so together, and so do those who open a
-    finished log at once. Each place is read, and its batches are framed, once for all of them."""
+    finished log at once. Each piece is read, and its batches are framed, once for all of them."""
 
     def __init__(self, store: LogStore) -> None:
         self._store = store
@@ -40,8 +45,8 @@ class History:
         self._reuses = 0
 
     async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch]:
-        """As `LogStore.read`; what was read a moment ago may lack what was appended since, and may
-        still hold what retention has removed since."""
+        """A piece of the log, as `LogStore.read`; what was read a moment ago may lack what was
+        appended since, and may still hold what retention has removed since."""
         place = (workload_id, first)
         while place in self._under_way:
             await self._under_way[place].wait()
@@ -53,19 +58,44 @@ class History:
             return found
         done = self._under_way[place] = trio.Event()
         try:
-            found = await self._store.read(workload_id, first, max_bytes)
+            batches = await self._store.read(workload_id, first, READ_AHEAD * max_bytes)
         finally:
             # Cancelled or not: one of those who wait goes on, and reads itself if need be.
             del self._under_way[place]
             done.set()
         self._reads += 1
-        self._batches_read += len(found)
-        if found:
-            self._recent[place] = found
-            if len(self._recent) > MAX_RECENT:
-                self._recent.popitem(last=False)
+        self._batches_read += len(batches)
+        found = []
+        for piece in _pieces(batches, max_bytes):
+            kept = self._remember((workload_id, first), piece)
+            found = found or kept
+            # Where a reader goes on, also if retention left a hole there.
+            first = piece[-1].last + 1
         return found
+
+    def _remember(self, place: tuple[str, int], piece: list[Batch]) -> list[Batch]:
+        # One that is there already has been framed, most likely.
+        kept = self._recent.setdefault(place, piece)
+        self._recent.move_to_end(place)
+        if len(self._recent) > MAX_RECENT:
+            self._recent.popitem(last=False)
+        return kept
+
+    def forget(self, workload_id: str) -> None:
+        """Its log was deleted."""
+        for place in [place for place in self._recent if place[0] == workload_id]:
+            del self._recent[place]
 
     def statistics(self) -> HistoryStatistics:
         """Counters since the start."""
         return HistoryStatistics(self._reads, self._batches_read, self._reuses)
+
+
+def _pieces(batches: list[Batch], max_bytes: int) -> Iterator[list[Batch]]:
+    """The batches, as if each piece had been read on its own."""
+    start, left = 0, max_bytes
+    for stop, batch in enumerate(batches, 1):
+        left -= batch.weight
+        if left <= 0 or stop == len(batches):
+            yield batches[start:stop]
+            start, left = stop, max_bytes

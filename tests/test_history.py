@@ -1,0 +1,99 @@
+"""Reads of the store, cut into pieces that readers share."""
+
+from __future__ import annotations
+
+import pytest
+
+from trio_logs import Batch, Gap, open_broker
+from trio_logs.broker import history
+from trio_logs.broker.history import History
+from trio_logs.broker.subscription import READ_BYTES as PIECE
+from trio_logs.store.memory import MemoryStore
+
+LINES = 10
+"""In a batch, which is as large as a piece."""
+
+
+class CountingStore(MemoryStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[tuple[int, int]] = []
+
+    async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch]:
+        self.reads.append((first, max_bytes))
+        return await super().read(workload_id, first, max_bytes)
+
+
+async def store_of(*numbers: int) -> CountingStore:
+    """A log "w" of these batches; what is left out was removed."""
+    store = CountingStore()
+    data = (b"x" * (PIECE // LINES) + b"\n") * LINES
+    for number in numbers:
+        await store.append("w", [Batch(1 + number * LINES, LINES, number, "stdout", data)])
+    return store
+
+
+async def read_all(log: History, first: int = 1) -> list[int]:
+    """The first lines of the batches, read piece by piece."""
+    found = []
+    while piece := await log.read("w", first, PIECE):
+        assert len(piece) == 1
+        found.append(piece[0].first)
+        first = piece[-1].last + 1
+    return found
+
+
+async def test_one_read_brings_several_pieces() -> None:
+    store = await store_of(*range(10))
+    log = History(store)
+    assert await read_all(log) == list(range(1, 101, 10))
+    assert store.reads == [(first, 4 * PIECE) for first in (1, 41, 81, 101)]
+    assert await read_all(log) == list(range(1, 101, 10))
+    # Nothing is not remembered: more may have come.
+    assert store.reads[4:] == [(101, 4 * PIECE)]
+    assert log.statistics() == history.HistoryStatistics(reads=5, batches_read=10, reuses=17)
+
+
+async def test_a_read_from_the_middle_of_a_batch() -> None:
+    log = History(await store_of(*range(10)))
+    assert await read_all(log, 14) == list(range(11, 101, 10))
+
+
+async def test_readers_share_the_pieces_of_reads_that_overlap() -> None:
+    log = History(await store_of(*range(4)))
+    first = [await log.read("w", first, PIECE) for first in (11, 21)]
+    again = [await log.read("w", first, PIECE) for first in (1, 11, 21)]
+    assert all(piece is other for piece, other in zip(first, again[1:], strict=True))
+
+
+async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "MAX_RECENT", 6)
+    store = await store_of(*range(12))
+    log = History(store)
+    await read_all(log)
+    count = len(store.reads)
+    await log.read("w", 101, PIECE)
+    assert len(store.reads) == count
+    await log.read("w", 1, PIECE)
+    assert len(store.reads) == count + 1
+
+
+async def test_a_deleted_log_is_not_remembered() -> None:
+    store = await store_of(*range(8))
+    async with open_broker(store) as broker:
+        with broker.subscribe("w", 1) as subscription:
+            [batch] = await subscription.receive()
+            assert isinstance(batch, Batch)
+            await store.delete("w")
+            broker.forget("w")
+            assert await subscription.receive() == [Gap(11, 80, "deleted")]
+
+
+async def test_a_hole_between_two_pieces_is_a_gap() -> None:
+    store = await store_of(0, 2)
+    async with open_broker(store) as broker:
+        with broker.subscribe("w", 1) as subscription:
+            received = [*await subscription.receive(), *await subscription.receive()]
+    assert [getattr(record, "first", None) for record in received] == [1, 11, 21]
+    assert received[1] == Gap(11, 20, "retention")
+    assert len(store.reads) == 1
