@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,9 +14,12 @@ import pytest
 import trio
 
 from tests.live import PATIENCE, Live, parse_events
+from trio_logs.api.logs import LogStream
+from trio_logs.api.query import LogQuery
 from trio_logs.broker import BrokerLimits
 from trio_logs.engine import EngineLimits
-from trio_logs.store import Retention
+from trio_logs.formats import TEXT_EVENTS
+from trio_logs.store import Retention, Selection
 
 OpenServer = Callable[..., AbstractAsyncContextManager[Live]]
 
@@ -618,6 +621,35 @@ async def test_who_reads_a_deleted_log_is_told(live: Live) -> None:
     gap, end = parse_events(tail)[-2:]
     assert (gap[0], gap[2]["to"], gap[2]["reason"]) == ("gap", 2_000_000, "deleted")
     assert end[0] == "end"
+
+
+@pytest.mark.parametrize("selection", [Selection(), Selection(stream="stdout")])
+async def test_a_stream_hands_on_only_what_its_port_declines(
+    live: Live, selection: Selection
+) -> None:
+    workload = await live.submit("sh", "-c", "yes 0123456789 | head -n 30000")
+    await live.finished(workload["id"])
+    sent = b""
+    offered: list[bytes] = []
+
+    def send_each(ports: Sequence[int], chunk: bytes) -> list[int]:
+        nonlocal sent
+        assert list(ports) == [7]
+        offered.append(chunk)
+        if len(offered) % 3 == 0:
+            return [7]
+        sent += chunk
+        return []
+
+    query = LogQuery(TEXT_EVENTS, True, selection)
+    async with LogStream(live.service, workload["id"], query, (7, send_each)) as stream:
+        async for chunk in stream:
+            assert chunk == offered[-1]
+            assert len(offered) % 3 == 0
+            sent += chunk
+    assert len(offered) > 5
+    events = parse_events(sent)
+    assert [event[1] for event in events] == [*map(str, range(1, 30_001)), "end"]
 
 
 async def test_a_connection_is_closed_or_used_again_after_a_stream(live: Live, log: str) -> None:
