@@ -28,7 +28,7 @@ waits."""
 
 TURN_BYTES = 256 * 1024
 """About what a topic takes from its channel at once: a commit, with its way to the store's thread
-and back, for so much. A quarter of its window, so that readers who wait find all of it there."""
+and back, for so much. With its frames, a seventh of its window."""
 
 RINGS_AT_ONCE = 64
 """Subscribers that are rung in one step."""
