@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -34,6 +35,8 @@ for variable in (
     "MAKELEVEL",
 ):
     os.environ.pop(variable, None)
+# A shell has what it runs in the background ignore Ctrl-C, and commands of tests would, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

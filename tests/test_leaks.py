@@ -44,8 +44,11 @@ def test_thread():
     threading.Thread(target=release.wait, name="planted thread").start()
 
 async def test_worker_that_is_at_work():
-    with trio.move_on_after(0.01):
-        await trio.to_thread.run_sync(release.wait, abandon_on_cancel=True)
+    def wait():
+        trio.from_thread.run_sync(scope.cancel)
+        release.wait()
+    with trio.CancelScope() as scope:
+        await trio.to_thread.run_sync(wait, abandon_on_cancel=True)
 
 def test_child():
     kept.append(subprocess.Popen(["sleep", "61"]))
