@@ -1,11 +1,9 @@
-"""The engine: a queue, and a nursery in which each running workload is a child task."""
+"""The queue, and the nursery in which each running workload is a child task."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 import secrets
-import traceback
 from collections import deque
 from collections.abc import Mapping
 from contextvars import copy_context
@@ -16,9 +14,9 @@ import msgspec
 import structlog
 import trio
 
-from .backends import Backend, Execution, Stop, find_backend, outlives_server
-from .broker import LogBroker, LogWriter
-from .errors import (
+from ..backends import Backend, find_backend, outlives_server
+from ..broker import LogBroker
+from ..errors import (
     BusyError,
     ConflictError,
     InvalidSpecError,
@@ -26,16 +24,13 @@ from .errors import (
     TrioLogsError,
     WorkloadNotFoundError,
 )
-from .records import Outcome, Status, Workload, WorkloadSpec, now
-from .store import LogStore, WorkloadQuery
+from ..records import Outcome, Status, Workload, WorkloadSpec, now
+from ..store import LogStore, WorkloadQuery
+from .job import Job
 
 __all__ = ["Engine", "EngineLimits", "EngineStatistics"]
 
 _log = structlog.get_logger("trio_logs.engine")
-
-FORCE_SECONDS = 10.0
-"""How long a backend may take, after the grace, to end a workload by force; then it is
-cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +55,6 @@ class EngineStatistics:
     running: int
     submitted: int
     finished: Mapping[Status, int]
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    workload: Workload
-    stop: Stop = field(default_factory=Stop)
-    # It runs; or it won't any more.
-    begun: trio.Event = field(default_factory=trio.Event)
-    done: trio.Event = field(default_factory=trio.Event)
-    # Around its execution only: cancelled, it is left as it is in the store.
-    leaving: trio.CancelScope = field(default_factory=trio.CancelScope)
 
 
 @dataclass(slots=True, eq=False)
@@ -102,8 +86,8 @@ class Engine:
         self._backends = backends
         self._limits = limits or EngineLimits()
         self._nursery: trio.Nursery
-        self._jobs: dict[str, _Job] = {}
-        self._queue: deque[_Job] = deque()
+        self._jobs: dict[str, Job] = {}
+        self._queue: deque[Job] = deque()
         self._running = 0
         self._remote = 0
         self._accepting = False
@@ -219,8 +203,8 @@ class Engine:
         self._last_id = max(moment, self._last_id + 1)
         return f"{self._last_id:014x}{secrets.token_hex(3)}"
 
-    def _enqueue(self, workload: Workload) -> _Job:
-        job = _Job(workload)
+    def _enqueue(self, workload: Workload) -> Job:
+        job = Job(workload)
         self._jobs[workload.id] = job
         if self._is_remote(workload.spec):
             self._remote += 1
@@ -236,13 +220,13 @@ class Engine:
             self._running += 1
             self._start_job(job)
 
-    def _start_job(self, job: _Job) -> None:
+    def _start_job(self, job: Job) -> None:
         # Not with the context variables of whoever submits: they would keep a request in memory for
         # as long as its workload runs.
         name = f"workload {job.workload.id}"
         self._context.run(partial(self._nursery.start_soon, self._run_job, job, name=name))
 
-    async def _run_job(self, job: _Job) -> None:
+    async def _run_job(self, job: Job) -> None:
         workload_id = job.workload.id
         outcome = None
         try:
@@ -251,7 +235,12 @@ class Engine:
                     await self._store.start(workload_id, now())
                 job.begun.set()
                 with job.leaving:
-                    outcome = await self._execute(job, log)
+                    outcome = await job.execute(
+                        self._backends,
+                        log,
+                        partial(self._store.remember, workload_id),
+                        self._limits.grace,
+                    )
             if outcome is None:
                 self._forget(job)
                 return
@@ -265,57 +254,12 @@ class Engine:
                 self._running -= 1
         self._start_ready()
 
-    async def _execute(self, job: _Job, log: LogWriter) -> Outcome:
-        spec = job.workload.spec
-        remember = partial(self._store.remember, job.workload.id)
-        # A clone: the backend may close it, and the last words are still to be written.
-        execution = Execution(job.workload.id, spec, log.clone(), remember, job.stop)
-        outcome = Outcome(Status.FAILED, error="The backend did not end it in time.")
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._see_to_its_end, job, nursery.cancel_scope)
-                backend = find_backend(self._backends, spec.backend)
-                outcome = await backend.run(execution)
-                nursery.cancel_scope.cancel()
-        except* Exception as group:
-            error = _innermost(group)
-            # Ours are sentences for the user, and need no name of a class before them.
-            lines = (
-                [str(error)]
-                if isinstance(error, TrioLogsError)
-                else traceback.format_exception_only(error)
-            )
-            text = "".join(lines).strip()
-            _log.warning("workload failed", workload=job.workload.id, error=text)
-            outcome = Outcome(Status.FAILED, error=text)
-            # Without a line end, so that it comes out last, after what other streams left unended.
-            await log.write(text.encode(errors="backslashreplace"), "system")
-        finally:
-            execution.log.close()
-        return outcome
-
-    async def _see_to_its_end(self, job: _Job, scope: trio.CancelScope) -> None:
-        workload = job.workload
-        timeout = math.inf if workload.spec.timeout is None else workload.spec.timeout
-        if workload.started_at is not None:
-            # It ran on while the server was away.
-            timeout = max(0.0, timeout - (now() - workload.started_at) / 1_000_000)
-        with trio.move_on_after(timeout):
-            await job.stop.wait()
-        if job.stop.status is None:
-            job.stop.request(
-                Status.TIMED_OUT, self._limits.grace, "The workload ran into its time-out."
-            )
-        await job.stop.wait_grace()
-        await trio.sleep(FORCE_SECONDS)
-        scope.cancel()
-
-    async def _finish(self, job: _Job, outcome: Outcome) -> None:
+    async def _finish(self, job: Job, outcome: Outcome) -> None:
         await self._broker.close(job.workload.id, outcome)
         self._finished[outcome.status] += 1
         self._forget(job)
 
-    def _forget(self, job: _Job) -> None:
+    def _forget(self, job: Job) -> None:
         del self._jobs[job.workload.id]
         job.done.set()
 
@@ -352,7 +296,7 @@ class Engine:
             self._stop(job, self._limits.grace if grace is None else grace)
         return await self.get(workload_id)
 
-    def _stop(self, job: _Job, grace: float) -> None:
+    def _stop(self, job: Job, grace: float) -> None:
         job.stop.request(Status.STOPPED, grace, "The workload was stopped.")
         if job in self._queue:
             self._queue.remove(job)
@@ -395,11 +339,3 @@ class Engine:
         return EngineStatistics(
             len(self._queue), self._running + self._remote, self._submitted, dict(self._finished)
         )
-
-
-def _innermost(group: BaseExceptionGroup[Exception]) -> Exception:
-    """What a group of one holds; nurseries wrap even a single exception."""
-    error: Exception = group  # type: ignore[assignment]  # `except* Exception` gives no other
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

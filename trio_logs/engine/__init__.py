@@ -1,0 +1,5 @@
+"""The engine: runs workloads, each as a child task, and closes their logs when they have ended."""
+
+from .engine import Engine, EngineLimits, EngineStatistics
+
+__all__ = ["Engine", "EngineLimits", "EngineStatistics"]

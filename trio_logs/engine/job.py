@@ -1,0 +1,94 @@
+"""One workload while the engine has it, and its execution."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+import trio
+
+from ..backends import Backend, Execution, Stop, find_backend
+from ..broker import LogWriter
+from ..errors import TrioLogsError
+from ..records import Outcome, Status, Workload, now
+
+__all__ = ["Job"]
+
+_log = structlog.get_logger("trio_logs.engine")
+
+FORCE_SECONDS = 10.0
+"""How long a backend may take, after the grace, to end a workload by force; then it is
+cancelled."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """`begun`: it runs, or it won't any more. `done`: nothing of it is left here. `leaving` is
+    around its execution only: cancelled, it is left as it is in the store."""
+
+    workload: Workload
+    stop: Stop = field(default_factory=Stop)
+    begun: trio.Event = field(default_factory=trio.Event)
+    done: trio.Event = field(default_factory=trio.Event)
+    leaving: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+    async def execute(
+        self,
+        backends: Mapping[str, Backend],
+        log: LogWriter,
+        remember: Callable[[str], Awaitable[None]],
+        grace: float,
+    ) -> Outcome:
+        """Have its backend run it, within its time-out; `grace`, in seconds, is for that.
+
+        What the backend raises is the outcome, and the last line of the log.
+        """
+        spec = self.workload.spec
+        # A clone: the backend may close it, and the last words are still to be written.
+        execution = Execution(self.workload.id, spec, log.clone(), remember, self.stop)
+        outcome = Outcome(Status.FAILED, error="The backend did not end it in time.")
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._see_to_its_end, grace, nursery.cancel_scope)
+                outcome = await find_backend(backends, spec.backend).run(execution)
+                nursery.cancel_scope.cancel()
+        except* Exception as group:
+            text = _in_words(_innermost(group))
+            _log.warning("workload failed", workload=self.workload.id, error=text)
+            outcome = Outcome(Status.FAILED, error=text)
+            # Without a line end, so that it comes out last, after what other streams left unended.
+            await log.write(text.encode(errors="backslashreplace"), "system")
+        finally:
+            execution.log.close()
+        return outcome
+
+    async def _see_to_its_end(self, grace: float, scope: trio.CancelScope) -> None:
+        timeout = math.inf if self.workload.spec.timeout is None else self.workload.spec.timeout
+        if self.workload.started_at is not None:
+            # It ran on while the server was away.
+            timeout = max(0.0, timeout - (now() - self.workload.started_at) / 1_000_000)
+        with trio.move_on_after(timeout):
+            await self.stop.wait()
+        if self.stop.status is None:
+            self.stop.request(Status.TIMED_OUT, grace, "The workload ran into its time-out.")
+        await self.stop.wait_grace()
+        await trio.sleep(FORCE_SECONDS)
+        scope.cancel()
+
+
+def _innermost(group: BaseExceptionGroup[Exception]) -> Exception:
+    """What a group of one holds; nurseries wrap even a single exception."""
+    error: Exception = group  # type: ignore[assignment]  # `except* Exception` gives no other
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _in_words(error: Exception) -> str:
+    # Ours are sentences for the user, and need no name of a class before them.
+    if isinstance(error, TrioLogsError):
+        return str(error)
+    return "".join(traceback.format_exception_only(error)).strip()

@@ -1,0 +1,120 @@
+"""The records of workloads, on a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apsw
+import msgspec
+
+from ...records import Outcome, Status, Workload, WorkloadSpec
+from .. import WorkloadQuery
+
+__all__ = [
+    "create",
+    "delete",
+    "find_key",
+    "finish",
+    "one",
+    "page",
+    "remember",
+    "start",
+    "unfinished",
+]
+
+_COLUMNS = (
+    "id, spec, created_at, status, started_at, finished_at, exit_code, signal, error, lines, bytes"
+)
+
+
+def create(
+    connection: apsw.Connection, workload: Workload, key: str | None, fingerprint: bytes
+) -> None:
+    """Add a record. `key` must be new."""
+    spec = msgspec.json.encode(workload.spec).decode()
+    connection.execute(
+        "INSERT INTO workloads (id, spec, idempotency_key, fingerprint, status, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (workload.id, spec, key, fingerprint, workload.status, workload.created_at),
+    )
+
+
+def start(connection: apsw.Connection, workload_id: str, started_at: int) -> None:
+    """It runs."""
+    connection.execute(
+        "UPDATE workloads SET status = ?, started_at = ? WHERE id = ?",
+        (Status.RUNNING, started_at, workload_id),
+    )
+
+
+def remember(connection: apsw.Connection, workload_id: str, handle: str) -> None:
+    """Keep what its backend needs to clean up after a crash."""
+    connection.execute("UPDATE workloads SET handle = ? WHERE id = ?", (handle, workload_id))
+
+
+def finish(connection: apsw.Connection, number: int, outcome: Outcome, finished_at: int) -> None:
+    """It has ended, the one whose log has that number."""
+    connection.execute(
+        "UPDATE workloads SET status = ?, exit_code = ?, signal = ?, error = ?, finished_at = ?,"
+        " handle = NULL WHERE number = ?",
+        (
+            outcome.status,
+            outcome.exit_code,
+            outcome.signal,
+            outcome.error,
+            finished_at,
+            number,
+        ),
+    )
+
+
+def delete(connection: apsw.Connection, workload_id: str) -> None:
+    """Remove the record alone."""
+    connection.execute("DELETE FROM workloads WHERE id = ?", (workload_id,))
+
+
+def find_key(connection: apsw.Connection, key: str) -> tuple[str, bytes] | None:
+    """The id and fingerprint of the one that was created with that key."""
+    return connection.execute(
+        "SELECT id, fingerprint FROM workloads WHERE idempotency_key = ?", (key,)
+    ).fetchone()
+
+
+def one(connection: apsw.Connection, workload_id: str) -> Workload | None:
+    """A record."""
+    return next(_select(connection, "id = ? AND spec IS NOT NULL", (workload_id,)), None)
+
+
+def page(connection: apsw.Connection, query: WorkloadQuery) -> list[Workload]:
+    """Records, newest first."""
+    where, values = ["spec IS NOT NULL"], list[Any]()
+    if query.before is not None:
+        where.append("id < ?")
+        values.append(query.before)
+    if query.status is not None:
+        where.append("status = ?")
+        values.append(query.status)
+    for name, value in query.labels.items():
+        where.append(
+            "EXISTS (SELECT 1 FROM json_each(spec, '$.labels') WHERE key = ? AND value = ?)"
+        )
+        values += [name, value]
+    condition = " AND ".join(where) + " ORDER BY id DESC LIMIT ?"
+    return list(_select(connection, condition, (*values, query.limit)))
+
+
+def unfinished(connection: apsw.Connection) -> list[tuple[Workload, str | None]]:
+    """Those that are queued or run, oldest first, with what `remember` kept."""
+    handles = dict(connection.execute("SELECT id, handle FROM workloads WHERE finished_at IS NULL"))
+    condition = "finished_at IS NULL AND spec IS NOT NULL ORDER BY id"
+    return [(found, handles[found.id]) for found in _select(connection, condition)]
+
+
+def _select(
+    connection: apsw.Connection, condition: str, values: Sequence[Any] = ()
+) -> Iterator[Workload]:
+    for row in connection.execute(f"SELECT {_COLUMNS} FROM workloads WHERE {condition}", values):
+        workload_id, spec, created_at, status, *rest = row
+        spec = msgspec.json.decode(spec, type=WorkloadSpec)
+        yield Workload(workload_id, spec, created_at, Status(status), *rest)
