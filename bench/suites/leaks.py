@@ -34,6 +34,9 @@ BOUND = 16.0
 
 PATIENCE = 10.0
 
+SETTLED_SECONDS = 0.1
+"""Long enough for the server to let go of what has left."""
+
 
 def run(scale: Scale) -> Iterator[dict[str, Any]]:
     """The service as it is, and one that leaks on purpose."""
@@ -56,7 +59,7 @@ def _row(cycles: int, scale: Scale, planted: dict[str, str]) -> dict[str, Any]:
             chooser = random.Random(1)
             warm_up = int(cycles * WARM_UP)
             _cycle(running, visits, chooser, warm_up)
-            baseline = _look(running, alive)
+            baseline = _settled(running, alive)
             points = [(0.0, float(running.memory()))]
             done = 0
             for sample in range(1, SAMPLES + 1):
@@ -65,9 +68,9 @@ def _row(cycles: int, scale: Scale, planted: dict[str, str]) -> dict[str, Any]:
                 done = wanted
                 _look(running, alive)
                 points.append((float(done), float(running.memory())))
-            after = _look(running, alive)
+            after = _settled(running, alive, baseline)
     low, high = interval(points)
-    counted = {name: (baseline[name], after[name]) for name in baseline if name != "blocks"}
+    counted = {name: (baseline[name], after[name]) for name in _counts(baseline)}
     return {
         "planted_bytes": PLANTED_BYTES if planted else 0,
         "cycles": cycles,
@@ -141,6 +144,23 @@ def _cycle(
                     connection.recv(4096)
                 with suppress(BrokenPipeError, ConnectionResetError):  # the server was first
                     leave(connection)
+
+
+def _settled(running: Running, alive: Path, wanted: dict[str, int] | None = None) -> dict[str, int]:
+    """What is alive once nothing changes any more, or it is what is wanted. The last clients may
+    still wait to be accepted, and a task ends a moment after its connection has closed."""
+    deadline = time.monotonic() + PATIENCE
+    before: dict[str, int] = {}
+    found = _look(running, alive)
+    while _counts(found) != _counts(wanted or before) and time.monotonic() < deadline:
+        time.sleep(SETTLED_SECONDS)
+        before, found = found, _look(running, alive)
+    return found
+
+
+def _counts(alive: dict[str, int]) -> dict[str, int]:
+    """What is compared: how many blocks of memory there are moves with the state of caches."""
+    return {name: count for name, count in alive.items() if name != "blocks"}
 
 
 def _look(running: Running, alive: Path) -> dict[str, int]:
