@@ -186,6 +186,16 @@ async def test_the_whole_group_has_the_grace(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
 
 
+async def test_what_the_command_left_behind_is_asked_to_end_too() -> None:
+    """The stop comes after the command has exited, while its log is still read."""
+    tidy = "(trap 'sleep 2.5; echo tidy; exit' TERM; echo $$; while :; do sleep 0.05; done) & "
+    async with execution("sh", "-c", f"{tidy} exit 0") as (one, finished):
+        await trio.sleep(0.5)
+        one.stop.request(Status.STOPPED, 20, "")
+    assert finished[0].outcome.exit_code == 0
+    assert finished[0].written["stdout"].endswith(b"\ntidy\n")
+
+
 async def test_a_grandchild_can_not_hold_the_log_open() -> None:
     started = time.monotonic()
     found = await run("sh", "-c", "sleep 50 & echo $!; exit 0")

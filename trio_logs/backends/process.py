@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
@@ -70,48 +70,50 @@ class ProcessBackend:
             group = stack.enter_context(ProcessGroup(process))
             await execution.remember(group.handle)
             async with trio.open_nursery() as nursery:
-                for reader in readers:
-                    nursery.start_soon(reader.run, execution.log.clone(), group.kill)
-                await _wait(group, execution)
-                # Asked before now: what the command left behind was asked to end, too.
-                if execution.stop.status is not None:
-                    await _wait_for_the_rest(group, execution)
-                for reader in readers:
-                    reader.expire(trio.current_time() + DRAIN_SECONDS)
+                nursery.start_soon(_stop_when_asked, group, execution, readers)
+                async with trio.open_nursery() as reading:
+                    for reader in readers:
+                        reading.start_soon(reader.run, execution.log.clone(), group.kill)
+                    await group.wait()
+                    if execution.stop.status is None:
+                        _expire(readers)
+                if execution.stop.status is None:
+                    nursery.cancel_scope.cancel()
         return _outcome(process.returncode)
 
     async def reap(self, handle: str) -> None:
         await trio.to_thread.run_sync(ProcessGroup.kill_remains, handle)
 
 
-async def _wait(group: ProcessGroup, execution: Execution) -> None:
-    """Wait until the command exits; see to it when a stop is requested."""
+async def _stop_when_asked(
+    group: ProcessGroup, execution: Execution, readers: Sequence[_Reader]
+) -> None:
+    """TERM, grace, KILL to the whole group, of which the command itself may have exited."""
 
-    async def stop() -> None:
-        await execution.stop.wait()
-        group.terminate()
-        await execution.stop.wait_grace()
-        group.kill()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(stop)
+    async def until_gone() -> None:
         await group.wait()
-        nursery.cancel_scope.cancel()
-
-
-async def _wait_for_the_rest(group: ProcessGroup, execution: Execution) -> None:
-    """Give the rest of a stopped group its grace; the command itself has exited."""
-
-    async def until_empty() -> None:
         while True:
             if not await trio.to_thread.run_sync(ProcessGroup.members, group.handle):
                 return
             await trio.sleep(POLL_SECONDS)
 
+    await execution.stop.wait()
+    for reader in readers:
+        reader.expire(math.inf)
+    group.terminate()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_after, until_empty, nursery.cancel_scope)
+        nursery.start_soon(_cancel_after, until_gone, nursery.cancel_scope)
         nursery.start_soon(_cancel_after, execution.stop.wait_grace, nursery.cancel_scope)
     group.kill()
+    # For good: it may have been killed before it has exited.
+    await group.wait()
+    _expire(readers)
+
+
+def _expire(readers: Iterable[_Reader]) -> None:
+    """The command has exited: what else holds its pipes may do so for a while."""
+    for reader in readers:
+        reader.expire(trio.current_time() + DRAIN_SECONDS)
 
 
 async def _cancel_after(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
@@ -217,7 +219,7 @@ class _Reader:
         self._pipe.close()
 
     def expire(self, deadline: float) -> None:
-        """The command has exited: what else holds the pipe open may do so until then."""
+        """Until when to wait for the end of the file."""
         self._deadline = self._receiving.deadline = deadline
 
     async def run(self, log: Log, kill_the_rest: Callable[[], None]) -> None:
