@@ -124,6 +124,23 @@ async def test_queue_is_first_in_first_out(autojump_clock: trio.testing.MockCloc
         assert parts.engine.statistics().finished[Status.SUCCEEDED] == 5
 
 
+async def test_what_was_submitted_before_needs_no_room(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with engine(EngineLimits(running=1, queued=1)) as parts:
+        spec = WorkloadSpec(("wait",), backend="stage")
+        await parts.engine.submit(spec, "first")
+        await trio.testing.wait_all_tasks_blocked()
+        second, _ = await parts.engine.submit(spec, "second")
+        assert await parts.engine.submit(spec, "second") == (second, False)
+        with pytest.raises(InvalidSpecError, match="another body"):
+            await parts.engine.submit(replace(spec, name="other"), "second")
+        for key in ("third", None):
+            with pytest.raises(BusyError):
+                await parts.engine.submit(spec, key)
+        parts.stage.release.set()
+
+
 async def test_stop_of_a_queued_one(autojump_clock: trio.testing.MockClock) -> None:
     async with engine(EngineLimits(running=1)) as parts:
         first, second = [await parts.submit("until stop") for _ in range(2)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -146,16 +147,8 @@ class Engine:
         find_backend(self._backends, spec.backend).check(spec)
         if not self._accepting:
             raise NotReadyError("the service is shutting down: submit again when it is back")
-        if self._is_remote(spec):
-            if self._remote + self._submitting >= self._limits.remote:
-                raise BusyError(
-                    f"{self._limits.remote} workloads run elsewhere: submit again later"
-                )
-        elif len(self._queue) + self._submitting >= self._limits.queued:
-            raise BusyError(f"{self._limits.queued} workloads are waiting: submit again later")
         submission = _Submission(spec, key)
         # A task of the engine does it: a client that leaves now can't take back a commit half-way.
-        self._submitting += 1
         self._nursery.start_soon(self._admit, submission)
         await submission.decided.wait()
         if submission.error is not None:
@@ -181,14 +174,16 @@ class Engine:
                 submission.error = InvalidSpecError(
                     "Idempotency-Key: it was used with another body; take a new key"
                 )
+        except BusyError as error:
+            submission.error = error
         finally:
-            self._submitting -= 1
             submission.decided.set()
 
     async def _create(self, submission: _Submission, fingerprint: bytes) -> None:
         moment = now()
         workload = Workload(self._new_id(moment), submission.spec, moment)
-        await self._store.create(workload, key=submission.key, fingerprint=fingerprint)
+        with self._room_for(workload):
+            await self._store.create(workload, key=submission.key, fingerprint=fingerprint)
         submission.workload_id = workload.id
         submission.created = True
         submission.error = None
@@ -197,6 +192,22 @@ class Engine:
         if self._is_remote(workload.spec):
             # Its client comes next, and needs not be sent away.
             await job.begun.wait()
+
+    @contextmanager
+    def _room_for(self, workload: Workload) -> Iterator[None]:
+        """Count it until it is among the jobs. Raises BusyError if it is one too many."""
+        if self._is_remote(workload.spec):
+            if self._remote + self._submitting >= self._limits.remote:
+                raise BusyError(
+                    f"{self._limits.remote} workloads run elsewhere: submit again later"
+                )
+        elif len(self._queue) + self._submitting >= self._limits.queued:
+            raise BusyError(f"{self._limits.queued} workloads are waiting: submit again later")
+        self._submitting += 1
+        try:
+            yield
+        finally:
+            self._submitting -= 1
 
     def _new_id(self, moment: int) -> str:
         """An id that sorts by time: microseconds, never the same twice, and six random digits."""
