@@ -169,6 +169,7 @@ BAD_BODIES = [
     (b'{"command": ["a\\u0000b"]}', 422),
     (b'{"command": ["true"], "backend": "x"}', 422),
     (b'{"command": ["true"], "comand": 1}', 422),
+    (b'{"command": ["true"], "labels": {"a=b": "c"}}', 422),
 ]
 
 
@@ -233,6 +234,18 @@ async def test_wrong_host(open_server: OpenServer) -> None:
         assert (await live.client.get("/healthz", headers={"Host": "[::1]:9"})).status_code == 200
         answer = await live.client.get("/healthz", headers={"Host": "evil.example:80"})
         assert "evil.example" in problem(answer, 421)
+        # A check as simple load balancers make it, and a target with a host, which wins.
+        for request, status in (
+            (b"GET /healthz HTTP/1.0", b"200"),
+            (b"GET http://127.0.0.1/healthz HTTP/1.1\r\nHost: evil.example", b"200"),
+            (b"GET http://evil.example/healthz HTTP/1.1\r\nHost: 127.0.0.1", b"421"),
+            (b"GET http://127.0.0.1?x HTTP/1.1\r\nHost: 127.0.0.1", b"404"),
+        ):
+            stream = await trio.open_tcp_stream("127.0.0.1", int(live.url.rpartition(":")[2]))
+            async with stream:
+                await stream.send_all(request + b"\r\n\r\n")
+                with trio.fail_after(PATIENCE):
+                    assert (await stream.receive_some())[9:12] == status
 
 
 async def test_metrics(live: Live) -> None:
@@ -348,6 +361,13 @@ async def test_accept(live: Live, log: str) -> None:
         assert (await get(live, log, accept)).headers["content-type"] == expected
     for accept in ("application/json", "image/png"):
         assert "text/event-stream" in problem(await get(live, log, accept), 406)
+    # As Java's own client sends it; and one list may come in several fields.
+    java = "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"
+    found = await get(live, log, java)
+    assert found.headers["content-type"] == "text/event-stream; charset=utf-8"
+    several = [("Accept", "image/png"), ("Accept", "text/plain")]
+    found = await live.client.get(log, headers=several)
+    assert found.headers["content-type"] == "text/plain; charset=utf-8"
 
 
 async def test_where_to_start_and_stop(live: Live, log: str) -> None:
@@ -367,7 +387,8 @@ async def test_where_to_start_and_stop(live: Live, log: str) -> None:
     assert await texts(live, log, since=soon) == ["end"]
     assert await texts(live, log, sinceTime=soon) == ["end"]
     assert await texts(live, log, until=soon) == everything
-    assert await texts(live, log, until="9999-12-31T23:59:59Z") == everything
+    for late in ("9999-12-31T23:59:59Z", "9999999999", "2100-12-31t23:59:60.5+00:00"):
+        assert await texts(live, log, until=late) == everything
     assert await texts(live, log, tail=1, stream="stdout") == ["5", "end"]
     [second] = await order(live, log)
     assert await texts(live, log, tail=3, stream="stderr") == [str(second), "end"]
@@ -417,6 +438,13 @@ BAD_QUERIES = [
     "since=2026-01-01",
     "since=2026-01-01T00:00:00",
     "since=99999999999999999",
+    # What Python would take, and RFC 3339 does not.
+    "since=2026-W05-6T12:00:00Z",
+    "since=20260131T120000Z",
+    "since=2026-01-31T12:00Z",
+    "since=2026-01-31T12:00:00,5Z",
+    "since=2026-01-31T12:00:00%2B00:00:30",
+    "since=2026-01-32T12:00:00Z",
     f"since={'9' * 400}s",
     "until=10x",
     "sinceSeconds=10m",
@@ -700,6 +728,60 @@ async def test_too_many_streams(open_server: OpenServer) -> None:
             answer = await live.client.get(workload["logs_url"])
             problem(answer, 429)
             assert "retry-after" in answer.headers
+
+
+async def test_too_many_streams_at_the_same_moment(open_server: OpenServer) -> None:
+    async with open_server(max_streams=3) as live:
+        workload = await live.submit("sleep", "100")
+        statuses: list[int] = []
+
+        async def come(leave: trio.Event) -> None:
+            stream = await live.follow(workload["logs_url"])
+            async with stream.stream:
+                statuses.append(stream.status)
+                await leave.wait()
+
+        # Those who leave make room again, also those that were refused.
+        for _ in range(2):
+            statuses.clear()
+            leave = trio.Event()
+            with trio.fail_after(PATIENCE):
+                async with trio.open_nursery() as nursery:
+                    for _ in range(20):
+                        nursery.start_soon(come, leave)
+                    while len(statuses) < 20:
+                        await trio.sleep(0.01)
+                    leave.set()
+                while live.server.statistics().connections > 1:
+                    await trio.sleep(0.01)
+            assert sorted(statuses) == [200] * 3 + [429] * 17
+
+
+async def test_a_tail_does_not_grow_when_what_is_before_it_is_trimmed(
+    open_server: OpenServer,
+) -> None:
+    async with open_server(retention=Retention()) as live:
+        script = "seq 1 100; echo x >&2; seq 101 150; exec sleep 60"
+        workload = await live.submit("sh", "-c", script)
+        stream = await live.follow(workload["logs_url"])
+        async with stream.stream:
+            await stream.read_until(b"data: 150\n")
+        # All of it; the window still has it.
+        assert await live.service.store.trim(Retention(max_bytes=0))
+        for query, count in (
+            ({}, 151),
+            ({"tail": 5}, 5),
+            ({"tail": 5, "since": "1h"}, 5),
+            ({"tail": 5, "stream": "stdout"}, 5),
+            ({"tail": 120, "stream": "stdout"}, 120),
+            ({"tail": 5, "until": "2100-01-01T00:00:00Z"}, 5),
+        ):
+            found = await get(live, workload["logs_url"], "text/plain", **query)
+            assert found.content.count(b"\n") == count, query
+        # What nobody has any more is told of where the tail reaches so far, and not beyond.
+        await live.client.post(f"/v1/workloads/{workload['id']}/stop", json={"grace": 0})
+        await live.finished(workload["id"])
+        assert (await live.events(workload["id"], tail=5))[0][2]["from"] == 147
 
 
 async def test_a_deleted_log_does_not_leave_its_reader_waiting(live: Live) -> None:

@@ -38,6 +38,23 @@ async def record(live: Live, workload: str) -> dict[str, Any]:
     return dict((await live.client.get(f"/v1/workloads/{workload}")).json())
 
 
+async def test_other_spellings_of_the_path(live: Live) -> None:
+    workload = await create(live)
+    path = f"/v1/workloads/{workload}/logs"
+    for offset, target in enumerate((f"http://127.0.0.1{path}", f"/{path}")):
+        host, _, port = live.url.rpartition("//")[2].rpartition(":")
+        stream = await trio.open_tcp_stream(host, int(port))
+        head = (
+            f"POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1\r\n"
+            f"Authorization: Bearer {live.service.token}\r\nUpload-Offset: {offset}\r\n\r\n"
+        )
+        async with stream:
+            await stream.send_all(head.encode() + b"\n")
+            with trio.fail_after(PATIENCE):
+                assert b" 204 " in await stream.receive_some()
+    assert (await finish(live, workload, bytes=2)).status_code == 200
+
+
 async def test_from_start_to_end(live: Live) -> None:
     workload = await create(live, name="build", labels={"a": "b"})
     new = await record(live, workload)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from contextlib import ExitStack
 from typing import Any
 
 from quart import Response, request
@@ -12,7 +13,7 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 from ..server import Server
 from ..service import Service
 from .answers import MisdirectedError, UnauthorizedError, problem_of
-from .logs import log_routes
+from .logs import AT_END, log_routes
 from .metrics import health_routes
 from .openapi import description_routes
 from .push import push_routes
@@ -33,9 +34,10 @@ def create_app(service: Service, server: Server | None = None) -> QuartTrio:
 
     @app.before_request
     async def check() -> None:
-        hosts = service.settings.allowed_hosts
-        if hosts and _host_name(request.host) not in hosts:
-            raise MisdirectedError(f"this server does not answer for the host {request.host!r}")
+        hosts, host = service.settings.allowed_hosts, request.headers.get("Host")
+        # Without one it is HTTP/1.0: a load balancer's check, and no page in a browser.
+        if hosts and host and _host_name(host) not in hosts:
+            raise MisdirectedError(f"this server does not answer for the host {host!r}")
         if request.path.startswith("/v1/") or request.path in ("/v1", "/metrics"):
             given = request.headers.get("Authorization", "")
             scheme, _, credentials = given.partition(" ")
@@ -63,6 +65,12 @@ def create_app(service: Service, server: Server | None = None) -> QuartTrio:
 
 
 class _HTTPConnection(TrioASGIHTTPConnection):
+    async def __call__(self, receive: Any, send: Any) -> None:
+        scope: Any = self.scope
+        with ExitStack() as stack:
+            scope["extensions"] = {**scope.get("extensions", {}), AT_END: stack}
+            await super().__call__(receive, send)
+
     async def _send_response(self, send: Any, response: Any) -> None:
         # Quart 0.23 raises when it is about to answer a client that left; 0.22 has no such flag.
         if not getattr(self, "_disconnected", False):

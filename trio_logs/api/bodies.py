@@ -34,7 +34,8 @@ Environment = Annotated[
     msgspec.Meta(extra_json_schema={"propertyNames": {"pattern": "^[^=\\u0000]+$"}}),
 ]
 Name = Annotated[str, msgspec.Meta(max_length=200)]
-LabelName = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+# A list is asked for by `name=value`.
+LabelName = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern="^[^=]+$")]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -19,9 +20,13 @@ from ..records import Batch, Detached, End, Record, Reset, now
 from ..server import PORT
 from ..service import Service
 from .answers import no_content
-from .query import LogQuery, parse_log_query
+from .query import LogQuery, accepted, parse_log_query
 
-__all__ = ["log_routes"]
+__all__ = ["AT_END", "log_routes"]
+
+AT_END = "trio_logs.at_end"
+"""The extension of an ASGI scope with what is left when the request is over, however it ends: a
+view may enter contexts there that a disconnect before its answer would leak otherwise."""
 
 UNTIL_SLACK = 1.0
 """How long after `until` a stream still waits for lines that were written before it, in seconds."""
@@ -30,12 +35,13 @@ UNTIL_SLACK = 1.0
 def log_routes(service: Service) -> Blueprint:
     """The route of the logs."""
     routes = Blueprint("logs", __name__)
+    streams = _Streams(service.settings.max_streams)
 
     @routes.get("/v1/workloads/<workload_id>/logs")
     async def logs(workload_id: str) -> Response:
         query = parse_log_query(
             request.args.items(multi=True),
-            request.accept_mimetypes,
+            accepted(request.headers.getlist("Accept")),
             request.headers.get("Last-Event-ID"),
             now(),
         )
@@ -48,18 +54,37 @@ def log_routes(service: Service) -> Blueprint:
                 return no_content()
         if service.draining:
             raise NotReadyError("the service is shutting down: resume when it is back")
-        if service.broker.statistics().subscriptions >= service.settings.max_streams:
-            raise BusyError(f"{service.settings.max_streams} streams are open: try again later")
         body: ResponseBody | bytes = b""
         if not is_head:
-            port: Any = request.scope["extensions"].get(PORT)
-            body = LogStream(service, workload_id, query, port)
+            extensions: Any = request.scope["extensions"]
+            extensions[AT_END].enter_context(streams.admitted())
+            body = LogStream(service, workload_id, query, extensions.get(PORT))
         response = _response(body, workload_id, query)
         if is_head and workload is not None and workload.spec.backend == "push":
             response.headers["Upload-Offset"] = str(workload.bytes)
         return response
 
     return routes
+
+
+class _Streams:
+    """How many there are, from the check of the limit on: of many who come at once, none has
+    subscribed yet when the next one is looked at."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open = 0
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """One more. Raises BusyError if it is one too many."""
+        if self._open >= self._limit:
+            raise BusyError(f"{self._limit} streams are open: try again later")
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
 
 
 def _response(body: ResponseBody | bytes, workload_id: str, query: LogQuery) -> Response:
@@ -214,7 +239,7 @@ class LogStream(ResponseBody):
         elif after is not None:
             start = after + 1
             if after > head:
-                reset = Reset(f"this log has no line {after} yet; it follows from its first line")
+                reset = Reset(f"this log goes to line {head} only; it follows from its first line")
                 start = 1
         if selection.tail != 0 and (selection.tail is not None or selection.since is not None):
             start = max(start, await self._subscription.seek(selection, head))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
 from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 
 from ..errors import InvalidRequestError
 from ..formats import (
@@ -34,6 +35,7 @@ __all__ = [
     "TAIL",
     "UNIX_SECONDS",
     "LogQuery",
+    "accepted",
     "parse_log_query",
 ]
 
@@ -54,8 +56,12 @@ _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
 
 # Patterns that the description shares. Not `\d`, which takes digits of all scripts.
 NUMBER = r"[0-9]{1,12}(\.[0-9]+)?"
-UNIX_SECONDS = r"([0-9]{1,9}|[0-8][0-9]{9})(\.[0-9]+)?"
-"""To the year 2255: what is larger is a mistake, such as milliseconds."""
+UNIX_SECONDS = r"[0-9]{1,11}(\.[0-9]+)?"
+"""To the year 5138: what is larger is a mistake, such as milliseconds."""
+_RFC3339 = (
+    r"(?P<minute>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:)(?P<second>[0-9]{2})"
+    r"(?P<rest>(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2}))"
+)
 DURATION = rf"({NUMBER}(d|h|ms|m|s)){{1,5}}"
 TAIL = r"[0-9]{1,18}|all"
 FILE_NAME = r"[^/\\\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]{0,200}"
@@ -72,6 +78,13 @@ class LogQuery:
     selection: Selection
     after: int | Literal["end"] | None = None
     download: str | None = None
+
+
+def accepted(headers: Sequence[str]) -> MIMEAccept:
+    """The media types of a request's Accept headers, which may be several, or none."""
+    # Quality values without their zero, which old Java clients send, would be taken for none.
+    text = re.sub(r"(q\s*=\s*)(?=\.)", r"\g<1>0", ", ".join(headers))
+    return parse_accept_header(text, MIMEAccept)
 
 
 def parse_log_query(
@@ -193,11 +206,14 @@ def _moment(given: dict[str, str], name: str, now: int) -> tuple[int | None, boo
 
 def _rfc3339(name: str, value: str) -> int:
     # A `+` that was not escaped in the URL arrives as a space.
-    text = value.replace(" ", "+") if "T" in value else value
-    with suppress(ValueError, OverflowError):
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None and "T" in text.upper():
-            return int(moment.timestamp()) * 1_000_000 + moment.microsecond
+    text = value.upper().replace(" ", "+")
+    # `fromisoformat` takes much more than RFC 3339, but for leap seconds.
+    if found := re.fullmatch(_RFC3339, text):
+        leap = found["second"] == "60"
+        text = found["minute"] + ("59" if leap else found["second"]) + found["rest"]
+        with suppress(ValueError, OverflowError):
+            moment = datetime.fromisoformat(text)
+            return (int(moment.timestamp()) + leap) * 1_000_000 + moment.microsecond
     raise InvalidRequestError(
         f"{name}: it is an RFC 3339 time with its zone (2026-01-31T12:00:00Z),"
         " Unix seconds, or a duration back from now (10m)"

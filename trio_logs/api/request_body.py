@@ -19,7 +19,8 @@ __all__ = ["BODY", "RequestBody", "with_streamed_bodies"]
 BODY = "trio_logs.body"
 """The extension of an ASGI scope that holds the request's `RequestBody`."""
 
-_PATHS = re.compile("/v1/workloads/[^/]+/logs")
+# Quart takes several slashes at the start for one.
+_PATHS = re.compile("/+v1/workloads/[^/]+/logs")
 
 
 def with_streamed_bodies(app: ASGIApp) -> ASGIApp:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -89,7 +90,26 @@ class Subscription:
 
     async def seek(self, selection: Selection, head: int) -> int:
         """The number of the first selected line of those up to `head`; see `LogStore.seek`."""
-        return await self._store.seek(self._topic.workload_id, selection, head)
+        topic, left = self._topic, selection.tail
+        if left is not None:
+            if selection.stream is None and selection.until is None:
+                # Numbers have no holes, whatever retention has removed.
+                last = max(1, head + 1 - left)
+                if selection.since is None:
+                    return last
+                selection = replace(selection, tail=None)
+                return max(last, await self._store.seek(topic.workload_id, selection, head))
+            # First in the window: it may hold what retention has removed from the store.
+            for batch in topic.window.up_to(head):
+                if selection.since is not None and batch.time < selection.since:
+                    return batch.last + 1
+                if selection.admits(batch):
+                    if batch.count >= left:
+                        return batch.last - left + 1
+                    left -= batch.count
+                head = batch.first - 1
+            selection = replace(selection, tail=left)
+        return await self._store.seek(topic.workload_id, selection, head)
 
     def move(self, position: int) -> None:
         """Move to a line number."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 
 from ..records import Batch
 
@@ -47,6 +48,10 @@ class Window:
             count += 1
         del self._batches[:count]
         return before - self.bytes
+
+    def up_to(self, last: int) -> Iterator[Batch]:
+        """The batches that end with line `last` or before it, newest first."""
+        return (batch for batch in reversed(self._batches) if batch.last <= last)
 
     def read(self, first: int, max_bytes: int) -> list[Batch]:
         """The batches from the one that holds line `first`, until they weigh `max_bytes`.

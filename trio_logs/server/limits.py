@@ -29,7 +29,7 @@ class ServerLimits:
     # Longer than the minute that proxies keep theirs, so that it is they who close.
     keep_alive_timeout: float = 75.0
     max_body: int = 1024 * 1024
-    streamed: re.Pattern[bytes] = re.compile(rb"POST /v1/workloads/[^/?]+/logs(\?.*)?")
+    streamed: re.Pattern[bytes] = re.compile(rb"POST /+v1/workloads/[^/?]+/logs(\?.*)?")
     read_ahead: int = 64 * 1024
     grace: float = 5.0
     # More than streams, so that a full house can still be asked how it is.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -16,6 +17,8 @@ from .limits import ServerLimits
 from .problems import problem
 
 __all__ = ["HTTP11"]
+
+_ABSOLUTE = re.compile(rb"https?://([^/?#]+)", re.IGNORECASE)
 
 
 class HTTP11(H11Protocol):
@@ -59,6 +62,7 @@ class HTTP11(H11Protocol):
                 await self._refuse(HTTPStatus(error.error_status_hint), str(error))
                 return
             if isinstance(event, h11.Request):
+                event = _in_origin_form(event)
                 if event.http_version not in (b"1.0", b"1.1"):
                     await self._refuse(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "speak HTTP/1.1")
                     return
@@ -138,6 +142,22 @@ class HTTP11(H11Protocol):
         if self.connection.our_state is h11.IDLE and self.connection.trailing_data[0]:
             # The next request was there before this one was answered.
             await self._handle_events()
+
+
+def _in_origin_form(request: h11.Request) -> h11.Request:
+    """The request as most clients would have written it: with the host in a header alone, which
+    it wins over; see RFC 9112, section 3.2.2."""
+    absolute = _ABSOLUTE.match(request.target)
+    if absolute is None:
+        return request
+    path = request.target[absolute.end() :]
+    others = [(name, value) for name, value in request.headers if name != b"host"]
+    return h11.Request(
+        method=request.method,
+        target=path if path.startswith(b"/") else b"/" + path,
+        headers=[(b"host", absolute[1]), *others],
+        http_version=request.http_version,
+    )
 
 
 def _content_length(request: h11.Request) -> int:
