@@ -176,7 +176,8 @@ def _processes() -> set[int]:
 def _parent(pid: int) -> int | None:
     """None if the process is gone. A zombie has its parent still."""
     with suppress(OSError):
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        # A name may hold any byte.
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
     return None
 
 
@@ -193,5 +194,5 @@ def _command(pid: int) -> str:
         line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
         if line:
             return line.decode(errors="replace").strip()
-        return Path(f"/proc/{pid}/comm").read_text().strip() + " (zombie)"
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip() + " (zombie)"
     return "gone"

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import trio
 import trio.testing
 
-from trio_logs import Batch, End, LogBroker, Outcome, Status, Workload, WorkloadSpec
+from trio_logs import Batch, End, LogBroker, Outcome, Status, Workload, WorkloadSpec, open_broker
 from trio_logs.backends import Backend, Execution, installed_backends
 from trio_logs.backends.function import FunctionBackend, function
 from trio_logs.broker import LogWriter
@@ -29,6 +30,14 @@ from trio_logs.errors import (
 )
 from trio_logs.records import now
 from trio_logs.store.memory import MemoryStore
+from trio_logs.store.sqlite import SQLiteStore
+
+NO_OUTCOMES = [
+    None,
+    Outcome(Status.RUNNING),
+    Outcome(Status.FAILED, exit_code=2**64),
+    Outcome(Status.FAILED, error=cast(str, 5)),
+]
 
 
 @dataclass
@@ -53,6 +62,8 @@ class Stage:
             case "close, raise":
                 execution.log.close()
                 raise RuntimeError("the backend broke")
+            case "return":
+                return cast(Outcome, NO_OUTCOMES[int(execution.spec.command[1])])
             case "ignore stop":
                 await trio.sleep_forever()
             case "until stop":
@@ -122,6 +133,74 @@ async def test_queue_is_first_in_first_out(autojump_clock: trio.testing.MockCloc
             assert (await parts.lines(workload_id))[1].outcome.status == "succeeded"
         assert parts.stage.running == ids
         assert parts.engine.statistics().finished[Status.SUCCEEDED] == 5
+
+
+@pytest.mark.parametrize("number", range(len(NO_OUTCOMES)))
+async def test_what_is_no_outcome_is_a_failure(
+    autojump_clock: trio.testing.MockClock, number: int
+) -> None:
+    async with engine(EngineLimits(running=1)) as parts:
+        workload = await parts.submit("return", str(number))
+        outcome = (await parts.lines(workload.id))[1].outcome
+        assert (outcome.status, outcome.exit_code) == (Status.FAILED, None)
+        assert "The backend returned" in (outcome.error or "")
+        # The next one has its turn.
+        after = await parts.submit("raise")
+        assert (await parts.lines(after.id))[1].outcome.status == "failed"
+
+
+async def test_a_text_that_is_not_unicode_is_refused(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with engine() as parts:
+        with pytest.raises(InvalidSpecError, match="not Unicode"):
+            await parts.submit("\udcff")
+
+
+async def test_a_log_that_is_closed_under_its_workload(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with engine() as parts:
+        workload = await parts.submit("until stop")
+        await trio.testing.wait_all_tasks_blocked()
+        await parts.broker.close(workload.id, Outcome(Status.LOST))
+        # It can't write any more, so it fails.
+        await parts.engine.stop(workload.id)
+        assert (await parts.engine.finished(workload.id)).status == "lost"
+
+
+async def test_a_writer_that_goes_on_does_not_keep_a_log_open(tmp_path: Path) -> None:
+    async with open_broker(SQLiteStore(tmp_path / "db")) as broker:
+        told = trio.Event()
+
+        async def write_on(log: LogWriter) -> None:
+            with log:
+                with pytest.raises(LogClosedError):
+                    while True:
+                        await log.write("more\n")
+                told.set()
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(write_on, await broker.open("w"))
+            await trio.sleep(0.05)
+            with trio.fail_after(5):
+                await broker.close("w")
+                await told.wait()
+
+
+async def test_what_waits_when_the_engine_drains_is_left_to_the_next_start(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with engine(EngineLimits(running=1)) as parts:
+        running, queued = [await parts.submit("until stop") for _ in range(2)]
+        await trio.testing.wait_all_tasks_blocked()
+        parts.engine.drain()
+        assert (await parts.engine.finished(queued.id)).status == "queued"
+        with pytest.raises(NotReadyError, match="when it is back"):
+            await parts.engine.stop(queued.id)
+        await parts.engine.shutdown()
+        assert (await parts.engine.stop(running.id)).status == "stopped"
 
 
 async def test_what_was_submitted_before_needs_no_room(
@@ -438,7 +517,7 @@ MISBEHAVIOUR = [
     ("exit", "SystemExit: 3"),
     ("write a list", "TypeError: memoryview: a bytes-like object is required, not 'list'"),
     ("no stream", "TypeError: a stream's name is a word, not None"),
-    ("surrogate", "ValueError: \udcff"),
+    ("surrogate", r"ValueError: \udcff"),
     ("keep a clone", None),
 ]
 

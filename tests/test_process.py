@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -196,6 +197,53 @@ async def test_what_the_command_left_behind_is_asked_to_end_too() -> None:
     assert finished[0].written["stdout"].endswith(b"\ntidy\n")
 
 
+async def test_what_made_a_group_of_its_own_ends_too() -> None:
+    """As `timeout` does, and a shell with job control."""
+    found = await run("sh", "-c", "timeout 1000 sleep 50 & echo $!; exit 0")
+    await gone(int(found.written["stdout"]))
+    async with execution("sh", "-c", "timeout 1000 sh -c 'echo $$; sleep 50'; echo no") as (
+        one,
+        finished,
+    ):
+        await trio.sleep(0.5)
+        started = time.monotonic()
+        one.stop.request(Status.STOPPED, 20, "")
+    assert time.monotonic() - started < 10
+    assert finished[0].outcome.signal == "SIGTERM"
+    await gone(int(finished[0].written["stdout"]))
+
+
+async def test_no_name_of_a_process_is_too_odd(tmp_path: Path) -> None:
+    """The kernel cuts it after 15 bytes, within a character if need be."""
+    odd = tmp_path / ("a" * 14 + "é")
+    shutil.copy(shutil.which("sleep") or "", odd)
+    script = "trap 'exit 4' TERM; while :; do sleep 0.05; done"
+    async with execution(str(odd), "50") as (stranger, _):
+        async with execution("sh", "-c", script) as (one, finished):
+            await trio.sleep(0.3)
+            one.stop.request(Status.STOPPED, 10, "")
+        stranger.stop.request(Status.STOPPED, 0, "")
+    assert finished[0].outcome.exit_code == 4
+
+
+async def test_exit_codes_are_known_whatever_was_inherited() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        found = await run("sh", "-c", "exit 7")
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert found.outcome.exit_code == 7
+
+
+async def test_a_path_is_relative_to_where_the_command_runs(tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "here"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho found\n")
+    program.chmod(0o755)
+    found = await run("here", cwd=str(tmp_path), env={"PATH": "bin:/usr/bin:/bin"})
+    assert found.written["stdout"] == b"found\n"
+
+
 async def test_a_grandchild_can_not_hold_the_log_open() -> None:
     started = time.monotonic()
     found = await run("sh", "-c", "sleep 50 & echo $!; exit 0")
@@ -285,7 +333,7 @@ def test_what_a_dead_server_left_is_found_and_killed() -> None:
             assert time.monotonic() < deadline
         assert ProcessGroup.kill_remains(handle) == []
     finally:
-        group.kill()
+        group.end()
 
 
 def test_a_stranger_with_the_same_pid_is_left_alone() -> None:

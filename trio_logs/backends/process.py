@@ -50,6 +50,12 @@ class ProcessBackend:
     which has as many COLUMNS and LINES as its environment says, or else 80 and 24.
     """
 
+    def __init__(self) -> None:
+        # Some parents leave it so. The kernel would reap commands by itself, and tell nobody how
+        # they ended.
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
     def check(self, spec: WorkloadSpec) -> None:
         if not spec.command or not spec.command[0]:
             raise InvalidSpecError("command: give the program, and its arguments")
@@ -73,12 +79,13 @@ class ProcessBackend:
                 nursery.start_soon(_stop_when_asked, group, execution, readers)
                 async with trio.open_nursery() as reading:
                     for reader in readers:
-                        reading.start_soon(reader.run, execution.log.clone(), group.kill)
+                        reading.start_soon(reader.run, execution.log.clone(), group)
                     await group.wait()
                     if execution.stop.status is None:
                         _expire(readers)
                 if execution.stop.status is None:
                     nursery.cancel_scope.cancel()
+            await trio.to_thread.run_sync(group.end)
         return _outcome(process.returncode)
 
     async def reap(self, handle: str) -> None:
@@ -100,11 +107,11 @@ async def _stop_when_asked(
     await execution.stop.wait()
     for reader in readers:
         reader.expire(math.inf)
-    group.terminate()
+    await trio.to_thread.run_sync(group.send, signal.SIGTERM)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_after, until_gone, nursery.cancel_scope)
         nursery.start_soon(_cancel_after, execution.stop.wait_grace, nursery.cancel_scope)
-    group.kill()
+    await trio.to_thread.run_sync(group.send, signal.SIGKILL)
     # For good: it may have been killed before it has exited.
     await group.wait()
     _expire(readers)
@@ -121,7 +128,9 @@ async def _cancel_after(wait: Callable[[], Awaitable[None]], scope: trio.CancelS
     scope.cancel()
 
 
-def _outcome(returncode: int) -> Outcome:
+def _outcome(returncode: int | None) -> Outcome:
+    if returncode is None:
+        return Outcome(Status.FAILED, error="The command could not be ended.")
     if returncode == 0:
         return Outcome(Status.SUCCEEDED, exit_code=0)
     if returncode > 0:
@@ -142,12 +151,14 @@ def _check_startable(spec: WorkloadSpec, environment: dict[str, str]) -> None:
     """Raise InvalidSpecError for what `exec` would refuse, in clearer words."""
     if spec.cwd is not None and not Path(spec.cwd).is_dir():
         raise InvalidSpecError(f"cwd: there is no folder {spec.cwd}")
-    program = spec.command[0]
+    program, folder = spec.command[0], spec.cwd or "."
     if "/" in program:
-        path = Path(spec.cwd or ".", program)
+        path = Path(folder, program)
         found = path.is_file() and os.access(path, os.X_OK)
     else:
-        found = shutil.which(program, path=environment["PATH"]) is not None
+        # What is relative is so to where the command runs.
+        places = [str(Path(folder, place)) for place in environment["PATH"].split(os.pathsep)]
+        found = shutil.which(program, path=os.pathsep.join(places)) is not None
     if not found:
         raise InvalidSpecError(
             f"command: there is no program {program!r} that can be run; see PATH"
@@ -222,7 +233,7 @@ class _Reader:
         """Until when to wait for the end of the file."""
         self._deadline = self._receiving.deadline = deadline
 
-    async def run(self, log: Log, kill_the_rest: Callable[[], None]) -> None:
+    async def run(self, log: Log, group: ProcessGroup) -> None:
         """Read until the end of file or, past the deadline, until the pipe is empty."""
         with closing(log):
             while True:
@@ -237,7 +248,7 @@ class _Reader:
                 while len(data) == READ_BYTES and trio.current_time() < self._deadline:
                     if data := self._receive_ready():
                         await log.write(data, self._stream)
-            kill_the_rest()
+            await trio.to_thread.run_sync(group.send, signal.SIGKILL)
             # Bounded: something that left the group may write on for ever.
             left = PIPE_BYTES
             while left > 0 and (data := self._receive_ready()):

@@ -34,9 +34,10 @@ class _Identity:
 
 
 class ProcessGroup:
-    """A child that leads a session of its own, and the group of what it started.
+    """A child that leads a session of its own, and what it started: those of its process group, and
+    those of its session that made groups of their own, as `timeout` and shells with job control do.
 
-    As a context manager it kills what is left of the group and then reaps the child: until then the
+    As a context manager it kills what is left of them and then reaps the child: until then the
     child's pid, which is the group's id, can't be taken over by a stranger.
     """
 
@@ -67,18 +68,22 @@ class ProcessGroup:
                 abandon_on_cancel=True,
             )
 
-    def terminate(self) -> None:
-        """Ask the whole group to end: SIGTERM."""
-        self._signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End the whole group: SIGKILL."""
-        self._signal(signal.SIGKILL)
-
-    def _signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to all of them. It looks at every process of the machine: use a thread."""
         # Nobody is left, or (macOS) only zombies: both are what we want.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
+        for pid in self.members(self.handle):
+            with suppress(ProcessLookupError, PermissionError):
+                if os.getpgid(pid) != self._process.pid:
+                    os.kill(pid, number)
+
+    def end(self) -> None:
+        """Kill what is left, and reap the child. It may take a second: use a thread."""
+        self.send(signal.SIGKILL)
+        # The child has exited or was just killed; only one that changed its user may go on.
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(REAP_SECONDS)
 
     def __enter__(self) -> Self:
         return self
@@ -89,10 +94,8 @@ class ProcessGroup:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.kill()
-        # The child has exited or was just killed; only one that changed its user may go on.
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(REAP_SECONDS)
+        if self._process.returncode is None:
+            self.end()
 
     @staticmethod
     def members(handle: str) -> list[int]:
@@ -134,12 +137,12 @@ def _stat(pid: int) -> _Stat | None:
     """From /proc/PID/stat; see proc_pid_stat(5). None if there is no such process, or only its
     zombie."""
     try:
-        text = (_PROC / str(pid) / "stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
+        text = (_PROC / str(pid) / "stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
-    # The second field, the name, may hold spaces and parentheses; fields count on from the third.
-    fields = text[text.rindex(")") + 2 :].split()
-    if fields[0] in "ZX":
+    # The second field, the name, may hold any byte; fields count on from the third.
+    fields = text[text.rindex(b")") + 2 :].split()
+    if fields[0] in (b"Z", b"X"):
         return None
     return _Stat(session=int(fields[3]), start=int(fields[19]))
 

@@ -116,6 +116,9 @@ class Topic:
                     taken = await self._take()
                 except trio.EndOfChannel:
                     break
+                if self.outcome is not None:
+                    # Who writes on is told so.
+                    self.receive.close()
                 batches = self._number([item for item in taken if isinstance(item, Written)])
                 if batches:
                     await self._store.append(self.workload_id, batches)
@@ -144,10 +147,11 @@ class Topic:
             with trio.CancelScope() as self._receiving:
                 taken.append(await self.receive.receive())
         size = _size(taken[0]) if taken else 0
-        while size < TURN_BYTES:
+        # After `close`, all there is, in one step: a writer that goes on would never let it end.
+        while size < TURN_BYTES or self.outcome is not None:
             try:
                 taken.append(self.receive.receive_nowait())
-            except (trio.WouldBlock, trio.EndOfChannel):
+            except (trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
                 break
             size += _size(taken[-1])
         if not taken:

@@ -62,6 +62,7 @@ class EngineStatistics:
 class _Submission:
     spec: WorkloadSpec
     key: str | None
+    fingerprint: bytes
     decided: trio.Event = field(default_factory=trio.Event)
     workload_id: str = ""
     created: bool = False
@@ -145,9 +146,13 @@ class Engine:
         # Who is cancelled together with the engine is not to find it closed instead.
         await trio.lowlevel.checkpoint_if_cancelled()
         find_backend(self._backends, spec.backend).check(spec)
+        try:
+            encoded = msgspec.json.encode(spec, order="deterministic")
+        except UnicodeEncodeError as error:
+            raise InvalidSpecError(f"a text is not Unicode: {error}") from error
         if not self._accepting:
             raise NotReadyError("the service is shutting down: submit again when it is back")
-        submission = _Submission(spec, key)
+        submission = _Submission(spec, key, hashlib.sha256(encoded).digest())
         # A task of the engine does it: a client that leaves now can't take back a commit half-way.
         self._nursery.start_soon(self._admit, submission)
         await submission.decided.wait()
@@ -156,21 +161,18 @@ class Engine:
         return await self.get(submission.workload_id), submission.created
 
     async def _admit(self, submission: _Submission) -> None:
-        spec, key = submission.spec, submission.key
         try:
-            if key is None:
-                await self._create(submission, b"")
+            if submission.key is None:
+                await self._create(submission)
                 return
-            encoded = msgspec.json.encode(spec, order="deterministic")
-            fingerprint = hashlib.sha256(encoded).digest()
             async with self._keyed:
-                known = await self._store.find_key(key)
+                known = await self._store.find_key(submission.key)
                 if known is None:
-                    await self._create(submission, fingerprint)
+                    await self._create(submission)
                     return
-            submission.workload_id, known_fingerprint = known
+            submission.workload_id, fingerprint = known
             submission.error = None
-            if known_fingerprint != fingerprint:
+            if fingerprint != submission.fingerprint:
                 submission.error = InvalidSpecError(
                     "Idempotency-Key: it was used with another body; take a new key"
                 )
@@ -179,11 +181,13 @@ class Engine:
         finally:
             submission.decided.set()
 
-    async def _create(self, submission: _Submission, fingerprint: bytes) -> None:
+    async def _create(self, submission: _Submission) -> None:
         moment = now()
         workload = Workload(self._new_id(moment), submission.spec, moment)
         with self._room_for(workload):
-            await self._store.create(workload, key=submission.key, fingerprint=fingerprint)
+            await self._store.create(
+                workload, key=submission.key, fingerprint=submission.fingerprint
+            )
         submission.workload_id = workload.id
         submission.created = True
         submission.error = None
@@ -201,7 +205,7 @@ class Engine:
                 raise BusyError(
                     f"{self._limits.remote} workloads run elsewhere: submit again later"
                 )
-        elif len(self._queue) + self._submitting >= self._limits.queued:
+        elif len(self._queue) + self._submitting >= self._limits.queued + self._free:
             raise BusyError(f"{self._limits.queued} workloads are waiting: submit again later")
         self._submitting += 1
         try:
@@ -225,8 +229,13 @@ class Engine:
             self._start_ready()
         return job
 
+    @property
+    def _free(self) -> int:
+        """How many may start at once."""
+        return self._limits.running - self._running
+
     def _start_ready(self) -> None:
-        while self._accepting and self._queue and self._running < self._limits.running:
+        while self._accepting and self._queue and self._free > 0:
             job = self._queue.popleft()
             self._running += 1
             self._start_job(job)
@@ -301,11 +310,15 @@ class Engine:
 
     async def stop(self, workload_id: str, grace: float | None = None) -> Workload:
         """Have a workload end: TERM now, KILL after `grace` seconds. Returns its record at once;
-        nothing happens if it has finished. Raises WorkloadNotFoundError."""
+        nothing happens if it has finished. Raises WorkloadNotFoundError, and NotReadyError while
+        shutting down, if it was left for the next start."""
         job = self._jobs.get(workload_id)
         if job is not None:
             self._stop(job, self._limits.grace if grace is None else grace)
-        return await self.get(workload_id)
+        workload = await self.get(workload_id)
+        if not (self._accepting or job or workload.status.final):
+            raise NotReadyError("the service is shutting down: stop it when it is back")
+        return workload
 
     def _stop(self, job: Job, grace: float) -> None:
         job.stop.request(Status.STOPPED, grace, "The workload was stopped.")
@@ -322,17 +335,18 @@ class Engine:
         workload = await self.get(workload_id)
         if not workload.status.final:
             raise ConflictError(f"the workload is {workload.status}: stop it first")
-        # First, or a reader who finds the lines gone before we are back is told another reason.
+        # First, or a reader who finds the lines gone before we are back is told another reason; and
+        # afterwards, for those who came meanwhile.
         self._broker.forget(workload_id)
         await self._store.delete(workload_id)
+        self._broker.forget(workload_id)
 
     def drain(self) -> None:
         """Take no more workloads, and have what runs stop. What is queued, or runs elsewhere, stays
         in the store, for the next start. Doing it again does nothing."""
         self._accepting = False
-        for job in self._queue:
-            del self._jobs[job.workload.id]
-        self._queue.clear()
+        while self._queue:
+            self._forget(self._queue.popleft())
         for job in self._jobs.values():
             if self._is_remote(job.workload.spec):
                 job.leaving.cancel(reason="the service is shutting down")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 import structlog
 import trio
 
 from ..backends import Backend, Execution, Stop, find_backend
 from ..broker import LogWriter
-from ..errors import TrioLogsError
+from ..errors import LogClosedError, TrioLogsError
 from ..records import Outcome, Status, Workload, now
 
 __all__ = ["Job"]
@@ -22,6 +23,10 @@ _log = structlog.get_logger("trio_logs.engine")
 FORCE_SECONDS = 10.0
 """How long a backend may take, after the grace, to end a workload by force; then it is
 cancelled."""
+
+
+MAX_ERROR = 4096
+"""The characters of an error that are kept: it is in the record, in each list, and in `end`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -49,21 +54,23 @@ class Job:
         spec = self.workload.spec
         # A clone: the backend may close it, and the last words are still to be written.
         execution = Execution(self.workload.id, spec, log.clone(), remember, self.stop)
-        outcome = Outcome(Status.FAILED, error="The backend did not end it in time.")
+        outcome: object = Outcome(Status.FAILED, error="The backend did not end it in time.")
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._see_to_its_end, grace, nursery.cancel_scope)
                 outcome = await find_backend(backends, spec.backend).run(execution)
                 nursery.cancel_scope.cancel()
         except* Exception as group:
-            text = _in_words(_innermost(group))
+            text = _shown(_in_words(_innermost(group)))
             _log.warning("workload failed", workload=self.workload.id, error=text)
             outcome = Outcome(Status.FAILED, error=text)
-            # Without a line end, so that it comes out last, after what other streams left unended.
-            await log.write(text.encode(errors="backslashreplace"), "system")
+            with suppress(LogClosedError):  # by whoever embeds the broker
+                # Without a line end, so that it comes out last, after what other streams left
+                # unended.
+                await log.write(text, "system")
         finally:
             execution.log.close()
-        return outcome
+        return _checked(outcome)
 
     async def _see_to_its_end(self, grace: float, scope: trio.CancelScope) -> None:
         timeout = math.inf if self.workload.spec.timeout is None else self.workload.spec.timeout
@@ -77,6 +84,26 @@ class Job:
         await self.stop.wait_grace()
         await trio.sleep(FORCE_SECONDS)
         scope.cancel()
+
+
+def _checked(outcome: object) -> Outcome:
+    """What a backend has returned, if that is an end which can be stored."""
+    match outcome:
+        case Outcome(
+            status=Status(final=True),
+            exit_code=int() | None as code,
+            signal=str() | None as name,
+            error=str() | None as error,
+        ) if code is None or abs(code) < 2**32:
+            return replace(outcome, signal=name and _shown(name), error=error and _shown(error))
+    error = f"The backend returned {outcome!r}, and not how the workload ended."
+    return Outcome(Status.FAILED, error=_shown(error))
+
+
+def _shown(text: str) -> str:
+    """Text that can be stored and sent, whatever was raised."""
+    text = text.encode(errors="backslashreplace").decode()
+    return text if len(text) <= MAX_ERROR else f"{text[:MAX_ERROR]} …"
 
 
 def _innermost(group: BaseExceptionGroup[Exception]) -> Exception:
