@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import apsw
 import pytest
 import trio
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from trio_logs.records import Batch, End, Outcome, Status, Workload, WorkloadSpe
 from trio_logs.store import LogState, LogStore, Retention, Selection, WorkloadQuery
 from trio_logs.store.memory import MemoryStore
 from trio_logs.store.sqlite import SQLiteStore
+from trio_logs.store.sqlite.logs import TRIM_ROWS
 
 MakeStore = Callable[[], LogStore]
 OK = Outcome(Status.SUCCEEDED, 0)
@@ -62,7 +64,7 @@ async def test_a_log_is_read_back_as_it_was_appended(make_store: MakeStore) -> N
         assert await store.read("w", 206, 1) == []
         assert await store.read("other", 1, 1) == []
         size = sum(len(one.data) for one in written)
-        assert await store.log("w") == LogState(205, size)
+        assert await store.log("w") == LogState(205, size, time=12)
         await store.append("w", [], outcome=OK, finished_at=5)
         assert await store.log("w") == LogState(205, size, End(OK, 205, size))
 
@@ -145,8 +147,74 @@ async def test_retention_by_age(make_store: MakeStore) -> None:
         assert await store.trim(Retention(max_age=1_800)) == 2
         assert await store.read("w", 1, 1) == [batch(3, time=new)]
         assert await store.seek("w", Selection(tail=1), 3) == 3
-        # A tail that reaches beyond what is left starts where the gap does.
-        assert await store.seek("w", Selection(tail=2), 3) == 1
+        # A tail that reaches beyond what is left starts in the gap, and where it can't be known how
+        # far it reaches, at its beginning.
+        assert await store.seek("w", Selection(tail=2), 3) == 2
+        assert await store.seek("w", Selection(tail=2, stream="stdout"), 3) == 1
+
+
+async def test_a_tail_of_what_is_rare_starts_with_the_first_of_it(make_store: MakeStore) -> None:
+    async with running(make_store()) as store:
+        await store.append("w", [batch(1), batch(2, stream="stderr"), batch(3, 50)])
+        assert await store.seek("w", Selection(tail=5, stream="stderr"), 52) == 2
+        assert await store.seek("w", Selection(tail=5, stream="system"), 52) == 53
+
+
+async def test_a_log_that_ends_in_a_fragment_goes_on_with_it(make_store: MakeStore) -> None:
+    async with running(make_store()) as store:
+        await store.append("w", [batch(1, time=5, partial=True)])
+        assert await store.log("w") == LogState(1, 7, None, 5, "stdout")
+        await store.append("w", [batch(2, time=6, continues=True)])
+        assert await store.log("w") == LogState(2, 14, None, 6)
+
+
+async def test_a_long_log_is_removed_in_pieces(tmp_path: Path) -> None:
+    async with running(SQLiteStore(tmp_path / "x.db")) as store:
+        long = [batch(number) for number in range(1, 2 * TRIM_ROWS + 2)]
+        for name in ("one", "two"):
+            await store.create(workload(name))
+            await store.append(name, long, outcome=OK, finished_at=1)
+        held = store.statistics().bytes
+        before = store.statistics().commits.count
+        await store.delete("one")
+        assert store.statistics().commits.count >= before + 3
+        assert store.statistics().bytes == held // 2
+        # If it is cancelled, the record is gone all the same, and the next trim removes the rest.
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await store.delete("two")
+        while await store.workload("two"):
+            await trio.sleep(0.01)
+        while await store.trim(Retention()):
+            pass
+        assert store.statistics().bytes == 0
+        assert store.statistics().batches_trimmed == 0
+        assert await store.workloads(WorkloadQuery()) == []
+
+
+async def test_a_file_of_an_earlier_version_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    async with running(SQLiteStore(path)) as store:
+        await store.append("w", [batch(1, 100)])
+        held = store.statistics().bytes
+    earlier = apsw.Connection(str(path))
+    earlier.execute("DROP INDEX trimmable; DROP INDEX by_status")
+    earlier.execute("ALTER TABLE workloads DROP COLUMN held")
+    earlier.execute("CREATE TABLE history (bytes INTEGER NOT NULL); PRAGMA user_version = 1")
+    earlier.close()
+    async with running(SQLiteStore(path)) as store:
+        assert store.statistics().bytes == held > 0
+        assert await store.read("w", 1, 1) == [batch(1, 100)]
+
+
+async def test_a_file_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    later = apsw.Connection(str(path))
+    later.execute("PRAGMA user_version = 99")
+    later.close()
+    with pytest.RaisesGroup(pytest.RaisesExc(StoreError, match="it is of version 99")):
+        async with running(SQLiteStore(path)):
+            pass
 
 
 async def test_records_do_not_count_as_history(make_store: MakeStore) -> None:

@@ -19,12 +19,15 @@ __all__ = ["LogState", "LogStore", "Retention", "Selection", "StoreStatistics", 
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """What the store knows of a log: how many lines, how many bytes they had, and its end, if
-    any."""
+    """What the store knows of a log: how many lines, how many bytes they had, and its end, if any;
+    or else the time of the last line that is left, and `unfinished`: the stream of its last batch,
+    if that is a fragment whose line goes on."""
 
     lines: int = 0
     bytes: int = 0
     end: End | None = None
+    time: int = 0
+    unfinished: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

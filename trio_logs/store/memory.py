@@ -19,6 +19,7 @@ __all__ = ["MemoryStore"]
 class _Log:
     batches: list[Batch] = field(default_factory=list)
     state: LogState = field(default_factory=LogState)
+    finished_at: int = 0
 
 
 class MemoryStore:
@@ -96,7 +97,12 @@ class MemoryStore:
     async def log(self, workload_id: str) -> LogState | None:
         await trio.lowlevel.checkpoint()
         log = self._logs.get(workload_id)
-        return None if log is None else log.state
+        if log is None:
+            return None
+        if log.state.end is not None or not log.batches:
+            return log.state
+        last = log.batches[-1]
+        return replace(log.state, time=last.time, unfinished=last.stream if last.partial else None)
 
     async def append(
         self,
@@ -108,12 +114,14 @@ class MemoryStore:
     ) -> None:
         await trio.lowlevel.checkpoint()
         log = self._logs.setdefault(workload_id, _Log())
-        log.batches += batches
+        # Without their wire forms, which only as many as there is room for are to keep.
+        log.batches += [replace(batch, rendered={}) for batch in batches]
         size = sum(len(batch.data) for batch in batches)
         lines = batches[-1].last if batches else log.state.lines
         log.state = LogState(lines, log.state.bytes + size)
         if outcome is not None:
             log.state = replace(log.state, end=End(outcome, lines, log.state.bytes))
+            log.finished_at = finished_at
         workload = self._workloads.get(workload_id)
         if workload is not None:
             workload = replace(workload, lines=lines, bytes=log.state.bytes)
@@ -142,7 +150,7 @@ class MemoryStore:
             batch = log.batches[i]
             if batch.last < first:
                 continue
-            found.append(batch)
+            found.append(replace(batch, rendered={}))
             max_bytes -= batch.weight
             if max_bytes <= 0:
                 break
@@ -150,24 +158,31 @@ class MemoryStore:
 
     async def seek(self, workload_id: str, selection: Selection, head: int) -> int:
         await trio.lowlevel.checkpoint()
-        log = self._logs.get(workload_id, _Log())
-        start = 1
-        if selection.since is not None:
-            before = bisect_left(log.batches, selection.since, key=lambda batch: batch.time)
-            start = log.batches[before - 1].last + 1 if before else 1
+        batches = self._logs.get(workload_id, _Log()).batches
+        known = [batch for batch in batches if batch.first <= head]
+
+        def first(time: int) -> int:
+            """The number of the first line that is not older, or 1 if none is known to be older."""
+            older = bisect_left(known, time, key=lambda batch: batch.time)
+            return known[older - 1].last + 1 if older else 1
+
+        start = 1 if selection.since is None else first(selection.since)
         if selection.tail is None:
             return start
+        last = head if selection.until is None else first(selection.until + 1) - 1
+        if selection.stream is None:
+            # Numbers have no holes, whatever retention has removed.
+            return max(start, last + 1 - selection.tail)
         position, wanted = head + 1, selection.tail
-        for batch in reversed(log.batches):
-            if batch.first > head:
-                continue
+        for batch in reversed(known):
             if wanted == 0 or batch.first < start:
                 break
-            if selection.admits(batch):
+            if batch.first <= last and batch.stream == selection.stream:
                 taken = min(wanted, batch.count)
                 wanted -= taken
                 position = batch.last - taken + 1
-        return start if wanted else position
+        is_whole = bool(batches) and batches[0].first <= start
+        return position if is_whole or not wanted else start
 
     async def trim(self, retention: Retention) -> int:
         await trio.lowlevel.checkpoint()
@@ -178,15 +193,17 @@ class MemoryStore:
                 while log.batches and log.batches[0].time < oldest:
                     removed += self._remove_oldest(log)
         if retention.max_bytes is not None:
-            for finished in (True, False):
-                logs = [
-                    log for log in self._logs.values() if (log.state.end is not None) is finished
-                ]
-                while self._bytes > retention.max_bytes:
-                    held = [log for log in logs if log.batches]
-                    if not held:
-                        break
-                    removed += self._remove_oldest(min(held, key=lambda log: log.batches[0].time))
+            held = [log for log in self._logs.values() if log.batches]
+            finished = [log for log in held if log.state.end is not None]
+            for log in sorted(finished, key=lambda log: log.finished_at):
+                while log.batches and self._bytes > retention.max_bytes:
+                    removed += self._remove_oldest(log)
+            while self._bytes > retention.max_bytes:
+                # What is left is of logs that go on.
+                oldest_log = min(
+                    (log for log in held if log.batches), key=lambda log: log.batches[0].time
+                )
+                removed += self._remove_oldest(oldest_log)
         self._trimmed += removed
         return removed
 

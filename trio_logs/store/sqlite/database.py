@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -14,7 +14,7 @@ import trio
 
 from ...errors import StoreError
 from ..durations import Durations
-from .schema import SCHEMA
+from .schema import prepare
 
 __all__ = ["Database"]
 
@@ -22,6 +22,10 @@ T = TypeVar("T")
 
 MAX_READERS = 8
 """Reads at once; more wait their turn."""
+
+
+BUSY_MILLISECONDS = 5000
+"""How long a commit waits for others who write to the file, though nobody should."""
 
 
 @dataclass(slots=True, eq=False)
@@ -34,8 +38,7 @@ class _Write(Generic[T]):
 
 
 class Database:
-    """`opened` and `committing` are called in the writer's thread: once the file is open, and at
-    the end of each transaction, within it."""
+    """`opened` is called in the writer's thread, once the file is open."""
 
     def __init__(
         self,
@@ -43,12 +46,10 @@ class Database:
         synchronous: Literal["NORMAL", "FULL"],
         *,
         opened: Callable[[apsw.Connection], None],
-        committing: Callable[[apsw.Connection], None],
     ) -> None:
         self._path = path
         self._synchronous = synchronous
         self._opened = opened
-        self._committing = committing
         # At most one write for each task that waits for it: bounded by the live topics and
         # requests.
         self._pending: list[_Write[Any]] = []
@@ -108,20 +109,29 @@ class Database:
     # In threads.
 
     def _open(self) -> apsw.Connection:
-        connection = apsw.Connection(str(self._path))
-        # `fetchall`: a statement that returns a row would hold up those after it.
-        connection.execute(SCHEMA).fetchall()
-        connection.execute(f"PRAGMA synchronous = {self._synchronous}").fetchall()
-        self._path.chmod(0o600)
-        self._opened(connection)
-        # All of them now: a read must not fail because clients have taken every descriptor.
-        self._readers = [
-            apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
-            for _ in range(MAX_READERS)
-        ]
-        for reader in self._readers:
-            # SQLite opens the file at the first statement.
-            reader.execute("SELECT count(*) FROM history").fetchall()
+        with ExitStack() as stack:
+            writer = self._connect(stack)
+            # Somebody may look into the file with a tool of SQLite's.
+            writer.set_busy_timeout(BUSY_MILLISECONDS)
+            prepare(writer)
+            writer.execute(f"PRAGMA synchronous = {self._synchronous}").fetchall()
+            self._path.chmod(0o600)
+            self._opened(writer)
+            # All of them now: a read must not fail because clients have taken every descriptor.
+            readers = [self._connect(stack, apsw.SQLITE_OPEN_READONLY) for _ in range(MAX_READERS)]
+            for reader in readers:
+                # SQLite opens the file at the first statement.
+                reader.execute("SELECT number FROM workloads LIMIT 1").fetchall()
+            self._readers = readers
+            # From here on, `run` closes them.
+            stack.pop_all()
+        return writer
+
+    def _connect(
+        self, stack: ExitStack, flags: int = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    ) -> apsw.Connection:
+        connection = apsw.Connection(str(self._path), flags=flags)
+        stack.callback(connection.close)
         return connection
 
     def _commit(self, connection: apsw.Connection, writes: list[_Write[Any]]) -> None:
@@ -130,7 +140,6 @@ class Database:
         try:
             for write in writes:
                 write.result = write.apply(connection)
-            self._committing(connection)
         except BaseException:
             connection.execute("ROLLBACK")
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,10 +23,7 @@ _WORTH_COMPRESSING = 256
 
 
 class Logs:
-    """What changes them, all in the writer's thread.
-
-    `bytes` is what they take, compressed; a transaction ends with `save`.
-    """
+    """What changes them, all in the writer's thread. `bytes` is what they take, compressed."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -33,11 +31,8 @@ class Logs:
 
     def load(self, connection: apsw.Connection) -> None:
         """Learn what they take."""
-        self.bytes = _integer(connection, "SELECT bytes FROM history")
-
-    def save(self, connection: apsw.Connection) -> None:
-        """Keep what they take: to count it anew would be to read all of them."""
-        connection.execute("UPDATE history SET bytes = ?", (self.bytes,))
+        held: Any = connection.execute("SELECT COALESCE(sum(held), 0) FROM workloads").get
+        self.bytes = held
 
     def append(
         self,
@@ -58,10 +53,12 @@ class Logs:
         if batches:
             rows = [self._row(number, batch) for batch in batches]
             connection.executemany("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-            self.bytes += sum(len(row[-1]) for row in rows)
+            size = sum(len(row[-1]) for row in rows)
+            self.bytes += size
             connection.execute(
-                "UPDATE workloads SET lines = ?, bytes = bytes + ? WHERE number = ?",
-                (batches[-1].last, sum(len(batch.data) for batch in batches), number),
+                "UPDATE workloads SET lines = ?, bytes = bytes + ?, held = held + ?"
+                " WHERE number = ?",
+                (batches[-1].last, sum(len(batch.data) for batch in batches), size, number),
             )
         if outcome is not None:
             workloads.finish(connection, number, outcome, finished_at)
@@ -74,60 +71,85 @@ class Logs:
             flags |= _ZSTD
         return number, batch.first, batch.count, batch.time, batch.stream, flags, data
 
-    def delete(self, connection: apsw.Connection, workload_id: str) -> None:
-        """Remove all batches of a log."""
-        number = _number(connection, workload_id)
-        size = "SELECT COALESCE(sum(length(data)), 0) FROM batches WHERE log = ?"
-        self.bytes -= _integer(connection, size, (number,))
-        connection.execute("DELETE FROM batches WHERE log = ?", (number,))
+    def sweep(self, connection: apsw.Connection) -> int:
+        """Remove a piece of what is hidden; return how much, or 0 when there is nothing."""
+        hidden = connection.execute(
+            "SELECT number FROM workloads WHERE status = ? LIMIT 1", (workloads.DELETED,)
+        ).fetchone()
+        if hidden is None:
+            return 0
+        removed = self._remove(connection, "log = ? ORDER BY first", hidden)
+        if removed < TRIM_ROWS:
+            connection.execute("DELETE FROM workloads WHERE number = ?", hidden)
+        return removed + 1
 
     def trim(self, connection: apsw.Connection, retention: Retention) -> int:
         """Remove some of what is beyond the bounds; return how many batches."""
         removed = 0
         if retention.max_age is not None:
             oldest = now() - int(retention.max_age * 1_000_000)
-            removed = self._remove(connection, f"time < {oldest}")
-        if retention.max_bytes is not None:
-            for finished in ("IS NOT NULL", "IS NULL"):
-                excess = self.bytes - retention.max_bytes
-                if removed or excess <= 0:
-                    break
-                owner = f"SELECT 1 FROM workloads WHERE number = log AND finished_at {finished}"
-                removed = self._remove(connection, f"EXISTS ({owner})", excess)
+            removed = self._remove(connection, "time < ? ORDER BY time", (oldest,))
+        if retention.max_bytes is not None and not removed:
+            excess = self.bytes - retention.max_bytes
+            if excess > 0:
+                removed = self._remove_excess(connection, excess)
         connection.execute("PRAGMA incremental_vacuum(1000)").fetchall()
         return removed
 
+    def _remove_excess(self, connection: apsw.Connection, excess: int) -> int:
+        finished = connection.execute(
+            "SELECT number FROM workloads WHERE finished_at IS NOT NULL AND held > 0"
+            " ORDER BY finished_at LIMIT 1"
+        ).fetchone()
+        if finished is not None:
+            return self._remove(connection, "log = ? ORDER BY first", finished, excess)
+        # What is left is of logs that go on.
+        return self._remove(connection, "TRUE ORDER BY time", (), excess)
+
     def _remove(
-        self, connection: apsw.Connection, condition: str, excess: float = float("inf")
+        self,
+        connection: apsw.Connection,
+        which: str,
+        values: Sequence[Any],
+        excess: float = float("inf"),
     ) -> int:
-        """Remove the oldest batches that meet the condition, until `excess` bytes are free."""
+        """Remove the first batches of those, until `excess` bytes are free."""
         rows = []
-        for rowid, size in connection.execute(
-            f"SELECT rowid, length(data) FROM batches WHERE {condition}"
-            f" ORDER BY time LIMIT {TRIM_ROWS}"
+        freed = Counter[int]()
+        for rowid, log, size in connection.execute(
+            f"SELECT rowid, log, length(data) FROM batches WHERE {which} LIMIT {TRIM_ROWS}", values
         ):
             rows.append((rowid,))
-            self.bytes -= size
+            freed[log] += size
             excess -= size
             if excess <= 0:
                 break
         connection.executemany("DELETE FROM batches WHERE rowid = ?", rows)
+        connection.executemany(
+            "UPDATE workloads SET held = held - ? WHERE number = ?",
+            [(size, log) for log, size in freed.items()],
+        )
+        self.bytes -= freed.total()
         return len(rows)
 
 
 def state(connection: apsw.Connection, workload_id: str) -> LogState | None:
     """Where a log stands."""
     row = connection.execute(
-        "SELECT lines, bytes, finished_at, status, exit_code, signal, error"
+        "SELECT number, lines, bytes, finished_at, status, exit_code, signal, error"
         " FROM workloads WHERE id = ?",
         (workload_id,),
     ).fetchone()
     if row is None:
         return None
-    lines, size, finished_at, status, *rest = row
-    if finished_at is None:
-        return LogState(lines, size)
-    return LogState(lines, size, End(Outcome(Status(status), *rest), lines, size))
+    number, lines, size, finished_at, status, *rest = row
+    if finished_at is not None:
+        return LogState(lines, size, End(Outcome(Status(status), *rest), lines, size))
+    time, stream, flags = connection.execute(
+        "SELECT time, stream, flags FROM batches WHERE log = ? ORDER BY first DESC LIMIT 1",
+        (number,),
+    ).fetchone() or (0, None, 0)
+    return LogState(lines, size, None, time, stream if flags & _PARTIAL else None)
 
 
 def read(connection: apsw.Connection, workload_id: str, first: int, max_bytes: int) -> list[Batch]:
@@ -158,44 +180,50 @@ def read(connection: apsw.Connection, workload_id: str, first: int, max_bytes: i
 def seek(connection: apsw.Connection, workload_id: str, selection: Selection, head: int) -> int:
     """Where the selected lines begin; see `LogStore.seek`."""
     log = _number(connection, workload_id)
-    start = 1
-    if selection.since is not None:
-        # From the end: what is asked for is mostly recent.
-        before = connection.execute(
-            "SELECT first + count FROM batches WHERE log = ? AND time < ?"
-            " ORDER BY first DESC LIMIT 1",
-            (log, selection.since),
-        ).fetchone()
-        start = before[0] if before else 1
+    start = 1 if selection.since is None else _first(connection, log, head, selection.since)
     if selection.tail is None:
         return start
-    where, values = ["log = :log", "first BETWEEN :start AND :head"], dict[str, Any]()
-    if selection.stream is not None:
-        where.append("stream = :stream")
-        values["stream"] = selection.stream
+    last = head
     if selection.until is not None:
-        where.append("time <= :until")
-        values["until"] = selection.until
+        last = _first(connection, log, head, selection.until + 1) - 1
+    if selection.stream is None:
+        # Numbers have no holes, whatever retention has removed.
+        return max(start, last + 1 - selection.tail)
     position, wanted = head + 1, selection.tail
     for first, count in connection.execute(
-        f"SELECT first, count FROM batches WHERE {' AND '.join(where)} ORDER BY first DESC",
-        {"log": log, "start": start, "head": head, **values},
+        "SELECT first, count FROM batches WHERE log = ? AND first BETWEEN ? AND ? AND stream = ?"
+        " ORDER BY first DESC",
+        (log, start, last, selection.stream),
     ):
         if wanted == 0:
             break
         taken = min(wanted, count)
         wanted -= taken
         position = first + count - taken
-    return start if wanted else position
+    [(oldest,)] = connection.execute("SELECT min(first) FROM batches WHERE log = ?", (log,))
+    is_whole = oldest is not None and oldest <= start
+    return position if is_whole or not wanted else start
+
+
+def _first(connection: apsw.Connection, log: int | None, head: int, time: int) -> int:
+    """The number of the first line that is not older, or 1 if none is known to be older. Times of
+    a log never step back, so halving finds it."""
+    found, low, high = 1, 1, head + 1
+    while low < high:
+        middle = (low + high) // 2
+        first, count, at = connection.execute(
+            "SELECT first, count, time FROM batches WHERE log = ? AND first <= ?"
+            " ORDER BY first DESC LIMIT 1",
+            (log, middle),
+        ).fetchone() or (middle, 0, time)
+        if at < time:
+            found = first + count
+            low = max(found, middle + 1)
+        else:
+            high = first
+    return found
 
 
 def _number(connection: apsw.Connection, workload_id: str) -> int | None:
     row = connection.execute("SELECT number FROM workloads WHERE id = ?", (workload_id,)).fetchone()
     return row[0] if row else None
-
-
-def _integer(connection: apsw.Connection, query: str, values: Sequence[Any] = ()) -> int:
-    """The one value of a query that has one."""
-    [(value,)] = connection.execute(query, values).fetchall()
-    assert isinstance(value, int)
-    return value

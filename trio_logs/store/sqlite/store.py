@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import apsw
 import trio
 
 from ...records import Batch, Outcome, Workload
@@ -27,9 +26,7 @@ class SQLiteStore:
 
     def __init__(self, path: Path, *, synchronous: Literal["NORMAL", "FULL"] = "NORMAL") -> None:
         self._logs = Logs()
-        self._database = Database(
-            path, synchronous, opened=self._logs.load, committing=self._logs.save
-        )
+        self._database = Database(path, synchronous, opened=self._logs.load)
         self._trimmed = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -67,11 +64,11 @@ class SQLiteStore:
         return await self._database.read(workloads.unfinished)
 
     async def delete(self, workload_id: str) -> None:
-        def apply(connection: apsw.Connection) -> None:
-            self._logs.delete(connection, workload_id)
-            workloads.delete(connection, workload_id)
-
-        await self._database.write(apply)
+        await self._database.write(partial(workloads.hide, workload_id=workload_id))
+        # In pieces: a long log would hold up the commits of all others. `trim` takes over if this
+        # is cancelled.
+        while await self._database.write(self._logs.sweep):
+            pass
 
     # Logs.
 
@@ -109,7 +106,7 @@ class SQLiteStore:
     async def trim(self, retention: Retention) -> int:
         removed = await self._database.write(partial(self._logs.trim, retention=retention))
         self._trimmed += removed
-        return removed
+        return removed + await self._database.write(self._logs.sweep)
 
     def statistics(self) -> StoreStatistics:
         database = self._database

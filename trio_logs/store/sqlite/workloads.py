@@ -12,16 +12,19 @@ from ...records import Outcome, Status, Workload, WorkloadSpec
 from .. import WorkloadQuery
 
 __all__ = [
+    "DELETED",
     "create",
-    "delete",
     "find_key",
     "finish",
+    "hide",
     "one",
     "page",
     "remember",
     "start",
     "unfinished",
 ]
+
+DELETED = "deleted"
 
 _COLUMNS = (
     "id, spec, created_at, status, started_at, finished_at, exit_code, signal, error, lines, bytes"
@@ -69,9 +72,14 @@ def finish(connection: apsw.Connection, number: int, outcome: Outcome, finished_
     )
 
 
-def delete(connection: apsw.Connection, workload_id: str) -> None:
-    """Remove the record alone."""
-    connection.execute("DELETE FROM workloads WHERE id = ?", (workload_id,))
+def hide(connection: apsw.Connection, workload_id: str) -> None:
+    """It is gone for everybody; its row stays until its log has been removed, piece by piece."""
+    # No id has a slash.
+    connection.execute(
+        "UPDATE workloads SET id = '/' || number, spec = NULL, idempotency_key = NULL,"
+        " status = ?, finished_at = COALESCE(finished_at, 0) WHERE id = ?",
+        (DELETED, workload_id),
+    )
 
 
 def find_key(connection: apsw.Connection, key: str) -> tuple[str, bytes] | None:
