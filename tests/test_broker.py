@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from trio_logs.errors import LogClosedError, WorkloadNotFoundError
 from trio_logs.records import Record
 from trio_logs.store import Retention
 from trio_logs.store.memory import MemoryStore
+from trio_logs.store.sqlite import SQLiteStore
 
 
 async def records(broker: LogBroker, workload_id: str, position: int = 1) -> list[Record]:
@@ -441,6 +443,25 @@ async def test_a_flush_returns_when_all_before_it_is_durable(
                 assert await log.flush() == durable
                 state = await store.log("w")
                 assert (state.bytes if state else 0) == durable
+
+
+async def test_what_was_written_is_durable_when_its_broker_ends(tmp_path: Path) -> None:
+    async with open_broker(SQLiteStore(tmp_path / "db")) as broker:
+        for number in range(1, 21):
+            await broker.publish(f"w{number % 3}", str(number))
+    async with open_broker(SQLiteStore(tmp_path / "db")) as broker:
+        stored = [await broker._store.log(f"w{number}") for number in range(3)]
+    assert [state.lines for state in stored if state] == [6, 7, 7]
+
+
+async def test_a_position_before_the_first_line_is_the_first_line() -> None:
+    async with open_broker() as broker:
+        await broker.publish("w", "one")
+        await broker.close("w")
+        for position in (0, -5):
+            batch, end = await records(broker, "w", position)
+            assert isinstance(batch, Batch)
+            assert (batch.first, isinstance(end, End)) == (1, True)
 
 
 async def test_a_flush_of_a_log_that_ends_does_not_wait_for_ever(

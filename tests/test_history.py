@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import trio
+import trio.testing
 
 from trio_logs import Batch, Gap, open_broker
 from trio_logs.broker import history
@@ -87,6 +91,39 @@ async def test_a_deleted_log_is_not_remembered() -> None:
             await store.delete("w")
             broker.forget("w")
             assert await subscription.receive() == [Gap(11, 80, "deleted")]
+
+
+async def test_what_is_read_while_its_log_is_deleted_is_not_remembered(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A log that takes its name is another one."""
+
+    class SlowStore(CountingStore):
+        async def read(self, *arguments: Any) -> list[Batch]:
+            found = await super().read(*arguments)
+            await trio.sleep(1)
+            return found
+
+    store = SlowStore()
+    async with open_broker(store) as broker:
+        await broker.publish("w", "old secret")
+        await broker.close("w")
+        with broker.subscribe("w", 1) as late:
+            await late.load()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(late.receive)
+                await trio.sleep(0.5)
+                await store.delete("w")
+                broker.forget("w")
+            # Also while a reader of the old one is there.
+            await broker.publish("w", "new")
+            await broker.close("w")
+            assert broker.statistics().subscriptions == 1
+            with broker.subscribe("w", 1) as other:
+                [batch] = await other.receive()
+                assert isinstance(batch, Batch)
+                assert batch.lines == [b"new"]
+        assert broker.statistics().topics == broker.statistics().subscriptions == 0
 
 
 async def test_a_hole_between_two_pieces_is_a_gap() -> None:

@@ -95,6 +95,20 @@ async def test_from_other_threads(broker: LogBroker, logger: logging.Logger, for
     assert len(lines) == 600
 
 
+async def test_from_a_run_of_its_own_in_another_thread(
+    broker: LogBroker, logger: logging.Logger
+) -> None:
+    async def other_main() -> None:
+        for number in range(5):
+            logger.info("%d", number)
+
+    with await broker.open("job") as log:
+        async with log_records(log, logger):
+            await trio.to_thread.run_sync(trio.run, other_main)
+            await trio.testing.wait_all_tasks_blocked()
+    assert await read(broker) == [str(number) for number in range(5)]
+
+
 async def test_too_much_at_once_is_counted(broker: LogBroker, logger: logging.Logger) -> None:
     text = "x" * 999
     fit = MAX_WAITING_BYTES // 1000

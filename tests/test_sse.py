@@ -198,6 +198,13 @@ def test_fragments_are_flagged() -> None:
     ]
 
 
+def test_a_batch_keeps_the_two_newest_of_its_forms() -> None:
+    batch = Batch(1, 1, 0, "stdout", b"x\n")
+    for each in (formats.NDJSON, formats.TEXT_EVENTS, formats.JSON_EVENTS):
+        each.render(batch)
+    assert list(batch.rendered) == [formats.TEXT_EVENTS, formats.JSON_EVENTS]
+
+
 def test_a_batch_is_rendered_once() -> None:
     [batch] = batches(b"a\nb\n")
     assert formats.TEXT_EVENTS.render(batch) is formats.TEXT_EVENTS.render(batch)

@@ -22,6 +22,10 @@ __all__ = [
 ]
 
 
+MAX_FORMS = 2
+"""How many formats of a batch are kept, the newest: most logs are read in one or two."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Format:
     """One representation. `opening` starts it; `keep_alive` fills a quiet stream, if it can."""
@@ -36,6 +40,8 @@ class Format:
         """The batch in this format, computed once however many readers it has."""
         rendered = batch.rendered.get(self)
         if rendered is None:
+            if len(batch.rendered) == MAX_FORMS:
+                del batch.rendered[next(iter(batch.rendered))]
             rendered = batch.rendered[self] = self.frames(batch)
         return rendered
 

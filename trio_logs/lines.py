@@ -37,14 +37,21 @@ class LineSplitter:
     """Cuts one stream of bytes into runs of lines.
 
     It holds at most `max_line` + 1 bytes: the start of a line whose end has not come yet.
+    `continues`: what comes first goes on with a line of which a part was cut before.
     """
 
-    def __init__(self, max_line: int = MAX_LINE_BYTES, max_lines: int = MAX_BATCH_LINES) -> None:
+    def __init__(
+        self,
+        max_line: int = MAX_LINE_BYTES,
+        max_lines: int = MAX_BATCH_LINES,
+        *,
+        continues: bool = False,
+    ) -> None:
         self._max_line = max_line
         self._max_bytes = max_line + 2
         self._max_lines = max_lines
         self._rest = b""
-        self._continues = False
+        self._continues = continues
 
     def feed(self, *pieces: bytes) -> list[Lines]:
         """Take the next bytes of the stream, in order; return the runs that they complete."""

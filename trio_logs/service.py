@@ -96,6 +96,8 @@ async def open_service(
                     service.drain()
                     await service.engine.shutdown()
                     engine_nursery.cancel_scope.cancel()
+                # What is embedded here may have written to logs of its own.
+                await service.broker.flush()
                 broker_nursery.cancel_scope.cancel()
             store_nursery.cancel_scope.cancel()
 

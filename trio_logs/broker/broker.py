@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
@@ -79,6 +79,8 @@ class LogBroker:
         self._limits = limits or BrokerLimits()
         # Least recently published first. A topic is here while something holds it.
         self._topics: OrderedDict[str, Topic] = OrderedDict()
+        # Those of deleted logs, while somebody still reads them.
+        self._forgotten: set[Topic] = set()
         self._nursery: trio.Nursery
         self._counters = Counters()
         self._window_bytes = 0
@@ -124,7 +126,7 @@ class LogBroker:
             self._store,
             self._history,
             self._counters,
-            position,
+            position if position is None else max(1, position),
             must_exist,
         )
 
@@ -176,12 +178,25 @@ class LogBroker:
         topic = self._topics.get(workload_id)
         if topic is not None:
             topic.gap_reason = "deleted"
+            if not topic.running:
+                # Who comes next finds another log, if there is one.
+                self._drop(topic)
+                self._forgotten.add(topic)
+
+    async def flush(self) -> None:
+        """Wait until what was written before is durable, of all logs."""
+        for topic in tuple(self._topics.values()):
+            if topic.outcome is not None:
+                await topic.finished.wait()
+            elif topic.running:
+                with LogWriter(topic.send.clone()) as log, suppress(LogClosedError):
+                    await log.flush()
 
     def detach(self) -> None:
         """End every subscription, also those to come, where it is; readers may resume there
         later."""
         self._detached = True
-        for topic in self._topics.values():
+        for topic in (*self._topics.values(), *self._forgotten):
             for subscription in topic.subscribers:
                 subscription.detach()
 
@@ -193,7 +208,7 @@ class LogBroker:
         return BrokerStatistics(
             topics=len(topics),
             live=len(fills),
-            subscriptions=sum(len(topic.subscribers) for topic in topics),
+            subscriptions=sum(len(topic.subscribers) for topic in (*topics, *self._forgotten)),
             window_bytes=self._window_bytes,
             channel_items=sum(fills),
             channel_items_max=max(fills, default=0),
@@ -217,9 +232,14 @@ class LogBroker:
 
     def _release(self, topic: Topic) -> None:
         topic.holds -= 1
-        if not topic.holds and self._topics.get(topic.workload_id) is topic:
-            del self._topics[topic.workload_id]
-            self._window_bytes -= topic.window.bytes
+        if not topic.holds:
+            self._forgotten.discard(topic)
+            if self._topics.get(topic.workload_id) is topic:
+                self._drop(topic)
+
+    def _drop(self, topic: Topic) -> None:
+        del self._topics[topic.workload_id]
+        self._window_bytes -= topic.window.bytes
 
     def _leave(self, subscription: Subscription, topic: Topic) -> None:
         topic.subscribers.discard(subscription)
@@ -267,7 +287,8 @@ async def open_broker(
 ) -> AsyncIterator[LogBroker]:
     """A running broker with its store, by default one in memory.
 
-    On exit its subscriptions end; logs that were not closed stay open in the store.
+    On exit, what was written is made durable, and its subscriptions end; logs that were not closed
+    stay open in the store.
     """
     store = store or MemoryStore()
     broker = LogBroker(store, limits)
@@ -276,6 +297,7 @@ async def open_broker(
         async with trio.open_nursery() as nursery:
             await nursery.start(broker.run)
             yield broker
+            await broker.flush()
             broker.detach()
             nursery.cancel_scope.cancel()
         store_nursery.cancel_scope.cancel()

@@ -85,6 +85,9 @@ class LogHandler(logging.Handler):
             line = self.format(record).encode(errors="backslashreplace") + b"\n"
             if threading.get_ident() == self._thread:
                 self._keep(line)
+            elif trio.lowlevel.in_trio_run():
+                # A run of its own in another thread: that can't be made to wait, either.
+                self._token.run_sync_soon(self._keep, line)
             else:
                 write = self._log.write
                 trio.from_thread.run(write, line, self._stream, trio_token=self._token)

@@ -40,6 +40,8 @@ class History:
         self._recent: OrderedDict[tuple[str, int], list[Batch]] = OrderedDict()
         # At most one for each reader that waits.
         self._under_way: dict[tuple[str, int], trio.Event] = {}
+        # How many logs were deleted: what was read of one before is not to be remembered.
+        self._forgotten = 0
         self._reads = 0
         self._batches_read = 0
         self._reuses = 0
@@ -56,6 +58,7 @@ class History:
             self._recent.move_to_end(place)
             await trio.lowlevel.checkpoint()
             return found
+        forgotten = self._forgotten
         done = self._under_way[place] = trio.Event()
         try:
             batches = await self._store.read(workload_id, first, READ_AHEAD * max_bytes)
@@ -65,6 +68,8 @@ class History:
             done.set()
         self._reads += 1
         self._batches_read += len(batches)
+        if self._forgotten != forgotten:
+            return batches
         found = []
         for piece in _pieces(batches, max_bytes):
             kept = self._remember((workload_id, first), piece)
@@ -83,6 +88,7 @@ class History:
 
     def forget(self, workload_id: str) -> None:
         """Its log was deleted."""
+        self._forgotten += 1
         for place in [place for place in self._recent if place[0] == workload_id]:
             del self._recent[place]
 

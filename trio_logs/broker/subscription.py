@@ -91,14 +91,7 @@ class Subscription:
     async def seek(self, selection: Selection, head: int) -> int:
         """The number of the first selected line of those up to `head`; see `LogStore.seek`."""
         topic, left = self._topic, selection.tail
-        if left is not None:
-            if selection.stream is None and selection.until is None:
-                # Numbers have no holes, whatever retention has removed.
-                last = max(1, head + 1 - left)
-                if selection.since is None:
-                    return last
-                selection = replace(selection, tail=None)
-                return max(last, await self._store.seek(topic.workload_id, selection, head))
+        if left is not None and (selection.stream or selection.until is not None):
             # First in the window: it may hold what retention has removed from the store.
             for batch in topic.window.up_to(head):
                 if selection.since is not None and batch.time < selection.since:

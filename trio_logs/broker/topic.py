@@ -88,6 +88,9 @@ class Topic:
             self.exists = True
             self.head, self.bytes, self.end = state.lines, state.bytes, state.end
             self._next = self.head + 1
+            self._time = state.time
+            if state.unfinished is not None:
+                self._splitters[state.unfinished] = LineSplitter(continues=True)
         if self.end is not None:
             self.finished.set()
         self._loaded = True
