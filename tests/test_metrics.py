@@ -161,16 +161,19 @@ class StuckStore(MemoryStore):
 
 
 async def test_writes_that_wait_for_the_broker(tmp_path: Path) -> None:
-    async with open_service(Settings(data=tmp_path), store=StuckStore()) as service:
-        for name, waiting in (("a", 3), ("b", 6)):
-            with await service.broker.open(name) as log:
-                await log.write("the topic takes it\n")
-                await trio.testing.wait_all_tasks_blocked()
-                for _ in range(waiting):
-                    await log.write("waits\n")
-        headers = {"Authorization": f"Bearer {service.token}"}
-        answer = await create_app(service).test_client().get("/metrics", headers=headers)
-        found = parse(await answer.get_data(as_text=True))
+    # Cancelled, so that nothing waits for what will not become durable.
+    with trio.CancelScope() as scope:
+        async with open_service(Settings(data=tmp_path), store=StuckStore()) as service:
+            for name, waiting in (("a", 3), ("b", 6)):
+                with await service.broker.open(name) as log:
+                    await log.write("the topic takes it\n")
+                    await trio.testing.wait_all_tasks_blocked()
+                    for _ in range(waiting):
+                        await log.write("waits\n")
+            headers = {"Authorization": f"Bearer {service.token}"}
+            answer = await create_app(service).test_client().get("/metrics", headers=headers)
+            found = parse(await answer.get_data(as_text=True))
+            scope.cancel()
     assert (found["channel_items"], found["channel_items_max"]) == (3 + 6, 6)
     assert found["channel_capacity"] == 16
 

@@ -26,6 +26,8 @@ __all__ = ["BrokerLimits", "BrokerStatistics", "LogBroker", "open_broker"]
 
 SUCCEEDED = Outcome(Status.SUCCEEDED)
 
+FLUSH_SECONDS = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class BrokerLimits:
@@ -184,13 +186,15 @@ class LogBroker:
                 self._forgotten.add(topic)
 
     async def flush(self) -> None:
-        """Wait until what was written before is durable, of all logs."""
-        for topic in tuple(self._topics.values()):
-            if topic.outcome is not None:
-                await topic.finished.wait()
-            elif topic.running:
-                with LogWriter(topic.send.clone()) as log, suppress(LogClosedError):
-                    await log.flush()
+        """Wait until what was written before is durable, of all logs; for a store that hangs, not
+        longer than 10 s."""
+        with trio.move_on_after(FLUSH_SECONDS):
+            for topic in tuple(self._topics.values()):
+                if topic.outcome is not None:
+                    await topic.finished.wait()
+                elif topic.running:
+                    with LogWriter(topic.send.clone()) as log, suppress(LogClosedError):
+                        await log.flush()
 
     def detach(self) -> None:
         """End every subscription, also those to come, where it is; readers may resume there
