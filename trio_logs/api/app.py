@@ -30,11 +30,12 @@ def create_app(service: Service, server: Server | None = None) -> QuartTrio:
     app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body
     # One spelling for each route, or the check below could be walked around.
     app.url_map.merge_slashes = False
+    hosts = {_in_header(name) for name in service.settings.allowed_hosts}
     token = f"Bearer {service.token}".encode()
 
     @app.before_request
     async def check() -> None:
-        hosts, host = service.settings.allowed_hosts, request.headers.get("Host")
+        host = request.headers.get("Host")
         # Without one it is HTTP/1.0: a load balancer's check, and no page in a browser.
         if hosts and host and _host_name(host) not in hosts:
             raise MisdirectedError(f"this server does not answer for the host {host!r}")
@@ -77,8 +78,14 @@ class _HTTPConnection(TrioASGIHTTPConnection):
             await super()._send_response(send, response)
 
 
+def _in_header(name: str) -> str:
+    """A name or address as `_host_name` finds it; an IPv6 address may lack its brackets."""
+    name = name.lower()
+    return f"[{name}]" if ":" in name and not name.startswith("[") else name
+
+
 def _host_name(host: str) -> str:
     """The name or address in a Host header, without the port."""
     if host.startswith("["):
-        return host.partition("]")[0] + "]"
+        return host.partition("]")[0].lower() + "]"
     return host.partition(":")[0].lower()

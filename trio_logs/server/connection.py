@@ -40,6 +40,9 @@ RECEIVE_BYTES = 64 * 1024
 LINGER_SECONDS = 2.0
 """How long a client may go on sending a body after it was answered."""
 
+FAREWELL_SECONDS = 1.0
+"""How long the last word over TLS may take, whose client may not read any more."""
+
 LEAVE_SECONDS = 5.0
 """How long an app may take to end after its client has left; Quart-Trio takes no time at all."""
 
@@ -63,7 +66,7 @@ class Connection(TCPServer):
     ) -> None:
         stream: Any = transport
         if tls is not None:
-            stream = trio.SSLStream(transport, tls, server_side=True, https_compatible=True)
+            stream = trio.SSLStream(transport, tls, server_side=True)
         # The app is called through this connection, so that it can write chunks straight to it.
         wrapped = ASGIWrapper(partial(self._call, app))
         super().__init__(wrapped, config, context, {}, stream)
@@ -124,6 +127,10 @@ class Connection(TCPServer):
             if self._discarding:
                 continue
             if self.is_idle:
+                # Some clients end a body with one more line; see RFC 9112, section 2.2.
+                data = data.lstrip(b"\r\n")
+                if not data:
+                    continue
                 self._expect_head()
             await self.protocol.handle(RawData(bytes(data)))
         await self.protocol.handle(Closed())
@@ -155,7 +162,13 @@ class Connection(TCPServer):
             self.late_at = trio.current_time() + LINGER_SECONDS
             with suppress(OSError):  # the client left
                 self.transport.socket.shutdown(trio.socket.SHUT_WR)
+        elif self.protocol.ends_too_early:
+            self.transport.abort()
         else:
+            if self._tls is not None:
+                # With a word that this is the end, which a client may insist on.
+                with trio.move_on_after(FAREWELL_SECONDS):
+                    await self.stream.aclose()
             self.transport.close()
         await self.protocol.handle(Closed())
 
@@ -177,7 +190,9 @@ class Connection(TCPServer):
                     if body := message.get("body"):
                         await self._write([b"%x\r\n" % len(body), body, b"\r\n"])
                     return
-                self._withdraw_port()
+                # All of it was said: what comes after it is a mistake, and h11's to refuse.
+                chunked = False
+                self._withdraw_port(port)
                 if scope["method"] == "HEAD":
                     # An app that makes a body for it all the same would do so as fast as it can.
                     if answered:
@@ -202,12 +217,14 @@ class Connection(TCPServer):
         except* IncompleteAnswerError:
             pass
         finally:
-            self._withdraw_port()
+            self._withdraw_port(port)
             self._ports.remove(port)
 
-    def _withdraw_port(self) -> None:
-        self._ports.close(self.transport.port)
-        self.transport.port = None
+    def _withdraw_port(self, port: int) -> None:
+        self._ports.close(port)
+        # Unless it is the next request's by now.
+        if self.transport.port == port:
+            self.transport.port = None
 
     async def _write(self, parts: list[bytes]) -> None:
         """Write all of it, or close the connection and tell the protocol so."""

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 import h11
-from hypercorn.events import Closed, Event, Updated
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Body, EndBody, Request
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
@@ -41,6 +41,12 @@ class HTTP11(H11Protocol):
         """Whether the client may be in the middle of a request that was answered already."""
         return self._refused or self.connection.their_state is h11.SEND_BODY
 
+    @property
+    def ends_too_early(self) -> bool:
+        """Whether an answer is only a part, and the end of the connection would pass for its."""
+        connection: Any = self.connection
+        return connection.our_state is h11.SEND_BODY and connection.their_http_version == b"1.0"
+
     async def handle(self, event: Event) -> None:
         if isinstance(event, Closed):
             self._closed = True
@@ -57,7 +63,9 @@ class HTTP11(H11Protocol):
                     )
                 )
             try:
-                event = self.connection.next_event()
+                # Of what follows a request that was to be the last, nothing is looked at.
+                is_last = self.connection.their_state is h11.MUST_CLOSE
+                event = h11.PAUSED if is_last else self.connection.next_event()
             except h11.RemoteProtocolError as error:
                 await self._refuse(HTTPStatus(error.error_status_hint), str(error))
                 return
@@ -65,6 +73,9 @@ class HTTP11(H11Protocol):
                 event = _in_origin_form(event)
                 if event.http_version not in (b"1.0", b"1.1"):
                     await self._refuse(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "speak HTTP/1.1")
+                    return
+                if fault := _fault(event):
+                    await self._refuse(HTTPStatus.BAD_REQUEST, fault)
                     return
                 if _content_length(event) > self._limits.max_body and not self._is_streamed(event):
                     limit = f"a request's body has at most {self._limits.max_body} bytes"
@@ -103,10 +114,17 @@ class HTTP11(H11Protocol):
     async def _refuse(self, status: HTTPStatus, detail: str) -> None:
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             headers, body = problem(status, detail)
-            await self._send_h11_event(h11.Response(status_code=status, headers=headers))
-            await self._send_h11_event(h11.Data(data=body))
-            await self._send_h11_event(h11.EndOfMessage())
+            # In one step, since the app may be about to answer, too.
+            answer = [
+                self.connection.send(event)
+                for event in (
+                    h11.Response(status_code=status, headers=headers),
+                    h11.Data(data=body),
+                    h11.EndOfMessage(),
+                )
+            ]
             self._refused = True
+            await self.send(RawData(b"".join(part for part in answer if part)))
         await self.send(Closed())
 
     async def _create_stream(self, request: h11.Request) -> None:
@@ -127,7 +145,7 @@ class HTTP11(H11Protocol):
                 stream_id=STREAM_ID,
                 headers=list(request.headers),
                 http_version=request.http_version.decode(),
-                method=request.method.decode("ascii").upper(),
+                method=request.method.decode("ascii"),
                 raw_path=request.target,
                 state=self.connection_state,
             )
@@ -142,6 +160,20 @@ class HTTP11(H11Protocol):
         if self.connection.our_state is h11.IDLE and self.connection.trailing_data[0]:
             # The next request was there before this one was answered.
             await self._handle_events()
+
+
+def _fault(request: h11.Request) -> str | None:
+    """What can't be meant so, or what a proxy in front may understand in another way, so that one
+    request would pass for two; see RFC 9112, sections 3.2 and 6.1."""
+    names = {name for name, _ in request.headers}
+    if b"transfer-encoding" in names:
+        if b"content-length" in names:
+            return "give Content-Length or Transfer-Encoding, not both"
+        if request.http_version == b"1.0":
+            return "HTTP/1.0 has no Transfer-Encoding"
+    if not request.target.startswith(b"/") and request.target != b"*":
+        return "the target of a request begins with a slash"
+    return None
 
 
 def _in_origin_form(request: h11.Request) -> h11.Request:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import itertools
+import math
 import socket
 import ssl
 from collections import Counter
@@ -36,6 +38,13 @@ REFUSAL_SECONDS = 2.0
 
 MAX_REFUSALS = 100
 """Refusals under way at once; beyond that a connection is closed without a word."""
+
+LAST_RESORT = 10
+"""How many times as long as for us it takes the kernel to give up a peer that does not answer."""
+
+SILENCE_TURNS = 5
+"""Connections are looked at for peers that vanished less often than for what is late: a look is two
+system calls."""
 
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
@@ -91,11 +100,12 @@ class Server:
         with ExitStack() as stack:
             listeners: list[trio.SocketListener] = []
             for bind in binds:
-                for listener in await bind.listen():
+                opened = await bind.listen()
+                stack.callback(bind.release)
+                for listener in opened:
                     stack.callback(listener.socket.close)
                     self._tune(listener.socket)
                     listeners.append(listener)
-                stack.callback(bind.release)
             async with trio.open_nursery() as upkeep:
                 upkeep.start_soon(self._enforce_bounds)
                 async with trio.open_nursery() as connections:
@@ -126,13 +136,14 @@ class Server:
         """Options that accepted sockets inherit: a peer that vanished is noticed by the kernel."""
         if listening.family == socket.AF_UNIX:
             return
-        # The kernel asks a quiet peer every 10 s, and ends the connection once it has not heard
-        # from one for somewhat longer than a write may take, which so ends first and is counted.
+        # The kernel asks a quiet peer every 10 s. Its own time-out for what is not acknowledged is
+        # the last resort only: it also ends the connection of a reader that never has much room,
+        # however steadily it reads, and so `_enforce_bounds` comes long before it.
         options = {
             "TCP_KEEPIDLE": 30,
             "TCP_KEEPINTVL": 10,
             "TCP_KEEPCNT": 3,
-            "TCP_USER_TIMEOUT": round((self._limits.write_timeout + 5) * 1000),
+            "TCP_USER_TIMEOUT": round(LAST_RESORT * (self._limits.write_timeout + 5) * 1000),
         }
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in options.items():
@@ -147,6 +158,8 @@ class Server:
         context: WorkerContext,
     ) -> None:
         exhausted = False
+        # Nobody listens in between on a unix socket.
+        tls = None if listener.socket.family == socket.AF_UNIX else self._tls
         while True:
             try:
                 # Handles errors that concern one connection that is gone already; see accept(2).
@@ -170,7 +183,7 @@ class Server:
                 continue
             if status := self._excess(peer):
                 self._counts["refused"] += 1
-                if self._refusing < MAX_REFUSALS and self._tls is None:
+                if self._refusing < MAX_REFUSALS and tls is None:
                     self._refusing += 1
                     connections.start_soon(self._refuse, accepted, status)
                 else:
@@ -178,7 +191,7 @@ class Server:
                 continue
             transport = Transport(stream, self._limits.write_timeout, self._ports)
             connection = Connection(
-                app, self._limits, self._config, context, transport, self._ports, self._tls
+                app, self._limits, self._config, context, transport, self._ports, tls
             )
             # Counted here: the next one may be accepted before the connection's task runs.
             self._open.add(connection)
@@ -232,16 +245,25 @@ class Server:
     async def _enforce_bounds(self) -> None:
         limits = self._limits
         shortest = min(limits.write_timeout, limits.header_timeout, limits.keep_alive_timeout)
-        while True:
-            await trio.sleep(min(1.0, shortest / 4))
-            now = trio.current_time()
+        try:
+            for turn in itertools.count():
+                await trio.sleep(min(1.0, shortest / 4))
+                now = trio.current_time()
+                for connection in self._open:
+                    transport = connection.transport
+                    if transport.is_late(now) or (
+                        turn % SILENCE_TURNS == 0 and transport.silence() > limits.write_timeout + 5
+                    ):
+                        self._counts["timed_out_writing"] += 1
+                        transport.abort()
+                    elif connection.late_at < now:
+                        connection.late_at = math.inf
+                        self._counts["timed_out_waiting"] += 1
+                        transport.close()
+        finally:
+            # Cancelled before its time: a final send is shielded, and nobody else would end it.
             for connection in self._open:
-                if connection.transport.is_late(now):
-                    self._counts["timed_out_writing"] += 1
-                    connection.transport.abort()
-                elif connection.late_at < now:
-                    self._counts["timed_out_waiting"] += 1
-                    connection.transport.close()
+                connection.transport.abort()
 
     def statistics(self) -> ServerStatistics:
         """A snapshot, and counts since the start."""

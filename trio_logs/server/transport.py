@@ -120,6 +120,19 @@ class Transport(trio.abc.Stream):
             self.deadline = now + self._write_timeout
         return self.deadline < now
 
+    def silence(self) -> float:
+        """Seconds in which nothing was heard of the client's kernel although something waits for
+        its acknowledgement; 0 if nothing does, or the system can't tell. A client that reads
+        slowly, or not at all, is heard of all the time."""
+        if not self._unacknowledged() or not hasattr(socket, "TCP_INFO"):
+            return 0.0
+        try:
+            info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 60)
+        except OSError:
+            return 0.0  # closed, or a unix socket
+        # struct tcp_info: `tcpi_last_ack_recv`, in milliseconds
+        return int.from_bytes(info[56:60], sys.byteorder) / 1000
+
     def _unacknowledged(self) -> int:
         """The bytes that are still in the kernel: SIOCOUTQ, see tcp(7)."""
         try:
