@@ -11,16 +11,20 @@ import shlex
 import socket
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import httpx2
 
+import trio_logs
 from tests.server_process import running_server
 from tests.test_docs import arguments
+from tests.test_readme import blocks as readme_blocks
 from tests.test_readme import free_port
 from trio_logs.client import End, Line, SyncClient
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -36,6 +40,7 @@ def test_no_block_is_forgotten() -> None:
         for language in re.findall(r"^```([\w-]+)$", file.read_text(), re.MULTILINE)
     }
     assert found == {
+        ("howto/install.md", "sh"),
         ("howto/proxies.md", "sh"),
         *(("howto/proxies.md", proxy) for proxy in ("nginx", "caddyfile", "haproxy")),
         ("howto/embed.md", "python"),
@@ -75,6 +80,37 @@ def shell(folder: Path, script: str, **environment: str) -> str:
     )
     assert found.returncode == 0, found.stderr
     return found.stdout
+
+
+def test_installing(tmp_path: Path) -> None:
+    """As it stands, but that pip, hatchling and what the package needs are those of the tests. The
+    one that is under test is not among them: it is there by a .pth file, which only site reads."""
+    install, link = blocks("howto/install.md", "sh")
+    assert readme_blocks("sh")[1] == install
+    script = install.replace(" -m venv ", " -m venv --without-pip ")
+    script = script.replace(
+        "/bin/pip install ",
+        "/bin/python -m pip install --quiet --no-index --no-deps --no-build-isolation ",
+    )
+    script = "set -e\n" + script + link + "cd; .local/bin/trio-logs --version\n"
+    given = {
+        "HOME": str(tmp_path),
+        "PATH": os.pathsep.join([f"{sys.prefix}/bin", os.environ["PATH"]]),
+        "PYTHONPATH": sysconfig.get_path("purelib"),
+    }
+    command = ["bash", "-c", script]
+    found = subprocess.run(
+        command, cwd=ROOT, env=os.environ | given, capture_output=True, text=True, timeout=120
+    )
+    assert (found.returncode, found.stdout) == (0, f"{trio_logs.__version__}\n"), found.stderr
+    [package] = tmp_path.glob("trio-logs/lib/*/site-packages/trio_logs")
+    assert files(package) == files(Path(trio_logs.__file__).parent)
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    """What a package consists of."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return {path.relative_to(folder): path.read_bytes() for path in found}
 
 
 def test_the_tutorial(tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ def test_make_demo() -> None:
 
 
 def test_running_and_following(tmp_path: Path) -> None:
-    _, *shell = blocks("sh")
+    # `test_docs_examples` installs.
+    _, _, *shell = blocks("sh")
     host = f"127.0.0.1:{free_port()}"
     # `make demo` has put it there for who reads this.
     (tmp_path / ".venv").symlink_to(sys.prefix)
