@@ -48,7 +48,7 @@ def test_no_block_is_forgotten() -> None:
         ("howto/backend.md", "python"),
         ("howto/backend.md", "toml"),
         *(("howto/push.md", language) for language in ("bash", "python", "sh", "text")),
-        ("reference/python.md", "python"),
+        *(("reference/python.md", language) for language in ("python", "sh")),
         ("howto/ci.md", "bash"),
         ("howto/history.md", "sh"),
         ("tutorial/first-build.md", "sh"),
@@ -119,11 +119,16 @@ def test_the_tutorial(tmp_path: Path) -> None:
     listening, lines, three, stream, resumed = blocks("tutorial/first-build.md", "text")
     assert make == "make demo\n"
     assert listening == "Listening on http://127.0.0.1:8000\n"
-    wait = "until trio-logs ps | grep -q running; do sleep 0.1; done"
-    second = f"({wait}; {follow.strip()}) >second.txt 2>&1 &"
-    script = "\necho =====\n".join([both + serve + second, run + code, *later])
+    # A build that was stopped with Ctrl-C before, and removed as the page says.
+    [remove] = re.findall(r"`(trio-logs rm .*?)`", (DOCS / "tutorial/first-build.md").read_text())
+    running = "until trio-logs ps | grep -q running; do sleep 0.1; done"
+    stopped = "trio-logs run --name build -- sleep 60 2>first.txt &"
+    before = f"{stopped}\n{running}; kill -INT $!; wait $!; {remove} >removed.txt\n"
+    second = f"({running}; {follow.strip()}) >second.txt 2>&1 &"
+    script = "\necho =====\n".join([both + serve + before + second, run + code, *later])
     printed = shell(tmp_path, script.replace("sleep 2", "sleep 0.5")).split("=====\n")
     _, ran, looked, streamed, then, restarted, again = printed
+    assert (tmp_path / "removed.txt").read_text()
     # Only between stdout and stderr, the order may be another one.
     assert (tmp_path / "second.txt").read_text() == lines
     assert ran == lines.replace("warning: unused variable\n", "") + three
@@ -155,8 +160,8 @@ def test_a_backup(tmp_path: Path) -> None:
     backup, restore = blocks("howto/history.md", "sh")
     kept = "PATH=$PWD/.venv/bin:$PATH; export TRIO_LOGS_DATA=$PWD/data\n"
     kept += "trio-logs serve &\nseq 3 | trio-logs pipe --name kept >/dev/null\n"
-    then = "kill %1; wait %1; export TRIO_LOGS_DATA=$PWD/restored\n"
-    printed = shell(tmp_path, kept + backup + then + restore + "trio-logs logs kept\n")
+    stop = "kill %1; wait %1\n"
+    printed = shell(tmp_path, kept + backup + stop + restore + "trio-logs logs kept\n")
     assert printed == "1\n2\n3\n"
 
 
@@ -202,10 +207,19 @@ def run_workload(
 
 def test_a_function(tmp_path: Path) -> None:
     [module] = blocks("reference/python.md", "python")
+    [serve] = blocks("reference/python.md", "sh")
+    [body] = re.findall(r'`({"backend".*})`', (DOCS / "reference/python.md").read_text())
     (tmp_path / "counting.py").write_text(module)
-    arguments = ("--import", "counting")
-    found = run_workload(tmp_path / "d", tmp_path, "function", ["count", "3"], *arguments)
-    assert found == (["1", "2", "3"], "succeeded")
+    script = f"""
+        PATH=$PWD/.venv/bin:$PATH; export TRIO_LOGS_DATA=$PWD/data
+        {serve}
+        curl -s -H "Authorization: Bearer $(trio-logs token)" -H "Content-Type: application/json" \
+            -d '{body}' "$(cat data/address)/v1/workloads" >workload
+        trio-logs logs "$(sed 's/.*"id":"\\([^"]*\\)".*/\\1/' workload)"
+        trio-logs ps --json"""
+    printed = shell(tmp_path, script)
+    assert printed.startswith("1\n2\n3\n")
+    assert '"status":"succeeded"' in printed
 
 
 def test_pushing(tmp_path: Path) -> None:
