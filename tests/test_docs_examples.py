@@ -8,16 +8,22 @@ import configparser
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx2
+import pytest
+from playwright.sync_api import Page, sync_playwright
 
 import trio_logs
 from tests.server_process import running_server
+from tests.test_clients import CHROMIUM_ARGUMENTS
 from tests.test_docs import arguments
 from tests.test_readme import blocks as readme_blocks
 from tests.test_readme import free_port
@@ -48,6 +54,7 @@ def test_no_block_is_forgotten() -> None:
         ("howto/backend.md", "python"),
         ("howto/backend.md", "toml"),
         *(("howto/push.md", language) for language in ("bash", "python", "sh", "text")),
+        *(("howto/browser.md", language) for language in ("nginx", "html", "js")),
         *(("reference/python.md", language) for language in ("python", "sh")),
         ("howto/ci.md", "bash"),
         ("howto/history.md", "sh"),
@@ -163,6 +170,109 @@ def test_a_backup(tmp_path: Path) -> None:
     stop = "kill %1; wait %1\n"
     printed = shell(tmp_path, kept + backup + stop + restore + "trio-logs logs kept\n")
     assert printed == "1\n2\n3\n"
+
+
+@contextmanager
+def nginx(folder: Path, server: str, port: int) -> Iterator[None]:
+    """With that `server` block, which listens on the port, and no other; until exit."""
+    folders = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    http = ["access_log off;", "types { text/html html; }"]
+    http += [f"{name}_temp_path {name};" for name in folders]
+    (folder / "config").write_text(f"events {{}} http {{ {' '.join(http)}\n{server} }}")
+    # By itself, what root starts becomes a user that may not look into pytest's folder.
+    directives = "daemon off; pid pid; user root;" if os.geteuid() == 0 else "daemon off; pid pid;"
+    command = ["nginx", "-p", str(folder), "-e", "stderr", "-g", directives, "-c", "config"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        while process.poll() is None:
+            with suppress(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+        yield
+    finally:
+        process.terminate()
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+
+
+def test_following_from_a_browser(tmp_path: Path) -> None:
+    """The page shows a line at once, and outlives the service."""
+    [config], [page] = blocks("howto/browser.md", "nginx"), blocks("howto/browser.md", "html")
+    for program in ("nginx", "chromium"):
+        needed(shutil.which(program), program)
+    (tmp_path / "index.html").write_text(page.replace("3000", "300"))
+    port, upstream, gate = free_port(), free_port(), tmp_path / "gate"
+    bind = ("--bind", f"127.0.0.1:{upstream}")
+    script = f"echo one; until test -e {gate}; do sleep 0.01; done; echo two"
+    with ExitStack() as stack:
+        with running_server(tmp_path / "data", *bind) as server:
+            for old, new in (
+                ("listen 80", f"listen 127.0.0.1:{port}"),
+                ("/srv/logs", str(tmp_path)),
+                ("127.0.0.1:8000", f"127.0.0.1:{upstream}"),
+                ("TOKEN", server.token),
+            ):
+                assert old in config
+                config = config.replace(old, new)
+            stack.enter_context(nginx(tmp_path, config, port))
+            with SyncClient(server.url, server.token) as client:
+                workload = client.submit(["sh", "-c", script])
+            play = stack.enter_context(sync_playwright())
+            browser = play.chromium.launch(
+                executable_path=shutil.which("chromium"), args=CHROMIUM_ARGUMENTS
+            )
+            stack.callback(browser.close)
+            url = f"http://127.0.0.1:{port}"
+            one = browser.new_page()
+            one.goto(f"{url}/#{workload.id}")
+            shown(one, "one\n")
+            gate.touch()
+            shown(one, "one\ntwo\nend: succeeded\n")
+            # Nothing else passes.
+            assert httpx2.get(f"{url}/v1/workloads").status_code == 404
+            logs = f"{url}/v1/workloads/{workload.id}/logs"
+            assert httpx2.post(logs, content=b"x").status_code == 403
+            assert server.stop() == 0
+        late = browser.new_page()
+        with late.expect_response(logs + "?*") as answer:
+            late.goto(f"{url}/#{workload.id}")
+        assert answer.value.status == 502
+        with running_server(tmp_path / "data", *bind):
+            shown(late, "one\ntwo\nend: succeeded\n")
+
+
+def shown(page: Page, text: str) -> None:
+    """Wait until the page shows that and no more."""
+    page.wait_for_function("text => document.querySelector('pre').textContent === text", arg=text)
+
+
+def needed(found: object, what: str) -> None:
+    """Without it, the test is skipped, except in CI."""
+    if not found:
+        assert "CI" not in os.environ, f"{what} is missing"
+        pytest.skip(f"{what} is missing")
+
+
+def test_following_with_fetch(tmp_path: Path) -> None:
+    [module] = blocks("howto/browser.md", "js")
+    modules = ROOT / "tests" / "clients" / "node_modules"
+    needed(shutil.which("node"), "node")
+    needed(modules.is_dir(), "npm's eventsource (make test installs it)")
+    (tmp_path / "node_modules").symlink_to(modules)
+    (tmp_path / "follow.mjs").write_text(module)
+    (tmp_path / "main.mjs").write_text("""
+        import { follow } from "./follow.mjs";
+        const source = follow(...process.argv.slice(2));
+        source.onmessage = (event) => console.log(event.data);
+        source.addEventListener("end", () => source.close());
+    """)
+    with running_server(tmp_path / "data") as server:
+        with SyncClient(server.url, server.token) as client:
+            workload = client.submit(["seq", "3"])
+        logs = f"{server.url}/v1/workloads/{workload.id}/logs"
+        command = ["node", "main.mjs", logs, server.token]
+        found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert found.stdout == "1\n2\n3\n", found.stderr
 
 
 def test_embedding(tmp_path: Path) -> None:
