@@ -14,6 +14,8 @@ extensions = ["myst_parser"]
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["code.css"]
 html_title = "trio-logs"
 # The pages are for reading; their sources are in the repository.
 html_copy_source = False
