@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["Row", "markdown"]
+__all__ = ["FULL_SPEED", "Row", "markdown"]
+
+FULL_SPEED = "events/s at full speed"
+"""What there is a ratio of for each number of followers."""
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 Row = dict[str, Any]
 
@@ -13,16 +18,18 @@ Column = tuple[str, str, Callable[[Any], str]]
 
 
 def _count(value: float) -> str:
-    """About three digits that count."""
-    for size, unit in ((1e6, " M"), (1e3, " k")):
+    """About three digits that count, and a unit from which no line break parts them."""
+    for size, unit in ((1e6, "M"), (1e3, "k")):
         if value >= size:
             scaled = value / size
-            return f"{scaled:.2f}{unit}" if scaled < 10 else f"{scaled:,.0f}{unit}"
+            digits = f"{scaled:.2f}" if scaled < 9.995 else f"{scaled:,.0f}"
+            return f"{digits}{NO_BREAK}{unit}"
     return f"{value:,.0f}"
 
 
 def _short(value: float) -> str:
-    return f"{value:.2f}" if value < 10 else f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+    """About three digits that count."""
+    return f"{value:,.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
 
 
 def _mib(value: float) -> str:
@@ -33,23 +40,24 @@ def _kib(value: float) -> str:
     return f"{value / 2**10:,.1f}"
 
 
+_whole = "{:,}".format
+
+_FAN_OUT: Sequence[Column] = (
+    ("program", "program", str),
+    ("followers", "followers", _whole),
+    ("events_per_second", "events/s", _count),
+    ("cpu_us_per_event", "CPU s / 1 M events", _short),
+    ("latency_p50_ms", "p50 ms", _short),
+    ("latency_p99_ms", "p99 ms", _short),
+    ("latency_max_ms", "max ms", _short),
+    ("lost", "lost", str),
+    ("load", "load's share", "{:.0%}".format),
+)
+
 COLUMNS: dict[str, Sequence[Column]] = {
-    "fan_out": (
-        ("program", "program", str),
-        ("followers", "followers", str),
-        ("rate", "lines/s", str),
-        ("events_per_second", "events/s", _count),
-        ("bytes_per_second", "MiB/s", _mib),
-        ("cpu_us_per_event", "CPU s / 1 M events", _short),
-        ("latency_p50_ms", "p50 ms", _short),
-        ("latency_p99_ms", "p99 ms", _short),
-        ("latency_max_ms", "max ms", _short),
-        ("lost", "lost", str),
-        ("load", "load's share", "{:.0%}".format),
-    ),
     "end_to_end": (
         ("program", "program", str),
-        ("followers", "followers", str),
+        ("followers", "followers", _whole),
         ("lines", "lines", _count),
         ("lines_per_second", "lines/s", _count),
         ("events_per_second", "events/s", _count),
@@ -58,10 +66,10 @@ COLUMNS: dict[str, Sequence[Column]] = {
         ("lost", "lost", str),
     ),
     "cancellation": (
-        ("streams", "streams", str),
+        ("streams", "streams", _whole),
         ("state", "they were", str),
         ("way", "ended by", str),
-        ("measured", "measured", str),
+        ("measured", "measured", _whole),
         ("p50_ms", "p50 ms", _short),
         ("p90_ms", "p90 ms", _short),
         ("p99_ms", "p99 ms", _short),
@@ -77,7 +85,7 @@ COLUMNS: dict[str, Sequence[Column]] = {
     ),
     "holding": (
         ("program", "program", str),
-        ("streams", "streams", str),
+        ("streams", "streams", _whole),
         ("rss_per_stream", "KiB a stream", _kib),
         ("tasks_per_stream", "tasks a stream", _short),
         ("connect_seconds", "s to connect", _short),
@@ -102,16 +110,79 @@ COLUMNS: dict[str, Sequence[Column]] = {
         ("cpu_seconds", "CPU s", _short),
         ("lost", "lost", str),
     ),
-    "ratios": (
-        ("ratio", "in this run", str),
-        ("value", "measured", _short),
-    ),
 }
 
 
 def markdown(suite: str, rows: Sequence[Row]) -> str:
-    """A table; what was skipped or failed says so in its row."""
-    columns = COLUMNS[suite]
+    """A suite's tables, or those of `ratios`; what was skipped or failed says so in its row."""
+    match suite:
+        case "ratios":
+            return _ratios(rows)
+        case "fan_out":
+            return _by_rate(rows)
+    return _table(COLUMNS[suite], rows)
+
+
+def _ratios(rows: Sequence[Row]) -> str:
+    if not rows:
+        return "There is nothing to compare."
+    by_figure: dict[str, list[Row]] = {}
+    for row in rows:
+        where = "" if row["of"] == FULL_SPEED else f", {_followers(row['followers'])}"
+        by_figure.setdefault(row["of"] + where, []).append(row)
+    parts = []
+    if full := by_figure.pop(FULL_SPEED, None):
+        parts += [f"Ours divided by theirs, {FULL_SPEED}:", _by_followers(full)]
+    if by_figure:
+        lines = [
+            f"- {figure}: " + "; ".join(map(_one_ratio, found))
+            for figure, found in by_figure.items()
+        ]
+        parts += [
+            "The same of other figures; of CPU and latency, less is better:",
+            "\n".join(lines),
+        ]
+    return "\n\n".join(parts)
+
+
+def _one_ratio(row: Row) -> str:
+    """Without a space at which a line could be broken."""
+    return f"{row['program']} {_short(row['value'])}".replace(" ", NO_BREAK)
+
+
+def _by_followers(rows: Sequence[Row]) -> str:
+    """Programs down, numbers of followers across."""
+    programs: dict[str, Row] = {}
+    for row in rows:
+        name = row["program"]
+        found = programs.setdefault(name, {"program": name})
+        found[_followers(row["followers"])] = row["value"]
+    numbers = sorted({row["followers"] for row in rows})
+    columns: list[Column] = [("program", "program", str)]
+    columns += [(title, title, _short) for title in map(_followers, numbers)]
+    return _table(columns, list(programs.values()))
+
+
+def _followers(number: int) -> str:
+    return "1 follower" if number == 1 else f"{number:,} followers"
+
+
+def _by_rate(rows: Sequence[Row]) -> str:
+    """A table for each rate, full speed first; what did not even start is in that one."""
+    by_rate: dict[float, list[Row]] = {}
+    for row in rows:
+        rate = row.get("rate", "full speed")
+        by_rate.setdefault(0 if rate == "full speed" else rate, []).append(row)
+    parts = []
+    for rate, found in sorted(by_rate.items()):
+        parts.append(f"### A source {f'of {rate:,.0f} lines/s' if rate else 'at full speed'}")
+        # At full speed, latency is queueing, and the page is narrow.
+        hidden = () if rate else ("latency_max_ms",)
+        parts.append(_table([each for each in _FAN_OUT if each[0] not in hidden], found))
+    return "\n\n".join(parts)
+
+
+def _table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     lines = [
         "| " + " | ".join(title for _, title, _ in columns) + " |",
         "|" + "|".join(" --- " if i == 0 else " ---: " for i in range(len(columns))) + "|",

@@ -17,7 +17,8 @@ from bench.followers import Follower, Stalled, drain
 from bench.lines import BLOCK_LINES, LINE_BYTES, block, line
 from bench.machine import interval, percentile, slope
 from bench.programs import PROGRAMS
-from bench.report import markdown
+from bench.ratios import ratios
+from bench.report import Row, markdown
 
 ROOT = Path(__file__).parent.parent
 
@@ -127,6 +128,32 @@ def test_what_was_skipped_says_so_in_the_table() -> None:
         {"program": "a", "followers": 1, "rate": 10, "events_per_second": 1_234_567.0, "lost": 0},
         {"program": "b", "skipped": "needs b"},
     ]
-    _, _, first, second = markdown("fan_out", rows).splitlines()
-    assert "| 1.23 M |" in first
-    assert second.startswith("| b | skipped: needs b |")
+    full, ten = markdown("fan_out", rows).split("### A source of 10 lines/s")
+    assert full.splitlines()[-2].startswith("| b | skipped: needs b |")
+    assert "| 1.23\N{NO-BREAK SPACE}M |" in ten.splitlines()[-1]
+
+
+def test_ratios_are_of_ours_to_each_other() -> None:
+    def row(program: str, followers: int, rate: str | int, **figures: float) -> Row:
+        return {"program": program, "followers": followers, "rate": rate, **figures}
+
+    found = ratios(
+        {
+            "fan_out": [
+                row("trio_logs", 1, "full speed", events_per_second=100.0),
+                row("trio_logs", 1000, "full speed", events_per_second=300.0),
+                row("trio_logs", 1000, 10, cpu_us_per_event=5.0, latency_p99_ms=3.0),
+                row("Go", 1, "full speed", events_per_second=50.0),
+                row("Go", 1000, "full speed", events_per_second=100.0),
+                row("Go", 1000, 10, cpu_us_per_event=0.0, latency_p99_ms=4.0),
+                {"program": "Node", "followers": 1, "rate": "full speed", "failed": "late"},
+                {"program": "nginx, nchan", "skipped": "needs nginx"},
+            ]
+        }
+    )
+    table = markdown("ratios", found).splitlines()
+    assert "| program | 1 follower | 1,000 followers |" in table
+    assert "| Go | 2.00 | 3.00 |" in table
+    assert table[-1] == "- p99 latency at 10 lines/s, 1,000 followers: Go\N{NO-BREAK SPACE}0.75"
+    assert len(found) == 3
+    assert markdown("ratios", ratios({})) == "There is nothing to compare."
