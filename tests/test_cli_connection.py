@@ -139,6 +139,10 @@ def test_the_address_that_is_left_can_be_used(tmp_path: Path, bound: str, left: 
     assert [path.name for path in tmp_path.iterdir()] == ["address"]
 
 
+def test_a_token_may_start_with_a_hyphen(tmp_path: Path) -> None:
+    assert trio_logs(tmp_path, "token", "--token", "-x").stdout == "-x\n"
+
+
 def test_no_token_is_one_line(tmp_path: Path) -> None:
     found = trio_logs(tmp_path, "token", "--server", THERE)
     assert found.returncode == 2

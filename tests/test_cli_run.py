@@ -14,6 +14,7 @@ import trio
 from tests.command_line import PROGRAM, environment, started, trio_logs
 from tests.cutting_proxy import cutting_proxy
 from tests.server_process import ServerProcess, running_server
+from trio_logs.cli import create_app, separate
 from trio_logs.cli.foreground import exit_code
 from trio_logs.client import Outcome, Status, SyncClient
 
@@ -85,6 +86,27 @@ def test_what_is_said_of_it(data: Path, server: ServerProcess, tmp_path: Path) -
     assert (workload.name, workload.labels) == ("n", {"a": "b", "c": "d=e"})
 
 
+@pytest.mark.parametrize("option", ["--version", "--help", "--name", "--detach", "-l", "--"])
+def test_what_follows_the_command_is_its_own(data: Path, option: str) -> None:
+    found = trio_logs(data, "run", "printf", "%s,", option, "x", "--raw")
+    assert (found.returncode, found.stdout) == (0, f"{option},x,--raw,\n")
+
+
+def test_no_option_is_taken_for_the_command() -> None:
+    """Whatever options there are: a value is no command, and a flag has none."""
+    app = create_app([])
+    for option in app["run"].assemble_argument_collection():
+        name = option.names[0]
+        if name.startswith("--"):
+            value = [] if option.hint is bool else ["VALUE"]
+            expected = ["run", name, *value, "--", "make", name]
+            assert separate(app, ["run", name, *value, "make", name]) == expected
+            assert separate(app, expected) == expected
+    assert separate(app, ["run", "--name=x", "make"]) == ["run", "--name=x", "--", "make"]
+    for arguments in ([], ["run"], ["run", "--name"], ["logs", "x", "--raw"]):
+        assert separate(app, arguments) == arguments
+
+
 def test_detached(data: Path, server: ServerProcess) -> None:
     found = trio_logs(data, "run", "--detach", "--", "sh", "-c", "exec sleep 60")
     with SyncClient(server.url, server.token) as client:
@@ -101,7 +123,8 @@ def test_detached(data: Path, server: ServerProcess) -> None:
         (["run", "--label", "a", "--", "true"], "--label 'a': it is written K=V"),
         (["run", "--env", "NOT_SET_HERE", "--", "true"], "give NOT_SET_HERE=VALUE"),
         (["run", "--env", "=x", "--", "true"], "it is written K=V"),
-        (["run", "ls", "--no-such-option"], "--no-such-option"),
+        (["run", "--no-such-option", "ls"], "--no-such-option"),
+        (["run", "--name"], "--name"),
         (["run", "--timeout", "-1", "--", "true"], "timeout"),
     ],
 )

@@ -6,14 +6,14 @@ import os
 import sys
 from typing import Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import UNSET, App, CycloptsError, Parameter
 
 from .. import __version__
 from ..errors import TrioLogsError
 from .connection import describe
 from .exits import BROKEN_PIPE, INTERRUPTED, USAGE, complain
 
-__all__ = ["create_app", "main"]
+__all__ = ["create_app", "main", "separate"]
 
 CLIENTS = {
     "run": "Run a command on the server, print what it prints, and exit with its exit code.",
@@ -32,6 +32,14 @@ OTHERS = {
     "completion": "Print a script that completes commands and options.",
 }
 """The commands that are a service themselves, or need none."""
+
+USAGES = {
+    "run": "[OPTIONS] [--] COMMAND...",
+    "logs": "[OPTIONS] IDS...",
+    "stop": "[OPTIONS] IDS...",
+    "rm": "[OPTIONS] IDS...",
+}
+"""Of the commands that take arguments, where cyclopts would only say that they do."""
 
 
 def create_app(arguments: list[str]) -> App:
@@ -54,9 +62,34 @@ def create_app(arguments: list[str]) -> App:
             name=name,
             # Of a command that is used, its module tells more.
             help=None if name in arguments[:1] else text,
+            usage=f"Usage: trio-logs {name} {USAGES[name]}" if name in USAGES else None,
             help_epilogue=epilogue if name in CLIENTS else None,
         )
     return app
+
+
+def separate(app: App, arguments: list[str]) -> list[str]:
+    """The arguments, with `--` before the command that `run` is to run: as with env(1), all that
+    follows it is its own, also where it looks like an option of ours."""
+    if arguments[:1] != ["run"]:
+        return arguments
+    options = app["run"].assemble_argument_collection()
+    rest = iter(range(1, len(arguments)))
+    for position in rest:
+        argument = arguments[position]
+        if argument == "--":
+            break
+        if not argument.startswith("-"):
+            return [*arguments[:position], "--", *arguments[position:]]
+        try:
+            _, _, implied = options.match(argument)
+        except ValueError:
+            # It holds its value, as in --name=x, or is none of ours.
+            continue
+        if implied is UNSET:
+            # What comes next is its value.
+            next(rest, None)
+    return arguments
 
 
 def _default(value: Any) -> str | None:
@@ -70,7 +103,8 @@ def main() -> None:
     _fill_standard_descriptors()
     arguments = sys.argv[1:]
     try:
-        code = create_app(arguments)(arguments)
+        app = create_app(arguments)
+        code = app(separate(app, arguments))
         sys.stdout.flush()
     except* CycloptsError as group:
         code = USAGE

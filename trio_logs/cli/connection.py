@@ -40,7 +40,12 @@ class Flags:
         str | None, Parameter(help="URL of the server, or unix:PATH. [env: TRIO_LOGS_SERVER]")
     ] = None
     token: Annotated[
-        str | None, Parameter(help="Its bearer token; better given by [env: TRIO_LOGS_TOKEN].")
+        str | None,
+        Parameter(
+            # One in 64 of those that the service makes starts with it.
+            allow_leading_hyphen=True,
+            help="Its bearer token; better given by [env: TRIO_LOGS_TOKEN].",
+        ),
     ] = None
 
 

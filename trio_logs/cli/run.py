@@ -27,7 +27,7 @@ RETRIES = (0.2, 1.0, 3.0)
 
 
 async def run(
-    *command: Annotated[str, Parameter(help="A program and its arguments, after --.")],
+    *command: Annotated[str, Parameter(help="A program; what follows it is its own.")],
     name: Annotated[str | None, Parameter(help="To find it by.")] = None,
     env: Annotated[
         tuple[str, ...],
