@@ -17,6 +17,7 @@ from tests.server_process import ServerProcess, running_server
 from trio_logs.cli import create_app, separate
 from trio_logs.cli.foreground import exit_code
 from trio_logs.client import Outcome, Status, SyncClient
+from trio_logs.records import SHUT_DOWN
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,8 @@ def test_what_can_not_be_started(data: Path) -> None:
     ("outcome", "code"),
     [
         (Outcome(Status.STOPPED, 0), 123),
+        (Outcome(Status.STOPPED, 0, error="The workload was stopped."), 123),
+        (Outcome(Status.STOPPED, 0, error=SHUT_DOWN), 125),
         (Outcome(Status.TIMED_OUT, 1), 124),
         (Outcome(Status.LOST), 125),
         (Outcome(Status.FAILED, signal="SIG35"), 163),
@@ -157,6 +160,16 @@ def test_interrupt_stops_it_and_shows_its_last_lines(data: Path) -> None:
     assert process.returncode == 130
 
 
+def test_the_time_that_is_told_is_the_workloads_own(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data", "--max-running", "1") as server:
+        with SyncClient(server.url, server.token) as client:
+            client.submit(["sleep", "3"])
+        found = trio_logs(server.data, "run", "true")
+    told = re.search(r"succeeded \(0 lines, (\d+\.\d) s\)", found.stderr)
+    assert told, found.stderr
+    assert float(told[1]) < 2
+
+
 def test_the_second_interrupt_leaves(data: Path, server: ServerProcess) -> None:
     script = "trap '' TERM; echo ready; exec sleep 60"
     with started(data, "run", "--", "sh", "-c", script) as process:
@@ -227,7 +240,7 @@ async def test_a_submission_without_an_answer_runs_once(
         ("kill", 125, "is lost: the server ended while it ran (1 line, X s)"),
         (
             "stop",
-            123,
+            125,
             "stopped with SIGTERM (1 line, X s): The service was shut down.",
         ),
     ],

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 __all__ = [
+    "SHUT_DOWN",
     "Batch",
     "Detached",
     "End",
@@ -23,6 +24,9 @@ __all__ = [
     "now",
     "rfc3339",
 ]
+
+SHUT_DOWN = "The service was shut down."
+"""The error in the outcome of a workload that was stopped for that: nobody had asked for it."""
 
 
 def now() -> int:

@@ -48,7 +48,7 @@ TIMED_OUT = 124
 """The workload ran into its time-out, as with timeout(1)."""
 
 LOST = 125
-"""The server ended while the workload ran."""
+"""The server ended while the workload ran, whether it was shut down or killed."""
 
 NOT_STARTED = 127
 """The workload failed without ever having an exit code, as a command that is not there."""

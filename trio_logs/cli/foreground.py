@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import trio
 
 from ..client import Client, ClientError, End, Outcome, Status, UnreachableError, Workload
+from ..records import SHUT_DOWN
 from .exits import LOST, NOT_STARTED, STOPPED, TIMED_OUT
 from .printer import Outputs, Printer
 
@@ -17,6 +18,9 @@ __all__ = ["PATIENCE", "Foreground", "exit_code"]
 
 PATIENCE = 300.0
 """Seconds without any answer after which a follower gives up: a restart takes less."""
+
+ASK_SECONDS = 2.0
+"""How long the server may take to say how long the workload ran."""
 
 
 class Foreground:
@@ -31,10 +35,10 @@ class Foreground:
         self._printer = printer
         self._end: End | None = None
         self._signal: int | None = None
+        self._start = trio.current_time()
 
     async def run(self) -> int:
         """Print its log to the end, and one line about how it ended; return the exit code."""
-        start = trio.current_time()
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             try:
                 async with trio.open_nursery() as nursery:
@@ -51,10 +55,9 @@ class Foreground:
             await self._outputs.notice(f"{self._workload.id} is left to itself")
             return 128 + (self._signal or 0)
         outcome = self._end.outcome
-        seconds = trio.current_time() - start
         was_stopped = outcome.status is Status.STOPPED
         why = f": {outcome.error}" if was_stopped and self._signal is None else ""
-        size = f"({_count(self._end.lines)}, {seconds:.1f} s)"
+        size = f"({_count(self._end.lines)}, {await self._seconds():.1f} s)"
         await self._outputs.notice(f"{self._workload.id} {_told(outcome)} {size}{why}")
         if was_stopped and self._signal is not None:
             return 128 + self._signal
@@ -71,6 +74,14 @@ class Foreground:
         except UnreachableError as error:
             raise UnreachableError(f"{self._workload.id} may go on without us: {error}") from error
         await self._printer.finish()
+
+    async def _seconds(self) -> float:
+        """How long it ran; if the server does not say so any more, how long it was waited for."""
+        with suppress(ClientError), trio.move_on_after(ASK_SECONDS):
+            found = await self._client.get(self._workload.id)
+            if found.started_at is not None and found.finished_at is not None:
+                return (found.finished_at - found.started_at).total_seconds()
+        return trio.current_time() - self._start
 
     async def _obey(self, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
         async for number in signals:
@@ -93,6 +104,8 @@ def exit_code(outcome: Outcome) -> int:
     """What a shell would have for a command that ended so; see `exits` for what it has not."""
     match outcome:
         case Outcome(status=Status.LOST):
+            return LOST
+        case Outcome(status=Status.STOPPED, error=error) if error == SHUT_DOWN:
             return LOST
         case Outcome(status=Status.TIMED_OUT):
             return TIMED_OUT

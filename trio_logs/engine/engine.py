@@ -25,7 +25,7 @@ from ..errors import (
     TrioLogsError,
     WorkloadNotFoundError,
 )
-from ..records import Outcome, Status, Workload, WorkloadSpec, now
+from ..records import SHUT_DOWN, Outcome, Status, Workload, WorkloadSpec, now
 from ..store import LogStore, WorkloadQuery
 from .job import Job
 
@@ -351,7 +351,7 @@ class Engine:
             if self._is_remote(job.workload.spec):
                 job.leaving.cancel(reason="the service is shutting down")
             else:
-                job.stop.request(Status.STOPPED, self._limits.grace, "The service was shut down.")
+                job.stop.request(Status.STOPPED, self._limits.grace, SHUT_DOWN)
 
     async def shutdown(self) -> None:
         """Drain, and return when all that ran here has finished."""
