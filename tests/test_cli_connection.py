@@ -66,9 +66,10 @@ def test_a_token_is_for_the_server_that_its_place_means(home: Path) -> None:
     configure(home, f"server = '{THERE}'\ntoken = 'in-file'")
     assert find(home, THERE + "/").token == "in-file"
     assert find(home, "https://logs.example.evil").token is None
+    assert find(home, "http://127.evil").token is None
     assert find(home, HERE).token == "in-folder"
-    configure(home, "token = 'for any'")
-    assert find(home, "https://other").token == "for any"
+    configure(home, "token = 'for-any'")
+    assert find(home, "https://other").token == "for-any"
 
 
 def test_a_file_that_was_named(home: Path, tmp_path: Path) -> None:
@@ -83,6 +84,8 @@ def test_a_file_that_was_named(home: Path, tmp_path: Path) -> None:
         ("server = 'logs.example'", "is 'logs.example': give a URL"),
         ("server = 'ftp://x'", "give a URL"),
         ("server = 'unix:'", "give a URL"),
+        ("server = 'http://127.0.0.1:abc'", "give a URL"),
+        ("server = 'http://[::1'", "give a URL"),
         ("server = 5", "two strings; not 'server'"),
         ("tokem = 'x'", "not 'tokem'"),
         ("server = ", "can't read .*config.toml"),
@@ -137,6 +140,35 @@ def test_the_address_that_is_left_can_be_used(tmp_path: Path, bound: str, left: 
     leave_address(tmp_path, bound)
     assert read_address(tmp_path) == left
     assert [path.name for path in tmp_path.iterdir()] == ["address"]
+
+
+@pytest.mark.parametrize("token", ["geheim\u00fc", "geheim\udcfc", "geheim a", "geheim\x01"])
+def test_a_token_that_can_not_be_one_is_not_told(home: Path, token: str) -> None:
+    with pytest.raises(UsageError, match="the token from the environment can't be one") as refused:
+        find(home, TRIO_LOGS_TOKEN=token)
+    assert "geheim" not in str(refused.value)
+    (home / "token").write_bytes(b"geheim\xff")
+    with pytest.raises(UsageError) as refused:
+        find(home)
+    assert "geheim" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["http://1.2.3.999", "http://\udce9", "http://[v1.x]"])
+def test_a_url_that_only_looks_like_one(url: str) -> None:
+    with pytest.raises(UsageError, match="give a URL"):
+        Connection(url, "from the command line", None, "").client()
+
+
+NO_PROXY_THERE = dict.fromkeys(("http_proxy", "all_proxy"), "http://127.0.0.1:9")
+
+
+def test_on_this_machine_no_proxy_is_used(tmp_path: Path) -> None:
+    """It would get the token, and mean another machine by the same address."""
+    path = tmp_path / "socket"
+    with running_server(tmp_path / "data", "--bind", f"unix:{path}") as server:
+        for url in (server.url, f"unix:{path}"):
+            found = trio_logs(server.data, "ps", "--server", url, **NO_PROXY_THERE)
+            assert (found.returncode, found.stderr) == (0, "")
 
 
 def test_a_token_may_start_with_a_hyphen(tmp_path: Path) -> None:

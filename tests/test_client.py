@@ -141,6 +141,26 @@ async def test_nobody_there() -> None:
             await first(client.follow("x", patience=0))
 
 
+async def test_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is for servers on other machines; `test_cli_connection` has those on this one."""
+    seen: list[bytes] = []
+
+    async def handle(stream: trio.SocketStream) -> None:
+        seen.append(await stream.receive_some())
+        await stream.send_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    async with trio.open_nursery() as nursery:
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, handle, [listener])
+        port = listener.socket.getsockname()[1]
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+        async with Client("http://logs.invalid", "t") as client:
+            with pytest.raises(RefusedError, match="404"):
+                await client.get("x")
+        nursery.cancel_scope.cancel()
+    assert seen[0].startswith(b"GET http://logs.invalid/v1/workloads/x HTTP/1.1")
+
+
 @pytest.mark.parametrize("follow", [True, False])
 async def test_a_follower_whose_connections_break_gets_each_line_once(
     live: Live, monkeypatch: pytest.MonkeyPatch, follow: bool

@@ -55,7 +55,10 @@ async def run_demo() -> None:
             )
             print(f"Listening on {url}", file=sys.stderr, flush=True)
             headers = {"Authorization": f"Bearer {service.token}"}
-            async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
+            # A transport of its own, so that no proxy of the environment is shown the token.
+            async with httpx2.AsyncClient(
+                base_url=url, headers=headers, timeout=30, transport=httpx2.AsyncHTTPTransport()
+            ) as client:
                 await _play(client, console)
             stop.set()
 
@@ -65,7 +68,11 @@ async def _play(client: httpx2.AsyncClient, console: Console) -> None:
     answer = await client.post("/v1/workloads", json=body)
     answer.raise_for_status()
     logs_url: str = answer.json()["logs_url"]
-    console.print(f"$ curl -N -H 'Authorization: Bearer ...' {client.base_url.join(logs_url)}")
+    # Not wrapped, so that it can be copied.
+    console.print(
+        f"$ curl -N -H 'Authorization: Bearer ...' {client.base_url.join(logs_url)}",
+        soft_wrap=True,
+    )
     received: dict[str, list[str]] = {"early": [], "late": []}
 
     async def follow(reader: str, colour: str, delay: float) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,13 +63,19 @@ class Connection:
     token_source: str
 
     def client(self) -> Client:
-        """A client for it, to be used as a context manager."""
+        """A client for it, to be used as a context manager. Raises UsageError if the server's URL
+        is none."""
         # The libraries for HTTP take a moment; not every command gets so far.
+        from httpx2 import InvalidURL
+
         from ..client import Client
 
         if self.server.startswith("unix:"):
             return Client("http://localhost", self.token, uds=self.server.removeprefix("unix:"))
-        return Client(self.server, self.token)
+        try:
+            return Client(self.server, self.token)
+        except (InvalidURL, ValueError):
+            raise _no_server(self.server, self.server_source) from None
 
     def __str__(self) -> str:
         token = "no token found" if self.token is None else f"token {self.token_source}"
@@ -95,7 +102,13 @@ def find_connection(flags: Flags | None, environ: Mapping[str, str] = os.environ
         places.append((config.get("token"), from_file))
     if server == address or _is_here(server):
         places.append((_read_token(folder), FROM_DATA_FOLDER))
-    return Connection(server, server_source, *_first(*places))
+    token, token_source = _first(*places)
+    if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+        # Without the token itself, which is a secret also where it is broken.
+        raise UsageError(
+            f"the token {token_source} can't be one: tokens are printable ASCII without spaces"
+        )
+    return Connection(server, server_source, token, token_source)
 
 
 def describe(arguments: Sequence[str]) -> str:
@@ -155,22 +168,31 @@ def _read_token(folder: Path) -> str | None:
         return token_path(folder).read_text().strip() or None
     except FileNotFoundError:
         return None
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"can't read the token: {error}; give --token") from error
 
 
 def _checked(server: str, source: str) -> str:
-    parts = urlsplit(server)
-    if parts.scheme in ("http", "https") and parts.hostname:
-        return server.rstrip("/")
-    if parts.scheme == "unix" and parts.path:
-        return server
-    raise UsageError(
+    with suppress(ValueError):
+        parts = urlsplit(server)
+        # The port is read when it is asked for.
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return server.rstrip("/")
+        if parts.scheme == "unix" and parts.path:
+            return server
+    raise _no_server(server, source)
+
+
+def _no_server(server: str, source: str) -> UsageError:
+    return UsageError(
         f"the server {source} is {server!r}: give a URL such as {DEFAULT_SERVER}, or unix:PATH"
     )
 
 
 def _is_here(server: str) -> bool:
     """Whether only this machine can be meant."""
-    host = urlsplit(server).hostname or ""
-    return server.startswith("unix:") or host in ("localhost", "::1") or host.startswith("127.")
+    if server.startswith("unix:"):
+        return True
+    from ..client.requests import is_loopback
+
+    return is_loopback(server)

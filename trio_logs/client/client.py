@@ -25,18 +25,22 @@ class Client:
     """A connection to one server; use it as a context manager.
 
     Every method raises RefusedError when the server says no, and UnreachableError when it can't be
-    reached. Times are in seconds. `uds` is the path of the server's unix socket, if it has one.
+    reached. Times are in seconds. `uds` is the path of the server's unix socket, if it has one. A
+    proxy that the environment names (`https_proxy`) is used for servers on other machines only.
     """
 
     def __init__(self, url: str, token: str | None = None, *, uds: str | None = None) -> None:
         # Without TLS there is nothing to verify, and the authorities take 50 ms to load.
         verify = url.lower().startswith("https:")
+        # With a transport of its own it uses no proxy of the environment, which would be shown the
+        # token, and would mean another machine by the same address.
+        is_here = uds is not None or requests.is_loopback(url)
         self._http = httpx2.AsyncClient(
             base_url=url,
             headers=requests.headers(token),
             timeout=requests.TIMEOUT,
             verify=verify,
-            transport=httpx2.AsyncHTTPTransport(uds=uds, verify=verify) if uds else None,
+            transport=httpx2.AsyncHTTPTransport(uds=uds, verify=verify) if is_here else None,
         )
 
     async def __aenter__(self) -> Self:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypedDict
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx2
 import msgspec
@@ -21,6 +23,7 @@ __all__ = [
     "Page",
     "SubmitOptions",
     "headers",
+    "is_loopback",
     "page_query",
     "path",
     "read",
@@ -71,6 +74,15 @@ class FollowOptions(TypedDict, total=False):
     stream: str
     follow: bool
     patience: float
+
+
+def is_loopback(url: str) -> bool:
+    """Whether only this machine can be meant."""
+    host = urlsplit(url).hostname or ""
+    # Not by how it starts: 127.example.com may be anywhere.
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def headers(token: str | None) -> dict[str, str]:
