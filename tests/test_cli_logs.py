@@ -176,7 +176,7 @@ def test_a_workload_is_found_by_name_and_by_the_start_of_its_id(
         (["logs", "../../etc"], 66, "no workload has"),
         (["logs", ""], 66, "no workload has"),
         (["logs"], 2, "give an id or a name"),
-        (["logs", "x", "--tail", "-1"], 2, "it is a number of lines"),
+        (["logs", "x", "--tail", "-1"], 2, "It is a number, 0 or more"),
         (["logs", "x", "--stream", "both"], 2, "stream"),
         (["logs", "x", "--token", "wrong"], 77, "the token"),
         (["logs", "x", "--server", "http://127.0.0.1:9"], 69, "is the service running"),

@@ -128,7 +128,17 @@ def test_detached(data: Path, server: ServerProcess) -> None:
         (["run", "--env", "=x", "--", "true"], "it is written K=V"),
         (["run", "--no-such-option", "ls"], "--no-such-option"),
         (["run", "--name"], "--name"),
-        (["run", "--timeout", "-1", "--", "true"], "timeout"),
+        (["run", "--timeout", "-1", "--", "true"], "--timeout"),
+        (["run", "--timeout", "nan", "--", "true"], "--timeout"),
+        (["run", "--timeout", "inf", "--", "true"], "--timeout"),
+        (["run", "--", "caf\udce9"], "run: 'caf\\udce9' is not UTF-8"),
+        (["run", "--name", "caf\udce9", "--", "true"], "--name: 'caf\\udce9' is not UTF-8"),
+        (["run", "--cwd", "/\udce9", "--", "true"], "--cwd: '/\\udce9' is not UTF-8"),
+        (["run", "--label", "a=\udce9", "--", "true"], "--label: 'a=\\udce9' is not UTF-8"),
+        (["run", "--env", "A=\udce9", "--", "true"], "--env: 'A=\\udce9' is not UTF-8"),
+        (["pipe", "--name", "\udce9"], "--name: '\\udce9' is not UTF-8"),
+        (["logs", "x", "--since", "\udce9"], "--since: '\\udce9' is not UTF-8"),
+        (["run", "--token", "caf\udce9", "--", "true"], "command line can't be one"),
     ],
 )
 def test_usage(data: Path, arguments: list[str], message: str) -> None:

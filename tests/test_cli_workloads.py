@@ -130,6 +130,10 @@ def test_nothing_happens_if_one_can_not_be_told(server: ServerProcess, client: S
     [
         (["stop"], "stop: give an id or a name"),
         (["rm"], "rm: give an id or a name"),
+        (["stop", "x", "--grace", "nan"], "It is a number, 0 or more"),
+        (["stop", "x", "--grace", "inf"], "It is a number, 0 or more"),
+        (["ps", "--limit", "0"], "It is a number, 1 or more"),
+        (["ps", "--limit", "-1"], "It is a number, 1 or more"),
         (["ps", "--watch"], "it is for a terminal"),
         (["ps", "--status", "done"], "succeeded"),
         (["ps", "--label", "a"], "it is written K=V"),

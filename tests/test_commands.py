@@ -15,6 +15,7 @@ import pytest
 
 from tests.live import parse_events
 from tests.server_process import running_server
+from trio_logs.cli import create_app
 from trio_logs.errors import InvalidRequestError
 from trio_logs.server import Bind, TCPBind
 
@@ -67,18 +68,58 @@ def test_functions_of_a_module(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code", "message"),
     [
-        (["serve", "--bind", "8000"], "--bind '8000': give HOST:PORT"),
-        (["serve", "--bind", "127.0.0.1:70000"], "give HOST:PORT"),
-        (["serve", "--data", "/dev/null/x"], "can't use the data folder"),
+        (["--bind", "8000"], 2, "--bind '8000': give HOST:PORT"),
+        (["--bind", "127.0.0.1:70000"], 2, "give HOST:PORT"),
+        (["--keyfile", "x"], 2, "--keyfile: give its certificate with --certfile"),
+        (["--import", "no_such"], 2, "--import no_such: No module named 'no_such'; it must be"),
+        (["--import", "./jobs.py"], 2, "--import './jobs.py': give a module's name"),
+        (["--data", "/dev/null/x"], 1, "can't use the data folder"),
     ],
 )
-def test_errors_are_one_line(arguments: list[str], message: str) -> None:
-    found = trio_logs(*arguments)
-    assert found.returncode == 1
+def test_errors_are_one_line(arguments: list[str], code: int, message: str) -> None:
+    found = trio_logs("serve", *arguments)
+    assert found.returncode == code
     assert message in found.stderr
     assert found.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "bounds"),
+    [
+        ("--max-running", "0", "1 or more"),
+        ("--grace", "-1", "0 or more"),
+        ("--grace", "nan", "0 or more"),
+        ("--grace", "inf", "0 or more"),
+        ("--write-timeout", "0", "from 1 to 86,400"),
+        ("--max-connections", "0", "1 or more"),
+        ("--max-connections-per-peer", "0", "1 or more"),
+        ("--history-bytes", "-5", "1 or more"),
+        ("--history-bytes", "0", "1 or more"),
+        ("--history-age", "0", "from 1 to 3,153,600,000"),
+        ("--history-age", "1e305", "from 1 to 3,153,600,000"),
+    ],
+)
+def test_numbers_that_make_no_sense(option: str, value: str, bounds: str) -> None:
+    found = trio_logs("serve", option, value)
+    assert found.returncode == 2
+    assert option in found.stderr
+    assert f"It is a number, {bounds}." in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+def test_each_number_has_its_bounds() -> None:
+    for option in create_app([])["serve"].assemble_argument_collection():
+        if option.hint in (int, float, int | None):
+            assert option.parameter.validator, option.names
+
+
+def test_a_token_that_can_not_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIO_LOGS_TOKEN", "two words")
+    found = trio_logs("serve", "--data", str(tmp_path))
+    assert (found.returncode, found.stderr.count("\n")) == (2, 1)
+    assert "two words" not in found.stderr
 
 
 def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from ..errors import TrioLogsError, WorkloadNotFoundError
+from ..errors import InvalidRequestError, TrioLogsError, WorkloadNotFoundError
 from .controls import Neutralizer
 
 __all__ = [
@@ -97,7 +97,7 @@ def _code(error: BaseException) -> int:
             return UNAUTHORIZED
         case RefusedError(status=404) | WorkloadNotFoundError():
             return NOT_FOUND
-        case RefusedError(status=400 | 422) | UsageError():
+        case RefusedError(status=400 | 422) | UsageError() | InvalidRequestError():
             return USAGE
         case UnreachableError():
             return UNREACHABLE

@@ -14,8 +14,8 @@ from ..client.requests import FollowOptions
 from .choose import choose_all
 from .connection import Connect, find_connection
 from .controls import Neutralizer
-from .exits import UsageError
 from .foreground import PATIENCE
+from .given import number, text
 from .printer import Look, Outputs, Printer
 
 __all__ = ["logs"]
@@ -27,7 +27,9 @@ COLOURS = (36, 33, 32, 35, 34, 31)
 async def logs(
     *ids: Annotated[str, Parameter(help="Ids, starts of ids, or names.")],
     follow: Annotated[bool, Parameter(help="Go on until the workload ends.")] = True,
-    tail: Annotated[int | None, Parameter(help="The last lines only, so many.")] = None,
+    tail: Annotated[
+        int | None, Parameter(validator=number(0), help="The last lines only, so many.")
+    ] = None,
     since: Annotated[
         str | None, Parameter(help="A time (RFC 3339, Unix seconds), or 10m for ten minutes back.")
     ] = None,
@@ -51,11 +53,10 @@ async def logs(
     Each line goes to standard output or standard error as the workload wrote it there, without
     control sequences other than colours. The command outlives restarts of the server.
     """
-    if tail is not None and tail < 0:
-        raise UsageError("--tail: it is a number of lines, 0 or more")
     options: FollowOptions = {"patience": PATIENCE}
     for name, value in (("tail", tail), ("since", since), ("until", until), ("stream", stream)):
         if value is not None:
+            text(f"--{name}", str(value))
             options[name] = value  # type: ignore[literal-required]
     with Outputs.open() as outputs:
         async with find_connection(connect).client() as client:

@@ -21,7 +21,7 @@ from ..client.requests import SubmitOptions
 from .connection import Connect, find_connection
 from .controls import Neutralizer
 from .exits import FAILED, STOPPED, TIMED_OUT
-from .run import pairs
+from .given import pairs, text
 
 __all__ = ["pipe"]
 
@@ -141,7 +141,7 @@ async def _keep(
 ) -> int:
     options: SubmitOptions = {"backend": "push", "labels": labels}
     if name is not None:
-        options["name"] = name
+        options["name"] = text("--name", name)
     try:
         workload = await client.submit([], **options)
     except ClientError as error:

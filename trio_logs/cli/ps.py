@@ -14,8 +14,8 @@ from rich.live import Live
 from ..client import Client, UnreachableError, Workload
 from .connection import Connect, find_connection
 from .exits import UsageError
+from .given import number, pairs
 from .objects import encode_object
-from .run import pairs
 from .table import current_time, make_table
 
 __all__ = ["ps"]
@@ -34,7 +34,9 @@ async def ps(
     label: Annotated[
         tuple[str, ...], Parameter(negative="", help="Only those with it, K=V; repeatable.")
     ] = (),
-    limit: Annotated[int | None, Parameter(help="The newest, so many.")] = None,
+    limit: Annotated[
+        int | None, Parameter(validator=number(1), help="The newest, so many.")
+    ] = None,
     watch: Annotated[bool, Parameter(negative="", help="Look again each second.")] = False,
     json: Annotated[bool, Parameter(negative="", help="Print an object a line.")] = False,
     connect: Connect = None,

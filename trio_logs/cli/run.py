@@ -18,9 +18,10 @@ from ..client.requests import SubmitOptions
 from .connection import Connect, find_connection
 from .exits import UsageError
 from .foreground import Foreground
+from .given import number, pairs, text
 from .printer import Look, Outputs, Printer
 
-__all__ = ["pairs", "run"]
+__all__ = ["run"]
 
 RETRIES = (0.2, 1.0, 3.0)
 """Seconds before a submission is sent again whose answer did not come."""
@@ -34,7 +35,9 @@ async def run(
         Parameter(negative="", help="A variable, K=V, or K to take it from here; repeatable."),
     ] = (),
     cwd: Annotated[Path | None, Parameter(help="The folder to run in, on the server.")] = None,
-    timeout: Annotated[float | None, Parameter(help="Seconds that it may take.")] = None,
+    timeout: Annotated[
+        float | None, Parameter(validator=number(0.001), help="Seconds that it may take.")
+    ] = None,
     label: Annotated[
         tuple[str, ...], Parameter(negative="", help="A label, K=V; repeatable.")
     ] = (),
@@ -55,6 +58,8 @@ async def run(
     """
     if not command:
         raise UsageError("run: give a command, such as: trio-logs run -- make test")
+    for argument in command:
+        text("run", argument)
     variables = _environment(env)
     if pty:
         # As many as here, unless it is told another size.
@@ -66,9 +71,9 @@ async def run(
         "pty": pty,
     }
     if name is not None:
-        options["name"] = name
+        options["name"] = text("--name", name)
     if cwd is not None:
-        options["cwd"] = str(cwd.absolute())
+        options["cwd"] = text("--cwd", str(cwd.absolute()))
     if timeout is not None:
         options["timeout"] = timeout
     async with find_connection(connect).client() as client:
@@ -95,23 +100,12 @@ async def _submit(client: Client, command: Sequence[str], options: SubmitOptions
     return await client.submit(command, **options)
 
 
-def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
-    """What was given as K=V. Raises UsageError."""
-    found = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not key or not equals:
-            raise UsageError(f"{option} {text!r}: it is written K=V")
-        found[key] = value
-    return found
-
-
 def _environment(given: Sequence[str]) -> dict[str, str]:
     complete = []
-    for text in given:
-        if "=" not in text:
-            if text not in os.environ:
-                raise UsageError(f"--env {text}: it is not set here; give {text}=VALUE")
-            text = f"{text}={os.environ[text]}"
-        complete.append(text)
+    for each in given:
+        if "=" not in each:
+            if each not in os.environ:
+                raise UsageError(f"--env {each}: it is not set here; give {each}=VALUE")
+            each = f"{each}={os.environ[each]}"
+        complete.append(each)
     return pairs("--env", complete)

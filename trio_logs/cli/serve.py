@@ -17,12 +17,13 @@ from cyclopts import Parameter
 from ..api import create_app
 from ..data_folder import default_data_folder, write_address
 from ..engine import EngineLimits
-from ..errors import InvalidRequestError
 from ..logging import configure_logging
 from ..server import Bind, Server, ServerLimits, TCPBind, load_tls
 from ..service import open_service
 from ..settings import DAY, GIB, Settings
 from ..store import Retention
+from .exits import UsageError
+from .given import number
 
 __all__ = ["leave_address", "serve"]
 
@@ -56,23 +57,37 @@ async def serve(
         tuple[str, ...],
         Parameter(name="--import", negative="", help="A module with functions to run."),
     ] = (),
-    max_running: Annotated[int, Parameter(help="Workloads at once; more are queued.")] = 100,
-    grace: Annotated[float, Parameter(help="Seconds between TERM and KILL.")] = 10.0,
-    write_timeout: Annotated[float, Parameter(help="Seconds a client may take nothing.")] = 30.0,
+    max_running: Annotated[
+        int, Parameter(validator=number(1), help="Workloads at once; more are queued.")
+    ] = 100,
+    grace: Annotated[
+        float, Parameter(validator=number(0), help="Seconds between TERM and KILL.")
+    ] = 10.0,
+    write_timeout: Annotated[
+        float,
+        Parameter(validator=number(1, DAY), help="Seconds a client may take nothing."),
+    ] = 30.0,
     certfile: Annotated[Path | None, Parameter(help="A certificate chain: serve TLS.")] = None,
     keyfile: Annotated[Path | None, Parameter(help="Its key, unless that file has it.")] = None,
-    max_connections: Annotated[int, Parameter(help="Open at once.")] = 11_000,
+    max_connections: Annotated[int, Parameter(validator=number(1), help="Open at once.")] = 11_000,
     max_connections_per_peer: Annotated[
         int | None,
-        Parameter(help="Of one address; by default 1000, and on loopback no limit."),
+        Parameter(
+            validator=number(1), help="Of one address; by default 1000, and on loopback no limit."
+        ),
     ] = None,
-    history_bytes: Annotated[int, Parameter(help="How much history is kept, in bytes.")] = 10 * GIB,
-    history_age: Annotated[float, Parameter(help="How long it is kept, in seconds.")] = 30 * DAY,
+    history_bytes: Annotated[
+        int, Parameter(validator=number(1), help="How much history is kept, in bytes.")
+    ] = 10 * GIB,
+    history_age: Annotated[
+        float,
+        Parameter(validator=number(1, 36_500 * DAY), help="How long it is kept, in seconds."),
+    ] = 30 * DAY,
 ) -> int:
     """Run the service until SIGTERM or SIGINT; a second one cuts the shutdown short."""
     configure_logging()
     for module in import_:
-        importlib.import_module(module)
+        _import(module)
     binds = [Bind.parse(text) for text in bind]
     allowed = frozenset(allowed_host)
     is_loopback = all(each.is_loopback for each in binds)
@@ -83,7 +98,7 @@ async def serve(
     if max_connections_per_peer is None and not is_loopback:
         max_connections_per_peer = CONNECTIONS_PER_PEER
     if keyfile is not None and certfile is None:
-        raise InvalidRequestError("--keyfile: give its certificate with --certfile, too")
+        raise UsageError("--keyfile: give its certificate with --certfile, too")
     server = Server(
         ServerLimits(
             write_timeout=write_timeout,
@@ -107,6 +122,18 @@ async def serve(
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, DESCRIPTORS)), hard))
     await _serve(settings, server, binds)
     return 0
+
+
+def _import(module: str) -> None:
+    """Raises UsageError if there is no such module."""
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise UsageError(f"--import {module!r}: give a module's name, such as jobs.nightly")
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise UsageError(
+            f"--import {module}: {error}; it must be importable, as from here with PYTHONPATH=."
+        ) from error
 
 
 async def _serve(settings: Settings, server: Server, binds: list[Bind]) -> None:

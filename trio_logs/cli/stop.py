@@ -11,6 +11,7 @@ from ..client import Client
 from .choose import choose_all
 from .connection import Connect, find_connection
 from .foreground import PATIENCE
+from .given import number
 
 __all__ = ["stop", "wait_for_end"]
 
@@ -18,7 +19,10 @@ __all__ = ["stop", "wait_for_end"]
 async def stop(
     *ids: Annotated[str, Parameter(help="Ids, starts of ids, or names.")],
     grace: Annotated[
-        float | None, Parameter(help="Seconds between TERM and KILL; the server has a default.")
+        float | None,
+        Parameter(
+            validator=number(0), help="Seconds between TERM and KILL; the server has a default."
+        ),
     ] = None,
     connect: Connect = None,
 ) -> int:
