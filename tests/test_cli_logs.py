@@ -135,6 +135,11 @@ def test_several_at_once(data: Path, client: SyncClient) -> None:
     second = finished(client, script, name="a\033]0;t\007b")
     third = finished(client, script)
     ids = [first.id, second.id, third.id, first.id]
+    broad = finished(client, "echo 1", name="日本\n\tx")
+    assert (
+        f"日本⏎⇥x{' ' * (len(third.id) - 7)} | 1\n"
+        in trio_logs(data, "logs", broad.id, third.id).stdout
+    )
     found = trio_logs(data, "logs", *ids)
     width = len(third.id)
     for name in ("build", "ab", third.id):

@@ -69,7 +69,8 @@ def test_interrupt(terminal: Terminal) -> None:
 
 
 def test_watching(terminal: Terminal, server: ServerProcess, client: SyncClient) -> None:
-    workload = client.submit(["sh", "-c", "exec sleep 60"], name="watched")
+    script = f"exec sleep 60 # {'x' * 200}"
+    workload = client.submit(["sh", "-c", script], name="watched")
     terminal.enter("trio-logs ps --watch; echo code=$?")
     terminal.wait_for(f"^{workload.id}  watched  running ")
     client.stop(workload.id)

@@ -62,7 +62,8 @@ def client(server: ServerProcess) -> Iterator[SyncClient]:
         ({"created_at": NOW + timedelta(seconds=1)}, "0.0s ago"),
         ({"name": "a\x1b[2J\x1b]0;t\x07b\nc"}, "0123 ab⏎c running"),
         ({"name": "[bold]x[/]"}, "0123 [bold]x[/] running"),
-        ({"command": ["\x9b2Jx", "a\nb"]}, "5 'x' 'a⏎b'"),
+        ({"name": "a\tb\rc\u2028d"}, "0123 a⇥b␍c⏎d running"),
+        ({"command": ["\x9b2Jx", "a\nb\tc"]}, "5 'x' 'a⏎b⇥c'"),
     ],
 )
 def test_rows(changes: dict[str, object], row: str) -> None:
@@ -74,9 +75,24 @@ def test_rows(changes: dict[str, object], row: str) -> None:
     assert row in re.sub(" +", " ", shown)
 
 
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_only_names_and_commands_are_cut(width: int) -> None:
+    long = msgspec.structs.replace(
+        WORKLOAD, id="0123456789abcdef0123", name="n" * 50, command=["日本" * 100]
+    )
+    console = Console(width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(make_table([long, WORKLOAD], NOW))
+    title, shown, short = capture.get().splitlines()
+    assert title.split() == ["ID", "NAME", "STATUS", "EXIT", "CREATED", "TOOK", "LINES", "COMMAND"]
+    row = r"0123456789abcdef0123  n{6,29}…  running  -     4\.0s ago  3\.0s      5  '日本日.*…"
+    assert re.fullmatch(row, shown.rstrip())
+    assert re.match(r"0123 +-  +running  -     4\.0s ago  3\.0s      5  sh -c", short)
+
+
 def test_listing(server: ServerProcess, client: SyncClient) -> None:
     long = "x" * 500
-    good = client.submit(["echo", long], name="good", labels={"a": "b"})
+    good = client.submit(["echo", long], name="good" * 20, labels={"a": "b"})
     bad = client.submit(["false"], labels={"a": "c"})
     for workload in (good, bad):
         list(client.follow(workload.id))
@@ -84,6 +100,7 @@ def test_listing(server: ServerProcess, client: SyncClient) -> None:
     title, first, second = listed.stdout.splitlines()
     assert (listed.returncode, listed.stderr) == (0, "")
     assert (first.split()[0], second.split()[0]) == (bad.id, good.id)
+    assert "good" * 20 in second
     assert second.endswith(long)
     assert not {title[-1], first[-1]} & {" "}
     for arguments in (["--status", "succeeded"], ["--label", "a=b"]):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["Neutralizer", "is_harmless"]
+__all__ = ["Neutralizer", "is_harmless", "one_line"]
 
 _HARMFUL = [bytes([control]) for control in (*range(0x09), *range(0x0B, 0x20), 0x7F)]
 """The C0 controls but for tab and line feed."""
@@ -49,6 +49,14 @@ _RESET = "\x1b[0m"
 
 _MAX_COLOURS = 256
 """Characters of colours that are carried from line to line; a log with more starts anew."""
+
+_BREAKS = str.maketrans({"\t": "⇥", "\n": "⏎", "\r": "␍", "\u2028": "⏎", "\u2029": "⏎"})
+"""What would move the rest of a line, to be seen instead."""
+
+
+def one_line(text: str) -> str:
+    """Somebody else's text within a line of ours: on that line, and without control of it."""
+    return Neutralizer(colour=False).line(text.translate(_BREAKS))
 
 
 def is_harmless(data: bytes) -> bool:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 
 from ..errors import InvalidRequestError, TrioLogsError, WorkloadNotFoundError
-from .controls import Neutralizer
+from .controls import one_line
 
 __all__ = [
     "BROKEN_PIPE",
@@ -74,7 +74,7 @@ def complain(error: BaseException) -> int:
     code = FAILED
     for leaf in _leaves(error):
         # It may quote what somebody else wrote.
-        message = Neutralizer(colour=False).line(" ".join(str(leaf).split("\n")))
+        message = one_line(" ".join(str(leaf).split("\n")))
         code = _code(leaf)
         print(f"trio-logs: {message}{HINTS.get(code, '')}", file=sys.stderr)
     return code

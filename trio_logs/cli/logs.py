@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 
 import trio
 from cyclopts import Parameter
+from rich.cells import cell_len
 
 from ..client import Client, Workload
 from ..client.requests import FollowOptions
 from .choose import choose_all
 from .connection import Connect, find_connection
-from .controls import Neutralizer
+from .controls import one_line
 from .foreground import PATIENCE
 from .given import number, text
 from .printer import Look, Outputs, Printer
@@ -76,14 +77,15 @@ async def logs(
 def _printers(outputs: Outputs, look: Look, workloads: Sequence[Workload]) -> list[Printer]:
     if len(workloads) == 1:
         return [Printer(outputs, look, workloads[0].id)]
-    # A name is somebody else's text, too.
-    names = [Neutralizer(colour=False).line(each.name or each.id) for each in workloads]
+    names = [one_line(each.name or each.id) for each in workloads]
     if len(set(names)) < len(names):
         names = [each.id for each in workloads]
-    width = max(map(len, names))
+    # In cells of a terminal, of which a letter may take two.
+    width = max(map(cell_len, names))
+    prefixes = [f"{name}{' ' * (width - cell_len(name))} | " for name in names]
     return [
-        Printer(outputs, look, each.id, f"{name:{width}} | ", COLOURS[number % len(COLOURS)])
-        for number, (each, name) in enumerate(zip(workloads, names, strict=True))
+        Printer(outputs, look, each.id, prefix, COLOURS[number % len(COLOURS)])
+        for number, (each, prefix) in enumerate(zip(workloads, prefixes, strict=True))
     ]
 
 

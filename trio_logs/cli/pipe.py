@@ -19,7 +19,7 @@ from cyclopts import Parameter
 from ..client import Client, ClientError, Ending, RefusedError, Status
 from ..client.requests import SubmitOptions
 from .connection import Connect, find_connection
-from .controls import Neutralizer
+from .controls import one_line
 from .exits import FAILED, STOPPED, TIMED_OUT
 from .given import pairs, text
 
@@ -175,5 +175,4 @@ async def _status(client: Client, workload_id: str) -> Status | None:
 
 def _say(what: str) -> None:
     # Some of it the server said.
-    text = Neutralizer(colour=False).line(what)
-    print(f"trio-logs: {text}", file=sys.stderr, flush=True)
+    print(f"trio-logs: {one_line(what)}", file=sys.stderr, flush=True)

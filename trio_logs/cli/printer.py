@@ -13,7 +13,7 @@ from typing import cast
 import trio
 
 from ..client import Gap, Line, LogRecord, Reset
-from .controls import Neutralizer, is_harmless
+from .controls import Neutralizer, is_harmless, one_line
 from .objects import encode
 from .sinks import Sink
 
@@ -54,8 +54,7 @@ class Outputs:
     async def notice(self, text: str) -> None:
         """Say something about a log, beside it."""
         # Some of it the server said.
-        text = Neutralizer(colour=False).line(text)
-        await self.write(self.stderr, f"trio-logs: {text}\n".encode())
+        await self.write(self.stderr, f"trio-logs: {one_line(text)}\n".encode())
 
 
 class Printer:

@@ -52,9 +52,10 @@ async def ps(
     if json:
         sys.stdout.buffer.write(b"".join(map(encode_object, found)))
     else:
-        console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+        is_terminal = sys.stdout.isatty()
+        console = Console(width=None if is_terminal else WIDE, highlight=False)
         with console.capture() as capture:
-            console.print(make_table(found, current_time()))
+            console.print(make_table(found, current_time(), is_terminal=is_terminal))
         # Without what fills each line up to the longest.
         print("\n".join(line.rstrip() for line in capture.get().splitlines()))
     return 0

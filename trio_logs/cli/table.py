@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..client import Status, Workload
-from .controls import Neutralizer
+from .controls import one_line
 
 __all__ = ["current_time", "make_table"]
 
@@ -22,13 +22,21 @@ COLOURS = {
 }
 """All others are bad news."""
 
+NAME_WIDTH = 30
+"""Cells of a name on a terminal."""
 
-def make_table(workloads: Sequence[Workload], now: datetime) -> Table:
-    """A row for each; times are relative to `now`."""
+
+def make_table(workloads: Sequence[Workload], now: datetime, *, is_terminal: bool = True) -> Table:
+    """A row for each; times are relative to `now`. On a terminal, a long name is cut, and where the
+    table is too wide, names and commands are, and nothing else."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("ID", "NAME", "STATUS", "EXIT", "CREATED", "TOOK", "LINES"):
-        table.add_column(title, no_wrap=True, justify="right" if title == "LINES" else "left")
-    table.add_column("COMMAND", no_wrap=True, overflow="ellipsis")
+    table.add_column("ID", no_wrap=True)
+    # Rich takes from columns that may wrap before it takes from others; their texts do not.
+    table.add_column("NAME", max_width=NAME_WIDTH if is_terminal else None)
+    for title in ("STATUS", "EXIT", "CREATED", "TOOK"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("LINES", no_wrap=True, justify="right")
+    table.add_column("COMMAND")
     for each in workloads:
         ended = each.finished_at or now
         table.add_row(
@@ -46,7 +54,7 @@ def make_table(workloads: Sequence[Workload], now: datetime) -> Table:
 
 def _plain(text: str) -> Text:
     """Somebody else's text, which must control neither the terminal nor the table."""
-    return Text(Neutralizer(colour=False).line(text.replace("\n", "⏎")))
+    return Text(one_line(text), no_wrap=True, overflow="ellipsis")
 
 
 def _duration(seconds: float) -> str:
