@@ -164,8 +164,8 @@ def test_interrupt_stops_it_and_shows_its_last_lines(data: Path) -> None:
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=20)
     assert stdout == "last words\n"
-    assert "stopping " in stderr.splitlines()[0]
-    # The shell may tell of its `sleep`, too.
+    # The shell may tell of its `sleep`, too, and be first.
+    assert "stopping " in stderr
     assert re.fullmatch(r"stopped with exit code 3 \([23] lines\)", summary(stderr))
     assert process.returncode == 130
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,24 +33,50 @@ class Look:
 
 
 class Outputs:
-    """Both outputs, for all logs that are printed there."""
+    """Both outputs, for all logs that are printed there. One writes at a time, and begins its lines
+    at the start of one: a long line that comes in parts is ended for that."""
 
-    def __init__(self, stdout: Sink, stderr: Sink) -> None:
+    def __init__(self, stdout: Sink, stderr: Sink, *, are_one: bool) -> None:
         self.stdout = stdout
         self.stderr = stderr
         self._turn = trio.Lock()
+        # A line of the one may stand before one of the other, as on a terminal.
+        self._places = {stdout: 1, stderr: 1 if are_one else 2}
+        # By place, whose line has no end yet.
+        self._unended: dict[int, _Channel] = {}
 
     @classmethod
     @contextmanager
-    def open(cls) -> Iterator[Outputs]:
+    def open(cls, stdout: int = 1, stderr: int = 2) -> Iterator[Outputs]:
         """Those of this process."""
-        with Sink.open(1) as stdout, Sink.open(2) as stderr:
-            yield cls(stdout, stderr)
+        with Sink.open(stdout) as out, Sink.open(stderr) as err:
+            yield cls(out, err, are_one=os.path.sameopenfile(stdout, stderr))
 
     async def write(self, sink: Sink, data: bytes) -> None:
-        """Write whole lines, which those of other logs do not fall into."""
+        """Write whole lines."""
         async with self._turn:
+            if self._unended.pop(self._places[sink], None):
+                data = b"\n" + data
             await sink.write(data)
+
+    async def print(self, channel: _Channel, lines: Sequence[Line]) -> None:
+        """Write lines of a log, of which the last may go on in the next ones."""
+        async with self._turn:
+            place = self._places[channel.sink]
+            unended = self._unended.pop(place, None)
+            data = channel.render(lines, goes_on=unended is channel)
+            if unended not in (None, channel):
+                data = b"\n" + data
+            if lines[-1].partial:
+                self._unended[place] = channel
+            await channel.sink.write(data)
+
+    async def end(self, channel: _Channel) -> None:
+        """Nothing follows; end its line if it lacks its end."""
+        async with self._turn:
+            if self._unended.get(self._places[channel.sink]) is channel:
+                del self._unended[self._places[channel.sink]]
+                await channel.sink.write(b"\n")
 
     async def notice(self, text: str) -> None:
         """Say something about a log, beside it."""
@@ -95,8 +122,7 @@ class Printer:
     async def finish(self) -> None:
         """End the lines that lack their ends."""
         for channel in self._channels.values():
-            if channel.is_open:
-                await self._outputs.write(channel.sink, b"\n")
+            await self._outputs.end(channel)
 
     async def _print_lines(self, stream: str, lines: Sequence[Line]) -> None:
         channel = self._channels.get(stream)
@@ -104,7 +130,7 @@ class Printer:
             outputs = self._outputs
             sink = outputs.stdout if stream == "stdout" else outputs.stderr
             channel = self._channels[stream] = self._make(sink)
-        await self._outputs.write(channel.sink, channel.render(lines))
+        await self._outputs.print(channel, lines)
 
     async def _print_one(self, record: LogRecord) -> None:
         match record:
@@ -121,32 +147,33 @@ class _Channel:
 
     def __init__(self, sink: Sink, look: Look, prefix: str, colour: int) -> None:
         self.sink = sink
-        self.is_open = False
         self._look = look
         self._time: datetime | None = None
         self._stamp = ""
         self._neutralizer = Neutralizer(colour=sink.colour)
         self._prefix = f"\x1b[{colour}m{prefix}\x1b[0m" if prefix and sink.colour else prefix
 
-    def render(self, lines: Sequence[Line]) -> bytes:
+    def render(self, lines: Sequence[Line], *, goes_on: bool) -> bytes:
         """The bytes of some lines, of which either all or none are partial, and which have the same
-        time if times are shown."""
-        if not (lines[0].partial or self.is_open) and self._neutralizer.idle:
+        time if times are shown; the first goes on where the last one stopped, or starts anew."""
+        if not (lines[0].partial or goes_on) and self._neutralizer.idle:
             data = "\n".join([line.text for line in lines]).encode()
             if self._look.raw or is_harmless(data):
                 if head := self._head(lines[0]).encode():
                     data = head + data.replace(b"\n", b"\n" + head)
                 return data + b"\n"
-        return "".join([self._render_one(line) for line in lines]).encode()
-
-    def _render_one(self, line: Line) -> str:
-        text = line.text
-        if not self._look.raw:
-            text = self._neutralizer.line(text, partial=line.partial)
-        if not self.is_open:
-            text = self._head(line) + text
-        self.is_open = line.partial
-        return text if line.partial else text + "\n"
+        texts: list[str] = []
+        for line in lines:
+            if not goes_on:
+                texts.append(self._head(line))
+            raw = self._look.raw
+            texts.append(
+                line.text if raw else self._neutralizer.line(line.text, partial=line.partial)
+            )
+            if not line.partial:
+                texts.append("\n")
+            goes_on = line.partial
+        return "".join(texts).encode()
 
     def _head(self, line: Line) -> str:
         if not self._look.timestamps:
