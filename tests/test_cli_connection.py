@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trustme
 
-from tests.command_line import trio_logs
+from tests.command_line import started, trio_logs
 from tests.server_process import running_server
 from trio_logs.cli.connection import Connection, Flags, describe, find_connection
 from trio_logs.cli.exits import UsageError
 from trio_logs.cli.serve import leave_address
 from trio_logs.data_folder import read_address, write_address
+from trio_logs.server import Bind
 
 HERE = "http://127.0.0.1:1"
 THERE = "https://logs.example"
@@ -127,17 +129,22 @@ def test_a_running_server_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bound", "left"),
+    ("bind", "bound", "left"),
     [
-        ("http://127.0.0.1:5", "http://127.0.0.1:5"),
-        ("https://0.0.0.0:5", "https://127.0.0.1:5"),
-        ("http://[::]:5", "http://[::1]:5"),
-        ("unix:/run/x", "unix:/run/x"),
-        ("unix:x/y.sock", f"unix:{Path.cwd()}/x/y.sock"),
+        ("127.0.0.1:0", "http://127.0.0.1:5", "http://127.0.0.1:5"),
+        ("0.0.0.0:5", "https://0.0.0.0:5", "https://127.0.0.1:5"),
+        ("[::]:5", "http://[::]:5", "http://[::1]:5"),
+        ("localhost:0", "https://127.0.0.1:5", "https://localhost:5"),
+        ("logs.example:0", "https://[::1]:5", "https://logs.example:5"),
+        ("fd://3", "http://0.0.0.0:5", "http://127.0.0.1:5"),
+        ("unix:/run/x", "unix:/run/x", "unix:/run/x"),
+        ("unix:x/y.sock", "unix:x/y.sock", f"unix:{Path.cwd()}/x/y.sock"),
     ],
 )
-def test_the_address_that_is_left_can_be_used(tmp_path: Path, bound: str, left: str) -> None:
-    leave_address(tmp_path, bound)
+def test_the_address_that_is_left_can_be_used(
+    tmp_path: Path, bind: str, bound: str, left: str
+) -> None:
+    leave_address(tmp_path, bound, Bind.parse(bind))
     assert read_address(tmp_path) == left
     assert [path.name for path in tmp_path.iterdir()] == ["address"]
 
@@ -173,6 +180,21 @@ def test_on_this_machine_no_proxy_is_used(tmp_path: Path) -> None:
 
 def test_a_token_may_start_with_a_hyphen(tmp_path: Path) -> None:
     assert trio_logs(tmp_path, "token", "--token", "-x").stdout == "-x\n"
+
+
+def test_a_certificate_for_the_name_that_is_bound(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    pem, data = tmp_path / "pem", tmp_path / "data"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(pem)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with started(data, "serve", "--bind", "localhost:0", "--certfile", str(pem)) as server:
+        assert server.stderr is not None
+        assert server.stderr.readline().startswith("Listening on https://")
+        found = trio_logs(data, "ps", SSL_CERT_FILE=str(tmp_path / "ca.pem"))
+        assert (found.returncode, found.stderr) == (0, "")
+        refused = trio_logs(data, "ps")
+        assert refused.returncode == 69
+        assert "certificate verify failed" in refused.stderr
 
 
 def test_no_token_is_one_line(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests import command_line
+from tests.command_line import started
 from tests.live import parse_events
 from tests.server_process import running_server
 from trio_logs.cli import create_app
@@ -38,6 +40,20 @@ def test_serve_prints_its_address_and_exits_0(tmp_path: Path) -> None:
         assert evil.status_code == 421
         assert server.stop() == 0
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+
+
+def test_this_machine_is_answered_whatever_other_names_are_allowed(tmp_path: Path) -> None:
+    """Also where the service knows none of its own names."""
+    path = tmp_path / "socket"
+    arguments = ("serve", "--bind", f"unix:{path}", "--allowed-host", "Logs.Example")
+    with started(tmp_path, *arguments) as server:
+        assert server.stderr is not None
+        assert server.stderr.readline() == f"Listening on unix:{path}\n"
+        found = command_line.trio_logs(tmp_path, "ps")
+        assert (found.returncode, found.stderr) == (0, "")
+        with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(path))) as client:
+            for host, status in (("logs.example", 200), ("[::1]", 200), ("evil.example", 421)):
+                assert client.get(f"http://{host}/readyz").status_code == status
 
 
 def test_interrupt_is_a_clean_stop_too(tmp_path: Path) -> None:

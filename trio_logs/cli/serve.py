@@ -89,11 +89,12 @@ async def serve(
     for module in import_:
         _import(module)
     binds = [Bind.parse(text) for text in bind]
-    allowed = frozenset(allowed_host)
+    allowed = frozenset(map(str.lower, allowed_host))
     is_loopback = all(each.is_loopback for each in binds)
-    names = {each.host for each in binds if isinstance(each, TCPBind)}
-    if names and (is_loopback or allowed):
-        # A page in a browser must not get here by a name of its own for this address.
+    names = {_host(each) for each in binds if isinstance(each, TCPBind)}
+    if allowed or (names and is_loopback):
+        # A page in a browser must not get here by a name of its own for this address. Commands on
+        # this machine come by the others.
         allowed |= LOOPBACK_NAMES | names
     if max_connections_per_peer is None and not is_loopback:
         max_connections_per_peer = CONNECTIONS_PER_PEER
@@ -142,7 +143,7 @@ async def _serve(settings: Settings, server: Server, binds: list[Bind]) -> None:
         await nursery.start(_watch_signals, stop, nursery.cancel_scope)
         async with open_service(settings) as service, trio.open_nursery() as serving:
             urls = await serving.start(server.serve, create_app(service, server), binds, stop)
-            leave_address(settings.data, urls[0])
+            leave_address(settings.data, urls[0], binds[0])
             for url in urls:
                 print(f"Listening on {url}", file=sys.stderr, flush=True)
             await stop.wait()
@@ -151,10 +152,19 @@ async def _serve(settings: Settings, server: Server, binds: list[Bind]) -> None:
         nursery.cancel_scope.cancel()
 
 
-def leave_address(folder: Path, url: str) -> None:
-    """Let commands on this machine find the service, whatever folder they run in."""
+def _host(bind: TCPBind) -> str:
+    """As it stands in a URL."""
+    return f"[{bind.host}]" if ":" in bind.host else bind.host.lower()
+
+
+def leave_address(folder: Path, url: str, bind: Bind) -> None:
+    """Let commands on this machine find the service, whatever folder they run in. Where it was told
+    to listen on a name, a certificate may be for that, and not for the address in the URL."""
     if url.startswith("unix:"):
         url = f"unix:{Path(url.removeprefix('unix:')).absolute()}"
+    elif isinstance(bind, TCPBind):
+        scheme, _, address = url.partition("://")
+        url = f"{scheme}://{_host(bind)}:{address.rpartition(':')[2]}"
     # Where a wildcard is bound, loopback is.
     url = url.replace("://0.0.0.0:", "://127.0.0.1:").replace("://[::]:", "://[::1]:")
     try:

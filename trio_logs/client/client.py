@@ -35,6 +35,7 @@ class Client:
         # With a transport of its own it uses no proxy of the environment, which would be shown the
         # token, and would mean another machine by the same address.
         is_here = uds is not None or requests.is_loopback(url)
+        self._address = url if uds is None else f"unix:{uds}"
         self._http = httpx2.AsyncClient(
             base_url=url,
             headers=requests.headers(token),
@@ -112,7 +113,7 @@ class Client:
         resume = Resume(options)
         url = requests.path(workload_id, "logs")
         while not resume.done:
-            reason: object = "the server ended the stream"
+            reason = "the server ended the stream"
             complete = False
             try:
                 async with self._http.stream(
@@ -136,7 +137,7 @@ class Client:
                         await answer.aread()
                         requests.read(answer)
             except httpx2.TransportError as error:
-                reason = error
+                reason = requests.in_words(error)
             # Whatever happened: what has arrived counts, or a bad network would stop all progress.
             if records := resume.flush():
                 yield records
@@ -191,7 +192,7 @@ class Client:
                 else:
                     answer = await self._http.send(self._body_request(workload_id, upload))
             except httpx2.TransportError as error:
-                reason: object = error
+                reason = requests.in_words(error)
             else:
                 if not is_temporary(answer.status_code):
                     backoff.succeeded()
@@ -223,7 +224,8 @@ class Client:
         try:
             return requests.read(await self._http.request(method, url, **arguments))
         except httpx2.TransportError as error:
-            raise UnreachableError(f"{self._http.base_url} does not answer: {error}") from error
+            reason = requests.in_words(error)
+            raise UnreachableError(f"{self._address} does not answer: {reason}") from error
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ __all__ = [
     "Page",
     "SubmitOptions",
     "headers",
+    "in_words",
     "is_loopback",
     "page_query",
     "path",
@@ -74,6 +75,17 @@ class FollowOptions(TypedDict, total=False):
     stream: str
     follow: bool
     patience: float
+
+
+def in_words(error: httpx2.TransportError) -> str:
+    """Why there is no answer."""
+    if isinstance(error, httpx2.TimeoutException):
+        return "it took too long"
+    # Some leave it to what they come from, as where a certificate is not accepted.
+    found: BaseException | None = error
+    while found is not None and not str(found):
+        found = found.__cause__ or found.__context__
+    return str(found or type(error).__name__)
 
 
 def is_loopback(url: str) -> bool:

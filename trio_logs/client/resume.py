@@ -43,7 +43,7 @@ class Backoff:
         self._failures = 0
         self._failing_since = None
 
-    def delay(self, reason: object, first: float, longest: float | None = None) -> float:
+    def delay(self, reason: str, first: float, longest: float | None = None) -> float:
         """Seconds until the next attempt; `first` after the first failure, at most. Raises
         UnreachableError when the patience is at its end."""
         moment = time.monotonic()
@@ -107,7 +107,7 @@ class Resume:
         if not self._follows and not self._parser.shutting_down:
             self.done = True
 
-    def delay(self, reason: object) -> float:
+    def delay(self, reason: str) -> float:
         """Seconds until the next attempt. Raises UnreachableError when the patience is at its
         end."""
         return self._backoff.delay(reason, self._parser.retry)
