@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
@@ -179,11 +180,12 @@ def test_a_workload_is_found_by_name_and_by_the_start_of_its_id(
     [
         (["logs", "nobody"], 66, "no workload has the id or name 'nobody': `trio-logs ps`"),
         (["logs", "../../etc"], 66, "no workload has"),
-        (["logs", ""], 66, "no workload has"),
+        (["logs", ""], 2, "logs: an id is empty"),
         (["logs"], 2, "give an id or a name"),
         (["logs", "x", "--tail", "-1"], 2, "It is a number, 0 or more"),
         (["logs", "x", "--stream", "both"], 2, "stream"),
-        (["logs", "x", "--token", "wrong"], 77, "the token"),
+        (["logs", "x", "--token", "wrong"], 77, "the token from the command line is not that of"),
+        (["logs", "x", "--server", "unix:/no/such"], 69, "unix:/no/such does not answer: "),
         (["logs", "x", "--server", "http://127.0.0.1:9"], 69, "is the service running"),
     ],
 )
@@ -194,6 +196,22 @@ def test_errors_are_one_line(
     assert message in found.stderr
     assert found.returncode == code
     assert found.stderr.count("\n") == 1
+
+
+def test_a_token_that_is_missing_or_wrong(server: ServerProcess, tmp_path: Path) -> None:
+    """It says where it looked, and what to do."""
+    missing = trio_logs(tmp_path, "ps", "--server", server.url)
+    (tmp_path / "token").write_text("old")
+    wrong = trio_logs(tmp_path, "ps", "--server", server.url)
+    config = tmp_path / "config" / "trio_logs" / "config.toml"
+    places = f"--token, TRIO_LOGS_TOKEN, {config} and {tmp_path}"
+    for found, start in (
+        (missing, f"{server.url} wants a token, and none for it is in {places}; "),
+        (wrong, f"the token from the data folder {tmp_path} is not that of {server.url}; "),
+    ):
+        assert found.returncode == 77
+        assert found.stderr.startswith(f"trio-logs: {start}`trio-logs token` prints it")
+        assert found.stderr.count("\n") == 1
 
 
 def test_what_is_malformed_is_the_users_fault(data: Path, client: SyncClient) -> None:
@@ -296,6 +314,37 @@ def test_a_restarted_server_is_waited_for(tmp_path: Path) -> None:
                 assert process.wait(40) == 0
             assert process.stdout.read() == ""
             assert process.stderr.read() == ""
+
+
+def test_a_server_that_stays_away_is_told_once_each_time(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with ExitStack() as stack:
+        server = stack.enter_context(running_server(data))
+        url = server.url
+        bind = ("--bind", url.removeprefix("http://"))
+        # Pushed, they outlive the server.
+        with SyncClient(server.url, server.token) as client:
+            ids = [client.submit([], backend="push").id for _ in range(2)]
+        reader = stack.enter_context(started(data, "logs", *ids))
+        assert reader.stderr is not None
+        deadline = time.monotonic() + 40
+        while server.metric("trio_logs_subscriptions") < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        for _ in range(2):
+            server.kill()
+            told = reader.stderr.readline()
+            assert told.startswith(f"trio-logs: {url} is away: ")
+            assert told.endswith("; it is tried again\n")
+            server = stack.enter_context(running_server(data, *bind))
+            while server.metric("trio_logs_subscriptions") < 2:
+                assert time.monotonic() < deadline + 40
+                time.sleep(0.05)
+        with SyncClient(server.url, server.token) as client:
+            for each in ids:
+                client.stop(each)
+        assert reader.wait(40) == 0
+        assert reader.stderr.read() == ""
 
 
 def test_a_million_lines(

@@ -24,6 +24,7 @@ from trio_logs.client import (
     Status,
     SyncClient,
     UnreachableError,
+    requests,
 )
 from trio_logs.client.events import EventParser, ObjectParser, Parser
 from trio_logs.records import Outcome
@@ -119,7 +120,10 @@ async def test_every_page_is_listed(live: Live, monkeypatch: pytest.MonkeyPatch)
         ids = [(await client.submit(["true"])).id for _ in range(5)]
         monkeypatch.setattr(
             "trio_logs.client.requests.page_query",
-            lambda status, labels, before: [("limit", "2"), *([("before", before)] * bool(before))],
+            lambda status, labels, before, left: [
+                ("limit", "2"),
+                *([("before", before)] * bool(before)),
+            ],
         )
         assert [w.id async for w in client.list()] == ids[::-1]
 
@@ -131,6 +135,31 @@ async def test_a_refusal_says_why(live: Live) -> None:
         assert refused.value.status == 401
         with pytest.raises(RefusedError, match="give the token"):
             await first(client.follow("x"))
+
+
+async def test_a_command_is_no_text() -> None:
+    async with Client("http://127.0.0.1:9", "t") as client:
+        with pytest.raises(TypeError, match=r'give a list, such as \["ls", "-l"\]'):
+            await client.submit("ls -l")
+
+
+def test_the_twin_is_to_be_opened() -> None:
+    client = SyncClient("http://127.0.0.1:9", "t")
+    with pytest.raises(RuntimeError, match="use it in a `with` statement"):
+        client.get("x")
+    with client, pytest.raises(UnreachableError):
+        client.get("x")
+    with pytest.raises(RuntimeError, match="use it in a `with` statement"):
+        client.get("x")
+
+
+async def test_no_more_is_asked_for_than_is_wanted(live: Live) -> None:
+    async with Client(live.url, live.service.token) as client:
+        ids = [(await client.submit(["true"])).id for _ in range(5)][::-1]
+        for limit in range(7):
+            assert [each.id async for each in client.list(limit=limit)] == ids[:limit]
+    pages = [requests.page_query(None, None, None, left)[0] for left in (None, 1, 500, 501)]
+    assert pages == [("limit", limit) for limit in ("500", "1", "500", "500")]
 
 
 async def test_nobody_there() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -191,6 +193,37 @@ def test_without_a_server_it_copies_all_the_same(tmp_path: Path) -> None:
         assert pipe.process.communicate(data, PATIENCE)[0] == data
         assert pipe.process.returncode == 1
         assert "not kept: http://127.0.0.1:9 does not answer" in pipe.said.read_text()
+
+
+def test_a_server_that_is_away_at_the_start_is_waited_for_and_told_later(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        bind = f"127.0.0.1:{probe.getsockname()[1]}"
+    nowhere = ServerProcess(None, f"http://{bind}", "t", tmp_path)  # type: ignore[arg-type]
+    data = tmp_path / "data"
+    with running_pipe(nowhere, tmp_path) as pipe, ExitStack() as stack:
+        pipe.stdin.write(b"one\n")
+        pipe.stdin.flush()
+        time.sleep(0.5)
+        assert pipe.said.read_text() == ""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TRIO_LOGS_TOKEN", "t")
+            data.mkdir()
+            (data / "token").write_text("t")
+            server = stack.enter_context(running_server(data, "--bind", bind))
+            workload = pipe.workload()
+            server.kill()
+            deadline = time.monotonic() + PATIENCE
+            while "is away" not in pipe.said.read_text():
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            server = stack.enter_context(running_server(data, "--bind", bind))
+        pipe.stdin.close()
+        assert pipe.process.wait(PATIENCE) == 0
+        told = pipe.said.read_text().splitlines()
+        assert told[0] == f"trio-logs: this is workload {workload}"
+        assert re.fullmatch(f"trio-logs: http://{bind} is away: .*; it is tried again", told[1])
+        assert len(told) == 2
+        assert raw_log(server, workload) == b"one\n"
 
 
 def test_a_log_that_another_client_has_ended_is_copied_all_the_same(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from .exits import UsageError
 if TYPE_CHECKING:
     from ..client import Client
 
-__all__ = ["Connect", "Connection", "Flags", "describe", "find_connection"]
+__all__ = ["Connect", "Connection", "Flags", "describe", "find_connection", "refusal"]
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 
@@ -62,20 +62,36 @@ class Connection:
     token: str | None
     token_source: str
 
-    def client(self) -> Client:
-        """A client for it, to be used as a context manager. Raises UsageError if the server's URL
-        is none."""
+    def client(self, on_outage: Callable[[str], Awaitable[None]] | None = None) -> Client:
+        """A client for it, to be used as a context manager; `on_outage` is the client's. Raises
+        UsageError if the server's URL is none."""
         # The libraries for HTTP take a moment; not every command gets so far.
         from httpx2 import InvalidURL
 
         from ..client import Client
 
         if self.server.startswith("unix:"):
-            return Client("http://localhost", self.token, uds=self.server.removeprefix("unix:"))
+            path = self.server.removeprefix("unix:")
+            return Client("http://localhost", self.token, uds=path, on_outage=on_outage)
         try:
-            return Client(self.server, self.token)
+            return Client(self.server, self.token, on_outage=on_outage)
         except (InvalidURL, ValueError):
             raise _no_server(self.server, self.server_source) from None
+
+    def refusal(self) -> str:
+        """Why the server does not take the token, where there may be a better one, and how."""
+        folder = default_data_folder()
+        if self.token is None:
+            places = f"--token, TRIO_LOGS_TOKEN, {_config_path(os.environ)} and {folder}"
+            why = f"{self.server} wants a token, and none for it is in {places}"
+        else:
+            source = self.token_source
+            source += f" {folder}" if source == FROM_DATA_FOLDER else ""
+            why = f"the token {source} is not that of {self.server}"
+        return (
+            f"{why}; `trio-logs token` prints it where the service runs, with TRIO_LOGS_DATA set to"
+            " its --data"
+        )
 
     def __str__(self) -> str:
         token = "no token found" if self.token is None else f"token {self.token_source}"
@@ -119,6 +135,11 @@ def describe(arguments: Sequence[str]) -> str:
         return str(error)
 
 
+def refusal(arguments: Sequence[str]) -> str:
+    """What to say if the server refuses the token of a command with these arguments."""
+    return find_connection(_flags_of(arguments)).refusal()
+
+
 def _flags_of(arguments: Iterable[str]) -> Flags:
     """The flags, where the rest may be anything: help is shown before all of it is read."""
     found: dict[str, str] = {}
@@ -144,15 +165,20 @@ def _first(*places: tuple[str | None, str]) -> tuple[str | None, str]:
     return None, ""
 
 
+def _config_path(environ: Mapping[str, str]) -> Path:
+    if given := environ.get("TRIO_LOGS_CONFIG"):
+        return Path(given)
+    base = environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base, "trio_logs", "config.toml")
+
+
 def _read_config(environ: Mapping[str, str]) -> tuple[Path, dict[str, str]]:
     """The configuration file's path, and what is in it: `server` and `token`, both optional."""
-    given = environ.get("TRIO_LOGS_CONFIG")
-    base = environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    path = Path(given) if given else Path(base, "trio_logs", "config.toml")
+    path = _config_path(environ)
     try:
         config: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        if given:
+        if environ.get("TRIO_LOGS_CONFIG"):
             raise UsageError(f"TRIO_LOGS_CONFIG: there is no file {path}") from None
         return path, {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -60,7 +60,7 @@ async def logs(
             text(f"--{name}", str(value))
             options[name] = value  # type: ignore[literal-required]
     with Outputs.open() as outputs:
-        async with find_connection(connect).client() as client:
+        async with find_connection(connect).client(outputs.tell_away) as client:
             workloads = await choose_all(client, "logs", ids)
             printers = _printers(outputs, Look(timestamps, raw, json), workloads)
             async with trio.open_nursery() as watching:

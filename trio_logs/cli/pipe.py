@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -18,10 +17,11 @@ from cyclopts import Parameter
 
 from ..client import Client, ClientError, Ending, RefusedError, Status
 from ..client.requests import SubmitOptions
-from .connection import Connect, find_connection
+from .connection import Connect, Connection, find_connection
 from .controls import one_line
 from .exits import FAILED, STOPPED, TIMED_OUT
 from .given import pairs, text
+from .submit import submit
 
 __all__ = ["pipe"]
 
@@ -43,17 +43,17 @@ async def pipe(
     make 2>&1 | trio-logs pipe --name build
 
     It is sent at once, and can be followed while it grows. A server that is slow, or away for a
-    while, makes the pipe wait, and so its writer; nothing is dropped. Exit codes: 0 all of it is
-    kept, 1 it is not, though copied all the same, 123 stopped by somebody, 124 timed out, and 128
-    and the number of a signal.
+    while, makes the pipe wait, and so its writer; nothing is dropped. If there is no server at the
+    start, it tries for some seconds. Exit codes: 0 all of it is kept, 1 it is not, though copied
+    all the same, 123 stopped by somebody, 124 timed out, and 128 and the number of a signal.
     """
-    async with find_connection(connect).client() as client:
-        return await _tee(client, name, pairs("--label", label))
+    options: SubmitOptions = {"backend": "push", "labels": pairs("--label", label)}
+    if name is not None:
+        options["name"] = text("--name", name)
+    return await _tee(find_connection(connect), options)
 
 
-async def _tee(
-    client: Client, name: str | None, labels: Mapping[str, str], patience: float | None = None
-) -> int:
+async def _tee(connection: Connection, options: SubmitOptions) -> int:
     """Copy standard input to standard output, and push it as a workload of its own.
 
     Returns the exit code:
@@ -67,15 +67,16 @@ async def _tee(
       as its writer got it, too; after another one, or SIGTERM, no more is read; a third one ends it
       at once, whatever is kept.
 
-    `patience`: seconds to go on trying when the server is away, by default for ever. Who reads
-    standard output may leave; what comes is kept all the same.
+    Once the workload is there, a server that is away is waited for, for ever. Who reads standard
+    output may leave; what comes is kept all the same.
     """
     send, receive = trio.open_memory_channel[bytes](0)
     signals = _Signals()
     async with trio.open_nursery() as nursery:
         await nursery.start(signals.watch, nursery.cancel_scope)
         nursery.start_soon(_copy, send, signals)
-        code = await _keep(client, receive, signals.ending, name, dict(labels), patience)
+        async with connection.client(_tell_away) as client:
+            code = await _keep(client, connection, receive, signals.ending, options)
         if code == FAILED:
             with receive:
                 async for _ in receive:
@@ -133,23 +134,21 @@ def _write_all(data: bytes) -> None:
 
 async def _keep(
     client: Client,
+    connection: Connection,
     chunks: trio.MemoryReceiveChannel[bytes],
     ending: Ending,
-    name: str | None,
-    labels: dict[str, str],
-    patience: float | None,
+    options: SubmitOptions,
 ) -> int:
-    options: SubmitOptions = {"backend": "push", "labels": labels}
-    if name is not None:
-        options["name"] = text("--name", name)
     try:
-        workload = await client.submit([], **options)
+        workload = await submit(client, [], options, waits=True)
     except ClientError as error:
-        _say(f"what comes is not kept: {error}")
+        is_refused = isinstance(error, RefusedError) and error.status in (401, 403)
+        why = connection.refusal() if is_refused else error
+        _say(f"what comes is not kept: {why}")
         return FAILED
     _say(f"this is workload {workload.id}")
     try:
-        await client.push(workload.id, chunks, ending=ending, patience=patience)
+        await client.push(workload.id, chunks, ending=ending)
     except RefusedError as error:
         match await _status(client, workload.id):
             case Status.STOPPED:
@@ -171,6 +170,10 @@ async def _status(client: Client, workload_id: str) -> Status | None:
         return (await client.get(workload_id)).status
     except ClientError:
         return None
+
+
+async def _tell_away(what: str) -> None:
+    _say(f"{what}; it is tried again")
 
 
 def _say(what: str) -> None:

@@ -83,6 +83,10 @@ class Outputs:
         # Some of it the server said.
         await self.write(self.stderr, f"trio-logs: {one_line(text)}\n".encode())
 
+    async def tell_away(self, what: str) -> None:
+        """Say that the server is away, in the client's words."""
+        await self.notice(f"{what}; it is tried again")
+
 
 class Printer:
     """Prints one log. `prefix` stands before each line; `colour` is that of the prefix, a number

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import aclosing
 from typing import Annotated, Literal
 
 import trio
@@ -64,13 +63,7 @@ async def ps(
 async def _list(
     client: Client, status: str | None, labels: dict[str, str], limit: int | None
 ) -> list[Workload]:
-    found: list[Workload] = []
-    async with aclosing(client.list(status=status, labels=labels)) as workloads:
-        async for workload in workloads:
-            if limit is not None and len(found) >= limit:
-                break
-            found.append(workload)
-    return found
+    return [each async for each in client.list(status=status, labels=labels, limit=limit)]
 
 
 async def _watch(

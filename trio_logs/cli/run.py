@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import httpx2
-import trio
 from cyclopts import Parameter
 
-from ..client import Client, UnreachableError, Workload
 from ..client.requests import SubmitOptions
 from .connection import Connect, find_connection
 from .exits import UsageError
 from .foreground import Foreground
 from .given import number, pairs, text
 from .printer import Look, Outputs, Printer
+from .submit import submit
 
 __all__ = ["run"]
-
-RETRIES = (0.2, 1.0, 3.0)
-"""Seconds before a submission is sent again whose answer did not come."""
 
 
 async def run(
@@ -76,28 +70,14 @@ async def run(
         options["cwd"] = text("--cwd", str(cwd.absolute()))
     if timeout is not None:
         options["timeout"] = timeout
-    async with find_connection(connect).client() as client:
-        workload = await _submit(client, command, options)
-        if detach:
-            print(workload.id)
-            return 0
-        with Outputs.open() as outputs:
+    with Outputs.open() as outputs:
+        async with find_connection(connect).client(outputs.tell_away) as client:
+            workload = await submit(client, command, options)
+            if detach:
+                print(workload.id)
+                return 0
             printer = Printer(outputs, Look(raw=raw), workload.id)
             return await Foreground(client, workload, outputs, printer).run()
-
-
-async def _submit(client: Client, command: Sequence[str], options: SubmitOptions) -> Workload:
-    """Submit it once, also where the first request arrived and its answer did not."""
-    options = {**options, "idempotency_key": secrets.token_urlsafe(16)}
-    for attempt, delay in enumerate(RETRIES):
-        try:
-            return await client.submit(command, **options)
-        except UnreachableError as error:
-            if attempt == 0 and isinstance(error.__cause__, httpx2.ConnectError):
-                # There is no server; nothing was sent.
-                raise
-        await trio.sleep(delay)
-    return await client.submit(command, **options)
 
 
 def _environment(given: Sequence[str]) -> dict[str, str]:

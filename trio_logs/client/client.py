@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -15,7 +23,7 @@ from . import requests
 from .errors import UnreachableError
 from .records import Ending, LogRecord, Workload
 from .requests import FollowOptions, SubmitOptions
-from .resume import Backoff, Resume, is_temporary
+from .resume import Backoff, Outage, Resume, is_temporary
 from .upload import Body, Upload
 
 __all__ = ["Client"]
@@ -27,14 +35,26 @@ class Client:
     Every method raises RefusedError when the server says no, and UnreachableError when it can't be
     reached. Times are in seconds. `uds` is the path of the server's unix socket, if it has one. A
     proxy that the environment names (`https_proxy`) is used for servers on other machines only.
+
+    `on_outage` is called when the server is away for more than 3 s while a log is followed or
+    pushed, with a few words on it: once, until the server is heard again.
     """
 
-    def __init__(self, url: str, token: str | None = None, *, uds: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        uds: str | None = None,
+        on_outage: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
         # Without TLS there is nothing to verify, and the authorities take 50 ms to load.
         verify = url.lower().startswith("https:")
         # With a transport of its own it uses no proxy of the environment, which would be shown the
         # token, and would mean another machine by the same address.
         is_here = uds is not None or requests.is_loopback(url)
+        self._on_outage = on_outage
+        self._outage = Outage()
         self._address = url if uds is None else f"unix:{uds}"
         self._http = httpx2.AsyncClient(
             base_url=url,
@@ -70,12 +90,16 @@ class Client:
         return msgspec.json.decode(answer, type=Workload)
 
     async def list(
-        self, *, status: str | None = None, labels: Mapping[str, str] | None = None
+        self,
+        *,
+        status: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        limit: int | None = None,
     ) -> AsyncGenerator[Workload, None]:
-        """All workloads, newest first, fetched page by page."""
-        before = None
-        while True:
-            query = requests.page_query(status, labels, before)
+        """Workloads, newest first, fetched page by page: all, or `limit` at most."""
+        before, left = None, limit
+        while left != 0:
+            query = requests.page_query(status, labels, before, left)
             answer = await self._request("GET", "/v1/workloads", params=query)
             page = msgspec.json.decode(answer, type=requests.Page)
             for workload in page.workloads:
@@ -83,6 +107,8 @@ class Client:
             before = page.next
             if before is None:
                 return
+            if left is not None:
+                left -= len(page.workloads)
 
     async def stop(self, workload_id: str, *, grace: float | None = None) -> Workload:
         """Ask a workload to end: TERM now, KILL after the grace. Doing it again does nothing."""
@@ -126,6 +152,7 @@ class Client:
                     if answer.status_code == httpx2.codes.NO_CONTENT:
                         return
                     if answer.is_success:
+                        self._outage.over()
                         async with _chunks(answer) as chunks:
                             async for data in chunks:
                                 if records := resume.feed(data):
@@ -144,7 +171,7 @@ class Client:
             if complete:
                 resume.finished()
             if not resume.done:
-                await anyio.sleep(resume.delay(reason))
+                await self._pause(resume.delay(reason), reason)
 
     async def push(
         self,
@@ -196,13 +223,20 @@ class Client:
             else:
                 if not is_temporary(answer.status_code):
                     backoff.succeeded()
+                    self._outage.over()
                     if finishing and answer.is_success:
                         return msgspec.json.decode(requests.read(answer), type=Workload)
                     upload.settle(answer)
                     continue
                 reason = f"the server answers {answer.status_code}"
             upload.go_back()
-            await anyio.sleep(backoff.delay(reason, *requests.PUSH_DELAYS))
+            await self._pause(backoff.delay(reason, *requests.PUSH_DELAYS), reason)
+
+    async def _pause(self, seconds: float, reason: str) -> None:
+        """Between two attempts, of which the first failed."""
+        if self._outage.is_to_be_told() and self._on_outage is not None:
+            await self._on_outage(f"{self._address} is away: {reason}")
+        await anyio.sleep(seconds)
 
     def _body_request(self, workload_id: str, upload: Upload) -> httpx2.Request:
         body = Body(upload)

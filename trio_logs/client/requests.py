@@ -44,6 +44,10 @@ PUSH_DELAYS = (0.5, 5.0)
 """Seconds before sending again after the first failure, and at most: somebody's build waits."""
 
 
+PAGE = 500
+"""Workloads of one page; the server gives no more."""
+
+
 class Page(msgspec.Struct, frozen=True):
     """Some workloads, newest first, and the cursor of the next page."""
 
@@ -112,15 +116,17 @@ def path(workload_id: str, *rest: str) -> str:
 
 def submission(command: Sequence[str], options: SubmitOptions) -> dict[str, Any]:
     """The body of a submission."""
+    if isinstance(command, str):
+        raise TypeError('command: give a list, such as ["ls", "-l"]; no shell reads one text')
     fields = {name: value for name, value in options.items() if name != "idempotency_key"}
     return {"command": list(command), **fields}
 
 
 def page_query(
-    status: str | None, labels: Mapping[str, str] | None, before: str | None
+    status: str | None, labels: Mapping[str, str] | None, before: str | None, left: int | None
 ) -> list[tuple[str, str]]:
-    """The parameters of one page."""
-    query = [("limit", "500")]
+    """The parameters of one page, where so many workloads are wanted yet."""
+    query = [("limit", str(PAGE if left is None else min(left, PAGE)))]
     query += [("label", f"{key}={value}") for key, value in (labels or {}).items()]
     query += [(key, value) for key, value in (("status", status), ("before", before)) if value]
     return query

@@ -13,13 +13,16 @@ from .events import EventParser, ObjectParser, Parser
 from .records import LogRecord
 from .requests import FollowOptions
 
-__all__ = ["Backoff", "Resume", "is_temporary"]
+__all__ = ["Backoff", "Outage", "Resume", "is_temporary"]
 
 MAX_DELAY = 30.0
 """Seconds between two attempts, at most."""
 
 CHUNK = 64 * 1024
 """Bytes to take at a time of what does not come live: what is done once for each piece adds up."""
+
+TOLD_SECONDS = 3.0
+"""How long a server may be away without a word."""
 
 _LATER = {429, 502, 503, 504}
 
@@ -56,6 +59,30 @@ class Backoff:
         seconds = min(longest or MAX_DELAY, first * 1.5**self._failures)
         self._failures += 1
         return seconds * random.uniform(0.5, 1)
+
+
+class Outage:
+    """Whether a server is away, as all see it together who go on trying."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._told = False
+
+    def over(self) -> None:
+        """The server was heard."""
+        self._since = None
+        self._told = False
+
+    def is_to_be_told(self) -> bool:
+        """An attempt failed; whether it is time to say so. That is once for each outage, and not
+        for one that a restart explains."""
+        moment = time.monotonic()
+        if self._since is None:
+            self._since = moment
+        if self._told or moment - self._since < TOLD_SECONDS:
+            return False
+        self._told = True
+        return True
 
 
 class Resume:

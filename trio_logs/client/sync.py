@@ -26,12 +26,13 @@ class SyncClient:
     def __init__(self, url: str, token: str | None = None, *, uds: str | None = None) -> None:
         self._client = Client(url, token, uds=uds)
         self._stack = ExitStack()
-        self._portal: BlockingPortal
+        self._opened: BlockingPortal | None = None
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._portal = stack.enter_context(start_blocking_portal("trio"))
-            stack.enter_context(self._portal.wrap_async_context_manager(self._client))
+            portal = stack.enter_context(start_blocking_portal("trio"))
+            stack.enter_context(portal.wrap_async_context_manager(self._client))
+            self._opened = portal
             self._stack = stack.pop_all()
         return self
 
@@ -41,7 +42,14 @@ class SyncClient:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._opened = None
         self._stack.__exit__(exc_type, exc_value, traceback)
+
+    @property
+    def _portal(self) -> BlockingPortal:
+        if self._opened is None:
+            raise RuntimeError("use it in a `with` statement: with SyncClient(...) as client: ...")
+        return self._opened
 
     def submit(self, command: Sequence[str], **options: Unpack[SubmitOptions]) -> Workload:
         """See `Client.submit`."""
@@ -52,10 +60,14 @@ class SyncClient:
         return self._portal.call(self._client.get, workload_id)
 
     def list(
-        self, *, status: str | None = None, labels: Mapping[str, str] | None = None
+        self,
+        *,
+        status: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        limit: int | None = None,
     ) -> Iterator[Workload]:
         """See `Client.list`."""
-        return self._iterate(self._client.list(status=status, labels=labels))
+        return self._iterate(self._client.list(status=status, labels=labels, limit=limit))
 
     def stop(self, workload_id: str, *, grace: float | None = None) -> Workload:
         """See `Client.stop`."""

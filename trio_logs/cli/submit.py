@@ -1,0 +1,41 @@
+"""Submitting a workload, once."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+import httpx2
+import trio
+
+from ..client import Client, RefusedError, UnreachableError, Workload
+from ..client.requests import SubmitOptions
+from ..client.resume import is_temporary
+
+__all__ = ["submit"]
+
+RETRIES = (0.2, 1.0, 3.0, 5.0)
+"""Seconds before a submission is sent again whose answer did not come."""
+
+
+async def submit(
+    client: Client, command: Sequence[str], options: SubmitOptions, *, waits: bool = False
+) -> Workload:
+    """Submit it once, also where a request arrived and its answer did not.
+
+    With `waits`, it also tries again where no server is there, or it is busy or shutting down.
+    Otherwise it raises at once what will hardly change.
+    """
+    options = {**options, "idempotency_key": secrets.token_urlsafe(16)}
+    for attempt, delay in enumerate(RETRIES):
+        try:
+            return await client.submit(command, **options)
+        except UnreachableError as error:
+            if not waits and attempt == 0 and isinstance(error.__cause__, httpx2.ConnectError):
+                # There is no server; nothing was sent.
+                raise
+        except RefusedError as error:
+            if not (waits and is_temporary(error.status)):
+                raise
+        await trio.sleep(delay)
+    return await client.submit(command, **options)
