@@ -106,6 +106,8 @@ def test_listing(server: ServerProcess, client: SyncClient) -> None:
     for arguments in (["--status", "succeeded"], ["--label", "a=b"]):
         found = trio_logs(server.data, "ps", *arguments).stdout.splitlines()[1:]
         assert [line.split()[0] for line in found] == [good.id]
+    assert [each.id for each in client.list(limit=1)] == [bad.id]
+    assert list(client.list(limit=0)) == []
     newest = trio_logs(server.data, "ps", "--json", "--limit", "1")
     assert json.loads(newest.stdout) == json.loads(msgspec.json.encode(client.get(bad.id)))
 
@@ -114,9 +116,14 @@ def test_stopping_and_forgetting(server: ServerProcess, client: SyncClient) -> N
     one, two, three = (
         client.submit(["sh", "-c", "exec sleep 60"], name=name) for name in ("one", "two", "3")
     )
-    refused = trio_logs(server.data, "rm", "one")
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr == "trio-logs: the workload is running: stop it first\n"
+    gone = client.submit(["true"])
+    list(client.follow(gone.id))
+    refused = trio_logs(server.data, "rm", "one", gone.id, "two")
+    assert (refused.returncode, refused.stdout) == (1, f"{gone.id}\n")
+    assert refused.stderr.splitlines() == [
+        f"trio-logs: {each.id}: the workload is running: stop it first; `rm --force` does"
+        for each in (one, two)
+    ]
     stopped = trio_logs(server.data, "stop", "one", two.id, one.id)
     assert (stopped.returncode, stopped.stdout) == (0, f"{one.id}\n{two.id}\n")
     for workload in (one, two):
@@ -147,6 +154,7 @@ def test_nothing_happens_if_one_can_not_be_told(server: ServerProcess, client: S
     [
         (["stop"], "stop: give an id or a name"),
         (["rm"], "rm: give an id or a name"),
+        (["rm", "x", ""], "rm: an id is empty"),
         (["stop", "x", "--grace", "nan"], "It is a number, 0 or more"),
         (["stop", "x", "--grace", "inf"], "It is a number, 0 or more"),
         (["ps", "--limit", "0"], "It is a number, 1 or more"),

@@ -91,11 +91,12 @@ def test_functions_of_a_module(tmp_path: Path) -> None:
         (["--keyfile", "x"], 2, "--keyfile: give its certificate with --certfile"),
         (["--import", "no_such"], 2, "--import no_such: No module named 'no_such'; it must be"),
         (["--import", "./jobs.py"], 2, "--import './jobs.py': give a module's name"),
+        (["--bind", "unix:/no/such/x"], 1, "can't listen on unix:/no/such/x: No such file"),
         (["--data", "/dev/null/x"], 1, "can't use the data folder"),
     ],
 )
-def test_errors_are_one_line(arguments: list[str], code: int, message: str) -> None:
-    found = trio_logs("serve", *arguments)
+def test_errors_are_one_line(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
+    found = command_line.trio_logs(tmp_path, "serve", *arguments)
     assert found.returncode == code
     assert message in found.stderr
     assert found.stderr.count("\n") == 1
@@ -143,7 +144,8 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
         bind = f"127.0.0.1:{taken.getsockname()[1]}"
         found = trio_logs("serve", "--bind", bind, "--data", str(tmp_path))
     assert found.returncode == 1
-    assert "in use" in found.stderr
+    assert f"trio-logs: can't listen on {bind}: Address already in use" in found.stderr
+    assert "--bind 127.0.0.1:0 takes a free port" in found.stderr
     assert found.stderr.count("\n") == 1
 
 

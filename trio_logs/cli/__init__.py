@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from typing import Any
 
 from cyclopts import UNSET, App, CycloptsError, Parameter
 
 from .. import __version__
 from ..errors import TrioLogsError
-from .connection import describe
-from .exits import BROKEN_PIPE, INTERRUPTED, USAGE, complain
+from .connection import describe, refusal
+from .exits import BROKEN_PIPE, INTERRUPTED, complain
 
 __all__ = ["create_app", "main", "separate"]
 
@@ -104,17 +105,15 @@ def main() -> None:
     arguments = sys.argv[1:]
     try:
         app = create_app(arguments)
-        code = app(separate(app, arguments))
+        arguments = separate(app, arguments)
+        code = app(arguments)
         sys.stdout.flush()
-    except* CycloptsError as group:
-        code = USAGE
-        complain(group)
     except* BrokenPipeError:
         code = BROKEN_PIPE
         # Python would try to write the rest when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except* (TrioLogsError, OSError) as group:
-        code = complain(group)
+    except* (CycloptsError, TrioLogsError, OSError) as group:
+        code = complain(group, partial(refusal, arguments))
     except* KeyboardInterrupt:
         code = INTERRUPTED
     sys.exit(code)

@@ -16,10 +16,12 @@ SHOWN = 5
 
 
 async def choose_all(client: Client, command: str, texts: Sequence[str]) -> list[Workload]:
-    """The workloads that are meant, each once. Raises UsageError if nothing was given, and
-    WorkloadNotFoundError if one of them can't be told."""
+    """The workloads that are meant, each once. Raises UsageError if nothing was given, or an empty
+    text, and WorkloadNotFoundError if one of them can't be told."""
     if not texts:
         raise UsageError(f"{command}: give an id or a name; `trio-logs ps` lists them")
+    if "" in texts:
+        raise UsageError(f"{command}: an id is empty; is it of a variable that is not set?")
     chosen = [await _choose(client, text) for text in texts]
     return list({workload.id: workload for workload in chosen}.values())
 
@@ -36,7 +38,7 @@ async def _choose(client: Client, text: str) -> Workload:
     async for workload in client.list():
         if workload.name == text:
             named.append(workload)
-        elif text and workload.id.startswith(text):
+        elif workload.id.startswith(text):
             begun.append(workload)
     found = named or begun
     if len(found) != 1:

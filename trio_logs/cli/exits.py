@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..errors import InvalidRequestError, TrioLogsError, WorkloadNotFoundError
 from .controls import one_line
@@ -58,25 +58,25 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
-HINTS = {
-    UNREACHABLE: "; is the service running? The --help of a command tells which server it uses",
-    UNAUTHORIZED: "; the --help of a command tells where it finds the token",
-}
-"""What to do about an error that can't know it itself."""
+UNREACHABLE_HINT = "; is the service running? The --help of a command tells which server it uses"
 
 
 class UsageError(TrioLogsError):
     """What the user gave, here or in a file or variable, can't be read."""
 
 
-def complain(error: BaseException) -> int:
-    """Print each error in a group as one line; return the exit code of the last."""
+def complain(error: BaseException, refusal: Callable[[], str]) -> int:
+    """Print each error in a group as one line; return the exit code of the last. `refusal` says
+    what to do about the token, of which the server can't know where it came from."""
     code = FAILED
     for leaf in _leaves(error):
-        # It may quote what somebody else wrote.
-        message = one_line(" ".join(str(leaf).split("\n")))
         code = _code(leaf)
-        print(f"trio-logs: {message}{HINTS.get(code, '')}", file=sys.stderr)
+        message = refusal() if code == UNAUTHORIZED else str(leaf)
+        if code == UNREACHABLE:
+            message += UNREACHABLE_HINT
+        # It may quote what somebody else wrote; line ends in it are ours.
+        message = one_line(" ".join(message.split("\n")))
+        print(f"trio-logs: {message}", file=sys.stderr)
     return code
 
 
@@ -90,6 +90,8 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 def _code(error: BaseException) -> int:
     # Not before there is an error: `serve` never needs the client.
+    from cyclopts import CycloptsError
+
     from ..client.errors import RefusedError, UnreachableError
 
     match error:
@@ -97,7 +99,9 @@ def _code(error: BaseException) -> int:
             return UNAUTHORIZED
         case RefusedError(status=404) | WorkloadNotFoundError():
             return NOT_FOUND
-        case RefusedError(status=400 | 422) | UsageError() | InvalidRequestError():
+        case CycloptsError() | UsageError() | InvalidRequestError():
+            return USAGE
+        case RefusedError(status=400 | 422):
             return USAGE
         case UnreachableError():
             return UNREACHABLE

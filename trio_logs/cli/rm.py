@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from ..client import RefusedError
 from .choose import choose_all
 from .connection import Connect, find_connection
 from .stop import wait_for_end
@@ -18,12 +19,23 @@ async def rm(
     force: Annotated[bool, Parameter(negative="", help="Stop those that run.")] = False,
     connect: Connect = None,
 ) -> int:
-    """Delete workloads that have ended, their logs too, and print their ids."""
+    """Delete workloads that have ended, their logs too, and print their ids.
+
+    If one can't be deleted, the others are all the same.
+    """
+    errors: list[RefusedError] = []
     async with find_connection(connect).client() as client:
         for workload in await choose_all(client, "rm", ids):
-            if force and not workload.status.final:
-                await client.stop(workload.id)
-                await wait_for_end(client, workload.id)
-            await client.delete(workload.id)
-            print(workload.id)
+            try:
+                if force and not workload.status.final:
+                    await client.stop(workload.id)
+                    await wait_for_end(client, workload.id)
+                await client.delete(workload.id)
+            except RefusedError as error:
+                hint = "; `rm --force` does" if error.status == 409 else ""
+                errors.append(RefusedError(error.status, f"{workload.id}: {error}{hint}"))
+            else:
+                print(workload.id)
+    if errors:
+        raise ExceptionGroup("not all are deleted", errors)
     return 0

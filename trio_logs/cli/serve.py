@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import resource
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -121,7 +123,7 @@ async def serve(
     # A stream takes a descriptor, and the usual soft limit is a thousand.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, DESCRIPTORS)), hard))
-    await _serve(settings, server, binds)
+    await _serve(settings, server, bind)
     return 0
 
 
@@ -137,12 +139,17 @@ def _import(module: str) -> None:
         ) from error
 
 
-async def _serve(settings: Settings, server: Server, binds: list[Bind]) -> None:
+async def _serve(settings: Settings, server: Server, addresses: Sequence[str]) -> None:
+    binds = [Bind.parse(address) for address in addresses]
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, stop, nursery.cancel_scope)
         async with open_service(settings) as service, trio.open_nursery() as serving:
-            urls = await serving.start(server.serve, create_app(service, server), binds, stop)
+            app = create_app(service, server)
+            try:
+                urls = await serving.start(server.serve, app, binds, stop)
+            except OSError as error:
+                raise OSError(_cant_listen(addresses, error)) from error
             leave_address(settings.data, urls[0], binds[0])
             for url in urls:
                 print(f"Listening on {url}", file=sys.stderr, flush=True)
@@ -150,6 +157,13 @@ async def _serve(settings: Settings, server: Server, binds: list[Bind]) -> None:
             # While the server lets go of its listeners, each stream tells its client to come back.
             service.drain()
         nursery.cancel_scope.cancel()
+
+
+def _cant_listen(addresses: Sequence[str], error: OSError) -> str:
+    reason = error.strerror or str(error)
+    if error.errno == errno.EADDRINUSE:
+        reason += "; --bind 127.0.0.1:0 takes a free port"
+    return f"can't listen on {' or '.join(addresses)}: {reason}"
 
 
 def _host(bind: TCPBind) -> str:
