@@ -178,6 +178,13 @@ def test_on_this_machine_no_proxy_is_used(tmp_path: Path) -> None:
             assert (found.returncode, found.stderr) == (0, "")
 
 
+def test_a_proxy_that_can_not_be_used_is_one_line(tmp_path: Path) -> None:
+    found = trio_logs(tmp_path, "ps", "--server", "http://logs.invalid", http_proxy="ftp://x")
+    assert found.returncode == 2
+    assert "the environment's proxy for http://logs.invalid: " in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
 def test_a_token_may_start_with_a_hyphen(tmp_path: Path) -> None:
     assert trio_logs(tmp_path, "token", "--token", "-x").stdout == "-x\n"
 

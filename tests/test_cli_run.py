@@ -110,6 +110,34 @@ def test_no_option_is_taken_for_the_command() -> None:
         assert separate(app, arguments) == arguments
 
 
+@pytest.mark.parametrize(
+    ("options", "variables", "kind"),
+    [
+        (["--pty"], {"TERM": "vt220"}, "vt220"),
+        (["--pty", "--env", "TERM=ansi"], {"TERM": "vt220"}, "ansi"),
+        (["--pty"], {}, "xterm-256color"),
+        ([], {"TERM": "vt220"}, "none"),
+    ],
+)
+def test_the_kind_of_its_terminal(
+    data: Path, options: list[str], variables: dict[str, str], kind: str
+) -> None:
+    script = "echo ${TERM-none}"
+    assert trio_logs(data, "run", *options, "sh", "-c", script, **variables).stdout == f"{kind}\n"
+
+
+def test_a_hangup_leaves_it(data: Path, server: ServerProcess) -> None:
+    with started(data, "run", "--name", "left", "sh", "-c", "echo ready; exec sleep 60") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(20) == -signal.SIGHUP
+    with SyncClient(server.url, server.token) as client:
+        [workload] = [each for each in client.list() if each.name == "left"]
+        assert workload.status is Status.RUNNING
+        client.stop(workload.id)
+
+
 def test_detached(data: Path, server: ServerProcess) -> None:
     found = trio_logs(data, "run", "--detach", "--", "sh", "-c", "exec sleep 60")
     with SyncClient(server.url, server.token) as client:

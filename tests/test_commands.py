@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from tests import command_line
 from tests.command_line import started
 from tests.live import parse_events
 from tests.server_process import running_server
-from trio_logs.cli import create_app
+from trio_logs.cli import CLIENTS, OTHERS, create_app
 from trio_logs.errors import InvalidRequestError
 from trio_logs.server import Bind, TCPBind
 
@@ -147,6 +148,19 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     assert f"trio-logs: can't listen on {bind}: Address already in use" in found.stderr
     assert "--bind 127.0.0.1:0 takes a free port" in found.stderr
     assert found.stderr.count("\n") == 1
+
+
+def test_help_tells_the_data_folder_and_has_commands_in_order(tmp_path: Path) -> None:
+    shown = command_line.trio_logs(tmp_path, "serve", "--help", COLUMNS="200").stdout
+    assert f"[env: TRIO_LOGS_DATA] [default: {tmp_path}]" in shown
+    shown = command_line.trio_logs(tmp_path, "--help").stdout
+    listed = re.findall(r"^│ (\w+) ", shown, re.MULTILINE)
+    assert listed == [*CLIENTS, *OTHERS]
+
+
+def test_the_demo_shows_a_command_that_can_be_copied(tmp_path: Path) -> None:
+    shown = command_line.trio_logs(tmp_path, "demo", COLUMNS="60").stdout
+    assert re.search(r"^\$ curl -N -H .* http://127\S+/v1/workloads/\w+/logs$", shown, re.MULTILINE)
 
 
 def test_binds() -> None:

@@ -47,7 +47,8 @@ class ProcessBackend:
 
     The command gets PATH, HOME and LANG of the server and what its spec gives, no other variable;
     its standard input is empty; stdout and stderr are separate streams, or one terminal with `pty`,
-    which has as many COLUMNS and LINES as its environment says, or else 80 and 24.
+    which has as many COLUMNS and LINES as its environment says, or else 80 and 24, and is of the
+    kind that its TERM says, or else xterm-256color.
     """
 
     def __init__(self) -> None:
@@ -144,7 +145,8 @@ def _outcome(returncode: int | None) -> Outcome:
 
 def _environment(spec: WorkloadSpec) -> dict[str, str]:
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return {"PATH": os.defpath, **inherited, **spec.env}
+    terminal = {"TERM": "xterm-256color"} if spec.pty else {}
+    return {"PATH": os.defpath, **terminal, **inherited, **spec.env}
 
 
 def _check_startable(spec: WorkloadSpec, environment: dict[str, str]) -> None:

@@ -57,13 +57,14 @@ def create_app(arguments: list[str]) -> App:
         default_parameter=Parameter(show_default=_default),
     )
     epilogue = describe(arguments) if {"--help", "-h"} & set(arguments) else None
-    for name, text in {**CLIENTS, **OTHERS}.items():
+    for place, (name, text) in enumerate({**CLIENTS, **OTHERS}.items()):
         app.command(
             f"trio_logs.cli.{name}:{name}",
             name=name,
             # Of a command that is used, its module tells more.
             help=None if name in arguments[:1] else text,
             usage=f"Usage: trio-logs {name} {USAGES[name]}" if name in USAGES else None,
+            sort_key=place,
             help_epilogue=epilogue if name in CLIENTS else None,
         )
     return app

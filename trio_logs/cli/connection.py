@@ -64,7 +64,7 @@ class Connection:
 
     def client(self, on_outage: Callable[[str], Awaitable[None]] | None = None) -> Client:
         """A client for it, to be used as a context manager; `on_outage` is the client's. Raises
-        UsageError if the server's URL is none."""
+        UsageError if the server's URL is none, or its proxy's can't be used."""
         # The libraries for HTTP take a moment; not every command gets so far.
         from httpx2 import InvalidURL
 
@@ -75,8 +75,10 @@ class Connection:
             return Client("http://localhost", self.token, uds=path, on_outage=on_outage)
         try:
             return Client(self.server, self.token, on_outage=on_outage)
-        except (InvalidURL, ValueError):
+        except (InvalidURL, UnicodeError):
             raise _no_server(self.server, self.server_source) from None
+        except (ImportError, ValueError) as error:
+            raise UsageError(f"the environment's proxy for {self.server}: {error}") from error
 
     def refusal(self) -> str:
         """Why the server does not take the token, where there may be a better one, and how."""

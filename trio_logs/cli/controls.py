@@ -51,7 +51,7 @@ _MAX_COLOURS = 256
 """Characters of colours that are carried from line to line; a log with more starts anew."""
 
 _BREAKS = str.maketrans({"\t": "⇥", "\n": "⏎", "\r": "␍", "\u2028": "⏎", "\u2029": "⏎"})
-"""What would move the rest of a line, to be seen instead."""
+"""What would move the rest of a line is seen instead."""
 
 
 def one_line(text: str) -> str:

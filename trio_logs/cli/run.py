@@ -56,9 +56,11 @@ async def run(
         text("run", argument)
     variables = _environment(env)
     if pty:
-        # As many as here, unless it is told another size.
+        # As large as this one, and of its kind, unless it is told otherwise.
         here = shutil.get_terminal_size()
-        variables = {"COLUMNS": str(here.columns), "LINES": str(here.lines), **variables}
+        size = {"COLUMNS": str(here.columns), "LINES": str(here.lines)}
+        kind = os.environ.get("TERM")
+        variables = {**size, **({"TERM": kind} if kind else {}), **variables}
     options: SubmitOptions = {
         "env": variables,
         "labels": pairs("--label", label),

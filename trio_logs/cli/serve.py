@@ -50,7 +50,13 @@ async def serve(
             help="HOST:PORT (port 0 takes a free one), unix:PATH or fd://N; may be repeated.",
         ),
     ] = ("127.0.0.1:8000",),
-    data: Annotated[Path | None, Parameter(help="The data folder: history and token.")] = None,
+    data: Annotated[
+        Path | None,
+        Parameter(
+            show_default=lambda _: str(default_data_folder()),
+            help="The data folder: history and token. [env: TRIO_LOGS_DATA]",
+        ),
+    ] = None,
     allowed_host: Annotated[
         tuple[str, ...],
         Parameter(negative="", help="A name that requests may use; on loopback: localhost."),
