@@ -180,8 +180,8 @@ class LogBroker:
         topic = self._topics.get(workload_id)
         if topic is not None:
             topic.gap_reason = "deleted"
-            if not topic.running:
-                # Who comes next finds another log, if there is one.
+            if topic.holds == len(topic.subscribers):
+                # Nobody but readers has it: who comes next finds another log, if there is one.
                 self._drop(topic)
                 self._forgotten.add(topic)
 
