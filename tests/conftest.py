@@ -35,8 +35,10 @@ for variable in (
     "MAKELEVEL",
 ):
     os.environ.pop(variable, None)
-# A shell has what it runs in the background ignore Ctrl-C, and commands of tests would, too.
+# A shell has what it runs in the background ignore Ctrl-C, and nohup has it ignore SIGHUP; commands
+# of tests would, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
