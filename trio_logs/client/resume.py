@@ -18,7 +18,7 @@ __all__ = ["Backoff", "Outage", "Resume", "is_temporary"]
 MAX_DELAY = 30.0
 """Seconds between two attempts, at most."""
 
-CHUNK = 64 * 1024
+CHUNK = 256 * 1024
 """Bytes to take at a time of what does not come live: what is done once for each piece adds up."""
 
 TOLD_SECONDS = 3.0
