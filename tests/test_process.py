@@ -12,14 +12,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
 
 from tests.live import Live
 from trio_logs import Batch, LogWriter, Outcome, Status, WorkloadSpec, open_broker
-from trio_logs.backends import Execution
+from trio_logs.backends import Execution, Log
 from trio_logs.backends.process import ProcessBackend
 from trio_logs.backends.process_group import ProcessGroup
 from trio_logs.errors import InvalidSpecError
@@ -226,13 +226,26 @@ async def test_no_name_of_a_process_is_too_odd(tmp_path: Path) -> None:
     assert finished[0].outcome.exit_code == 4
 
 
-async def test_exit_codes_are_known_whatever_was_inherited() -> None:
+async def test_nothing_succeeds_where_no_exit_code_can_be_known() -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    one = Execution("w", WorkloadSpec(("true",)), cast(Log, None), cast(Any, None))
     try:
-        found = await run("sh", "-c", "exit 7")
+        with pytest.raises(InvalidSpecError, match="SIGCHLD"):
+            await ProcessBackend().run(one)
     finally:
         signal.signal(signal.SIGCHLD, before)
-    assert found.outcome.exit_code == 7
+
+
+async def test_an_end_does_not_wait_for_the_threads_of_others() -> None:
+    limiter = trio.to_thread.current_default_thread_limiter()
+    owners = [object() for _ in range(int(limiter.total_tokens))]
+    for owner in owners:
+        limiter.acquire_on_behalf_of_nowait(owner)
+    try:
+        assert (await run("sh", "-c", "exit 7")).outcome.exit_code == 7
+    finally:
+        for owner in owners:
+            limiter.release_on_behalf_of(owner)
 
 
 async def test_a_path_is_relative_to_where_the_command_runs(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import sys
 import termios
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import ExitStack, closing, suppress
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -42,6 +43,12 @@ DRAIN_SECONDS = 2.0
 """How long a command that has exited is read on while something else holds its pipes open."""
 
 
+_threads = trio.CapacityLimiter(40)
+"""Of their own: an end must not wait for what others do in threads."""
+
+_in_thread = partial(trio.to_thread.run_sync, limiter=_threads)
+
+
 class ProcessBackend:
     """See `Backend` for the methods.
 
@@ -50,12 +57,6 @@ class ProcessBackend:
     which has as many COLUMNS and LINES as its environment says, or else 80 and 24, and is of the
     kind that its TERM says, or else xterm-256color.
     """
-
-    def __init__(self) -> None:
-        # Some parents leave it so. The kernel would reap commands by itself, and tell nobody how
-        # they ended.
-        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     def check(self, spec: WorkloadSpec) -> None:
         if not spec.command or not spec.command[0]:
@@ -68,6 +69,9 @@ class ProcessBackend:
                 raise InvalidSpecError(f"env: {name!r} is not a variable's name")
 
     async def run(self, execution: Execution) -> Outcome:
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            # The kernel reaps by itself then, and tells nobody how a command ended.
+            raise InvalidSpecError("the server ignores SIGCHLD, so no exit code can be known")
         spec = execution.spec
         environment = _environment(spec)
         _check_startable(spec, environment)
@@ -86,11 +90,11 @@ class ProcessBackend:
                         _expire(readers)
                 if execution.stop.status is None:
                     nursery.cancel_scope.cancel()
-            await trio.to_thread.run_sync(group.end)
+            await _in_thread(group.end)
         return _outcome(process.returncode)
 
     async def reap(self, handle: str) -> None:
-        await trio.to_thread.run_sync(ProcessGroup.kill_remains, handle)
+        await _in_thread(ProcessGroup.kill_remains, handle)
 
 
 async def _stop_when_asked(
@@ -101,18 +105,18 @@ async def _stop_when_asked(
     async def until_gone() -> None:
         await group.wait()
         while True:
-            if not await trio.to_thread.run_sync(ProcessGroup.members, group.handle):
+            if not await _in_thread(ProcessGroup.members, group.handle):
                 return
             await trio.sleep(POLL_SECONDS)
 
     await execution.stop.wait()
     for reader in readers:
         reader.expire(math.inf)
-    await trio.to_thread.run_sync(group.send, signal.SIGTERM)
+    await _in_thread(group.send, signal.SIGTERM)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_after, until_gone, nursery.cancel_scope)
         nursery.start_soon(_cancel_after, execution.stop.wait_grace, nursery.cancel_scope)
-    await trio.to_thread.run_sync(group.send, signal.SIGKILL)
+    await _in_thread(group.send, signal.SIGKILL)
     # For good: it may have been killed before it has exited.
     await group.wait()
     _expire(readers)
@@ -250,7 +254,7 @@ class _Reader:
                 while len(data) == READ_BYTES and trio.current_time() < self._deadline:
                     if data := self._receive_ready():
                         await log.write(data, self._stream)
-            await trio.to_thread.run_sync(group.send, signal.SIGKILL)
+            await _in_thread(group.send, signal.SIGKILL)
             # Bounded: something that left the group may write on for ever.
             left = PIPE_BYTES
             while left > 0 and (data := self._receive_ready()):

@@ -27,6 +27,7 @@ __all__ = ["BrokerLimits", "BrokerStatistics", "LogBroker", "open_broker"]
 SUCCEEDED = Outcome(Status.SUCCEEDED)
 
 FLUSH_SECONDS = 10.0
+"""How long an end waits for a store that hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,8 +292,8 @@ async def open_broker(
 ) -> AsyncIterator[LogBroker]:
     """A running broker with its store, by default one in memory.
 
-    On exit, what was written is made durable, and its subscriptions end; logs that were not closed
-    stay open in the store.
+    When its block ends, though not when it raises, what was written is made durable. Then its
+    subscriptions end; logs that were not closed stay open in the store.
     """
     store = store or MemoryStore()
     broker = LogBroker(store, limits)

@@ -53,8 +53,8 @@ class LogHandler(logging.Handler):
     """Made in the Trio run whose log it writes to.
 
     From other threads, a record is in the log's channel when `emit` returns. Records from Trio's
-    thread wait in memory, 1 MiB of them; should that overflow, as only a loop can that logs and
-    never awaits, a line says how many are missing.
+    thread, and from other runs of Trio, wait in memory, 1 MiB of them; should that overflow, as
+    only a loop can that logs and never awaits, a line says how many are missing.
     """
 
     def __init__(self, log: LogWriter, stream: str = "stderr") -> None:

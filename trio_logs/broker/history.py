@@ -69,7 +69,7 @@ class History:
         self._reads += 1
         self._batches_read += len(batches)
         if self._forgotten != forgotten:
-            return batches
+            return next(_pieces(batches, max_bytes), [])
         found = []
         for piece in _pieces(batches, max_bytes):
             kept = self._remember((workload_id, first), piece)

@@ -94,6 +94,8 @@ async def serve(
 ) -> int:
     """Run the service until SIGTERM or SIGINT; a second one cuts the shutdown short."""
     configure_logging()
+    # Some parents ignore it, and so would we; see `ProcessBackend`.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for module in import_:
         _import(module)
     binds = [Bind.parse(text) for text in bind]

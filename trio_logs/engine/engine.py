@@ -93,7 +93,7 @@ class Engine:
         self._running = 0
         self._remote = 0
         self._accepting = False
-        self._submitting = 0
+        self._submitting = {True: 0, False: 0}  # by whether they run elsewhere
         self._keyed = trio.Lock()
         self._last_id = 0
         self._submitted = 0
@@ -200,18 +200,20 @@ class Engine:
     @contextmanager
     def _room_for(self, workload: Workload) -> Iterator[None]:
         """Count it until it is among the jobs. Raises BusyError if it is one too many."""
-        if self._is_remote(workload.spec):
-            if self._remote + self._submitting >= self._limits.remote:
+        is_remote = self._is_remote(workload.spec)
+        submitting = self._submitting[is_remote]
+        if is_remote:
+            if self._remote + submitting >= self._limits.remote:
                 raise BusyError(
                     f"{self._limits.remote} workloads run elsewhere: submit again later"
                 )
-        elif len(self._queue) + self._submitting >= self._limits.queued + self._free:
+        elif len(self._queue) + submitting >= self._limits.queued + self._free:
             raise BusyError(f"{self._limits.queued} workloads are waiting: submit again later")
-        self._submitting += 1
+        self._submitting[is_remote] += 1
         try:
             yield
         finally:
-            self._submitting -= 1
+            self._submitting[is_remote] -= 1
 
     def _new_id(self, moment: int) -> str:
         """An id that sorts by time: microseconds, never the same twice, and six random digits."""
@@ -338,8 +340,10 @@ class Engine:
         # First, or a reader who finds the lines gone before we are back is told another reason; and
         # afterwards, for those who came meanwhile.
         self._broker.forget(workload_id)
-        await self._store.delete(workload_id)
-        self._broker.forget(workload_id)
+        try:
+            await self._store.delete(workload_id)
+        finally:
+            self._broker.forget(workload_id)
 
     def drain(self) -> None:
         """Take no more workloads, and have what runs stop. What is queued, or runs elsewhere, stays

@@ -54,13 +54,13 @@ class Job:
         spec = self.workload.spec
         # A clone: the backend may close it, and the last words are still to be written.
         execution = Execution(self.workload.id, spec, log.clone(), remember, self.stop)
-        outcome: object = Outcome(Status.FAILED, error="The backend did not end it in time.")
+        outcome = Outcome(Status.FAILED, error="The backend did not end it in time.")
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._see_to_its_end, grace, nursery.cancel_scope)
-                outcome = await find_backend(backends, spec.backend).run(execution)
+                outcome = _checked(await find_backend(backends, spec.backend).run(execution))
                 nursery.cancel_scope.cancel()
-        except* Exception as group:
+        except* (Exception, SystemExit) as group:
             text = _shown(_in_words(_innermost(group)))
             _log.warning("workload failed", workload=self.workload.id, error=text)
             outcome = Outcome(Status.FAILED, error=text)
@@ -70,7 +70,7 @@ class Job:
                 await log.write(text, "system")
         finally:
             execution.log.close()
-        return _checked(outcome)
+        return outcome
 
     async def _see_to_its_end(self, grace: float, scope: trio.CancelScope) -> None:
         timeout = math.inf if self.workload.spec.timeout is None else self.workload.spec.timeout
@@ -96,8 +96,8 @@ def _checked(outcome: object) -> Outcome:
             error=str() | None as error,
         ) if code is None or abs(code) < 2**32:
             return replace(outcome, signal=name and _shown(name), error=error and _shown(error))
-    error = f"The backend returned {outcome!r}, and not how the workload ended."
-    return Outcome(Status.FAILED, error=_shown(error))
+    what = "nothing" if outcome is None else f"a {type(outcome).__name__} that is no end"
+    return Outcome(Status.FAILED, error=f"The backend returned {what}.")
 
 
 def _shown(text: str) -> str:
@@ -106,15 +106,14 @@ def _shown(text: str) -> str:
     return text if len(text) <= MAX_ERROR else f"{text[:MAX_ERROR]} …"
 
 
-def _innermost(group: BaseExceptionGroup[Exception]) -> Exception:
+def _innermost(error: BaseException) -> BaseException:
     """What a group of one holds; nurseries wrap even a single exception."""
-    error: Exception = group  # type: ignore[assignment]  # `except* Exception` gives no other
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
 
 
-def _in_words(error: Exception) -> str:
+def _in_words(error: BaseException) -> str:
     # Ours are sentences for the user, and need no name of a class before them.
     if isinstance(error, TrioLogsError):
         return str(error)

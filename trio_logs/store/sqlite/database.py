@@ -33,6 +33,7 @@ class _Write(Generic[T]):
     """One task's part of a group commit."""
 
     apply: Callable[[apsw.Connection], T]
+    repeats: bool = False
     done: trio.Event = field(default_factory=trio.Event)
     result: T | None = None
 
@@ -75,9 +76,12 @@ class Database:
                     await trio.to_thread.run_sync(
                         self._commit, writer, writes, limiter=self._write_limit
                     )
-                self.writes_waiting -= len(writes)
                 for write in writes:
                     write.done.set()
+                    if not write.repeats:
+                        self.writes_waiting -= 1
+                    elif write.result:
+                        self.repeat(write.apply)
         finally:
             owners = [object() for _ in range(MAX_READERS)]
             with trio.CancelScope(shield=True):
@@ -99,6 +103,12 @@ class Database:
         self._wake.set()
         await write.done.wait()
         return write.result  # type: ignore[return-value]  # set before `done`
+
+    def repeat(self, apply: Callable[[apsw.Connection], object]) -> None:
+        """Have this done in the next transaction, and again until it returns nothing that counts;
+        nobody waits for it."""
+        self._pending.append(_Write(apply, repeats=True))
+        self._wake.set()
 
     async def read(self, query: Callable[[apsw.Connection], T]) -> T:
         """The result of a query, which is made in a thread."""

@@ -71,17 +71,17 @@ class Logs:
             flags |= _ZSTD
         return number, batch.first, batch.count, batch.time, batch.stream, flags, data
 
-    def sweep(self, connection: apsw.Connection) -> int:
-        """Remove a piece of what is hidden; return how much, or 0 when there is nothing."""
+    def sweep(self, connection: apsw.Connection) -> bool:
+        """Remove a piece of what is hidden; False when there is nothing."""
         hidden = connection.execute(
             "SELECT number FROM workloads WHERE status = ? LIMIT 1", (workloads.DELETED,)
         ).fetchone()
         if hidden is None:
-            return 0
+            return False
         removed = self._remove(connection, "log = ? ORDER BY first", hidden)
         if removed < TRIM_ROWS:
             connection.execute("DELETE FROM workloads WHERE number = ?", hidden)
-        return removed + 1
+        return True
 
     def trim(self, connection: apsw.Connection, retention: Retention) -> int:
         """Remove some of what is beyond the bounds; return how many batches."""
@@ -208,14 +208,15 @@ def seek(connection: apsw.Connection, workload_id: str, selection: Selection, he
 def _first(connection: apsw.Connection, log: int | None, head: int, time: int) -> int:
     """The number of the first line that is not older, or 1 if none is known to be older. Times of
     a log never step back, so halving finds it."""
-    found, low, high = 1, 1, head + 1
+    oldest: Any = connection.execute("SELECT min(first) FROM batches WHERE log = ?", (log,)).get
+    found, low, high = 1, oldest or head + 1, head + 1
     while low < high:
         middle = (low + high) // 2
-        first, count, at = connection.execute(
+        [(first, count, at)] = connection.execute(
             "SELECT first, count, time FROM batches WHERE log = ? AND first <= ?"
             " ORDER BY first DESC LIMIT 1",
             (log, middle),
-        ).fetchone() or (middle, 0, time)
+        )
         if at < time:
             found = first + count
             low = max(found, middle + 1)

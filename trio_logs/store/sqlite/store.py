@@ -27,6 +27,8 @@ class SQLiteStore:
     def __init__(self, path: Path, *, synchronous: Literal["NORMAL", "FULL"] = "NORMAL") -> None:
         self._logs = Logs()
         self._database = Database(path, synchronous, opened=self._logs.load)
+        # What was deleted when the one before ended.
+        self._database.repeat(self._logs.sweep)
         self._trimmed = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -65,10 +67,8 @@ class SQLiteStore:
 
     async def delete(self, workload_id: str) -> None:
         await self._database.write(partial(workloads.hide, workload_id=workload_id))
-        # In pieces: a long log would hold up the commits of all others. `trim` takes over if this
-        # is cancelled.
-        while await self._database.write(self._logs.sweep):
-            pass
+        # In pieces: a long log would hold up the commits of all others.
+        self._database.repeat(self._logs.sweep)
 
     # Logs.
 
@@ -106,7 +106,7 @@ class SQLiteStore:
     async def trim(self, retention: Retention) -> int:
         removed = await self._database.write(partial(self._logs.trim, retention=retention))
         self._trimmed += removed
-        return removed + await self._database.write(self._logs.sweep)
+        return removed
 
     def statistics(self) -> StoreStatistics:
         database = self._database
