@@ -41,6 +41,9 @@ __all__ = [
 GRACE = 1.0
 KEEP_ALIVE = 0.5
 
+SILENCE = 4.0
+"""Of ours, in seconds: with less, the kernel could not ask three times."""
+
 BEAT = 0.1
 CHUNK = b"x" * 64 * 1024
 
@@ -182,7 +185,9 @@ async def stock(write_timeout: float = 30, pem: Path | None = None) -> AsyncIter
 @asynccontextmanager
 async def ours(write_timeout: float = 30, pem: Path | None = None) -> AsyncIterator[Serving]:
     """Our server with the same time-outs."""
-    limits = ServerLimits(write_timeout, keep_alive_timeout=KEEP_ALIVE, grace=GRACE)
+    limits = ServerLimits(
+        write_timeout, keep_alive_timeout=KEEP_ALIVE, silence_timeout=SILENCE, grace=GRACE
+    )
     server = Server(limits, tls=None if pem is None else load_tls(pem))
     counted, stop = Counted(), trio.Event()
     run = partial(server.serve, make_app(counted), [TCPBind("127.0.0.1", 0)], stop)

@@ -30,6 +30,7 @@ from tests.serving import (
     GRACE,
     KEEP_ALIVE,
     SERVERS,
+    SILENCE,
     Footprint,
     Serving,
     footprint,
@@ -150,10 +151,10 @@ def accepted_socket(client: trio.SocketStream) -> socket.socket:
     raise LookupError("no accepted socket")
 
 
-async def vanish(serving: Serving) -> bool:
-    """Whether a peer is given up that is not there any more, although the stream has a heartbeat
-    that the kernel takes."""
-    async with await serving.follow("/beating") as client:
+async def vanish(path: str, serving: Serving) -> bool:
+    """Whether a peer is given up that is not there any more: of a stream that has a heartbeat,
+    which the kernel takes, and of one that has none."""
+    async with await serving.follow(path) as client:
         # A filter of one instruction, BPF_RET | BPF_K 0: the kernel drops whatever comes in, and
         # acknowledges nothing. See socket(7), SO_ATTACH_FILTER.
         drop = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
@@ -327,18 +328,31 @@ async def test_row(row: Row, kind: str) -> None:
 
 
 async def test_row_4_a_peer_that_vanished() -> None:
-    """For both servers at once, since the kernel takes its time."""
-    noticed: dict[str, bool] = {}
+    """All at once, since it takes its time."""
+    noticed: dict[tuple[str, str], bool] = {}
 
-    async def probe(kind: str) -> None:
-        async with SERVERS[kind](write_timeout=0.5) as serving:
-            noticed[kind] = await vanish(serving)
+    async def probe(kind: str, path: str) -> None:
+        async with SERVERS[kind]() as serving:
+            noticed[kind, path] = await vanish(path, serving)
 
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
             for kind in SERVERS:
-                nursery.start_soon(probe, kind)
-    assert noticed == {"stock": False, "ours": True}
+                for path in ("/beating", "/quiet"):
+                    nursery.start_soon(probe, kind, path)
+    assert noticed == {
+        ("stock", "/beating"): False,
+        ("stock", "/quiet"): False,
+        ("ours", "/beating"): True,
+        ("ours", "/quiet"): True,
+    }
+
+
+async def test_a_peer_that_is_only_quiet_stays() -> None:
+    """It answers when it is asked, and what is sent to it after a while is not late at once."""
+    async with SERVERS["ours"]() as serving, await serving.follow("/quiet") as client:
+        assert not await happens(serving.counted.left, 2 * SILENCE)
+        assert client.socket.fileno() != -1
 
 
 @pytest.mark.parametrize(("kind", "offered"), [("stock", "h2"), ("ours", "http/1.1")])

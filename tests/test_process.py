@@ -18,8 +18,8 @@ import pytest
 import trio
 
 from tests.live import Live
-from trio_logs import Batch, LogWriter, Outcome, Status, WorkloadSpec, open_broker
-from trio_logs.backends import Execution, Log
+from trio_logs import Batch, LogBroker, LogWriter, Outcome, Status, WorkloadSpec, open_broker
+from trio_logs.backends import Execution, Log, Stop
 from trio_logs.backends.process import ProcessBackend
 from trio_logs.backends.process_group import ProcessGroup
 from trio_logs.errors import InvalidSpecError
@@ -36,8 +36,23 @@ class Run:
     handle: str
 
 
+@dataclass
+class Ongoing:
+    """An execution that runs in the background."""
+
+    stop: Stop
+    broker: LogBroker
+
+    async def first_line(self) -> bytes:
+        """Wait for it: what was to be set up before that has been."""
+        with self.broker.subscribe("w", 1) as subscription, trio.fail_after(20):
+            [batch, *_] = await subscription.receive()
+        assert isinstance(batch, Batch)
+        return batch.lines[0]
+
+
 @asynccontextmanager
-async def execution(*command: str, **fields: Any) -> AsyncIterator[tuple[Execution, list[Run]]]:
+async def execution(*command: str, **fields: Any) -> AsyncIterator[tuple[Ongoing, list[Run]]]:
     """An execution that runs in the background; its `Run` is there on exit."""
     finished: list[Run] = []
     async with open_broker() as broker:
@@ -63,7 +78,7 @@ async def execution(*command: str, **fields: Any) -> AsyncIterator[tuple[Executi
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(run)
-                yield one, finished
+                yield Ongoing(one.stop, broker), finished
 
 
 async def run(*command: str, **fields: Any) -> Run:
@@ -158,7 +173,7 @@ async def test_term_then_kill_goes_to_the_whole_group() -> None:
     # The child ignores TERM, and so does what it started.
     script = "trap '' TERM; sleep 50 & echo $!; sleep 50"
     async with execution("sh", "-c", script) as (one, finished):
-        await trio.sleep(0.3)
+        await one.first_line()
         started = time.monotonic()
         one.stop.request(Status.STOPPED, 0.5, "")
     assert 0.4 < time.monotonic() - started < 5
@@ -169,7 +184,7 @@ async def test_term_then_kill_goes_to_the_whole_group() -> None:
 async def test_term_is_enough_for_a_polite_command() -> None:
     script = "trap 'echo bye; exit 4' TERM; echo up; while :; do sleep 0.05; done"
     async with execution("sh", "-c", script) as (one, finished):
-        await trio.sleep(0.3)
+        await one.first_line()
         one.stop.request(Status.STOPPED, 10, "")
     assert finished[0].outcome.exit_code == 4
     assert finished[0].written["stdout"] == b"up\nbye\n"
@@ -177,21 +192,24 @@ async def test_term_is_enough_for_a_polite_command() -> None:
 
 async def test_the_whole_group_has_the_grace(tmp_path: Path) -> None:
     """The command ends at TERM; what it started needs a moment, with and without its pipe."""
-    tidy = "trap 'sleep 2.5; echo {0}; touch {0}; exit' TERM; while :; do sleep 0.05; done"
-    script = f"({tidy.format('one')}) & ({tidy.format('two')}) >/dev/null & echo up; exec sleep 50"
+    tidy = "trap 'sleep 2.5; echo {0}; mv {0} {0}-tidy; exit' TERM; touch {0}; {1}"
+    one_, two = (tidy.format(name, "while :; do sleep 0.05; done") for name in ("one", "two"))
+    both = f"({one_}) & ({two}) >/dev/null &"
+    script = f"{both} until [ -e one -a -e two ]; do sleep 0.01; done; echo up; exec sleep 50"
     async with execution("sh", "-c", script, cwd=str(tmp_path)) as (one, finished):
-        await trio.sleep(0.5)
+        await one.first_line()
         one.stop.request(Status.STOPPED, 20, "")
     assert finished[0].outcome.signal == "SIGTERM"
     assert finished[0].written["stdout"] == b"up\none\n"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one-tidy", "two-tidy"]
 
 
 async def test_what_the_command_left_behind_is_asked_to_end_too() -> None:
     """The stop comes after the command has exited, while its log is still read."""
     tidy = "(trap 'sleep 2.5; echo tidy; exit' TERM; echo $$; while :; do sleep 0.05; done) & "
     async with execution("sh", "-c", f"{tidy} exit 0") as (one, finished):
-        await trio.sleep(0.5)
+        # In a subshell, too, it is the pid of the command.
+        await gone(int(await one.first_line()))
         one.stop.request(Status.STOPPED, 20, "")
     assert finished[0].outcome.exit_code == 0
     assert finished[0].written["stdout"].endswith(b"\ntidy\n")
@@ -201,11 +219,9 @@ async def test_what_made_a_group_of_its_own_ends_too() -> None:
     """As `timeout` does, and a shell with job control."""
     found = await run("sh", "-c", "timeout 1000 sleep 50 & echo $!; exit 0")
     await gone(int(found.written["stdout"]))
-    async with execution("sh", "-c", "timeout 1000 sh -c 'echo $$; sleep 50'; echo no") as (
-        one,
-        finished,
-    ):
-        await trio.sleep(0.5)
+    script = "timeout 1000 sh -c 'echo $$; sleep 50'; echo no"
+    async with execution("sh", "-c", script) as (one, finished):
+        await one.first_line()
         started = time.monotonic()
         one.stop.request(Status.STOPPED, 20, "")
     assert time.monotonic() - started < 10
@@ -217,10 +233,10 @@ async def test_no_name_of_a_process_is_too_odd(tmp_path: Path) -> None:
     """The kernel cuts it after 15 bytes, within a character if need be."""
     odd = tmp_path / ("a" * 14 + "é")
     shutil.copy(shutil.which("sleep") or "", odd)
-    script = "trap 'exit 4' TERM; while :; do sleep 0.05; done"
+    script = "trap 'exit 4' TERM; echo up; while :; do sleep 0.05; done"
     async with execution(str(odd), "50") as (stranger, _):
         async with execution("sh", "-c", script) as (one, finished):
-            await trio.sleep(0.3)
+            await one.first_line()
             one.stop.request(Status.STOPPED, 10, "")
         stranger.stop.request(Status.STOPPED, 0, "")
     assert finished[0].outcome.exit_code == 4

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
+from ..addresses import is_loopback
 from ..data_folder import default_data_folder, read_address, token_path
 from .exits import UsageError
 
@@ -219,8 +220,4 @@ def _no_server(server: str, source: str) -> UsageError:
 
 def _is_here(server: str) -> bool:
     """Whether only this machine can be meant."""
-    if server.startswith("unix:"):
-        return True
-    from ..client.requests import is_loopback
-
-    return is_loopback(server)
+    return server.startswith("unix:") or is_loopback(urlsplit(server).hostname or "")

@@ -32,7 +32,7 @@ async def rm(
                     await wait_for_end(client, workload.id)
                 await client.delete(workload.id)
             except RefusedError as error:
-                hint = "; `rm --force` does" if error.status == 409 else ""
+                hint = "; `rm --force` does" if error.status == 409 and not force else ""
                 errors.append(RefusedError(error.status, f"{workload.id}: {error}{hint}"))
             else:
                 print(workload.id)

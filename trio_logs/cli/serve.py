@@ -8,7 +8,7 @@ import importlib
 import resource
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -99,9 +99,9 @@ async def serve(
     for module in import_:
         _import(module)
     binds = [Bind.parse(text) for text in bind]
-    allowed = frozenset(map(str.lower, allowed_host))
+    allowed = frozenset(allowed_host)
     is_loopback = all(each.is_loopback for each in binds)
-    names = {_host(each) for each in binds if isinstance(each, TCPBind)}
+    names = {each.host for each in binds if isinstance(each, TCPBind)}
     if allowed or (names and is_loopback):
         # A page in a browser must not get here by a name of its own for this address. Commands on
         # this machine come by the others.
@@ -131,7 +131,7 @@ async def serve(
     # A stream takes a descriptor, and the usual soft limit is a thousand.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, DESCRIPTORS)), hard))
-    await _serve(settings, server, bind)
+    await _serve(settings, server, dict(zip(bind, binds, strict=True)))
     return 0
 
 
@@ -147,18 +147,17 @@ def _import(module: str) -> None:
         ) from error
 
 
-async def _serve(settings: Settings, server: Server, addresses: Sequence[str]) -> None:
-    binds = [Bind.parse(address) for address in addresses]
+async def _serve(settings: Settings, server: Server, binds: Mapping[str, Bind]) -> None:
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, stop, nursery.cancel_scope)
         async with open_service(settings) as service, trio.open_nursery() as serving:
             app = create_app(service, server)
             try:
-                urls = await serving.start(server.serve, app, binds, stop)
+                urls = await serving.start(server.serve, app, list(binds.values()), stop)
             except OSError as error:
-                raise OSError(_cant_listen(addresses, error)) from error
-            leave_address(settings.data, urls[0], binds[0])
+                raise OSError(_cant_listen(binds, error)) from error
+            leave_address(settings.data, urls[0], next(iter(binds.values())))
             for url in urls:
                 print(f"Listening on {url}", file=sys.stderr, flush=True)
             await stop.wait()
@@ -167,7 +166,7 @@ async def _serve(settings: Settings, server: Server, addresses: Sequence[str]) -
         nursery.cancel_scope.cancel()
 
 
-def _cant_listen(addresses: Sequence[str], error: OSError) -> str:
+def _cant_listen(addresses: Iterable[str], error: OSError) -> str:
     reason = error.strerror or str(error)
     if error.errno == errno.EADDRINUSE:
         reason += "; --bind 127.0.0.1:0 takes a free port"

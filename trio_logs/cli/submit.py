@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Sequence
 
@@ -17,6 +18,9 @@ __all__ = ["submit"]
 RETRIES = (0.2, 1.0, 3.0, 5.0)
 """Seconds before a submission is sent again whose answer did not come."""
 
+WAIT_SECONDS = 15.0
+"""How long a writer waits, at most, before it is told that what it writes is not kept."""
+
 
 async def submit(
     client: Client, command: Sequence[str], options: SubmitOptions, *, waits: bool = False
@@ -27,15 +31,17 @@ async def submit(
     Otherwise it raises at once what will hardly change.
     """
     options = {**options, "idempotency_key": secrets.token_urlsafe(16)}
-    for attempt, delay in enumerate(RETRIES):
-        try:
-            return await client.submit(command, **options)
-        except UnreachableError as error:
-            if not waits and attempt == 0 and isinstance(error.__cause__, httpx2.ConnectError):
-                # There is no server; nothing was sent.
-                raise
-        except RefusedError as error:
-            if not (waits and is_temporary(error.status)):
-                raise
-        await trio.sleep(delay)
-    return await client.submit(command, **options)
+    with trio.move_on_after(WAIT_SECONDS if waits else math.inf):
+        for attempt, delay in enumerate(RETRIES):
+            try:
+                return await client.submit(command, **options)
+            except UnreachableError as error:
+                if not waits and attempt == 0 and isinstance(error.__cause__, httpx2.ConnectError):
+                    # There is no server; nothing was sent.
+                    raise
+            except RefusedError as error:
+                if not (waits and is_temporary(error.status)):
+                    raise
+            await trio.sleep(delay)
+        return await client.submit(command, **options)
+    raise UnreachableError(f"no answer for {WAIT_SECONDS:.0f} s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -14,11 +15,13 @@ from collections.abc import (
 from contextlib import aclosing, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, Unpack
+from urllib.parse import urlsplit
 
 import anyio
 import httpx2
 import msgspec
 
+from ..addresses import is_loopback
 from . import requests
 from .errors import UnreachableError
 from .records import Ending, LogRecord, Workload
@@ -52,7 +55,7 @@ class Client:
         verify = url.lower().startswith("https:")
         # With a transport of its own it uses no proxy of the environment, which would be shown the
         # token, and would mean another machine by the same address.
-        is_here = uds is not None or requests.is_loopback(url)
+        is_here = uds is not None or is_loopback(urlsplit(url).hostname or "")
         self._on_outage = on_outage
         self._outage = Outage()
         self._address = url if uds is None else f"unix:{uds}"
@@ -141,6 +144,8 @@ class Client:
         while not resume.done:
             reason = "the server ended the stream"
             complete = False
+            # When the server began to be away, as far as is known.
+            since: float | None = time.monotonic()
             try:
                 async with self._http.stream(
                     "GET",
@@ -153,6 +158,7 @@ class Client:
                         return
                     if answer.is_success:
                         self._outage.over()
+                        since = None
                         async with _chunks(answer) as chunks:
                             async for data in chunks:
                                 if records := resume.feed(data):
@@ -171,7 +177,7 @@ class Client:
             if complete:
                 resume.finished()
             if not resume.done:
-                await self._pause(resume.delay(reason), reason)
+                await self._pause(resume.delay(reason), reason, since)
 
     async def push(
         self,
@@ -232,9 +238,10 @@ class Client:
             upload.go_back()
             await self._pause(backoff.delay(reason, *requests.PUSH_DELAYS), reason)
 
-    async def _pause(self, seconds: float, reason: str) -> None:
-        """Between two attempts, of which the first failed."""
-        if self._outage.is_to_be_told() and self._on_outage is not None:
+    async def _pause(self, seconds: float, reason: str, since: float | None = None) -> None:
+        """Between two attempts, of which the first failed. `since`: the server has not answered
+        from then on, in monotonic seconds; by default, from now."""
+        if self._outage.is_to_be_told(since) and self._on_outage is not None:
             await self._on_outage(f"{self._address} is away: {reason}")
         await anyio.sleep(seconds)
 

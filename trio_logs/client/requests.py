@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any, TypedDict
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx2
 import msgspec
@@ -24,7 +22,6 @@ __all__ = [
     "SubmitOptions",
     "headers",
     "in_words",
-    "is_loopback",
     "page_query",
     "path",
     "read",
@@ -90,15 +87,6 @@ def in_words(error: httpx2.TransportError) -> str:
     while found is not None and not str(found):
         found = found.__cause__ or found.__context__
     return str(found or type(error).__name__)
-
-
-def is_loopback(url: str) -> bool:
-    """Whether only this machine can be meant."""
-    host = urlsplit(url).hostname or ""
-    # Not by how it starts: 127.example.com may be anywhere.
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
 
 
 def headers(token: str | None) -> dict[str, str]:

@@ -73,12 +73,12 @@ class Outage:
         self._since = None
         self._told = False
 
-    def is_to_be_told(self) -> bool:
+    def is_to_be_told(self, since: float | None) -> bool:
         """An attempt failed; whether it is time to say so. That is once for each outage, and not
-        for one that a restart explains."""
+        for one that a restart explains. `since` is as for `Client._pause`."""
         moment = time.monotonic()
         if self._since is None:
-            self._since = moment
+            self._since = moment if since is None else since
         if self._told or moment - self._since < TOLD_SECONDS:
             return False
         self._told = True

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import trio
 
+from ..addresses import is_loopback
 from ..errors import InvalidRequestError
 
 __all__ = ["Bind", "DescriptorBind", "TCPBind", "UnixBind", "load_tls", "url_of"]
@@ -66,7 +67,7 @@ class TCPBind(Bind):
 
     @property
     def is_loopback(self) -> bool:
-        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+        return is_loopback(self.host)
 
     async def listen(self) -> list[trio.SocketListener]:
         return await trio.open_tcp_listeners(self.port, host=self.host, backlog=BACKLOG)

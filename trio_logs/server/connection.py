@@ -167,7 +167,7 @@ class Connection(TCPServer):
         else:
             if self._tls is not None:
                 # With a word that this is the end, which a client may insist on.
-                with trio.move_on_after(FAREWELL_SECONDS):
+                with suppress(trio.ClosedResourceError), trio.move_on_after(FAREWELL_SECONDS):
                     await self.stream.aclose()
             self.transport.close()
         await self.protocol.handle(Closed())

@@ -15,6 +15,8 @@ class ServerLimits:
     `write_timeout`: how long a client may take (next to) nothing of what is written to it.
     `header_timeout`: how long it may take over a TLS handshake or the head of a request.
     `keep_alive_timeout`: how long it may keep a connection between two requests.
+    `silence_timeout`: how long nothing may be heard of a client's machine, which is asked for a
+    sign of life three times meanwhile.
     `max_body`: the longest request body, in bytes, where the client says how long it is;
     `streamed`: requests, as their method and target, that it does not hold for, since the app takes
     their bodies as they come and no faster than it can.
@@ -28,6 +30,7 @@ class ServerLimits:
     header_timeout: float = 10.0
     # Longer than the minute that proxies keep theirs, so that it is they who close.
     keep_alive_timeout: float = 75.0
+    silence_timeout: float = 60.0
     max_body: int = 1024 * 1024
     streamed: re.Pattern[bytes] = re.compile(rb"POST /+v1/workloads/[^/?]+/logs(\?.*)?")
     read_ahead: int = 64 * 1024

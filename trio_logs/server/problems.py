@@ -8,16 +8,17 @@ from http import HTTPStatus
 __all__ = ["problem"]
 
 
-def problem(status: HTTPStatus, detail: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """The headers and the body; the connection is closed after it."""
+def problem(status: HTTPStatus, detail: str) -> bytes:
+    """The whole answer; the connection is closed after it."""
     body = json.dumps(
         {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
     ).encode()
     headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close"),
+        b"content-type: application/problem+json",
+        b"content-length: %d" % len(body),
+        b"connection: close",
     ]
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-        headers.append((b"retry-after", b"1"))
-    return headers, body
+        headers.append(b"retry-after: 1")
+    line = b"HTTP/1.1 %d %b" % (status, status.phrase.encode())
+    return b"\r\n".join([line, *headers, b"", body])

@@ -113,18 +113,10 @@ class HTTP11(H11Protocol):
 
     async def _refuse(self, status: HTTPStatus, detail: str) -> None:
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            headers, body = problem(status, detail)
-            # In one step, since the app may be about to answer, too.
-            answer = [
-                self.connection.send(event)
-                for event in (
-                    h11.Response(status_code=status, headers=headers),
-                    h11.Data(data=body),
-                    h11.EndOfMessage(),
-                )
-            ]
+            # Past h11, since the app may be about to answer, too, and now can't any more.
+            self.connection.send_failed()
             self._refused = True
-            await self.send(RawData(b"".join(part for part in answer if part)))
+            await self.send(RawData(problem(status, detail)))
         await self.send(Closed())
 
     async def _create_stream(self, request: h11.Request) -> None:
@@ -171,6 +163,9 @@ def _fault(request: h11.Request) -> str | None:
             return "give Content-Length or Transfer-Encoding, not both"
         if request.http_version == b"1.0":
             return "HTTP/1.0 has no Transfer-Encoding"
+    if not request.method.isupper():
+        # They are case-sensitive, and what is behind us does not mind, which is one reading each.
+        return "methods are written in capitals"
     if not request.target.startswith(b"/") and request.target != b"*":
         return "the target of a request begins with a slash"
     return None

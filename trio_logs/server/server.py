@@ -43,8 +43,8 @@ LAST_RESORT = 10
 """How many times as long as for us it takes the kernel to give up a peer that does not answer."""
 
 SILENCE_TURNS = 5
-"""Connections are looked at for peers that vanished less often than for what is late: a look is two
-system calls."""
+"""Connections are looked at for peers that vanished less often than for what is late: a look is a
+system call."""
 
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
@@ -136,14 +136,15 @@ class Server:
         """Options that accepted sockets inherit: a peer that vanished is noticed by the kernel."""
         if listening.family == socket.AF_UNIX:
             return
-        # The kernel asks a quiet peer every 10 s. Its own time-out for what is not acknowledged is
-        # the last resort only: it also ends the connection of a reader that never has much room,
-        # however steadily it reads, and so `_enforce_bounds` comes long before it.
+        # With TCP_USER_TIMEOUT, the kernel asks on without counting, and ends the connection when
+        # that is over: also that of a reader that never has much room, however steadily it reads.
+        # So it is the last resort only, and `_enforce_bounds` looks whether a peer has answered.
+        silence = self._limits.silence_timeout
         options = {
-            "TCP_KEEPIDLE": 30,
-            "TCP_KEEPINTVL": 10,
+            "TCP_KEEPIDLE": max(1, round(silence / 2)),
+            "TCP_KEEPINTVL": max(1, round(silence / 6)),
             "TCP_KEEPCNT": 3,
-            "TCP_USER_TIMEOUT": round(LAST_RESORT * (self._limits.write_timeout + 5) * 1000),
+            "TCP_USER_TIMEOUT": round(LAST_RESORT * silence * 1000),
         }
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in options.items():
@@ -229,9 +230,7 @@ class Server:
     async def _refuse(self, accepted: trio.socket.SocketType, status: HTTPStatus) -> None:
         """Say so, and read what the client sends meanwhile: closed over unread bytes, the
         connection would be reset, and the answer lost."""
-        headers, body = problem(status, "too many connections are open: try again later")
-        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-        answer = b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, status.phrase.encode(), lines, body)
+        answer = problem(status, "too many connections are open: try again later")
         try:
             with suppress(OSError), trio.move_on_after(REFUSAL_SECONDS):
                 await accepted.send(answer)
@@ -252,7 +251,7 @@ class Server:
                 for connection in self._open:
                     transport = connection.transport
                     if transport.is_late(now) or (
-                        turn % SILENCE_TURNS == 0 and transport.silence() > limits.write_timeout + 5
+                        turn % SILENCE_TURNS == 0 and transport.silence() > limits.silence_timeout
                     ):
                         self._counts["timed_out_writing"] += 1
                         transport.abort()

@@ -121,10 +121,9 @@ class Transport(trio.abc.Stream):
         return self.deadline < now
 
     def silence(self) -> float:
-        """Seconds in which nothing was heard of the client's kernel although something waits for
-        its acknowledgement; 0 if nothing does, or the system can't tell. A client that reads
-        slowly, or not at all, is heard of all the time."""
-        if not self._unacknowledged() or not hasattr(socket, "TCP_INFO"):
+        """Seconds in which nothing was heard of the client's kernel, which is asked now and then;
+        0 where the system can't tell. A client that reads slowly, or not at all, is heard of."""
+        if not hasattr(socket, "TCP_INFO"):
             return 0.0
         try:
             info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 60)
