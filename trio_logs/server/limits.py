@@ -30,7 +30,7 @@ class ServerLimits:
     header_timeout: float = 10.0
     # Longer than the minute that proxies keep theirs, so that it is they who close.
     keep_alive_timeout: float = 75.0
-    silence_timeout: float = 60.0
+    silence_timeout: float = 40.0
     max_body: int = 1024 * 1024
     streamed: re.Pattern[bytes] = re.compile(rb"POST /+v1/workloads/[^/?]+/logs(\?.*)?")
     read_ahead: int = 64 * 1024
