@@ -12,7 +12,7 @@ __all__ = ["FULL", "QUICK", "TINY", "Scale"]
 @dataclass(frozen=True, slots=True)
 class Scale:
     """`seconds` and `rate_seconds` are about what a run takes, `timeout` what it may take.
-    The first so many `programs` run in each suite; all of them in the fan-out.
+    The first so many `programs` run in each suite; all of them in the fan-out at full speed.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Scale:
     streams: tuple[int, ...]
     closes: int
     cycles: int
+    samples: int
     idle: tuple[int, ...]
     idle_seconds: float
     stalled: tuple[int, ...]
@@ -48,6 +49,7 @@ FULL = Scale(
     streams=(1, 100, 1000),
     closes=100,
     cycles=100_000,
+    samples=50,
     idle=(1000, 10_000),
     idle_seconds=5,
     stalled=(0, 200),
@@ -68,12 +70,13 @@ QUICK = Scale(
     streams=(1, 100),
     closes=20,
     cycles=10_000,
+    samples=20,
     idle=(200,),
     idle_seconds=0.3,
     stalled=(50,),
     stalled_lines=1_000,
     replay_lines=200_000,
-    programs=2,
+    programs=1,
     timeout=15,
     cores=cores(),
 )
@@ -90,6 +93,7 @@ TINY = Scale(
     streams=(1, 5),
     closes=2,
     cycles=100,
+    samples=20,
     idle=(20,),
     idle_seconds=0.1,
     stalled=(2,),

@@ -28,6 +28,7 @@ SETTLE_SECONDS = 0.3
 
 def run(scale: Scale) -> Iterator[dict[str, Any]]:
     """A row for each program, number of followers and rate."""
+    at_rates = PROGRAMS[: scale.programs]
     for program in PROGRAMS:
         if missing := program.missing():
             yield {"program": program.name, "skipped": missing}
@@ -35,7 +36,7 @@ def run(scale: Scale) -> Iterator[dict[str, Any]]:
         with started(program, scale.cores) as running:
             for followers in scale.followers:
                 at_most = yield from _full_speed(scale, program, running, followers)
-                for rate in scale.rates:
+                for rate in scale.rates if program in at_rates else ():
                     if followers * rate > scale.max_events_per_second:
                         continue
                     seconds = scale.rate_seconds

@@ -24,7 +24,6 @@ __all__ = ["TITLE", "run"]
 TITLE = "Leaks"
 
 AT_ONCE = 20
-SAMPLES = 50
 PLANTED_BYTES = 64
 WARM_UP = 0.2
 """This share of the cycles comes before those that count: caches, pools and the heap fill up."""
@@ -62,8 +61,8 @@ def _row(cycles: int, scale: Scale, planted: dict[str, str]) -> dict[str, Any]:
             baseline = _settled(running, alive)
             points = [(0.0, float(running.memory()))]
             done = 0
-            for sample in range(1, SAMPLES + 1):
-                wanted = cycles * sample // SAMPLES
+            for sample in range(1, scale.samples + 1):
+                wanted = cycles * sample // scale.samples
                 _cycle(running, visits, chooser, wanted - done)
                 done = wanted
                 _look(running, alive)
