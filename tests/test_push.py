@@ -21,7 +21,7 @@ from tests.test_api import problem
 from trio_logs.api import create_app
 from trio_logs.backends.push import PushLimits
 from trio_logs.engine import EngineLimits
-from trio_logs.records import Batch
+from trio_logs.records import Batch, WorkloadSpec
 from trio_logs.server import Server, finish_cleanly
 from trio_logs.service import open_service
 from trio_logs.settings import Settings
@@ -192,6 +192,16 @@ async def test_a_restart_at_each_offset(tmp_path: Path) -> None:
         assert ended.json()["status"] == "succeeded"
         assert await raw_log(live, workload) == data
         assert [event[1] for event in await live.events(workload)] == ["1", "2", "3", "end"]
+
+
+async def test_a_service_that_is_back_takes_what_comes(tmp_path: Path) -> None:
+    """From its first moment on, for all that is under way."""
+    spec = WorkloadSpec((), backend="push")
+    async with open_service(Settings(tmp_path)) as service:
+        ids = [(await service.engine.submit(spec))[0].id for _ in range(9)]
+        service.drain()
+    async with open_service(Settings(tmp_path)) as service:
+        assert all(service.push.inbox(each) for each in ids)
 
 
 async def test_all_byte_values_in_pieces_of_all_sizes(live: Live) -> None:

@@ -109,9 +109,15 @@ class Engine:
                     if workload.status is Status.RUNNING and not self._is_remote(workload.spec):
                         await self._bury(workload, handle)
                 self._accepting = True
-                for workload, _ in unfinished:
-                    if workload.status is Status.QUEUED or self._is_remote(workload.spec):
-                        self._enqueue(workload)
+                jobs = [
+                    self._enqueue(workload)
+                    for workload, _ in unfinished
+                    if workload.status is Status.QUEUED or self._is_remote(workload.spec)
+                ]
+                # As below: the clients of these are waiting for the service to be back.
+                for job in jobs:
+                    if self._is_remote(job.workload.spec):
+                        await job.begun.wait()
                 task_status.started()
                 await trio.sleep_forever()
             finally:
