@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.forked import Forked
 
 __all__ = ["PROGRAM", "environment", "started", "trio_logs"]
 
@@ -28,28 +31,24 @@ def trio_logs(
     data: Path, *arguments: str, timeout: float = 60, **more: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end. `more` are variables; `timeout` is in seconds."""
-    return subprocess.run(
-        [*PROGRAM, *arguments],
-        env=environment(data, **more),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+        process = Forked(arguments, env=environment(data, **more), stdout=stdout, stderr=stderr)
+        with process:
+            try:
+                code = process.wait(timeout)
+            finally:
+                process.kill()
+        said = []
+        for stream in (stdout, stderr):
+            stream.seek(0)
+            said.append(stream.read())
+    return subprocess.CompletedProcess(arguments, code, *said)
 
 
 @contextmanager
-def started(data: Path, *arguments: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+def started(data: Path, *arguments: str, **more: str) -> Iterator[Forked]:
     """A command that is ended if it does not end by itself."""
-    process = subprocess.Popen(
-        [*PROGRAM, *arguments],
-        env=environment(data, **more),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
+    with Forked(arguments, env=environment(data, **more), text=True) as process:
         try:
             yield process
         finally:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.forked import ensure_fork_server
 from tests.leaks import no_leaks as no_leaks
 from tests.leaks import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tests.live import Live, open_live
@@ -39,6 +40,12 @@ for variable in (
 # of tests would, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fork_server() -> None:
+    """It outlives the test that is the first to need it."""
+    ensure_fork_server()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import pytest
 import trio
 
+from tests import forked
 from trio_logs.broker import LogBroker
 
 __all__ = ["Before", "no_leaks", "pytest_collection_modifyitems", "run"]
@@ -130,12 +131,14 @@ class Before:
         new = _processes() - self._processes
         for pid in sorted(new):
             ancestor: int | None = pid
+            ours = False
             while ancestor in new:
+                ours = ours or ancestor in forked.pids
                 ancestor = _parent(ancestor)
             if ancestor is None:
                 continue  # it is gone
             orphan = _marked(pid) and not _marked(ancestor)
-            if ancestor == os.getpid() or orphan:
+            if ancestor == os.getpid() or ours or orphan:
                 yield f"process {pid}: {_command(pid)}"
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +12,9 @@ from pathlib import Path
 
 import httpx2
 
+from tests.command_line import PROGRAM
+from tests.forked import Forked
+
 __all__ = ["ServerProcess", "running_server"]
 
 
@@ -21,7 +22,7 @@ __all__ = ["ServerProcess", "running_server"]
 class ServerProcess:
     """A running server; `lines` is what it said on standard error."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | Forked
     url: str
     token: str
     lines: list[str] = field(default_factory=list)
@@ -31,6 +32,21 @@ class ServerProcess:
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"}
 
+    def client(self) -> httpx2.Client:
+        """A client for it. Without TLS there is nothing to verify, and the authorities take 50 ms
+        to load."""
+        return httpx2.Client(base_url=self.url, headers=self.headers, timeout=30, verify=False)
+
+    def get(self, path: str, **headers: str) -> httpx2.Response:
+        """Make a request on a connection of its own."""
+        with self.client() as client:
+            return client.get(path, headers=headers)
+
+    def post(self, path: str, body: object = None) -> httpx2.Response:
+        """Likewise; `body` is sent as JSON."""
+        with self.client() as client:
+            return client.post(path, json=body)
+
     def memory(self, name: str = "VmRSS") -> int:
         """A figure of /proc/PID/status in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -39,7 +55,7 @@ class ServerProcess:
 
     def metric(self, name: str) -> float:
         """A sample of /metrics without labels."""
-        text = httpx2.get(f"{self.url}/metrics", headers=self.headers).text
+        text = self.get("/metrics").text
         [line] = [line for line in text.splitlines() if line.startswith(f"{name} ")]
         return float(line.split()[1])
 
@@ -59,18 +75,7 @@ def running_server(
     data: Path, *arguments: str, prefix: tuple[str, ...] = ()
 ) -> Iterator[ServerProcess]:
     """A server on a free port, run by the command `prefix`; killed on exit if it still runs."""
-    process = subprocess.Popen(
-        [
-            *prefix,
-            *(sys.executable, "-m", "trio_logs", "serve"),
-            *("--bind", "127.0.0.1:0", "--data", str(data)),
-            *arguments,
-        ],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
+    process = _start(prefix, ["serve", "--bind", "127.0.0.1:0", "--data", str(data), *arguments])
     assert process.stderr is not None
     lines: list[str] = []
     try:
@@ -94,3 +99,14 @@ def running_server(
         if url:
             reader.join()
         process.stderr.close()
+
+
+def _start(prefix: tuple[str, ...], arguments: list[str]) -> subprocess.Popen[str] | Forked:
+    if not prefix:
+        return Forked(arguments, stdout=subprocess.DEVNULL, text=True)
+    return subprocess.Popen(
+        [*prefix, *PROGRAM, *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

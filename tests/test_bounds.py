@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx2
-
 from tests.checker import Transcript, faults
 from tests.live import parse_events
 from tests.server_process import ServerProcess, running_server
@@ -31,21 +29,17 @@ for number in range(1024):
 
 
 def submit(server: ServerProcess, *command: str) -> dict[str, Any]:
-    answer = httpx2.post(
-        f"{server.url}/v1/workloads", json={"command": command}, headers=server.headers
-    )
+    answer = server.post("/v1/workloads", {"command": command})
     assert answer.status_code == 201, answer.text
     return dict(answer.json())
 
 
 def finished(server: ServerProcess, workload: dict[str, Any], timeout: float) -> dict[str, Any]:
     """The record, once the workload has ended."""
-    url = server.url + workload["logs_url"] + "?tail=0&stream=stderr"
-    answer = httpx2.get(url, headers=server.headers, timeout=timeout)
-    assert b"event: end" in answer.content
-    return dict(
-        httpx2.get(f"{server.url}/v1/workloads/{workload['id']}", headers=server.headers).json()
-    )
+    with server.client() as client:
+        url = workload["logs_url"] + "?tail=0&stream=stderr"
+        assert b"event: end" in client.get(url, timeout=timeout).content
+        return dict(client.get(f"/v1/workloads/{workload['id']}").json())
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +19,8 @@ from typing import Any, NoReturn
 
 import httpx2
 import pytest
+
+from tests.server_process import running_server
 
 PATIENCE = 30
 """Seconds after which a client or the server has failed."""
@@ -159,35 +160,9 @@ class Followed:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server on a free port of the loopback, with an empty history."""
-    folder = tmp_path_factory.mktemp("clients")
-    log = folder / "stderr"
-    environment = {name: v for name, v in os.environ.items() if name != "TRIO_LOGS_TOKEN"}
-    command = [sys.executable, "-m", "trio_logs", "serve", "--bind", "127.0.0.1:0"]
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [*command, "--data", str(folder / "data")], stderr=stderr, env=environment
-        )
-    try:
-        url = _listening_url(process, log)
-        yield Server(url, (folder / "data" / "token").read_text().strip())
-    finally:
-        process.terminate()
-        try:
-            code = process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
-    assert code == 0, log.read_text()
-
-
-def _listening_url(process: subprocess.Popen[bytes], log: Path) -> str:
-    deadline = time.monotonic() + PATIENCE
-    while process.poll() is None and time.monotonic() < deadline:
-        if found := re.search(r"^Listening on (http://\S+)\n", log.read_text(), re.MULTILINE):
-            return found[1]
-        time.sleep(0.01)
-    pytest.fail(f"the server does not listen: {log.read_text()}")
+    with running_server(tmp_path_factory.mktemp("clients")) as running:
+        yield Server(running.url, running.token)
+        assert running.stop(PATIENCE) == 0, running.lines
 
 
 def _missing(what: str) -> NoReturn:

@@ -7,7 +7,6 @@ import socket
 import time
 from pathlib import Path
 
-import httpx2
 import pytest
 import trio
 
@@ -44,7 +43,7 @@ async def test_kill_9_twenty_times_with_resuming_clients(tmp_path: Path) -> None
     with running_server(tmp_path) as server:
         await check(server, *killed[-1])
         for workload, seen in killed:
-            record = get(server, f"/v1/workloads/{workload}").json()
+            record = server.get(f"/v1/workloads/{workload}").json()
             assert (record["status"], record["lines"]) == ("lost", len(seen[0].written))
         assert server.stop() == 0
 
@@ -67,17 +66,9 @@ async def check(server: ServerProcess, workload: str, seen: list[Transcript]) ->
 
 
 def submit(server: ServerProcess, script: str) -> str:
-    answer = httpx2.post(
-        f"{server.url}/v1/workloads",
-        json={"command": ["sh", "-c", script]},
-        headers=server.headers,
-    )
+    answer = server.post("/v1/workloads", {"command": ["sh", "-c", script]})
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
-
-
-def get(server: ServerProcess, path: str) -> httpx2.Response:
-    return httpx2.get(server.url + path, headers=server.headers, timeout=30)
 
 
 def lines_of(transcript: Transcript) -> list[str]:
@@ -141,7 +132,7 @@ def test_sigterm_ends_streams_with_an_event_and_exits_0(tmp_path: Path) -> None:
     with running_server(tmp_path / "data") as server:
         workload = submit(server, "echo up; exec sleep 100")
         url = f"/v1/workloads/{workload}/logs"
-        with httpx2.Client(base_url=server.url, headers=server.headers, timeout=30) as client:
+        with server.client() as client:
             with client.stream("GET", url) as answer:
                 body, started = b"", 0.0
                 for chunk in answer.iter_raw():
@@ -155,9 +146,9 @@ def test_sigterm_ends_streams_with_an_event_and_exits_0(tmp_path: Path) -> None:
         assert server.process.wait(10) == 0
         assert time.monotonic() - started < 5
     with running_server(tmp_path / "data") as server:
-        record = get(server, f"/v1/workloads/{workload}").json()
+        record = server.get(f"/v1/workloads/{workload}").json()
         assert (record["status"], record["signal"]) == ("stopped", "SIGTERM")
-        assert parse_events(get(server, url).content)[-1][0] == "end"
+        assert parse_events(server.get(url).content)[-1][0] == "end"
 
 
 def test_a_client_that_never_reads_does_not_hold_up_the_exit(tmp_path: Path) -> None:
@@ -171,7 +162,7 @@ def test_a_client_that_never_reads_does_not_hold_up_the_exit(tmp_path: Path) -> 
             )
             assert connection.recv(1)
             deadline = time.monotonic() + 30
-            while get(server, f"/v1/workloads/{workload}").json()["lines"] < 200_000:
+            while server.get(f"/v1/workloads/{workload}").json()["lines"] < 200_000:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
             started = time.monotonic()
@@ -183,8 +174,8 @@ def test_a_client_that_never_reads_does_not_hold_up_the_exit(tmp_path: Path) -> 
 def test_a_second_signal_cuts_it_short(tmp_path: Path) -> None:
     with running_server(tmp_path / "data", "--grace", "60") as server:
         workload = submit(server, "trap '' TERM; echo $$; while :; do sleep 0.1; done")
-        url = f"{server.url}/v1/workloads/{workload}/logs"
-        with httpx2.stream("GET", url, headers=server.headers, timeout=30) as answer:
+        url = f"/v1/workloads/{workload}/logs"
+        with server.client() as client, client.stream("GET", url) as answer:
             body = b""
             for chunk in answer.iter_raw():
                 body += chunk

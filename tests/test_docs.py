@@ -10,7 +10,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import httpx2
 import msgspec
 import pytest
 from cyclopts import Argument
@@ -235,7 +234,7 @@ def test_events() -> None:
 
 def test_metrics(tmp_path: Path) -> None:
     with running_server(tmp_path / "data") as server:
-        text = httpx2.get(f"{server.url}/metrics", headers=server.headers).text
+        text = server.get("/metrics").text
     found = {
         family.name + ("_total" if family.type == "counter" else "")
         for family in text_string_to_metric_families(text)

@@ -74,8 +74,9 @@ def shell(folder: Path, script: str, **environment: str) -> str:
     """What bash prints when it runs that, where `make demo` has been."""
     (folder / ".venv").symlink_to(sys.prefix)
     # Who types it waits for the line that says it listens.
-    started = f"trio-logs serve --bind 127.0.0.1:{free_port()}"
-    ready = "until trio-logs ps >/dev/null 2>&1; do sleep 0.1; done"
+    bind = f"127.0.0.1:{free_port()}"
+    started = f"trio-logs serve --bind {bind}"
+    ready = f"until curl -s -o /dev/null {bind}/healthz; do sleep 0.05; done"
     script = re.sub(r"trio-logs serve(.*) &", rf"{started}\1 &\n{ready}", script)
     found = subprocess.run(
         ["bash", "-c", "set -m\ntrap 'kill $(jobs -p)' EXIT\n" + script],

@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from tests.live import PATIENCE
@@ -27,7 +26,7 @@ TERMINAL_CHUNK = b"\r\n0\r\n\r\n"
 def submit(server: ServerProcess, script: str) -> str:
     """Run it; return the path of its log."""
     body = {"command": ["sh", "-c", script]}
-    answer = httpx2.post(f"{server.url}/v1/workloads", json=body, headers=server.headers)
+    answer = server.post("/v1/workloads", body)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["logs_url"])
 
@@ -191,7 +190,7 @@ def test_a_download_that_is_cut_short_looks_so(tmp_path: Path) -> None:
     """Plain text has no place for a `shutdown`: without its terminal chunk it is no whole log."""
     with running_server(tmp_path) as server, connect(server, buffer=16 * 1024) as client:
         path = submit(server, f"yes {'x' * 99} | head -n 100000")
-        httpx2.get(f"{server.url}{path}?tail=0", headers=server.headers, timeout=PATIENCE)
+        server.get(f"{path}?tail=0")
         client.sendall(request(server, "GET", f"{path}?follow=false", "Accept: text/plain"))
         received = client.recv(1000)
         terminate(server)

@@ -93,7 +93,7 @@ async def test_connections_that_break_lose_and_double_nothing(
 async def test_a_server_that_stalls_holds_up_the_source(tmp_path: Path) -> None:
     """It is asked for what the buffers on the way hold, and no more; and nothing is dropped."""
     store = StallingStore(tmp_path / "logs.db")
-    data = some_lines(3_000_000)
+    data = some_lines(1_000_000)
     given = 0
 
     async def source() -> AsyncIterator[bytes]:
@@ -143,9 +143,7 @@ async def test_a_server_that_restarts_costs_no_byte(
                     server = servers.enter_context(running_server(tmp_path, *bind))
             send.close()
         assert restarts == 3
-        headers = {**server.headers, "Accept": "text/plain"}
-        answer = httpx2.get(server.url + workload.logs_url, headers=headers, timeout=30)
-        assert answer.content == data
+        assert server.get(workload.logs_url, Accept="text/plain").content == data
         async with Client(server.url, server.token) as client:
             ended = await client.get(workload.id)
     assert (ended.status, ended.bytes, ended.lines) == ("succeeded", len(data), 200_001)
@@ -167,7 +165,7 @@ async def test_who_was_replaced_or_stopped_is_told(live: Live, replaced: bool) -
             else:
                 await live.client.post(f"/v1/workloads/{workload}/stop")
             while True:
-                await send.send(b"more\n")
+                await send.send(b"more\n" * 1000)
 
     with trio.fail_after(PATIENCE):
         async with Client(live.url, live.service.token) as client, trio.open_nursery() as nursery:

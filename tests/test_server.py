@@ -101,7 +101,7 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
         killed.bind(str(path))  # a server that was killed leaves its socket behind
     async with serving(Server(), UnixBind(path)) as (url, _):
         assert url == f"unix:{path}"
-        transport = httpx2.AsyncHTTPTransport(uds=str(path))
+        transport = httpx2.AsyncHTTPTransport(uds=str(path), verify=False)
         async with httpx2.AsyncClient(transport=transport) as client:
             assert (await client.get("http://x/")).text == "hello"
         with pytest.raises(OSError, match="in use by another server"):
@@ -125,7 +125,7 @@ async def test_an_inherited_descriptor() -> None:
     assert bind.is_loopback
     async with serving(Server(), bind) as (url, _):
         assert url == f"http://127.0.0.1:{port}"
-        async with httpx2.AsyncClient() as client:
+        async with httpx2.AsyncClient(verify=False) as client:
             assert (await client.get(url)).text == "hello"
 
 
@@ -225,7 +225,7 @@ async def test_one_connection_too_many(limits: ServerLimits, status: int) -> Non
             with trio.fail_after(PATIENCE):
                 while server.statistics().connections < 2:
                     await trio.sleep(0.01)
-            async with httpx2.AsyncClient() as client:
+            async with httpx2.AsyncClient(verify=False) as client:
                 answer = await client.get(url)
                 assert answer.status_code == status
                 assert answer.headers["Retry-After"] == "1"
@@ -234,7 +234,7 @@ async def test_one_connection_too_many(limits: ServerLimits, status: int) -> Non
             await first.send_all(REQUEST)
             assert (await first.receive_some()).startswith(b"HTTP/1.1 200")
         await until_gone(server)
-        async with httpx2.AsyncClient() as client:
+        async with httpx2.AsyncClient(verify=False) as client:
             assert (await client.get(url)).text == "hello"
     assert server.statistics().refused == 1
 
