@@ -6,6 +6,9 @@ VENV ?= .venv
 # More arguments for pytest, as in: make test ARGS='-k sse', or ARGS='-n 0' for one process
 ARGS ?=
 
+# Where this is set, each of some hundred starts would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 NODE_MODULES := tests/clients/node_modules/.package-lock.json
@@ -15,9 +18,9 @@ NODE_MODULES := tests/clients/node_modules/.package-lock.json
 demo: $(VENV)/.installed
 	@$(BIN)/trio-logs demo
 
-# One process more than there are cores: tests wait a quarter of their time.
+# More processes than there are cores: tests also wait.
 test: $(VENV)/.installed-dev $(NODE_MODULES)
-	@$(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 2)) --dist worksteal $(ARGS)
 
 # Ruff's ASYNC rules are those of flake8-async.
 check: $(VENV)/.installed-dev

@@ -352,7 +352,8 @@ def test_a_million_lines(
 ) -> None:
     script = "import sys\nfor i in range(1000): sys.stdout.write(('x' * 99 + '\\n') * 1000)"
     workload = client.submit([sys.executable, "-c", script])
-    list(client.follow(workload.id, tail=0))
+    while not client.get(workload.id).status.final:
+        time.sleep(0.05)
     before = cpu_of_children()
     process = subprocess.Popen(
         [*PROGRAM, "logs", workload.id], env=environment(data), stdout=subprocess.PIPE, bufsize=0

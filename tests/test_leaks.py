@@ -130,7 +130,8 @@ def run_with_tool(pytester: pytest.Pytester, source: str) -> pytest.RunResult:
     """Run a file of tests in a process of its own, with the tool."""
     pytester.makeini("[pytest]\ntrio_mode = true\nfilterwarnings = error")
     pytester.makepyfile(source)
-    return pytester.runpytest_subprocess("-p", "tests.leaks", "-p", "no:cacheprovider")
+    options = ["-p", "no:cacheprovider", "-p", "no:schemathesis"]
+    return pytester.runpytest_subprocess("-p", "tests.leaks", *options)
 
 
 @pytest.fixture(autouse=True)

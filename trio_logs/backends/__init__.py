@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from typing import Protocol, runtime_checkable
 
 import trio
@@ -111,7 +112,13 @@ class Backend(Protocol):
 
 def installed_backends() -> Mapping[str, Backend]:
     """One backend of each kind that is installed, by name."""
-    return {point.name: point.load()() for point in entry_points(group="trio_logs.backends")}
+    return {point.name: point.load()() for point in _entry_points()}
+
+
+@cache
+def _entry_points() -> EntryPoints:
+    # It reads what each package that is installed has written, 10 ms and more.
+    return entry_points(group="trio_logs.backends")
 
 
 def find_backend(backends: Mapping[str, Backend], name: str) -> Backend:
