@@ -56,10 +56,8 @@ def test_running_and_following(tmp_path: Path) -> None:
     (tmp_path / ".venv").symlink_to(sys.prefix)
     script = "set -e\ntrap 'kill %1' EXIT\n" + "\necho =====\n".join(shell)
     # Who types them waits for the line that says it listens.
-    serve = (
-        f"trio-logs serve --bind {host} &\nuntil trio-logs ps >/dev/null 2>&1; do sleep 0.1; done"
-    )
-    script = script.replace("trio-logs serve &", serve)
+    ready = f"until curl -s -o /dev/null {host}/healthz; do sleep 0.05; done"
+    script = script.replace("trio-logs serve &", f"trio-logs serve --bind {host} &\n{ready}")
     found = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
