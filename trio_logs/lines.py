@@ -52,6 +52,8 @@ class LineSplitter:
         self._max_lines = max_lines
         self._rest = b""
         self._continues = continues
+        # Whether the last run had as many lines as it may: so will the next one, most likely.
+        self._short_lines = False
 
     def feed(self, *pieces: bytes) -> list[Lines]:
         """Take the next bytes of the stream, in order; return the runs that they complete."""
@@ -97,14 +99,19 @@ class LineSplitter:
         if stop - start > self._max_bytes:
             stop = data.rfind(b"\n", start, start + self._max_bytes) + 1
         run = data[start:stop]
-        # `replace` searches with memchr, twice as fast as `count`, which looks at each byte.
-        count = len(run.replace(b"\n", b"\n\n")) - len(run)
+        count = self._max_lines + 1
+        if not self._short_lines:
+            # `replace` searches with memchr, three times as fast as `count`, which looks at each
+            # byte.
+            count = len(run) - len(run.replace(b"\n", b""))
         if count > self._max_lines:
-            count = self._max_lines
-            stop = start
-            for _ in range(count):
-                stop = data.index(b"\n", stop) + 1
+            # Where lines are short, to count those of each run that is too long would take ten
+            # times as long as to find its end.
+            *lines, rest = run.split(b"\n", self._max_lines)
+            count = len(lines)
+            stop -= len(rest)
             run = data[start:stop]
+            self._short_lines = count == self._max_lines
         self._append(run, count, runs)
         return stop
 
