@@ -175,7 +175,7 @@ async def test_writes_that_wait_for_the_broker(tmp_path: Path) -> None:
             found = parse(await answer.get_data(as_text=True))
             scope.cancel()
     assert (found["channel_items"], found["channel_items_max"]) == (3 + 6, 6)
-    assert found["channel_capacity"] == 16
+    assert found["channel_capacity"] == 8
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,11 @@ AT_END = "trio_logs.at_end"
 """The extension of an ASGI scope with what is left when the request is over, however it ends: a
 view may enter contexts there that a disconnect before its answer would leak otherwise."""
 
+CHUNKS_AT_ONCE = 2
+"""What a stream writes to its port before it lets others go on. From one step of the scheduler to
+the next, a log at full speed grows by as much: with less, a reader that was held up for a moment
+would stay behind until it has to read the store, at twice the cost."""
+
 UNTIL_SLACK = 1.0
 """How long after `until` a stream still waits for lines that were written before it, in seconds."""
 
@@ -106,7 +111,7 @@ def _response(body: ResponseBody | bytes, workload_id: str, query: LogQuery) -> 
 
 class LogStream(ResponseBody):
     """The body of one answer. It subscribes when it is entered, without waiting, so nothing leaks
-    when the client leaves in between. Each step is about 64 KiB: written to the port, or
+    when the client leaves in between. A chunk is about 64 KiB: written to the port, or
     returned if there is none or it is not open."""
 
     def __init__(
@@ -148,10 +153,11 @@ class LogStream(ResponseBody):
 
     async def __anext__(self) -> bytes:
         while True:
-            chunk = await self._next()
-            self._beat_at = trio.current_time() + self._heartbeat
-            if not self._sent(chunk):
-                return chunk
+            for _ in range(CHUNKS_AT_ONCE):
+                chunk = await self._next()
+                self._beat_at = trio.current_time() + self._heartbeat
+                if not self._sent(chunk):
+                    return chunk
             await trio.lowlevel.checkpoint()
 
     def _sent(self, chunk: bytes) -> bool:

@@ -26,9 +26,9 @@ from .process_group import ProcessGroup
 
 __all__ = ["ProcessBackend"]
 
-READ_BYTES = 60 * 1024
-"""One read of a pipe. With the start of a line from the read before, lines of up to 4 KiB still
-make one batch of 64 KiB."""
+READ_BYTES = 120 * 1024
+"""One read of a pipe: one write to the log. With the start of a line from the read before, lines of
+up to 8 KiB still make two batches of 64 KiB."""
 
 PIPE_BYTES = 256 * 1024
 """What a pipe holds before the command blocks, where the kernel lets us choose."""

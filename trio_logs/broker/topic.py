@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["CHANNEL_ITEMS", "Topic"]
 
-CHANNEL_ITEMS = 16
-"""Writes that wait in a workload's channel, of at most 64 KiB each; when full, the workload
+CHANNEL_ITEMS = 8
+"""Writes that wait in a workload's channel, of at most 128 KiB each; when full, the workload
 waits."""
 
-TURN_BYTES = 256 * 1024
+TURN_BYTES = 512 * 1024
 """About what a topic takes from its channel at once: a commit, with its way to the store's thread
-and back, for so much. With its frames, a seventh of its window."""
+and back, for so much. With its frames, a third of its window."""
 
 RINGS_AT_ONCE = 64
 """Subscribers that are rung in one step."""

@@ -14,7 +14,7 @@ from ..records import now
 
 __all__ = ["MAX_WRITE_BYTES", "Flush", "LogWriter", "Written"]
 
-MAX_WRITE_BYTES = 64 * 1024
+MAX_WRITE_BYTES = 128 * 1024
 """The most bytes in one channel item; a longer write takes several."""
 
 
@@ -49,7 +49,7 @@ class LogWriter:
     async def write(self, data: bytes | str, stream: str = "stdout") -> None:
         """Add bytes, or text as UTF-8, to a stream.
 
-        If it is cancelled, none of the data or, past 64 KiB, a first part of it was written.
+        If it is cancelled, none of the data or, past 128 KiB, a first part of it was written.
         Raises LogClosedError if the log was closed.
         """
         # Checked here, where the mistake is: further on it would take the topic's task down.
