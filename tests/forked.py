@@ -15,6 +15,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.reduction import DupFd
@@ -108,8 +109,10 @@ class Forked:
 
     def send_signal(self, number: int) -> None:
         """Nothing if it has ended."""
-        if self.poll() is None:
-            os.kill(self.pid, number)
+        # The fork server may have waited for it, and not told yet.
+        with suppress(ProcessLookupError):
+            if self.poll() is None:
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """Send SIGTERM."""
