@@ -17,10 +17,11 @@ PLANTED = """
 import os, socket, subprocess, threading
 import pytest
 import trio
-from tests import leaks
+from tests import forked, leaks
 from trio_logs.broker import open_broker
 
 leaks.PATIENCE = 0.3
+forked.ensure_fork_server()
 kept, opened, release = [], [], threading.Event()
 
 @pytest.fixture(autouse=True, scope="module")
@@ -56,15 +57,21 @@ def test_child():
 def test_grandchild():
     kept.append(subprocess.Popen(["sh", "-c", "sleep 64 & echo $! >> orphans; wait"]))
 
+def test_forked():
+    kept.append(forked.Forked(["serve", "--bind", "127.0.0.1:0", "--data", "data"]))
+
 def test_zombie():
     kept.append(subprocess.Popen(["true"]))
     os.waitid(os.P_PID, kept[-1].pid, os.WEXITED | os.WNOWAIT)
 
+# In the midst of its exec, a process has no environment to be known by.
+SLEEPS = 'echo $! >> orphans; until [ "$(cat /proc/$!/comm)" = sleep ]; do :; done'
+
 def test_orphan():
-    subprocess.run(["sh", "-c", "sleep 62 & echo $! >> orphans"], check=True)
+    subprocess.run(["sh", "-c", "sleep 62 & " + SLEEPS], check=True)
 
 def test_orphan_in_a_session_of_its_own():
-    script = "setsid sleep 63 & echo $! >> orphans"
+    script = "setsid sleep 63 & " + SLEEPS
     subprocess.run(["sh", "-c", script], check=True, env={"PATH": os.environ["PATH"]})
 
 async def test_subscription():
@@ -118,6 +125,7 @@ REPORTS = {
     "test_worker_that_is_at_work": 'thread "wait from ',
     "test_child": r"process \d+: sleep 61$",
     "test_grandchild": r"process \d+: sleep 64$",
+    "test_forked": r"process \d+: .*forkserver",
     "test_zombie": r"process \d+: true \(zombie\)$",
     "test_orphan": r"process \d+: sleep 62$",
     "test_orphan_in_a_session_of_its_own": r"process \d+: sleep 63$",
