@@ -15,7 +15,11 @@ import httpx2
 from tests.command_line import PROGRAM
 from tests.forked import Forked
 
-__all__ = ["ServerProcess", "running_server"]
+__all__ = ["STARTED", "ServerProcess", "running_server"]
+
+STARTED = ("env",)
+"""A prefix that changes nothing: with one, a server is started as users start it, not forked. It is
+for tests that look at its memory; one that is forked inherits what it may use again."""
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.checker import Transcript, faults
 from tests.live import parse_events
-from tests.server_process import ServerProcess, running_server
+from tests.server_process import STARTED, ServerProcess, running_server
 
 MIB = 1024 * 1024
 
@@ -75,7 +75,8 @@ def test_a_reader_that_never_reads_hurts_nobody(tmp_path: Path) -> None:
     lines = 300_000
     script = f"i=0; yes {'x' * 92} | head -n {lines} | nl -ba -w6 -s:"
     written = [f"{number:6}:{'x' * 92}" for number in range(1, lines + 1)]
-    with running_server(tmp_path / "data", "--write-timeout", "120") as server:
+    arguments = ("--write-timeout", "120")
+    with running_server(tmp_path / "data", *arguments, prefix=STARTED) as server:
         Path(f"/proc/{server.process.pid}/clear_refs").write_text("5")
         before = server.memory()
         workload = submit(server, "sh", "-c", "sleep 0.5; " + script)
@@ -130,7 +131,8 @@ def test_a_reader_that_takes_nothing_is_disconnected_and_may_resume(tmp_path: Pa
 
 
 def test_a_gigabyte_without_a_newline(tmp_path: Path) -> None:
-    with running_server(tmp_path / "data", "--history-bytes", str(4 * 1024 * MIB)) as server:
+    arguments = ("--history-bytes", str(4 * 1024 * MIB))
+    with running_server(tmp_path / "data", *arguments, prefix=STARTED) as server:
         # Once through, small: what is imported and allocated once is not what is measured.
         finished(server, submit(server, sys.executable, "-c", "print('x' * 10**6)"), 30)
         Path(f"/proc/{server.process.pid}/clear_refs").write_text("5")
