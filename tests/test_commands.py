@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.command_line import started, trio_logs
+from tests.command_line import PROGRAM, environment, started, trio_logs
 from tests.live import parse_events
 from tests.server_process import running_server
 from trio_logs.cli import CLIENTS, OTHERS, create_app
@@ -142,6 +142,20 @@ def test_help_tells_the_data_folder_and_has_commands_in_order(tmp_path: Path) ->
     shown = trio_logs(tmp_path, "--help").stdout
     listed = re.findall(r"^│ (\w+) ", shown, re.MULTILINE)
     assert listed == [*CLIENTS, *OTHERS]
+
+
+@pytest.mark.parametrize("command", [*CLIENTS, *OTHERS])
+def test_each_command_imports_what_it_needs(tmp_path: Path, command: str) -> None:
+    """Started, not forked off a process in which others have imported it already."""
+    found = subprocess.run(
+        [*PROGRAM, command, "--help"],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+    assert f"Usage: trio-logs {command}" in found.stdout
 
 
 def test_the_demo_shows_a_command_that_can_be_copied(tmp_path: Path) -> None:
