@@ -1,9 +1,9 @@
 """`trio-logs` as a process that is forked off one that has imported what the commands need: a start
 costs half a second of a core, and the suite has hundreds.
 
-It is a process like any other: its own descriptors, environment and signals, its exit code. Whoever
-tests the start itself, or what a start may depend on, starts `command_line.PROGRAM`; README, pages,
-terminals and benchmarks do.
+It is a process like any other: its own descriptors, environment and signals, its exit code. What it
+does not show: warnings at an import, what Python does at its very end, and memory as it is after a
+start. Whoever tests that starts `command_line.PROGRAM`; README, pages, terminals and benchmarks do.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.reduction import DupFd
 from typing import IO, Any
+
+import trio
 
 from trio_logs.cli import CLIENTS, OTHERS, main
 
@@ -85,10 +87,12 @@ class Forked:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for stream in (self.stdout, self.stderr, self.stdin):
-            if stream is not None:
-                stream.close()
-        self.wait()
+        try:
+            for stream in (self.stdout, self.stderr, self.stdin):
+                if stream is not None:
+                    stream.close()
+        finally:
+            self.wait()
 
     def poll(self) -> int | None:
         """The exit code, or None while it runs; that of a signal is negative."""
@@ -145,7 +149,7 @@ def _descriptor(given: int | IO[Any]) -> int:
 
 
 def _run(arguments: list[str], environment: dict[str, str], standard: list[_Passed]) -> None:
-    """What the new process does: as `python -W error -m trio_logs` from here on."""
+    """What the new process does: as `python -W error -m trio_logs`, once that is imported."""
     for place, passed in enumerate(standard):
         passed.take(place)
     sys.stdin = os.fdopen(0, closefd=False)
@@ -155,4 +159,6 @@ def _run(arguments: list[str], environment: dict[str, str], standard: list[_Pass
     os.environ.update(environment)
     sys.argv = ["trio-logs", *arguments]
     warnings.simplefilter("error")
+    # All would inherit the same order of tasks; Python itself sees to `random`.
+    trio._core._run._r.seed()
     main()

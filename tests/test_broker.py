@@ -120,7 +120,7 @@ async def test_a_cancelled_write_is_whole_or_not_there(
     async with open_broker(store) as broker:
         written = 0
         with await broker.open("w") as log:
-            # The topic's task holds what it took, the channel 16 writes; then the writer waits.
+            # The topic's task holds what it took, the channel 8 writes; then the writer waits.
             while True:
                 with trio.move_on_after(10) as scope:
                     await log.write(f"line {written}\n")

@@ -352,6 +352,7 @@ def test_a_million_lines(
 ) -> None:
     script = "import sys\nfor i in range(1000): sys.stdout.write(('x' * 99 + '\\n') * 1000)"
     workload = client.submit([sys.executable, "-c", script])
+    # To follow it would take longer than what is measured.
     while not client.get(workload.id).status.final:
         time.sleep(0.05)
     before = cpu_of_children()

@@ -52,7 +52,7 @@ class LineSplitter:
         self._max_lines = max_lines
         self._rest = b""
         self._continues = continues
-        # Whether the last run had as many lines as it may: so will the next one, most likely.
+        # Whether the last run was cut for its number of lines: so is the next one, most likely.
         self._short_lines = False
 
     def feed(self, *pieces: bytes) -> list[Lines]:
@@ -101,12 +101,12 @@ class LineSplitter:
         run = data[start:stop]
         count = self._max_lines + 1
         if not self._short_lines:
-            # `replace` searches with memchr, three times as fast as `count`, which looks at each
-            # byte.
+            # For lines of 100 bytes three times as fast as `count`, which looks at each byte:
+            # `replace` searches with memchr.
             count = len(run) - len(run.replace(b"\n", b""))
         if count > self._max_lines:
-            # Where lines are short, to count those of each run that is too long would take ten
-            # times as long as to find its end.
+            # Its end is found without a count of all: of lines of a few bytes, that would take ten
+            # times as long for each run, and more.
             *lines, rest = run.split(b"\n", self._max_lines)
             count = len(lines)
             stop -= len(rest)

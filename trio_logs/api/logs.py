@@ -29,9 +29,9 @@ AT_END = "trio_logs.at_end"
 view may enter contexts there that a disconnect before its answer would leak otherwise."""
 
 CHUNKS_AT_ONCE = 2
-"""What a stream writes to its port before it lets others go on. From one step of the scheduler to
-the next, a log at full speed grows by as much: with less, a reader that was held up for a moment
-would stay behind until it has to read the store, at twice the cost."""
+"""What a stream writes to its port before it lets others go on. With one, a reader of a log at full
+speed that was held up for a moment stayed behind, until it had to read the store, at twice the
+cost."""
 
 UNTIL_SLACK = 1.0
 """How long after `until` a stream still waits for lines that were written before it, in seconds."""
@@ -175,8 +175,8 @@ class LogStream(ResponseBody):
                 await trio.lowlevel.checkpoint()
                 return self._query.format.opening
         if self._located and self._stop_after is None:
-            # The common case of a busy log, without a scope: the write that follows is a
-            # checkpoint.
+            # The common case of a busy log, without a scope: a checkpoint follows soon, by the
+            # write or after a few of them.
             await trio.lowlevel.checkpoint_if_cancelled()
             chunk = self._render_all(self._subscription.ready())
             if chunk:

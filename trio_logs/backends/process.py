@@ -28,7 +28,7 @@ __all__ = ["ProcessBackend"]
 
 READ_BYTES = 120 * 1024
 """One read of a pipe: one write to the log. With the start of a line from the read before, lines of
-up to 8 KiB still make two batches of 64 KiB."""
+up to 4 KiB still make two batches of 64 KiB."""
 
 PIPE_BYTES = 256 * 1024
 """What a pipe holds before the command blocks, where the kernel lets us choose."""
