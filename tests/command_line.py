@@ -6,15 +6,29 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.forked import Forked
 
-__all__ = ["PROGRAM", "environment", "started", "trio_logs"]
+__all__ = ["PROGRAM", "STARTED", "environment", "launch", "started", "trio_logs"]
 
 PROGRAM = (sys.executable, "-W", "error", "-m", "trio_logs")
+
+STARTED = ("env",)
+"""A prefix that changes nothing: with one, a command is started as users start it, not forked. For
+tests that look at its memory; one that is forked inherits what it may use again."""
+
+
+def launch(
+    arguments: Sequence[str], prefix: tuple[str, ...] = (), **options: Any
+) -> subprocess.Popen[Any] | Forked:
+    """A command, forked or, if there is a `prefix`, started by that. Both take the `options`."""
+    if prefix:
+        return subprocess.Popen([*prefix, *PROGRAM, *arguments], **options)
+    return Forked(arguments, **options)
 
 
 def environment(data: Path, **more: str) -> dict[str, str]:

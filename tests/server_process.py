@@ -12,14 +12,10 @@ from pathlib import Path
 
 import httpx2
 
-from tests.command_line import PROGRAM
+from tests.command_line import launch
 from tests.forked import Forked
 
-__all__ = ["STARTED", "ServerProcess", "running_server"]
-
-STARTED = ("env",)
-"""A prefix that changes nothing: with one, a server is started as users start it, not forked. It is
-for tests that look at its memory; one that is forked inherits what it may use again."""
+__all__ = ["ServerProcess", "running_server"]
 
 
 @dataclass
@@ -79,7 +75,13 @@ def running_server(
     data: Path, *arguments: str, prefix: tuple[str, ...] = ()
 ) -> Iterator[ServerProcess]:
     """A server on a free port, run by the command `prefix`; killed on exit if it still runs."""
-    process = _start(prefix, ["serve", "--bind", "127.0.0.1:0", "--data", str(data), *arguments])
+    process = launch(
+        ["serve", "--bind", "127.0.0.1:0", "--data", str(data), *arguments],
+        prefix,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stderr is not None
     lines: list[str] = []
     try:
@@ -103,14 +105,3 @@ def running_server(
         if url:
             reader.join()
         process.stderr.close()
-
-
-def _start(prefix: tuple[str, ...], arguments: list[str]) -> subprocess.Popen[str] | Forked:
-    if not prefix:
-        return Forked(arguments, stdout=subprocess.DEVNULL, text=True)
-    return subprocess.Popen(
-        [*prefix, *PROGRAM, *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )

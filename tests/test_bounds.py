@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.checker import Transcript, faults
+from tests.command_line import STARTED
 from tests.live import parse_events
-from tests.server_process import STARTED, ServerProcess, running_server
+from tests.server_process import ServerProcess, running_server
 
 MIB = 1024 * 1024
 

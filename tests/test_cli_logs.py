@@ -353,7 +353,9 @@ def test_a_million_lines(
     script = "import sys\nfor i in range(1000): sys.stdout.write(('x' * 99 + '\\n') * 1000)"
     workload = client.submit([sys.executable, "-c", script])
     # To follow it would take longer than what is measured.
+    deadline = time.monotonic() + 40
     while not client.get(workload.id).status.final:
+        assert time.monotonic() < deadline
         time.sleep(0.05)
     before = cpu_of_children()
     process = subprocess.Popen(

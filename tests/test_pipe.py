@@ -17,9 +17,9 @@ from typing import IO, Any
 
 import pytest
 
-from tests.command_line import PROGRAM
+from tests.command_line import STARTED, launch
 from tests.forked import Forked
-from tests.server_process import STARTED, ServerProcess, running_server
+from tests.server_process import ServerProcess, running_server
 
 LINES = 1_000_000
 
@@ -84,9 +84,9 @@ def running_pipe(
     `running_server`."""
     said = folder / "said"
     with said.open("wb") as stderr:
-        start: Any = subprocess.Popen if prefix else Forked
-        process = start(
-            [*prefix, *(PROGRAM if prefix else ()), "pipe", *arguments],
+        process = launch(
+            ["pipe", *arguments],
+            prefix,
             stdin=subprocess.PIPE,
             stdout=stdout,
             stderr=stderr,
