@@ -7,6 +7,7 @@ __all__ = [
     "BusyError",
     "ConflictError",
     "DataFolderError",
+    "FencedError",
     "IncompleteAnswerError",
     "InvalidRequestError",
     "InvalidSpecError",
@@ -58,6 +59,10 @@ class LogClosedError(TrioLogsError):
     """The log was closed, so nothing more can be written to it."""
 
 
+class FencedError(LogClosedError):
+    """Another writer has taken the log over, or the log has ended: this writer's epoch is past."""
+
+
 # The moment's fault: try again later.
 
 
@@ -84,6 +89,6 @@ class DataFolderError(TrioLogsError):
 class StoreError(TrioLogsError):
     """The store could not commit or read; the cause is attached.
 
-    It stops the service: a line is delivered only once it is durable, so going on without the
-    store would break what readers rely on.
+    The error is confined to the write or read that met it: the store goes on, and the same call
+    may succeed later.
     """

@@ -16,8 +16,10 @@ __all__ = [
     "End",
     "Gap",
     "Outcome",
+    "Reason",
     "Record",
     "Reset",
+    "Run",
     "Status",
     "Workload",
     "WorkloadSpec",
@@ -89,12 +91,40 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """A batch without its data, as `LogStore.scan` returns it; the fields are those of `Batch`."""
+
+    first: int
+    count: int
+    time: int
+    stream: str
+    partial: bool = False
+    continues: bool = False
+
+    @property
+    def last(self) -> int:
+        """The sequence number of the last line."""
+        return self.first + self.count - 1
+
+
+@dataclass(frozen=True, slots=True)
 class Gap:
-    """Lines `first` to `last` are gone; `reason` says why."""
+    """Lines `first` to `last` are missing. `reason` is a wire value: `retention`, `store`,
+    `damaged` or `deleted`.
+
+    A store keeps gaps with reason `store` in the place of their lines; `time` is when such a gap
+    was declared, and 0 for other gaps.
+    """
 
     first: int
     last: int
     reason: str = "retention"
+    time: int = field(default=0, compare=False)
+
+    @property
+    def weight(self) -> int:
+        """About the bytes of its event on the wire."""
+        return 100
 
 
 class Status(StrEnum):
@@ -114,14 +144,39 @@ class Status(StrEnum):
         return self not in (Status.QUEUED, Status.RUNNING)
 
 
+class Reason(StrEnum):
+    """Why a workload ended, for programs; `Outcome.error` tells people.
+
+    `FAILED` has EXITED, SIGNALED, NOT_STARTED, EXCEPTION or OUT_OF_MEMORY; `SUCCEEDED` has EXITED;
+    `STOPPED` has STOP_REQUESTED or SHUTDOWN; `TIMED_OUT` has TIMEOUT; `LOST` has SERVER_LOST or
+    CLIENT_LOST.
+    """
+
+    EXITED = "exited"
+    SIGNALED = "signaled"
+    NOT_STARTED = "not_started"
+    EXCEPTION = "exception"
+    STOP_REQUESTED = "stop_requested"
+    SHUTDOWN = "shutdown"
+    TIMEOUT = "timeout"
+    SERVER_LOST = "server_lost"
+    CLIENT_LOST = "client_lost"
+    OUT_OF_MEMORY = "out_of_memory"
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a workload ended. `signal` is a name such as `SIGKILL`, `error` a sentence."""
+    """How a workload ended. `signal` is a name such as `SIGKILL`, `error` a sentence for people.
+
+    `reason` is one of `Reason`, or another word that a later version of the service sent, or None
+    for a workload that ended before version 0.2.
+    """
 
     status: Status
     exit_code: int | None = None
     signal: str | None = None
     error: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +195,12 @@ class Detached:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """The position that was asked for does not exist; what follows starts at the first line."""
+    """The position that was asked for does not exist; what follows starts at the first line asked
+    for. `reason` is a wire value, `beyond_head` or `not_ended`; `detail` is a sentence for
+    people."""
 
     reason: str
+    detail: str = ""
 
 
 Record: TypeAlias = Batch | Gap | End | Detached
@@ -177,3 +235,4 @@ class Workload:
     error: str | None = None
     lines: int = 0
     bytes: int = 0
+    reason: str | None = None

@@ -12,6 +12,7 @@ from typing import Protocol
 import trio
 
 from ..records import Batch, End, Outcome, Status, Workload
+from ..selection import Selection
 from .durations import DurationStatistics
 
 __all__ = ["LogState", "LogStore", "Retention", "Selection", "StoreStatistics", "WorkloadQuery"]
@@ -28,24 +29,6 @@ class LogState:
     end: End | None = None
     time: int = 0
     unfinished: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which lines of a log are asked for. Times are microseconds since the Unix epoch."""
-
-    tail: int | None = None
-    since: int | None = None
-    until: int | None = None
-    stream: str | None = None
-
-    def admits(self, batch: Batch) -> bool:
-        """Whether the lines of this batch are among them; `tail` is not looked at."""
-        return (
-            (self.stream is None or batch.stream == self.stream)
-            and (self.since is None or batch.time >= self.since)
-            and (self.until is None or batch.time <= self.until)
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,155 @@
+"""Which lines of a log are asked for, without I/O.
+
+`tail` counts whole lines: the parts of an over-long line count as one. Parts of an over-long line
+on one stream may have lines of another stream between them, so the last N lines need not be one
+range of numbers. A `Start` therefore has one line number for all streams, and an earlier one for
+each stream on which the oldest of these lines began before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from .records import Batch
+
+__all__ = ["LineRun", "Selection", "Start", "Tail"]
+
+
+class LineRun(Protocol):
+    """What a selection looks at: a `Batch`, or a `Run`, which is a batch without its data."""
+
+    @property
+    def first(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def last(self) -> int: ...
+    @property
+    def time(self) -> int: ...
+    @property
+    def stream(self) -> str: ...
+    @property
+    def partial(self) -> bool: ...
+    @property
+    def continues(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which lines of a log are asked for. Times are microseconds since the Unix epoch, both
+    included. `tail` is a number of whole lines."""
+
+    tail: int | None = None
+    since: int | None = None
+    until: int | None = None
+    stream: str | None = None
+
+    @property
+    def hides_lines(self) -> bool:
+        """Whether lines after the start may be left out."""
+        return self.stream is not None or self.since is not None or self.until is not None
+
+    def admits(self, run: LineRun) -> bool:
+        """Whether the lines of this run are asked for; `tail` does not count here."""
+        return (
+            (self.stream is None or run.stream == self.stream)
+            and (self.since is None or run.time >= self.since)
+            and (self.until is None or run.time <= self.until)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where the lines asked for begin: at line `line`, and on the streams in `earlier`, whose
+    first line asked for is an over-long one that began before that, at the number given there."""
+
+    line: int
+    earlier: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def first(self) -> int:
+        """The smallest line number asked for."""
+        return min((self.line, *self.earlier.values()))
+
+    def cut(self, batch: Batch) -> Batch | None:
+        """The part of the batch from here on, or None if all of it is before."""
+        line = self.earlier.get(batch.stream, self.line)
+        if batch.last < line:
+            return None
+        return batch.since(max(line, batch.first))
+
+
+class Tail:
+    """Finds the last `count` whole lines that a selection admits.
+
+    Feed it runs, newest first, until `feed` returns True or no run is left; then ask for `start`.
+    """
+
+    def __init__(self, selection: Selection, first: int, last: int) -> None:
+        """Look among lines `first` to `last` only; the selection's `tail` must not be None."""
+        assert selection.tail is not None
+        self._selection = selection
+        self._first = first
+        self._last = last
+        self._wanted = selection.tail
+        self._line = last + 1
+        # Streams whose oldest counted line began in an earlier run, with its first known part.
+        self._unbegun: dict[str, int] = {}
+        self._begun: dict[str, int] = {}
+        self._oldest = last + 1
+
+    @property
+    def next(self) -> int:
+        """The number of the newest line that was not fed yet."""
+        return self._oldest - 1
+
+    @property
+    def done(self) -> bool:
+        """Whether the runs fed so far decide where to start."""
+        return (not self._wanted and not self._unbegun) or self._oldest <= self._first
+
+    def feed(self, runs: Iterable[LineRun]) -> bool:
+        """Take the runs before those fed already, newest first; return `done`."""
+        for run in runs:
+            if self.done:
+                break
+            if run.first > self._last:
+                continue
+            self._oldest = run.first
+            if self._selection.admits(run):
+                self._take(run)
+        return self.done
+
+    def _take(self, run: LineRun) -> None:
+        stream = run.stream
+        if stream in self._unbegun:
+            # The line before a continued one is its part, whole.
+            self._unbegun[stream] = max(run.first, self._first)
+            if not run.continues:
+                self._begun[stream] = self._unbegun.pop(stream)
+        elif self._wanted:
+            last = min(run.last, self._last)
+            first = max(run.first, self._first)
+            taken = min(self._wanted, last + 1 - first)
+            self._wanted -= taken
+            self._line = last + 1 - taken
+            if self._line == run.first and run.continues:
+                self._unbegun[stream] = self._line
+
+    def start(self, *, is_whole: bool) -> Start:
+        """Where the lines asked for begin. `is_whole`: no line before those fed is missing.
+
+        Lines that retention removed count as asked for where the tail reaches back to them, so
+        that the reader is told of the gap.
+        """
+        earlier = {**self._begun, **self._unbegun}
+        line = self._line
+        if self._wanted and not is_whole and self._oldest > self._first:
+            # Without a stream, each missing number counts as a line.
+            missing = self._oldest - self._first
+            if self._selection.stream is None:
+                missing = min(missing, self._wanted)
+            line = self._oldest - missing
+        return Start(line, {stream: first for stream, first in earlier.items() if first < line})
