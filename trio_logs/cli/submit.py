@@ -10,8 +10,8 @@ import httpx2
 import trio
 
 from ..client import Client, RefusedError, UnreachableError, Workload
+from ..client.backoff import is_temporary
 from ..client.requests import SubmitOptions
-from ..client.resume import is_temporary
 
 __all__ = ["submit"]
 

@@ -45,6 +45,7 @@ class Workload(msgspec.Struct, frozen=True):
     lines: int
     bytes: int
     logs_url: str
+    reason: str | None = None
 
 
 class Ending(msgspec.Struct):

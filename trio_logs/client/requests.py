@@ -9,7 +9,6 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
-from .errors import RefusedError
 from .records import Workload
 
 __all__ = [
@@ -24,7 +23,6 @@ __all__ = [
     "in_words",
     "page_query",
     "path",
-    "read",
     "submission",
 ]
 
@@ -78,7 +76,7 @@ class FollowOptions(TypedDict, total=False):
     patience: float
 
 
-def in_words(error: httpx2.TransportError) -> str:
+def in_words(error: httpx2.RequestError) -> str:
     """Why there is no answer."""
     if isinstance(error, httpx2.TimeoutException):
         return "it took too long"
@@ -118,15 +116,3 @@ def page_query(
     query += [("label", f"{key}={value}") for key, value in (labels or {}).items()]
     query += [(key, value) for key, value in (("status", status), ("before", before)) if value]
     return query
-
-
-def read(answer: httpx2.Response) -> bytes:
-    """The body of an answer. Raises RefusedError if it is a problem."""
-    if answer.is_success:
-        return answer.content
-    try:
-        detail = str(msgspec.json.decode(answer.content)["detail"])
-    except (msgspec.DecodeError, KeyError, TypeError):
-        # Not this service, but something in front of it.
-        detail = f"{answer.status_code} {answer.reason_phrase}"
-    raise RefusedError(answer.status_code, detail)

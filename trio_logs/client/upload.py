@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterable
 from typing import Self
 
 import anyio
 import httpx2
 
-from .errors import ClientError, RefusedError
-from .requests import read
+from .answers import check, unexpected
+from .errors import ClientError
 
 __all__ = ["BODY_SECONDS", "BUFFER_BYTES", "Body", "Upload"]
 
@@ -92,32 +93,43 @@ class Upload:
         """What was sent may not have arrived. The server skips what has."""
         self.sent = self.acknowledged
 
-    def settle(self, answer: httpx2.Response) -> None:
-        """Learn from an answer how much the server has, and go on there if it misses something.
+    def settle(self, answer: httpx2.Response, address: str) -> None:
+        """Learn from an answer how much the server has, and go back if it misses bytes.
 
-        Raises RefusedError if it does not want any of it.
+        Raises RefusedError if the server refuses the log, and ClientError if the answer is not the
+        service's, or if the server has other bytes than this client sends.
         """
         offset = answer.headers.get("Upload-Offset")
         if offset is None or not (answer.is_success or self._conflicts < MAX_CONFLICTS):
-            read(answer)
-            raise RefusedError(answer.status_code, "the answer comes from another service")
-        self._acknowledge(int(offset))
-        self._conflicts += 1
-        if answer.is_success:
+            check(answer, address)
+            raise ClientError(
+                f"{unexpected(answer, address)} and without Upload-Offset, not as trio-logs does;"
+                " check the address, and what is in front of the service"
+            )
+        if not re.fullmatch(r"[0-9]{1,18}", offset):
+            raise ClientError(
+                f"{unexpected(answer, address)} and Upload-Offset {offset[:80]!r}, which is no"
+                " number of bytes; check the address, and what is in front of the service"
+            )
+        if self._acknowledge(int(offset)):
             self._conflicts = 0
-        else:
+        if not answer.is_success:
+            self._conflicts += 1
             self.go_back()
 
-    def _acknowledge(self, offset: int) -> None:
+    def _acknowledge(self, offset: int) -> bool:
+        """Whether the server has more than was known."""
         if not self.acknowledged <= offset <= self.end:
             raise ClientError(
                 f"the server has {offset} bytes of a log of which {self.acknowledged} to {self.end}"
                 " can be sent: it has lost some, or another client sends it, too"
             )
+        is_new = offset > self.acknowledged
         del self._held[: offset - self.acknowledged]
         self.acknowledged = offset
         self.sent = max(self.sent, offset)
         self._notify()
+        return is_new
 
     def _notify(self) -> None:
         self._changed.set()
