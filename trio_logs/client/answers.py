@@ -13,8 +13,8 @@ __all__ = ["MALFORMED", "check", "decode", "media_type", "unexpected"]
 
 T = TypeVar("T")
 
-MALFORMED = (msgspec.DecodeError, RecursionError)
-"""What msgspec raises for JSON that is broken, nested without end, or not of the type."""
+MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for JSON that is broken, of another type, not UTF-8, or nested too deep."""
 
 
 class Problem(msgspec.Struct):

@@ -130,7 +130,7 @@ class Parser(ABC):
                 if event:
                     records += self._event(event)
                     self.heard = True
-        except (*MALFORMED, UnicodeDecodeError) as error:
+        except MALFORMED as error:
             self._break(str(error))
         return records
 
@@ -140,7 +140,7 @@ class Parser(ABC):
 
     @abstractmethod
     def _event(self, event: bytes) -> Sequence[LogRecord]:
-        """The records in one event. Raises one of MALFORMED, or UnicodeDecodeError."""
+        """The records in one event. Raises one of MALFORMED."""
 
     def _lines(self, objects: bytes | memoryview) -> Sequence[Line]:
         lines = _LINES.decode_lines(objects)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from typing import Any, Self
 
 import anyio
 import httpx2
@@ -44,7 +45,34 @@ async def exchange(
                     await opened.aclose()
 
         request.extensions["trace"] = trace
-        answer = await http.send(request, stream=stream)
-    # The body of an answer is read outside of the scope.
-    del request.extensions["trace"]
+        answer = await http.send(request, stream=True)
+    assert isinstance(answer.stream, httpx2.AsyncByteStream)
+    answer.stream = _Body(answer.stream)
+    if not stream:
+        try:
+            await answer.aread()
+        finally:
+            await answer.aclose()
     return answer
+
+
+class _Body(httpx2.AsyncByteStream):
+    """The body of an answer. httpx2 reads it through generators within generators. If the reader
+    stops early, or the content encoding is broken, httpx2 closes the outer ones only, and Trio
+    warns when the innermost is garbage. `aclose` reads on instead: a closed connection ends all."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+        self._pieces = aiter(stream)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._pieces)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+        with suppress(httpx2.HTTPError, httpx2.StreamError, anyio.ClosedResourceError):
+            async for _ in self._pieces:
+                pass

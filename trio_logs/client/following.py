@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
-import anyio
 import httpx2
 
 from . import requests
@@ -40,7 +39,7 @@ async def follow(
         try:
             async with connection.open(request) as answer:
                 if answer.status_code == httpx2.codes.OK and media_type(answer) == resume.accept:
-                    async with _chunks(answer) as chunks:
+                    async with aclosing(answer.aiter_bytes()) as chunks:
                         async for data in chunks:
                             records = resume.feed(data)
                             if resume.heard:
@@ -76,18 +75,3 @@ async def follow(
         if not resume.done:
             seconds = resume.delay()
             await connection.pause(seconds, resume.reason, since)
-
-
-@asynccontextmanager
-async def _chunks(answer: httpx2.Response) -> AsyncIterator[AsyncIterator[bytes]]:
-    """The body of an answer, piece by piece."""
-    pieces = answer.aiter_bytes()
-    try:
-        yield pieces
-    finally:
-        await answer.aclose()
-        # A loop that is left early leaves httpx2's inner generators to the garbage collector, and
-        # Trio warns of that. Reading on from the closed answer ends them all.
-        with suppress(httpx2.HTTPError, httpx2.StreamError, anyio.ClosedResourceError):
-            async for _ in pieces:
-                pass
