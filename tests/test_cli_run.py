@@ -17,7 +17,7 @@ from tests.server_process import ServerProcess, running_server
 from trio_logs.cli import create_app, separate
 from trio_logs.cli.foreground import exit_code
 from trio_logs.client import Outcome, Status, SyncClient
-from trio_logs.records import SHUT_DOWN
+from trio_logs.records import Reason
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,19 @@ def test_what_can_not_be_started(data: Path) -> None:
     [
         (Outcome(Status.STOPPED, 0), 123),
         (Outcome(Status.STOPPED, 0, error="The workload was stopped."), 123),
-        (Outcome(Status.STOPPED, 0, error=SHUT_DOWN), 125),
+        (Outcome(Status.STOPPED, 0, reason=Reason.STOP_REQUESTED), 123),
+        (Outcome(Status.STOPPED, 0, reason=Reason.SHUTDOWN), 125),
+        (Outcome(Status.STOPPED, 0, reason="of_a_later_version"), 123),
+        (Outcome(Status.TIMED_OUT, signal="SIGKILL", reason=Reason.TIMEOUT), 124),
+        (Outcome(Status.LOST, reason=Reason.SERVER_LOST), 125),
+        (Outcome(Status.LOST, reason=Reason.CLIENT_LOST), 125),
+        (Outcome(Status.FAILED, 7, reason=Reason.EXITED), 7),
+        (Outcome(Status.FAILED, signal="SIGKILL", reason=Reason.SIGNALED), 137),
+        (Outcome(Status.FAILED, signal="SIGKILL", reason=Reason.OUT_OF_MEMORY), 137),
+        (Outcome(Status.FAILED, error="why", reason=Reason.NOT_STARTED), 127),
+        (Outcome(Status.FAILED, error="why", reason=Reason.EXCEPTION), 127),
+        (Outcome(Status.FAILED, 3, reason="of_a_later_version"), 3),
+        (Outcome(Status.SUCCEEDED, 0, reason=Reason.EXITED), 0),
         (Outcome(Status.TIMED_OUT, 1), 124),
         (Outcome(Status.LOST), 125),
         (Outcome(Status.FAILED, signal="SIG35"), 163),
@@ -285,8 +297,11 @@ def test_a_server_that_restarts_ends_it(tmp_path: Path, how: str, code: int, tol
             assert process.stderr is not None
             assert process.stdout.readline() == "before\n"
             getattr(first, how)()
-            with running_server(data, "--bind", f"127.0.0.1:{port}"):
-                assert process.wait(40) == code
+            with running_server(data, "--bind", f"127.0.0.1:{port}") as second:
+                ended = process.wait(40)
+                [record] = second.get("/v1/workloads").json()["workloads"]
+                # A service that gives no reason can't tell its shutdown from another stop.
+                assert ended == (code if how == "kill" or record.get("reason") else 123)
             assert process.stdout.read() == ""
             last = process.stderr.read().splitlines()[-1]
     assert re.sub(r"^trio-logs: \S+ (.*, )[0-9.]+ s\)", r"\1X s)", last) == told

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from ..client import Client, RefusedError, Workload
 from ..errors import WorkloadNotFoundError
 from .exits import UsageError
 
-__all__ = ["choose_all"]
+__all__ = ["choose_all", "deletion_is_told"]
 
 SHOWN = 5
 """Candidates that an error lists."""
+
+
+@contextmanager
+def deletion_is_told(workload_id: str) -> Iterator[None]:
+    """Say of a workload that was there before, and is not found now, that it was deleted: raise
+    WorkloadNotFoundError."""
+    try:
+        yield
+    except RefusedError as error:
+        if error.status != 404:
+            raise
+        raise WorkloadNotFoundError(
+            f"{workload_id} was deleted before its log was read to the end"
+        ) from error
 
 
 async def choose_all(client: Client, command: str, texts: Sequence[str]) -> list[Workload]:

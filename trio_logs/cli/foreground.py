@@ -10,7 +10,9 @@ from contextlib import aclosing, suppress
 import trio
 
 from ..client import Client, ClientError, End, Outcome, Status, UnreachableError, Workload
-from ..records import SHUT_DOWN
+from ..errors import WorkloadNotFoundError
+from ..records import Reason
+from .choose import deletion_is_told
 from .exits import LOST, NOT_STARTED, STOPPED, TIMED_OUT
 from .printer import Outputs, Printer
 
@@ -66,12 +68,17 @@ class Foreground:
     async def _follow(self) -> None:
         log = self._client.batches(self._workload.id, patience=PATIENCE)
         try:
-            async with aclosing(log) as batches:
-                async for records in batches:
-                    await self._printer.print(records)
-                    if isinstance(records[-1], End):
-                        self._end = records[-1]
+            with deletion_is_told(self._workload.id):
+                async with aclosing(log) as batches:
+                    async for records in batches:
+                        await self._printer.print(records)
+                        if isinstance(records[-1], End):
+                            self._end = records[-1]
+        except WorkloadNotFoundError:
+            await self._printer.finish()
+            raise
         except UnreachableError as error:
+            await self._printer.finish()
             raise UnreachableError(f"{self._workload.id} may go on without us: {error}") from error
         await self._printer.finish()
 
@@ -100,17 +107,26 @@ class Foreground:
             await self._outputs.notice(notice)
 
 
+_BY_REASON: dict[str | None, int] = {
+    Reason.NOT_STARTED: NOT_STARTED,
+    Reason.STOP_REQUESTED: STOPPED,
+    Reason.SHUTDOWN: LOST,
+    Reason.TIMEOUT: TIMED_OUT,
+    Reason.SERVER_LOST: LOST,
+    Reason.CLIENT_LOST: LOST,
+}
+
+_BY_STATUS = {Status.STOPPED: STOPPED, Status.TIMED_OUT: TIMED_OUT, Status.LOST: LOST}
+"""For an outcome without a reason, or with one of a later version of the service."""
+
+
 def exit_code(outcome: Outcome) -> int:
-    """What a shell would have for a command that ended so; see `exits` for what it has not."""
+    """The exit code that a shell gives a command with this outcome. `exits` has the codes for the
+    outcomes that no shell knows."""
+    code = _BY_REASON.get(outcome.reason) or _BY_STATUS.get(outcome.status)
+    if code is not None:
+        return code
     match outcome:
-        case Outcome(status=Status.LOST):
-            return LOST
-        case Outcome(status=Status.STOPPED, error=error) if error == SHUT_DOWN:
-            return LOST
-        case Outcome(status=Status.TIMED_OUT):
-            return TIMED_OUT
-        case Outcome(status=Status.STOPPED):
-            return STOPPED
         case Outcome(exit_code=int(code)):
             return code
         case Outcome(signal=str(name)):

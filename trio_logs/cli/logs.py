@@ -12,7 +12,8 @@ from rich.cells import cell_len
 
 from ..client import Client, Workload
 from ..client.requests import FollowOptions
-from .choose import choose_all
+from ..errors import TrioLogsError
+from .choose import choose_all, deletion_is_told
 from .connection import Connect, find_connection
 from .controls import one_line
 from .foreground import PATIENCE
@@ -92,7 +93,12 @@ def _printers(outputs: Outputs, look: Look, workloads: Sequence[Workload]) -> li
 async def _print(
     client: Client, workload_id: str, options: FollowOptions, printer: Printer
 ) -> None:
-    async with aclosing(client.batches(workload_id, **options)) as batches:
-        async for records in batches:
-            await printer.print(records)
+    try:
+        with deletion_is_told(workload_id):
+            async with aclosing(client.batches(workload_id, **options)) as batches:
+                async for records in batches:
+                    await printer.print(records)
+    except TrioLogsError:
+        await printer.finish()
+        raise
     await printer.finish()

@@ -39,12 +39,13 @@ def _fields(workload_id: str, record: LogRecord) -> dict[str, Any]:
                 del fields["partial"]
         case Gap(first, last, reason):
             fields = {"event": "gap", "from": first, "to": last, "reason": reason}
-        case Reset(reason):
-            fields = {"event": "reset", "reason": reason}
+        case Reset(reason, detail):
+            fields = {"event": "reset", "reason": reason, "detail": detail}
         case End(outcome, lines, size):
             fields = {
                 "event": "end",
                 "status": outcome.status,
+                "reason": outcome.reason,
                 "exit_code": outcome.exit_code,
                 "signal": outcome.signal,
                 "error": outcome.error,

@@ -23,6 +23,21 @@ __all__ = ["Look", "Outputs", "Printer"]
 _KIND, _TIMED_KIND = attrgetter("stream", "partial"), attrgetter("stream", "partial", "time")
 
 
+GAPS = {
+    "retention": "the service has trimmed its history",
+    "store": "the service could not store what was written then",
+    "damaged": "the store of the service is damaged there",
+    "deleted": "the workload was deleted",
+}
+"""Why lines are missing, by the reason of the gap. Other reasons are shown as they come."""
+
+RESETS = {
+    "beyond_head": "the service has lost lines that were read before",
+    "not_ended": "the log has not ended yet",
+}
+"""Why a log starts again, by the reason of the reset, where the service gives no detail."""
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """How lines are shown. `raw` leaves control sequences in; `json` prints objects instead."""
@@ -140,10 +155,18 @@ class Printer:
         match record:
             case Line():
                 await self._print_lines(record.stream, [record])
-            case Gap(first, last, reason):
-                await self._outputs.notice(f"lines {first} to {last} are gone: {reason}")
-            case Reset(reason):
-                await self._outputs.notice(reason)
+            case Gap():
+                await self._outputs.notice(_missing(record))
+            case Reset(reason, detail):
+                why = detail or RESETS.get(reason, reason)
+                await self._outputs.notice(f"the log starts again: {why}")
+
+
+def _missing(gap: Gap) -> str:
+    lines = f"lines {gap.first} to {gap.last} are"
+    if gap.first == gap.last:
+        lines = f"line {gap.first} is"
+    return f"{lines} missing: {GAPS.get(gap.reason, gap.reason)}"
 
 
 class _Channel:

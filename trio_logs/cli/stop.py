@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..client import Client
-from .choose import choose_all
+from .choose import choose_all, deletion_is_told
 from .connection import Connect, find_connection
 from .foreground import PATIENCE
 from .given import number
@@ -35,7 +35,8 @@ async def stop(
         for workload in workloads:
             await client.stop(workload.id, grace=grace)
         for workload in workloads:
-            await wait_for_end(client, workload.id)
+            with deletion_is_told(workload.id):
+                await wait_for_end(client, workload.id)
             print(workload.id)
     return 0
 
