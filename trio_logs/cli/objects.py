@@ -1,4 +1,4 @@
-"""Records as JSON, an object a line, for scripts."""
+"""Records as JSON, one object on each line, for scripts."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..client import End, Gap, Line, LogRecord, Reset
 __all__ = ["encode", "encode_object"]
 
 _UNESCAPED = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
-"""Controls that JSON allows as they are, and a terminal obeys."""
+"""Controls that JSON need not escape, and that a terminal obeys."""
 
 
 def encode(workload_id: str, records: Sequence[LogRecord]) -> bytes:
-    """The objects of the wire, each with the workload it is of."""
+    """The objects of the wire, each with the id of its workload."""
     return b"".join(encode_object(_fields(workload_id, record)) for record in records)
 
 
 def encode_object(fields: Any) -> bytes:
-    """One object and its line end, harmless on a terminal."""
+    """One object and its newline, safe for a terminal."""
     return _UNESCAPED.sub(_escape, msgspec.json.encode(fields)) + b"\n"
 
 

@@ -1,4 +1,4 @@
-"""`trio-logs stop`: end workloads."""
+"""`trio-logs stop`: stop workloads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ async def stop(
 ) -> int:
     """Stop workloads, wait until they have ended, and print their ids.
 
-    TERM goes to the whole process group now, KILL after the grace. One that has ended stays so.
+    TERM goes to the whole process group now, KILL after the grace. A workload that has ended stays
+    as it is.
     """
     async with find_connection(connect).client() as client:
         workloads = await choose_all(client, "stop", ids)
@@ -42,7 +43,7 @@ async def stop(
 
 
 async def wait_for_end(client: Client, workload_id: str) -> None:
-    """Return once nothing can follow."""
+    """Return once the workload has ended."""
     async with aclosing(client.batches(workload_id, tail=0, patience=PATIENCE)) as batches:
         async for _ in batches:
             pass

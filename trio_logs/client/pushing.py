@@ -87,6 +87,6 @@ def _body_request(connection: Connection, workload_id: str, upload: Upload) -> h
         },
         timeout=requests.PUSH_TIMEOUT,
     )
-    # httpx2 wraps the body in a generator, and closes that in no case if the connection breaks.
+    # httpx2 wraps the body in a generator, and leaves that open if the connection breaks.
     request.stream = body
     return request
