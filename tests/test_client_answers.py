@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -93,8 +94,8 @@ async def test_what_is_no_log_counts_against_patience(
     async with answering(lambda number: wrong) as server:
         with pytest.raises(UnreachableError) as found:
             await followed(server, follow=follow, patience=0.2)
-    assert str(found.value).startswith(f"gave up on {server.url} after 0 s: {server.url} {told}")
-    assert len(server.heads) > 2
+    assert re.match(rf"gave up on {server.url} after \d+ s: {server.url} {told}", str(found.value))
+    assert len(server.heads) >= 2
 
 
 @pytest.mark.parametrize("follow", [True, False])
@@ -216,7 +217,7 @@ async def test_a_record_that_stays_broken_ends_the_patience(follow: bool, broken
     ) as server:
         with pytest.raises(UnreachableError, match=r"the answer is not a log: "):
             await followed(server, follow=follow, patience=0.2)
-    assert len(server.heads) > 2
+    assert len(server.heads) >= 2
 
 
 @pytest.mark.parametrize("follow", [True, False])

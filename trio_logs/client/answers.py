@@ -9,9 +9,12 @@ import msgspec
 
 from .errors import ClientError, RefusedError
 
-__all__ = ["MALFORMED", "check", "decode", "media_type", "unexpected"]
+__all__ = ["MALFORMED", "MAX_SHOWN", "check", "decode", "media_type", "unexpected"]
 
 T = TypeVar("T")
+
+MAX_SHOWN = 200
+"""Characters of a foreign text that an error quotes at most."""
 
 MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for JSON that is broken, of another type, not UTF-8, or nested too deep."""
@@ -26,7 +29,7 @@ class Problem(msgspec.Struct):
 def media_type(answer: httpx2.Response) -> str:
     """The content type without its parameters, or an empty text."""
     text: str = answer.headers.get("Content-Type", "")
-    return text.partition(";")[0].strip().lower()
+    return text.partition(";")[0].strip().lower()[:MAX_SHOWN]
 
 
 def unexpected(answer: httpx2.Response, address: str) -> str:
@@ -42,7 +45,8 @@ def check(answer: httpx2.Response, address: str) -> None:
         return
     status = answer.status_code
     if location := answer.headers.get("Location"):
-        detail = f"{address} redirects to {location}: if the service is there, give that address"
+        target = location[:MAX_SHOWN]
+        detail = f"{address} redirects to {target}: if the service is there, give that address"
         raise RefusedError(status, detail)
     try:
         detail = msgspec.json.decode(answer.content, type=Problem).detail
@@ -64,5 +68,5 @@ def decode(answer: httpx2.Response, address: str, kind: type[T]) -> T:
     except MALFORMED as error:
         raise ClientError(
             f"{unexpected(answer, address)}, which is no {kind.__name__.lower()} of trio-logs"
-            f" ({error}); check the address, and what is in front of the service"
+            f" ({str(error)[:MAX_SHOWN]}); check the address, and what is in front of the service"
         ) from error

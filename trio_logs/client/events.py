@@ -14,16 +14,13 @@ from collections.abc import Sequence
 import msgspec
 
 from ..records import End, Gap, Outcome, Reset, Status
-from .answers import MALFORMED
+from .answers import MALFORMED, MAX_SHOWN
 from .records import Line, LogRecord
 
 __all__ = ["EventParser", "ObjectParser", "Parser"]
 
 MAX_EVENT_BYTES = 1024 * 1024
 """More than an event of the service takes: a line is 64 KiB, each byte of it 6 bytes of JSON."""
-
-MAX_SHOWN = 200
-"""Characters of a parser's error that are kept: it may quote the answer."""
 
 _LINES = msgspec.json.Decoder(Line)
 _DATA = re.compile(rb"^data: (.*)$", re.MULTILINE)
