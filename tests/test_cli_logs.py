@@ -159,7 +159,7 @@ def test_two_of_one_name_are_told_apart(data: Path, client: SyncClient) -> None:
     assert set(found.stdout.splitlines()) == {f"{one.id} | x", f"{two.id} | x"}
     ambiguous = trio_logs(data, "logs", "same")
     assert ambiguous.returncode == 66
-    assert ambiguous.stderr.startswith("trio-logs: 'same' may mean ")
+    assert ambiguous.stderr.startswith("trio-logs: 'same' fits ")
     assert one.id in ambiguous.stderr
     assert two.id in ambiguous.stderr
     assert ambiguous.stderr.count("\n") == 1
@@ -182,9 +182,9 @@ def test_a_workload_is_found_by_name_and_by_the_start_of_its_id(
         (["logs", "../../etc"], 66, "no workload has"),
         (["logs", ""], 2, "logs: an id is empty"),
         (["logs"], 2, "give an id or a name"),
-        (["logs", "x", "--tail", "-1"], 2, "It is a number, 0 or more"),
+        (["logs", "x", "--tail", "-1"], 2, "Give a number, 0 or more"),
         (["logs", "x", "--stream", "both"], 2, "stream"),
-        (["logs", "x", "--token", "wrong"], 77, "the token from the command line is not that of"),
+        (["logs", "x", "--token", "wrong"], 77, "refuses the token from the command line"),
         (["logs", "x", "--server", "unix:/no/such"], 69, "unix:/no/such does not answer: "),
         (["logs", "x", "--server", "http://127.0.0.1:9"], 69, "is the service running"),
     ],
@@ -206,11 +206,13 @@ def test_a_token_that_is_missing_or_wrong(server: ServerProcess, tmp_path: Path)
     config = tmp_path / "config" / "trio_logs" / "config.toml"
     places = f"--token, TRIO_LOGS_TOKEN, {config} and {tmp_path}"
     for found, start in (
-        (missing, f"{server.url} wants a token, and none for it is in {places}; "),
-        (wrong, f"the token from the data folder {tmp_path} is not that of {server.url}; "),
+        (missing, f"{server.url} needs a token, and none for it is in {places}; "),
+        (wrong, f"{server.url} refuses the token from the data folder {tmp_path}; "),
     ):
         assert found.returncode == 77
-        assert found.stderr.startswith(f"trio-logs: {start}`trio-logs token` prints it")
+        assert found.stderr.startswith(
+            f"trio-logs: {start}run `trio-logs token` where the service runs, "
+        )
         assert found.stderr.count("\n") == 1
 
 
@@ -292,7 +294,7 @@ def test_gone_lines_are_told(tmp_path: Path) -> None:
             time.sleep(0.1)
         found = trio_logs(data, "logs", workload.id, "--no-follow")
     # Not from 1 on, if they went while it was reading.
-    told = re.fullmatch(r"trio-logs: lines (\d+) to (\d+) are gone: retention\n", found.stderr)
+    told = re.fullmatch(r"trio-logs: lines (\d+) to (\d+) are missing: .*trimmed.*\n", found.stderr)
     assert told, found.stderr
     shown = found.stdout.splitlines()
     assert len(shown) == 300_000 - (int(told[2]) - int(told[1]) + 1)
@@ -335,7 +337,7 @@ def test_a_server_that_stays_away_is_told_once_each_time(tmp_path: Path) -> None
             server.kill()
             told = reader.stderr.readline()
             assert told.startswith(f"trio-logs: {url} is away: ")
-            assert told.endswith("; it is tried again\n")
+            assert told.endswith("; trying again\n")
             server = stack.enter_context(running_server(data, *bind))
             while server.metric("trio_logs_subscriptions") < 2:
                 assert time.monotonic() < deadline + 40

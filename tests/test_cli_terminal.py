@@ -61,7 +61,7 @@ def test_interrupt(terminal: Terminal) -> None:
     terminal.wait_for("^ready$")
     terminal.press("C-c")
     screen = terminal.wait_for("^code=130$")
-    assert "once more leaves it" in screen
+    assert "interrupt again to leave it" in screen
     # Once in the command, once from it, after the ^C that the terminal shows.
     assert screen.count("last words\n") + screen.count("last words;") == 2
     assert "stopped with exit code 3" in screen

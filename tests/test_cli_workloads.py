@@ -121,7 +121,7 @@ def test_stopping_and_forgetting(server: ServerProcess, client: SyncClient) -> N
     refused = trio_logs(server.data, "rm", "one", gone.id, "two")
     assert (refused.returncode, refused.stdout) == (1, f"{gone.id}\n")
     assert refused.stderr.splitlines() == [
-        f"trio-logs: {each.id}: the workload is running: stop it first; `rm --force` does"
+        f"trio-logs: {each.id}: the workload is running: stop it first; `rm --force` stops it"
         for each in (one, two)
     ]
     stopped = trio_logs(server.data, "stop", "one", two.id, one.id)
@@ -155,13 +155,13 @@ def test_nothing_happens_if_one_can_not_be_told(server: ServerProcess, client: S
         (["stop"], "stop: give an id or a name"),
         (["rm"], "rm: give an id or a name"),
         (["rm", "x", ""], "rm: an id is empty"),
-        (["stop", "x", "--grace", "nan"], "It is a number, 0 or more"),
-        (["stop", "x", "--grace", "inf"], "It is a number, 0 or more"),
-        (["ps", "--limit", "0"], "It is a number, 1 or more"),
-        (["ps", "--limit", "-1"], "It is a number, 1 or more"),
-        (["ps", "--watch"], "it is for a terminal"),
+        (["stop", "x", "--grace", "nan"], "Give a number, 0 or more"),
+        (["stop", "x", "--grace", "inf"], "Give a number, 0 or more"),
+        (["ps", "--limit", "0"], "Give a number, 1 or more"),
+        (["ps", "--limit", "-1"], "Give a number, 1 or more"),
+        (["ps", "--watch"], "ps --watch needs a terminal"),
         (["ps", "--status", "done"], "succeeded"),
-        (["ps", "--label", "a"], "it is written K=V"),
+        (["ps", "--label", "a"], "write K=V"),
     ],
 )
 def test_usage(tmp_path: Path, arguments: list[str], message: str) -> None:

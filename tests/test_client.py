@@ -7,6 +7,7 @@ from contextlib import aclosing, closing
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
@@ -24,10 +25,12 @@ from trio_logs.client import (
     Status,
     SyncClient,
     UnreachableError,
+    Workload,
     requests,
 )
 from trio_logs.client.events import EventParser, ObjectParser, Parser
-from trio_logs.records import Outcome
+from trio_logs.client.resume import Resume
+from trio_logs.records import Outcome, Reason
 from trio_logs.settings import Settings
 
 STREAM = (
@@ -38,9 +41,10 @@ STREAM = (
     b'event: gap\ndata: {"from":8,"to":9,"reason":"retention"}\n\n'
     b'id: 10\ndata: {"seq":10,"time":"2026-01-31T12:00:00Z","stream":"stderr",'
     b'"text":"\\n","partial":true}\n\n'
-    b'event: reset\ndata: {"reason":"why"}\n\n'
+    b'event: reset\ndata: {"reason":"beyond_head","detail":"why"}\n\n'
     b"event: end\nid: end\n"
-    b'data: {"status":"failed","exit_code":3,"signal":null,"error":"e","lines":10,"bytes":99}\n\n'
+    b'data: {"status":"failed","reason":"exited","exit_code":3,"signal":null,"error":"e",'
+    b'"lines":10,"bytes":99}\n\n'
 )
 
 
@@ -61,8 +65,8 @@ OBJECTS = (
     b'{"event":"gap","from":8,"to":9,"reason":"retention"}\n'
     b'{"seq":10,"time":"2026-01-31T12:00:00Z","stream":"stderr",'
     b'"text":"{\\"event\\":1}","partial":true}\n'
-    b'{"event":"reset","reason":"why"}\n'
-    b'{"event":"end","status":"failed","exit_code":3,"signal":null,"error":"e",'
+    b'{"event":"reset","reason":"beyond_head","detail":"why"}\n'
+    b'{"event":"end","status":"failed","reason":"exited","exit_code":3,"signal":null,"error":"e",'
     b'"lines":10,"bytes":99}\n'
 )
 
@@ -82,9 +86,50 @@ def test_an_answer_is_read_in_whatever_pieces_it_comes(
     assert records[0].text == "event: x"  # type: ignore[union-attr]
     assert records[1] == Gap(8, 9, "retention")
     assert records[2].partial  # type: ignore[union-attr]
-    assert records[4] == End(Outcome(Status.FAILED, 3, None, "e"), 10, 99)
+    assert records[3] == Reset("beyond_head", "why")
+    assert records[4] == End(Outcome(Status.FAILED, 3, None, "e", Reason.EXITED), 10, 99)
+    assert parser.broken is None
     if size == 1:
         assert list(dict.fromkeys(ids)) == [None, "7", "9", "10", "end"]
+
+
+@pytest.mark.parametrize("reason", [None, "exited", "of_a_later_version"])
+def test_a_reason_may_be_missing_or_unknown(reason: str | None) -> None:
+    """An older service sends none; a later one may have more."""
+    fields = {"status": "failed", "exit_code": 3, "signal": None, "error": None}
+    told = {} if reason is None else {"reason": reason}
+    end = {"event": "end", **fields, **told, "lines": 1, "bytes": 2}
+    [record] = ObjectParser().feed(msgspec.json.encode(end) + b"\n")
+    assert isinstance(record, End)
+    assert record.outcome.reason == reason
+    times = {"created_at": "2026-01-31T12:00:00Z", "started_at": None, "finished_at": None}
+    texts = {"id": "x", "name": None, "backend": "process", "logs_url": "/"}
+    shown = {**fields, **told, **times, **texts, "command": [], "labels": {}}
+    answer = msgspec.json.encode({**shown, "lines": 1, "bytes": 2})
+    assert msgspec.json.decode(answer, type=Workload).reason == reason
+
+
+def test_an_older_service_resets_without_a_detail() -> None:
+    assert EventParser().feed(b'event: reset\ndata: {"reason":"A sentence."}\n\n') == [
+        Reset("A sentence.")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b'{"reason":"draining","detail":"It ends."}', "the server shuts down: It ends."),
+        (b'{"reason":"the server is shutting down"}', "the server shuts down: the server is "),
+    ],
+)
+def test_a_shutdown_is_why_a_stream_ended(data: bytes, told: str) -> None:
+    resume = Resume({}, "http://x")
+    resume.begin()
+    assert resume.feed(b"event: shutdown\nretry: 3000\ndata: " + data + b"\n\n") == []
+    resume.finished()
+    assert 1 < resume.delay() <= 3
+    assert resume.reason.startswith(told)
+    assert not resume.done
 
 
 async def test_submit_look_list_stop_delete(live: Live) -> None:
@@ -166,7 +211,7 @@ async def test_nobody_there() -> None:
     async with Client("http://127.0.0.1:9", "t") as client:
         with pytest.raises(UnreachableError, match="does not answer"):
             await client.get("x")
-        with pytest.raises(UnreachableError, match="no answer for"):
+        with pytest.raises(UnreachableError, match=r"gave up on http:.* after 0 s: "):
             await first(client.follow("x", patience=0))
 
 
@@ -194,7 +239,7 @@ async def test_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_a_follower_whose_connections_break_gets_each_line_once(
     live: Live, monkeypatch: pytest.MonkeyPatch, follow: bool
 ) -> None:
-    monkeypatch.setattr("trio_logs.client.resume.MAX_DELAY", 0.01)
+    monkeypatch.setattr("trio_logs.client.backoff.MAX_DELAY", 0.01)
     script = "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo line $i; done"
     workload = await live.submit("sh", "-c", script)
     if not follow:

@@ -109,7 +109,7 @@ def test_numbers_that_make_no_sense(tmp_path: Path, option: str, value: str, bou
     found = trio_logs(tmp_path, "serve", option, value)
     assert found.returncode == 2
     assert option in found.stderr
-    assert f"It is a number, {bounds}." in found.stderr
+    assert f"Give a number, {bounds}." in found.stderr
     assert found.stderr.count("\n") == 1
 
 

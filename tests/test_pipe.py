@@ -243,7 +243,7 @@ def test_a_server_that_is_away_at_the_start_is_waited_for_and_told_later(tmp_pat
         assert pipe.process.wait(PATIENCE) == 0
         told = pipe.said.read_text().splitlines()
         assert told[0] == f"trio-logs: this is workload {workload}"
-        assert re.fullmatch(f"trio-logs: http://{bind} is away: .*; it is tried again", told[1])
+        assert re.fullmatch(f"trio-logs: http://{bind} is away: .*; trying again", told[1])
         assert len(told) == 2
         assert raw_log(server, workload) == b"one\n"
 
@@ -264,7 +264,7 @@ def test_a_log_that_another_client_has_ended_is_copied_all_the_same(tmp_path: Pa
         data = b"line\n" * 1_000_000
         assert pipe.copy(data) == b"first\n" + data
         assert pipe.process.returncode == 1
-        assert "what comes is not kept any more: a newer connection" in pipe.said.read_text()
+        assert "the rest of standard input is not kept: a newer connection" in pipe.said.read_text()
 
 
 def test_a_stop_ends_its_writer_too(tmp_path: Path) -> None:

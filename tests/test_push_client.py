@@ -186,15 +186,15 @@ async def test_what_a_restarted_server_has_lost_is_sent_again() -> None:
         return httpx2.Response(status, headers={"Upload-Offset": str(offset)}, request=request)
 
     assert upload.take(6) == b"one\ntw"
-    upload.settle(answer(204, 4))
+    upload.settle(answer(204, 4), "http://x")
     assert upload.take(100) == b"o"
     assert upload.all_sent
     for _ in range(3):
-        upload.settle(answer(409, 4))
+        upload.settle(answer(409, 4), "http://x")
         assert not upload.all_sent
         assert upload.take(100) == b"two"
     with pytest.raises(RefusedError):
-        upload.settle(answer(409, 4))
+        upload.settle(answer(409, 4), "http://x")
 
 
 async def test_another_log_under_the_same_id_is_found_out(live: Live) -> None:

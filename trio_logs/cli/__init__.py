@@ -1,4 +1,4 @@
-"""The command line: `trio-logs`. A command's module is imported when the command is used."""
+"""The command line: `trio-logs`. A command's module is imported when the command runs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .exits import BROKEN_PIPE, INTERRUPTED, complain
 __all__ = ["create_app", "main", "separate"]
 
 CLIENTS = {
-    "run": "Run a command on the server, print what it prints, and exit with its exit code.",
-    "logs": "Print what workloads write: what there is, then live.",
-    "pipe": "Keep what comes on standard input as a log, and still print it.",
+    "run": "Run a command on the server, print its output, and exit with its exit code.",
+    "logs": "Print the logs of workloads: history first, then live.",
+    "pipe": "Copy standard input to standard output, and keep it as a log.",
     "ps": "List workloads, newest first.",
     "stop": "Stop workloads, wait until they have ended, and print their ids.",
     "rm": "Delete workloads that have ended, their logs too, and print their ids.",
-    "token": "Print the token that the other commands would send.",
+    "token": "Print the token that the other commands send.",
 }
 """The commands that talk to a server, in the order of the help."""
 
@@ -32,7 +32,7 @@ OTHERS = {
     "demo": "Start a service, run a sample build in it, and follow its log with two readers.",
     "completion": "Print a script that completes commands and options.",
 }
-"""The commands that are a service themselves, or need none."""
+"""The commands that are a service themselves, or need no server."""
 
 USAGES = {
     "run": "[OPTIONS] [--] COMMAND...",
@@ -40,11 +40,11 @@ USAGES = {
     "stop": "[OPTIONS] IDS...",
     "rm": "[OPTIONS] IDS...",
 }
-"""Of the commands that take arguments, where cyclopts would only say that they do."""
+"""The usage of commands with arguments; that of cyclopts does not name the arguments."""
 
 
 def create_app(arguments: list[str]) -> App:
-    """The commands, for these arguments: only where help is asked for, it says which server."""
+    """The commands, for these arguments: if they ask for help, it names the server in use."""
     app = App(
         name="trio-logs",
         help="Run a workload, watch its log live, and never lose a line.",
@@ -53,7 +53,7 @@ def create_app(arguments: list[str]) -> App:
         result_action="return_value",
         exit_on_error=False,
         print_error=False,
-        # Of a flag or a list, the default says nothing.
+        # The default of a flag or an empty list would tell nothing.
         default_parameter=Parameter(show_default=_default),
     )
     epilogue = describe(arguments) if {"--help", "-h"} & set(arguments) else None
@@ -61,7 +61,7 @@ def create_app(arguments: list[str]) -> App:
         app.command(
             f"trio_logs.cli.{name}:{name}",
             name=name,
-            # Of a command that is used, its module tells more.
+            # The docstring of the command that runs tells more.
             help=None if name in arguments[:1] else text,
             usage=f"Usage: trio-logs {name} {USAGES[name]}" if name in USAGES else None,
             sort_key=place,
@@ -71,8 +71,8 @@ def create_app(arguments: list[str]) -> App:
 
 
 def separate(app: App, arguments: list[str]) -> list[str]:
-    """The arguments, with `--` before the command that `run` is to run: as with env(1), all that
-    follows it is its own, also where it looks like an option of ours."""
+    """The arguments, with `--` before the command of `run`. As with env(1), everything after the
+    command belongs to it, also what looks like an option of `run`."""
     if arguments[:1] != ["run"]:
         return arguments
     options = app["run"].assemble_argument_collection()
@@ -86,10 +86,10 @@ def separate(app: App, arguments: list[str]) -> list[str]:
         try:
             _, _, implied = options.match(argument)
         except ValueError:
-            # It holds its value, as in --name=x, or is none of ours.
+            # It holds its value, as in --name=x, or is no option of `run`.
             continue
         if implied is UNSET:
-            # What comes next is its value.
+            # The next argument is its value.
             next(rest, None)
     return arguments
 
@@ -101,7 +101,7 @@ def _default(value: Any) -> str | None:
 
 
 def main() -> None:
-    """The entry point. An error is one line that says what to do; `exits` has the codes."""
+    """The entry point. It prints an error as one line that says what to do; see `exits`."""
     _fill_standard_descriptors()
     arguments = sys.argv[1:]
     try:
@@ -111,7 +111,7 @@ def main() -> None:
         sys.stdout.flush()
     except* BrokenPipeError:
         code = BROKEN_PIPE
-        # Python would try to write the rest when it ends.
+        # Python flushes standard output when it exits, and would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except* (CycloptsError, TrioLogsError, OSError) as group:
         code = complain(group, partial(refusal, arguments))
@@ -121,9 +121,10 @@ def main() -> None:
 
 
 def _fill_standard_descriptors() -> None:
-    """Have nothing else take the place of one that is closed, and be written to in its stead."""
+    """Open /dev/null in the place of each closed standard descriptor. Otherwise the next file or
+    socket takes its number, and output goes there."""
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
-            # The lowest one that is free, which is this.
+            # open(2) takes the lowest free number, which is this one.
             os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, os.fdopen(number, mode, closefd=False))

@@ -1,33 +1,47 @@
-"""Which workload is meant: by its id, its name, or the start of its id."""
+"""Find workloads by id, by name, or by the start of an id."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from ..client import Client, RefusedError, Workload
 from ..errors import WorkloadNotFoundError
 from .exits import UsageError
 
-__all__ = ["choose_all"]
+__all__ = ["choose_all", "deletion_is_told"]
 
 SHOWN = 5
-"""Candidates that an error lists."""
+"""Candidates that an error lists at most."""
+
+
+@contextmanager
+def deletion_is_told(workload_id: str) -> Iterator[None]:
+    """Turn a 404 into WorkloadNotFoundError: the workload was there before, so it was deleted."""
+    try:
+        yield
+    except RefusedError as error:
+        if error.status != 404:
+            raise
+        raise WorkloadNotFoundError(
+            f"{workload_id} was deleted before its log was read to the end"
+        ) from error
 
 
 async def choose_all(client: Client, command: str, texts: Sequence[str]) -> list[Workload]:
-    """The workloads that are meant, each once. Raises UsageError if nothing was given, or an empty
-    text, and WorkloadNotFoundError if one of them can't be told."""
+    """The workloads that the texts name, each once. Raises UsageError for no text or an empty one,
+    and WorkloadNotFoundError for a text that names no workload, or several."""
     if not texts:
         raise UsageError(f"{command}: give an id or a name; `trio-logs ps` lists them")
     if "" in texts:
-        raise UsageError(f"{command}: an id is empty; is it of a variable that is not set?")
+        raise UsageError(f"{command}: an id is empty; check that its variable is set")
     chosen = [await _choose(client, text) for text in texts]
     return list({workload.id: workload for workload in chosen}.values())
 
 
 async def _choose(client: Client, text: str) -> Workload:
-    """The one workload that is meant. Raises WorkloadNotFoundError for none or several."""
+    """The one workload with that id or name. Raises WorkloadNotFoundError for none or several."""
     if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
         try:
             return await client.get(text)
@@ -52,7 +66,7 @@ def _explain(text: str, found: Sequence[Workload]) -> str:
     shown = [_short(workload) for workload in found[:SHOWN]]
     if len(found) > SHOWN:
         shown.append(f"and {len(found) - SHOWN} more")
-    return f"{text!r} may mean {', '.join(shown)}: give more of the id"
+    return f"{text!r} fits {', '.join(shown)}: give more of the id"
 
 
 def _short(workload: Workload) -> str:

@@ -1,4 +1,4 @@
-"""`trio-logs completion`: what a shell needs to complete commands and options."""
+"""`trio-logs completion`: a script for a shell that completes commands and options."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ __all__ = ["completion"]
 
 
 def completion(
-    shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="The shell it is for.")], /
+    shell: Annotated[
+        Literal["bash", "zsh", "fish"], Parameter(help="The shell that reads the script.")
+    ],
+    /,
 ) -> int:
     """Print a script that completes commands and options.
 

@@ -1,7 +1,7 @@
-"""Which server a command talks to, with which token, and where it got these from.
+"""Which server a command talks to, with which token, and where it found both.
 
-Each of the two is looked for on its own: a flag, the environment, the configuration file, the data
-folder. A token is sent to no server but the one that its source means.
+A command looks for each of the two separately: a flag, the environment, the configuration file, the
+data folder. It sends a token only to the server that the token's source is for.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FROM_DATA_FOLDER = "from the data folder"
 @Parameter(name="*", group="Connection")
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What the command line says about the connection."""
+    """The options of the connection."""
 
     server: Annotated[
         str | None, Parameter(help="URL of the server, or unix:PATH. [env: TRIO_LOGS_SERVER]")
@@ -44,9 +44,9 @@ class Flags:
     token: Annotated[
         str | None,
         Parameter(
-            # One in 64 of those that the service makes starts with it.
+            # One in 64 tokens of the service starts with a hyphen.
             allow_leading_hyphen=True,
-            help="Its bearer token; better given by [env: TRIO_LOGS_TOKEN].",
+            help="Bearer token of the server; prefer [env: TRIO_LOGS_TOKEN].",
         ),
     ] = None
 
@@ -56,7 +56,7 @@ Connect = Annotated[Flags | None, Parameter(help="")]
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A server and its token, each with a few words on where it was found."""
+    """A server and its token, each with the place where it was found, in words."""
 
     server: str
     server_source: str
@@ -64,9 +64,9 @@ class Connection:
     token_source: str
 
     def client(self, on_outage: Callable[[str], Awaitable[None]] | None = None) -> Client:
-        """A client for it, to be used as a context manager; `on_outage` is the client's. Raises
-        UsageError if the server's URL is none, or its proxy's can't be used."""
-        # The libraries for HTTP take a moment; not every command gets so far.
+        """A client of the server, to use as a context manager; `on_outage` is that of `Client`.
+        Raises UsageError if the server's URL, or its proxy's, can't be used."""
+        # The HTTP libraries load slowly, and a command may fail before it needs them.
         from httpx2 import InvalidURL
 
         from ..client import Client
@@ -79,21 +79,23 @@ class Connection:
         except (InvalidURL, UnicodeError):
             raise _no_server(self.server, self.server_source) from None
         except (ImportError, ValueError) as error:
-            raise UsageError(f"the environment's proxy for {self.server}: {error}") from error
+            raise UsageError(
+                f"the environment's proxy for {self.server} can't be used: {error}"
+            ) from error
 
     def refusal(self) -> str:
-        """Why the server does not take the token, where there may be a better one, and how."""
+        """Why the server refuses the token, and how to find the right one."""
         folder = default_data_folder()
         if self.token is None:
             places = f"--token, TRIO_LOGS_TOKEN, {_config_path(os.environ)} and {folder}"
-            why = f"{self.server} wants a token, and none for it is in {places}"
+            why = f"{self.server} needs a token, and none for it is in {places}"
         else:
             source = self.token_source
             source += f" {folder}" if source == FROM_DATA_FOLDER else ""
-            why = f"the token {source} is not that of {self.server}"
+            why = f"{self.server} refuses the token {source}"
         return (
-            f"{why}; `trio-logs token` prints it where the service runs, with TRIO_LOGS_DATA set to"
-            " its --data"
+            f"{why}; run `trio-logs token` where the service runs, with TRIO_LOGS_DATA set to its"
+            " --data"
         )
 
     def __str__(self) -> str:
@@ -102,7 +104,7 @@ class Connection:
 
 
 def find_connection(flags: Flags | None, environ: Mapping[str, str] = os.environ) -> Connection:
-    """Look in all places. Raises UsageError for what can't be read."""
+    """Look in all places. Raises UsageError for a file or value that can't be read."""
     flags = flags or Flags()
     path, config = _read_config(environ)
     from_file = f"from {path}"
@@ -123,15 +125,16 @@ def find_connection(flags: Flags | None, environ: Mapping[str, str] = os.environ
         places.append((_read_token(folder), FROM_DATA_FOLDER))
     token, token_source = _first(*places)
     if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
-        # Without the token itself, which is a secret also where it is broken.
+        # The message leaves the token out: a broken token is still a secret.
         raise UsageError(
-            f"the token {token_source} can't be one: tokens are printable ASCII without spaces"
+            f"the token {token_source} is malformed: a token is printable ASCII without spaces"
         )
     return Connection(server, server_source, token, token_source)
 
 
 def describe(arguments: Sequence[str]) -> str:
-    """One line on what a command with these arguments would use; without the token itself."""
+    """One line on the server and token that a command with these arguments uses; it does not show
+    the token."""
     try:
         return str(find_connection(_flags_of(arguments)))
     except UsageError as error:
@@ -139,12 +142,12 @@ def describe(arguments: Sequence[str]) -> str:
 
 
 def refusal(arguments: Sequence[str]) -> str:
-    """What to say if the server refuses the token of a command with these arguments."""
+    """As `Connection.refusal`, for a command with these arguments."""
     return find_connection(_flags_of(arguments)).refusal()
 
 
 def _flags_of(arguments: Iterable[str]) -> Flags:
-    """The flags, where the rest may be anything: help is shown before all of it is read."""
+    """The flags among arguments that may be malformed: help is shown before they are parsed."""
     found: dict[str, str] = {}
     waiting = ""
     for argument in arguments:
@@ -176,19 +179,21 @@ def _config_path(environ: Mapping[str, str]) -> Path:
 
 
 def _read_config(environ: Mapping[str, str]) -> tuple[Path, dict[str, str]]:
-    """The configuration file's path, and what is in it: `server` and `token`, both optional."""
+    """The configuration file's path and values: `server` and `token`, both optional."""
     path = _config_path(environ)
     try:
         config: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if environ.get("TRIO_LOGS_CONFIG"):
-            raise UsageError(f"TRIO_LOGS_CONFIG: there is no file {path}") from None
+            raise UsageError(f"TRIO_LOGS_CONFIG names {path}, which does not exist") from None
         return path, {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"can't read {path}: {error}") from error
     for name, value in config.items():
         if name not in ("server", "token") or not isinstance(value, str):
-            raise UsageError(f"{path}: it may have `server` and `token`, two strings; not {name!r}")
+            raise UsageError(
+                f"{path}: {name!r} is not valid; write `server` and `token`, both strings"
+            )
     return path, config
 
 
@@ -204,7 +209,7 @@ def _read_token(folder: Path) -> str | None:
 def _checked(server: str, source: str) -> str:
     with suppress(ValueError):
         parts = urlsplit(server)
-        # The port is read when it is asked for.
+        # urlsplit checks the port when it is read.
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
             return server.rstrip("/")
         if parts.scheme == "unix" and parts.path:
@@ -219,5 +224,5 @@ def _no_server(server: str, source: str) -> UsageError:
 
 
 def _is_here(server: str) -> bool:
-    """Whether only this machine can be meant."""
+    """Whether the server is on this machine."""
     return server.startswith("unix:") or is_loopback(urlsplit(server).hostname or "")

@@ -1,9 +1,9 @@
-"""Keeps what a workload wrote from controlling the reader's terminal, without I/O.
+"""Keeps a log from controlling the reader's terminal, without I/O.
 
-A log is somebody else's text: it could move the cursor, retitle the window, write to the clipboard
-(OSC 52), or hide behind a link (OSC 8). All control sequences are left out, but colours (SGR, which
-ECMA-48 calls Select Graphic Rendition), if these are wanted. Text is never left out, with one
-exception: of a line that a progress bar has rewritten with `\\r`, the last state is what remains.
+A log is untrusted text: it could move the cursor, retitle the window, write to the clipboard
+(OSC 52), or hide behind a link (OSC 8). All control sequences are removed except colours (SGR,
+Select Graphic Rendition in ECMA-48), which are optional. Text is never removed, with one exception:
+a line that a progress bar rewrote with `\\r` keeps its last state only.
 
 Sources: ECMA-48, section 5; xterm's ctlseqs, for strings that BEL ends.
 """
@@ -15,16 +15,16 @@ import re
 __all__ = ["Neutralizer", "is_harmless", "one_line"]
 
 _HARMFUL = [bytes([control]) for control in (*range(0x09), *range(0x0B, 0x20), 0x7F)]
-"""The C0 controls but for tab and line feed."""
+"""The C0 controls except tab and line feed."""
 
 _C1 = re.compile(rb"\xc2[\x80-\x9f]")
 """The C1 controls, in UTF-8."""
 
 _STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])"
-"""What opens a string: OSC, DCS, SOS, PM, APC."""
+"""The start of a string: OSC, DCS, SOS, PM, APC."""
 
 _PAYLOAD = r"[^\x07\x1b\x80-\x9f]*"
-"""What is in one: nothing that may open another, so that no text is looked at again and again."""
+"""The text of a string. It excludes the start of another one, so the search stays linear."""
 
 _CSI = r"(?:\x1b\[|\x9b)"
 
@@ -33,7 +33,7 @@ _SEQUENCE = re.compile(
     rf"|{_CSI}[0-?]*[ -/]*[@-~]"
     rf"|{_STRING}{_PAYLOAD}(?:\x07|\x1b\\|\x9c)"
     r"|\x1b[ -/]*[0-~]"
-    # A sequence that was never finished loses its start alone: what follows is text.
+    # An unfinished sequence loses its start only: the rest is text.
     r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
 )
 
@@ -41,39 +41,39 @@ _UNFINISHED = re.compile(
     rf"(?:(?P<string>{_STRING}){_PAYLOAD}(?P<escape>\x1b?)"
     rf"|{_CSI}[0-?]{{0,64}}[ -/]{{0,8}}|\x1b[ -/]{{0,8}})\Z"
 )
-"""At the end of a part of a line: what the next part may go on with."""
+"""A sequence at the end of a part of a line, which the next part may finish."""
 
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 
 _RESET = "\x1b[0m"
 
 _MAX_COLOURS = 256
-"""Characters of colours that are carried from line to line; a log with more starts anew."""
+"""Characters of colours that are carried from line to line. More than that are dropped, except the
+last colour."""
 
 _BREAKS = str.maketrans({"\t": "⇥", "\n": "⏎", "\r": "␍", "\u2028": "⏎", "\u2029": "⏎"})
-"""What would move the rest of a line is seen instead."""
+"""Visible characters in the place of those that would move the rest of a line."""
 
 
 def one_line(text: str) -> str:
-    """Somebody else's text within a line of ours: on that line, and without control of it."""
+    """Untrusted text, made safe to print within one line."""
     return Neutralizer(colour=False).line(text.translate(_BREAKS))
 
 
 def is_harmless(data: bytes) -> bool:
-    """Whether there is no control character in this UTF-8 but tabs and line feeds: a quick look at
-    much text, of which most is so."""
-    # Each of them is searched for by memchr: together four times as fast as one look at each byte.
+    """Whether this UTF-8 has no control character but tabs and line feeds. It is fast, since most
+    text has none."""
+    # One memchr for each control is four times as fast as one look at each byte.
     if any(control in data for control in _HARMFUL):
         return False
     return b"\xc2" not in data or _C1.search(data) is None
 
 
 class Neutralizer:
-    """For one stream of a log. With `colour`, each line comes out with all the colours that it has
-    on a terminal, also those that a line before it has set, and none leaks out of it.
+    """For one stream of a log. With `colour`, each line gets the colours that it has on a terminal,
+    also those that an earlier line set, and resets them at its end.
 
-    It holds at most an unfinished sequence of a line that comes in parts, and the colours that are
-    on.
+    Bound: one unfinished sequence of a line that comes in parts, and 256 characters of colours.
     """
 
     def __init__(self, *, colour: bool) -> None:
@@ -83,16 +83,15 @@ class Neutralizer:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing of the lines before matters for the next: harmless ones stay as they
-        are."""
+        """Whether earlier lines leave no state: a harmless line then stays as it is."""
         return not self._rest and not self._colours
 
     def line(self, text: str, *, partial: bool = False) -> str:
-        """A line without its end; `partial`: it goes on in the next one."""
+        """A line without its newline; `partial`: the line continues in the next call."""
         text, self._rest = self._rest + text, ""
         if partial and (unfinished := _UNFINISHED.search(text)):
             string, escape = unfinished["string"], unfinished["escape"]
-            # Of a string, which may be long, only that it is one.
+            # A string may be long, so only its start is kept.
             self._rest = unfinished[0] if string is None else string + escape
             text = text[: unfinished.start()]
         text = _SEQUENCE.sub(self._keep, text)
@@ -108,7 +107,7 @@ class Neutralizer:
         before = self._colours
         colours = _COLOUR.findall(text)
         for colour in colours:
-            # Without a number it means 0, which ends all before it.
+            # A missing number means 0, which resets all colours before it.
             if re.match(r"\x1b\[0*[;m]", colour):
                 self._colours = ""
             if colour.strip("\x1b[0;m"):
@@ -119,7 +118,7 @@ class Neutralizer:
 
 
 def _last_state(text: str) -> str:
-    """What a line that was rewritten says in the end, with the colours that it set before."""
+    """The last state of a line that was rewritten, with the colours that it set before."""
     states = text.split("\r")
     last = next((n for n in reversed(range(len(states))) if _COLOUR.sub("", states[n])), 0)
     return "".join([*_COLOUR.findall("\r".join(states[:last])), *states[last:]])

@@ -1,4 +1,4 @@
-"""What the exit codes say, and how an error becomes one line and a code."""
+"""The exit codes, and how an error becomes one line and a code."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ __all__ = [
 ]
 
 FAILED = 1
-"""Refused, or failed in another way; the line says how."""
+"""The server refused, or the command failed in another way; the line says how."""
 
 USAGE = 2
-"""An option or argument that can't be read."""
+"""An option or argument is malformed."""
 
 # The next three are those of sysexits.h: EX_NOINPUT, EX_UNAVAILABLE, EX_NOPERM.
 NOT_FOUND = 66
-"""No workload is meant by that, or more than one."""
+"""No workload has that id or name, several do, or it was deleted meanwhile."""
 
 UNREACHABLE = 69
-"""No server answers there, or not any more."""
+"""No server answers, or it stopped answering."""
 
 UNAUTHORIZED = 77
 """The token is missing or wrong."""
 
-# Of `run` alone, where the workload has no code of its own to pass on.
+# Only `run` and `pipe` have these, for a workload without an exit code to pass on.
 STOPPED = 123
-"""Somebody else stopped the workload."""
+"""Another client stopped the workload."""
 
 TIMED_OUT = 124
-"""The workload ran into its time-out, as with timeout(1)."""
+"""The workload timed out, as with timeout(1)."""
 
 LOST = 125
-"""The server ended while the workload ran, whether it was shut down or killed."""
+"""The server ended while the workload ran, by a shutdown or a crash."""
 
 NOT_STARTED = 127
-"""The workload failed without ever having an exit code, as a command that is not there."""
+"""The workload failed without an exit code, such as a command that does not exist."""
 
-# As shells have it: 128 and the signal's number.
+# As in shells: 128 plus the signal's number.
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
@@ -62,19 +62,19 @@ UNREACHABLE_HINT = "; is the service running? The --help of a command tells whic
 
 
 class UsageError(TrioLogsError):
-    """What the user gave, here or in a file or variable, can't be read."""
+    """An argument, a variable or a file of the user is malformed; the message names it."""
 
 
 def complain(error: BaseException, refusal: Callable[[], str]) -> int:
-    """Print each error in a group as one line; return the exit code of the last. `refusal` says
-    what to do about the token, of which the server can't know where it came from."""
+    """Print each error in a group as one line; return the exit code of the last. `refusal` gives
+    the message for a refused token: only the command knows where the token came from."""
     code = FAILED
     for leaf in _leaves(error):
         code = _code(leaf)
         message = refusal() if code == UNAUTHORIZED else str(leaf)
         if code == UNREACHABLE:
             message += UNREACHABLE_HINT
-        # It may quote what somebody else wrote; line ends in it are ours.
+        # The message may quote untrusted text. Its own line ends become spaces.
         message = one_line(" ".join(message.split("\n")))
         print(f"trio-logs: {message}", file=sys.stderr)
     return code
@@ -89,7 +89,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _code(error: BaseException) -> int:
-    # Not before there is an error: `serve` never needs the client.
+    # Imported only after an error: `serve` never needs the client.
     from cyclopts import CycloptsError
 
     from ..client.errors import RefusedError, UnreachableError

@@ -1,4 +1,4 @@
-"""A workload that this process stands for: its output, its end, and signals to it."""
+"""A workload that this process represents: its output, its end, and the signals to it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from contextlib import aclosing, suppress
 import trio
 
 from ..client import Client, ClientError, End, Outcome, Status, UnreachableError, Workload
-from ..records import SHUT_DOWN
+from ..errors import WorkloadNotFoundError
+from ..records import Reason
+from .choose import deletion_is_told
 from .exits import LOST, NOT_STARTED, STOPPED, TIMED_OUT
 from .printer import Outputs, Printer
 
 __all__ = ["PATIENCE", "Foreground", "exit_code"]
 
 PATIENCE = 300.0
-"""Seconds without any answer after which a follower gives up: a restart takes less."""
+"""Seconds without a log after which a follower gives up. A restart takes less."""
 
 ASK_SECONDS = 2.0
-"""How long the server may take to say how long the workload ran."""
+"""Seconds that the server may take to tell how long the workload ran."""
 
 
 class Foreground:
-    """Made for one workload; `run` it once."""
+    """One workload; call `run` once."""
 
     def __init__(
         self, client: Client, workload: Workload, outputs: Outputs, printer: Printer
@@ -38,7 +40,7 @@ class Foreground:
         self._start = trio.current_time()
 
     async def run(self) -> int:
-        """Print its log to the end, and one line about how it ended; return the exit code."""
+        """Print its log to the end, then one line on its outcome; return the exit code."""
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             try:
                 async with trio.open_nursery() as nursery:
@@ -47,12 +49,12 @@ class Foreground:
                     await self._follow()
                     nursery.cancel_scope.cancel()
             except* BrokenPipeError:
-                # A command that ran here would not outlive the reader of its output either.
+                # A local command would not outlive the reader of its output either.
                 with trio.move_on_after(5):
                     await self._stop()
                 raise
         if self._end is None:
-            await self._outputs.notice(f"{self._workload.id} is left to itself")
+            await self._outputs.notice(f"{self._workload.id} goes on without this command")
             return 128 + (self._signal or 0)
         outcome = self._end.outcome
         was_stopped = outcome.status is Status.STOPPED
@@ -66,17 +68,24 @@ class Foreground:
     async def _follow(self) -> None:
         log = self._client.batches(self._workload.id, patience=PATIENCE)
         try:
-            async with aclosing(log) as batches:
-                async for records in batches:
-                    await self._printer.print(records)
-                    if isinstance(records[-1], End):
-                        self._end = records[-1]
+            with deletion_is_told(self._workload.id):
+                async with aclosing(log) as batches:
+                    async for records in batches:
+                        await self._printer.print(records)
+                        if isinstance(records[-1], End):
+                            self._end = records[-1]
+        except WorkloadNotFoundError:
+            await self._printer.finish()
+            raise
         except UnreachableError as error:
-            raise UnreachableError(f"{self._workload.id} may go on without us: {error}") from error
+            await self._printer.finish()
+            raise UnreachableError(
+                f"{self._workload.id} may still run; this command can't follow it: {error}"
+            ) from error
         await self._printer.finish()
 
     async def _seconds(self) -> float:
-        """How long it ran; if the server does not say so any more, how long it was waited for."""
+        """The seconds that it ran, or, without an answer, the seconds that this command waited."""
         with suppress(ClientError), trio.move_on_after(ASK_SECONDS):
             found = await self._client.get(self._workload.id)
             if found.started_at is not None and found.finished_at is not None:
@@ -89,28 +98,39 @@ class Foreground:
                 nursery.cancel_scope.cancel(reason="a second signal")
                 return
             self._signal = number
-            nursery.start_soon(self._stop, f"stopping {self._workload.id}; once more leaves it")
+            nursery.start_soon(
+                self._stop, f"stopping {self._workload.id}; interrupt again to leave it"
+            )
 
     async def _stop(self, notice: str = "") -> None:
         try:
             await self._client.stop(self._workload.id)
         except ClientError as error:
-            notice = f"can't stop {self._workload.id}: {error}; once more leaves it"
+            notice = f"can't stop {self._workload.id}: {error}; interrupt again to leave it"
         if notice:
             await self._outputs.notice(notice)
 
 
+_BY_REASON: dict[str | None, int] = {
+    Reason.NOT_STARTED: NOT_STARTED,
+    Reason.STOP_REQUESTED: STOPPED,
+    Reason.SHUTDOWN: LOST,
+    Reason.TIMEOUT: TIMED_OUT,
+    Reason.SERVER_LOST: LOST,
+    Reason.CLIENT_LOST: LOST,
+}
+
+_BY_STATUS = {Status.STOPPED: STOPPED, Status.TIMED_OUT: TIMED_OUT, Status.LOST: LOST}
+"""For an outcome without a reason, or with one of a later version of the service."""
+
+
 def exit_code(outcome: Outcome) -> int:
-    """What a shell would have for a command that ended so; see `exits` for what it has not."""
+    """The exit code that a shell gives a command with this outcome. `exits` has the codes for the
+    outcomes that no shell knows."""
+    code = _BY_REASON.get(outcome.reason) or _BY_STATUS.get(outcome.status)
+    if code is not None:
+        return code
     match outcome:
-        case Outcome(status=Status.LOST):
-            return LOST
-        case Outcome(status=Status.STOPPED, error=error) if error == SHUT_DOWN:
-            return LOST
-        case Outcome(status=Status.TIMED_OUT):
-            return TIMED_OUT
-        case Outcome(status=Status.STOPPED):
-            return STOPPED
         case Outcome(exit_code=int(code)):
             return code
         case Outcome(signal=str(name)):
@@ -120,7 +140,7 @@ def exit_code(outcome: Outcome) -> int:
 
 
 def _told(outcome: Outcome) -> str:
-    """The status, and why, in a few words. An error that is none of these was the last line."""
+    """The status and its cause in a few words. Any other error is the last line of the log."""
     words = {
         Status.TIMED_OUT: "timed out",
         Status.LOST: "is lost: the server ended while it ran",

@@ -1,4 +1,4 @@
-"""What was given on the command line, and whether it can be meant."""
+"""Checks of values on the command line."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ __all__ = ["number", "pairs", "text"]
 
 
 def number(low: float, high: float = math.inf) -> Callable[[Any, Any], None]:
-    """A validator of an option: its value is finite, and within these bounds, both included."""
+    """A validator of an option: its value is finite and within the bounds, both included."""
     bounds = f"{low:,} or more" if high == math.inf else f"from {low:,} to {high:,}"
 
     def check(_: Any, value: float | None) -> None:
-        # Said so that it holds for NaN.
+        # Written so that NaN fails, too.
         if value is not None and not (low <= value <= high and value < math.inf):
-            raise ValueError(f"It is a number, {bounds}.")
+            raise ValueError(f"Give a number, {bounds}.")
 
     return check
 
 
 def text(option: str, given: str) -> str:
-    """What was given, if it can be sent: UTF-8, as arguments need not be. Raises UsageError."""
+    """The value, if it is UTF-8: arguments can be any bytes. Raises UsageError."""
     try:
         given.encode()
     except UnicodeEncodeError:
@@ -33,11 +33,11 @@ def text(option: str, given: str) -> str:
 
 
 def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
-    """What was given as K=V. Raises UsageError."""
+    """The values that are written K=V. Raises UsageError."""
     found = {}
     for each in given:
         key, equals, value = text(option, each).partition("=")
         if not key or not equals:
-            raise UsageError(f"{option} {each!r}: it is written K=V")
+            raise UsageError(f"{option} {each!r}: write K=V")
         found[key] = value
     return found

@@ -12,7 +12,8 @@ from rich.cells import cell_len
 
 from ..client import Client, Workload
 from ..client.requests import FollowOptions
-from .choose import choose_all
+from ..errors import TrioLogsError
+from .choose import choose_all, deletion_is_told
 from .connection import Connect, find_connection
 from .controls import one_line
 from .foreground import PATIENCE
@@ -22,37 +23,42 @@ from .printer import Look, Outputs, Printer
 __all__ = ["logs"]
 
 COLOURS = (36, 33, 32, 35, 34, 31)
-"""Of the prefixes, in turn."""
+"""The colours of the prefixes, in turn."""
 
 
 async def logs(
     *ids: Annotated[str, Parameter(help="Ids, starts of ids, or names.")],
-    follow: Annotated[bool, Parameter(help="Go on until the workload ends.")] = True,
+    follow: Annotated[bool, Parameter(help="Follow until the workload ends.")] = True,
     tail: Annotated[
-        int | None, Parameter(validator=number(0), help="The last lines only, so many.")
+        int | None, Parameter(validator=number(0), help="Only the last N lines.")
     ] = None,
     since: Annotated[
-        str | None, Parameter(help="A time (RFC 3339, Unix seconds), or 10m for ten minutes back.")
+        str | None,
+        Parameter(
+            help="Lines since a time (RFC 3339, Unix seconds) or a duration back, such as 10m."
+        ),
     ] = None,
-    until: Annotated[str | None, Parameter(help="As --since.")] = None,
+    until: Annotated[str | None, Parameter(help="Lines until then, as --since.")] = None,
     stream: Annotated[
-        Literal["stdout", "stderr"] | None, Parameter(help="One of the two alone.")
+        Literal["stdout", "stderr"] | None, Parameter(help="Only this stream.")
     ] = None,
     timestamps: Annotated[
-        bool, Parameter(negative="", help="Put its time before each line.")
+        bool, Parameter(negative="", help="Print the time before each line.")
     ] = False,
-    raw: Annotated[
-        bool, Parameter(negative="", help="Let control sequences through to the terminal.")
-    ] = False,
+    raw: Annotated[bool, Parameter(negative="", help="Print all control sequences.")] = False,
     json: Annotated[
-        bool, Parameter(negative="", help="Print an object a line, with number, time and stream.")
+        bool,
+        Parameter(
+            negative="", help="Print each line as a JSON object, with number, time and stream."
+        ),
     ] = False,
     connect: Connect = None,
 ) -> int:
-    """Print what workloads write: what there is, then live.
+    """Print the logs of workloads: history first, then live.
 
-    Each line goes to standard output or standard error as the workload wrote it there, without
-    control sequences other than colours. The command outlives restarts of the server.
+    A line that a workload wrote to standard error goes to standard error, any other to standard
+    output. Control sequences are removed, except colours. The command outlives restarts of the
+    server.
     """
     options: FollowOptions = {"patience": PATIENCE}
     for name, value in (("tail", tail), ("since", since), ("until", until), ("stream", stream)):
@@ -67,7 +73,7 @@ async def logs(
                 watching.start_soon(outputs.stdout.watch)
                 async with trio.open_nursery() as printing:
                     for workload, printer in zip(workloads, printers, strict=True):
-                        # What has finished is had faster when it is not followed.
+                        # A finished log arrives faster without following.
                         options["follow"] = follow and not workload.status.final
                         printing.start_soon(_print, client, workload.id, options.copy(), printer)
                 watching.cancel_scope.cancel()
@@ -80,7 +86,7 @@ def _printers(outputs: Outputs, look: Look, workloads: Sequence[Workload]) -> li
     names = [one_line(each.name or each.id) for each in workloads]
     if len(set(names)) < len(names):
         names = [each.id for each in workloads]
-    # In cells of a terminal, of which a letter may take two.
+    # A letter may take two cells of a terminal.
     width = max(map(cell_len, names))
     prefixes = [f"{name}{' ' * (width - cell_len(name))} | " for name in names]
     return [
@@ -92,7 +98,12 @@ def _printers(outputs: Outputs, look: Look, workloads: Sequence[Workload]) -> li
 async def _print(
     client: Client, workload_id: str, options: FollowOptions, printer: Printer
 ) -> None:
-    async with aclosing(client.batches(workload_id, **options)) as batches:
-        async for records in batches:
-            await printer.print(records)
+    try:
+        with deletion_is_told(workload_id):
+            async with aclosing(client.batches(workload_id, **options)) as batches:
+                async for records in batches:
+                    await printer.print(records)
+    except TrioLogsError:
+        await printer.finish()
+        raise
     await printer.finish()

@@ -1,4 +1,4 @@
-"""Records as JSON, an object a line, for scripts."""
+"""Records as JSON, one object on each line, for scripts."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..client import End, Gap, Line, LogRecord, Reset
 __all__ = ["encode", "encode_object"]
 
 _UNESCAPED = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
-"""Controls that JSON allows as they are, and a terminal obeys."""
+"""Controls that JSON need not escape, and that a terminal obeys."""
 
 
 def encode(workload_id: str, records: Sequence[LogRecord]) -> bytes:
-    """The objects of the wire, each with the workload it is of."""
+    """The objects of the wire, each with the id of its workload."""
     return b"".join(encode_object(_fields(workload_id, record)) for record in records)
 
 
 def encode_object(fields: Any) -> bytes:
-    """One object and its line end, harmless on a terminal."""
+    """One object and its newline, safe for a terminal."""
     return _UNESCAPED.sub(_escape, msgspec.json.encode(fields)) + b"\n"
 
 
@@ -39,12 +39,13 @@ def _fields(workload_id: str, record: LogRecord) -> dict[str, Any]:
                 del fields["partial"]
         case Gap(first, last, reason):
             fields = {"event": "gap", "from": first, "to": last, "reason": reason}
-        case Reset(reason):
-            fields = {"event": "reset", "reason": reason}
+        case Reset(reason, detail):
+            fields = {"event": "reset", "reason": reason, "detail": detail}
         case End(outcome, lines, size):
             fields = {
                 "event": "end",
                 "status": outcome.status,
+                "reason": outcome.reason,
                 "exit_code": outcome.exit_code,
                 "signal": outcome.signal,
                 "error": outcome.error,

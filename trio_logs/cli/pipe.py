@@ -1,7 +1,7 @@
-"""`make 2>&1 | trio-logs pipe --name build`: what comes on standard input is kept as a log.
+"""`make 2>&1 | trio-logs pipe --name build`: keep standard input as a log.
 
-It is copied to standard output at once, as `tee` does it, and sent at once. A server that is slow,
-or away for a while, makes the pipe wait, and so its writer; nothing is dropped.
+The pipe copies standard input to standard output, as `tee` does, and sends it, both at once. While
+the server is slow or away, the pipe waits, and so does its writer; nothing is dropped.
 """
 
 from __future__ import annotations
@@ -32,20 +32,18 @@ READ_BYTES = 64 * 1024
 
 async def pipe(
     *,
-    name: Annotated[str | None, Parameter(help="To find it by.")] = None,
-    label: Annotated[
-        tuple[str, ...], Parameter(negative="", help="A label, K=V; repeatable.")
-    ] = (),
+    name: Annotated[str | None, Parameter(help="Name of the workload.")] = None,
+    label: Annotated[tuple[str, ...], Parameter(negative="", help="Label, K=V; repeatable.")] = (),
     connect: Connect = None,
 ) -> int:
-    """Keep what comes on standard input as a log, and still print it.
+    """Copy standard input to standard output, and keep it as a log.
 
     make 2>&1 | trio-logs pipe --name build
 
-    It is sent at once, and can be followed while it grows. A server that is slow, or away for a
-    while, makes the pipe wait, and so its writer; nothing is dropped. If there is no server at the
-    start, it tries for some seconds. Exit codes: 0 all of it is kept, 1 it is not, though copied
-    all the same, 123 stopped by somebody, 124 timed out, and 128 and the number of a signal.
+    The log can be followed while it grows. While the server is slow or away, the pipe waits, and so
+    does its writer; nothing is dropped. If no server answers at the start, the pipe tries for some
+    seconds. Exit codes: 0 all of it is kept, 1 not all is kept, but all is copied, 123 another
+    client stopped the workload, 124 it timed out, 128 + N signal N.
     """
     options: SubmitOptions = {"backend": "push", "labels": pairs("--label", label)}
     if name is not None:
@@ -58,17 +56,17 @@ async def _tee(connection: Connection, options: SubmitOptions) -> int:
 
     Returns the exit code:
 
-    - 0: all of it is kept. How its writer ended can't be known, so the workload has succeeded.
-    - 1: it is not kept, or not all of it; standard error says why. The rest is copied all the same,
-      so that its writer is not hurt.
-    - 123: the workload was stopped; 124: it timed out. Nothing more is read, so that its writer is
-      stopped, too.
-    - 128 + N: signal N came, and what was read is kept. After SIGINT the pipe is read to its end,
-      as its writer got it, too; after another one, or SIGTERM, no more is read; a third one ends it
-      at once, whatever is kept.
+    - 0: all of it is kept. A pipe can't know how its writer ended, so the workload has succeeded.
+    - 1: not all of it is kept; standard error says why. The pipe copies the rest all the same, so
+      its writer goes on.
+    - 123: the workload was stopped; 124: it timed out. The pipe reads no more, so its writer gets
+      SIGPIPE and stops, too.
+    - 128 + N: signal N came, and everything that was read is kept. SIGINT also goes to the writer,
+      so the pipe reads on to the end. After a second signal, or SIGTERM, it reads no more. One more
+      signal ends it at once, whatever is kept.
 
-    Once the workload is there, a server that is away is waited for, for ever. Who reads standard
-    output may leave; what comes is kept all the same.
+    Once the workload exists, the pipe waits for a server that is away, for ever. If the reader of
+    standard output leaves, the pipe goes on.
     """
     send, receive = trio.open_memory_channel[bytes](0)
     signals = _Signals()
@@ -87,7 +85,7 @@ async def _tee(connection: Connection, options: SubmitOptions) -> int:
 
 @dataclass
 class _Signals:
-    """What came, and what it means. When it is `enough`, no more is read."""
+    """The signals that came. Once `enough`, the pipe reads no more."""
 
     ending: Ending = field(default_factory=Ending)
     reading: trio.CancelScope = field(default_factory=trio.CancelScope)
@@ -108,13 +106,14 @@ class _Signals:
 
 
 async def _copy(send: trio.MemorySendChannel[bytes], signals: _Signals) -> None:
-    """Standard input, to standard output and into the channel. In threads, for what it may be."""
+    """Copy standard input to standard output and into the channel. Both may block: each call runs
+    in a thread."""
     read, write = trio.to_thread.run_sync, trio.to_thread.run_sync
     listens = True
     with send:
         while not signals.enough:
             data = b""
-            # Only this: what was read is kept.
+            # Only the read is cancelled: data that was read is kept.
             with trio.CancelScope() as signals.reading:
                 data = await read(os.read, STDIN, READ_BYTES, abandon_on_cancel=True)
             if not data:
@@ -144,7 +143,7 @@ async def _keep(
     except ClientError as error:
         is_refused = isinstance(error, RefusedError) and error.status in (401, 403)
         why = connection.refusal() if is_refused else error
-        _say(f"what comes is not kept: {why}")
+        _say(f"standard input is not kept: {why}")
         return FAILED
     _say(f"this is workload {workload.id}")
     try:
@@ -157,10 +156,10 @@ async def _keep(
             case Status.TIMED_OUT:
                 _say("the workload timed out")
                 return TIMED_OUT
-        _say(f"what comes is not kept any more: {error}")
+        _say(f"the rest of standard input is not kept: {error}")
         return FAILED
     except ClientError as error:
-        _say(f"what comes is not kept any more: {error}")
+        _say(f"the rest of standard input is not kept: {error}")
         return FAILED
     return 0
 
@@ -173,9 +172,9 @@ async def _status(client: Client, workload_id: str) -> Status | None:
 
 
 async def _tell_away(what: str) -> None:
-    _say(f"{what}; it is tried again")
+    _say(f"{what}; trying again")
 
 
 def _say(what: str) -> None:
-    # Some of it the server said.
+    # It may quote the server.
     print(f"trio-logs: {one_line(what)}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The records of a log onto standard output and standard error."""
+"""Print the records of a log on standard output and standard error."""
 
 from __future__ import annotations
 
@@ -23,9 +23,24 @@ __all__ = ["Look", "Outputs", "Printer"]
 _KIND, _TIMED_KIND = attrgetter("stream", "partial"), attrgetter("stream", "partial", "time")
 
 
+GAPS = {
+    "retention": "the service has trimmed its history",
+    "store": "the service could not store what was written then",
+    "damaged": "the store of the service is damaged there",
+    "deleted": "the workload was deleted",
+}
+"""Why lines are missing, by the reason of the gap. Other reasons are shown as they come."""
+
+RESETS = {
+    "beyond_head": "the service has lost lines that were read before",
+    "not_ended": "the log has not ended yet",
+}
+"""Why a log starts again, by the reason of the reset, where the service gives no detail."""
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How lines are shown. `raw` leaves control sequences in; `json` prints objects instead."""
+    """How to show lines. `raw` keeps control sequences; `json` prints objects instead."""
 
     timestamps: bool = False
     raw: bool = False
@@ -33,22 +48,22 @@ class Look:
 
 
 class Outputs:
-    """Both outputs, for all logs that are printed there. One writes at a time, and begins its lines
-    at the start of one: a long line that comes in parts is ended for that."""
+    """Both outputs, shared by all logs. One log writes at a time, from the start of a line: if
+    another log's line has come in part, that line is ended first."""
 
     def __init__(self, stdout: Sink, stderr: Sink, *, are_one: bool) -> None:
         self.stdout = stdout
         self.stderr = stderr
         self._turn = trio.Lock()
-        # A line of the one may stand before one of the other, as on a terminal.
+        # On a terminal, both outputs share one place.
         self._places = {stdout: 1, stderr: 1 if are_one else 2}
-        # By place, whose line has no end yet.
+        # The channel whose line is not yet ended, by place.
         self._unended: dict[int, _Channel] = {}
 
     @classmethod
     @contextmanager
     def open(cls, stdout: int = 1, stderr: int = 2) -> Iterator[Outputs]:
-        """Those of this process."""
+        """The outputs of this process."""
         with Sink.open(stdout) as out, Sink.open(stderr) as err:
             yield cls(out, err, are_one=os.path.sameopenfile(stdout, stderr))
 
@@ -60,7 +75,7 @@ class Outputs:
             await sink.write(data)
 
     async def print(self, channel: _Channel, lines: Sequence[Line]) -> None:
-        """Write lines of a log, of which the last may go on in the next ones."""
+        """Write lines of a log. The last one may be partial."""
         async with self._turn:
             place = self._places[channel.sink]
             unended = self._unended.pop(place, None)
@@ -72,25 +87,25 @@ class Outputs:
             await channel.sink.write(data)
 
     async def end(self, channel: _Channel) -> None:
-        """Nothing follows; end its line if it lacks its end."""
+        """The channel has ended: end its line if it is partial."""
         async with self._turn:
             if self._unended.get(self._places[channel.sink]) is channel:
                 del self._unended[self._places[channel.sink]]
                 await channel.sink.write(b"\n")
 
     async def notice(self, text: str) -> None:
-        """Say something about a log, beside it."""
-        # Some of it the server said.
+        """Print a sentence about a log on standard error."""
+        # It may quote the server.
         await self.write(self.stderr, f"trio-logs: {one_line(text)}\n".encode())
 
     async def tell_away(self, what: str) -> None:
-        """Say that the server is away, in the client's words."""
-        await self.notice(f"{what}; it is tried again")
+        """Print that the server is away, in the client's words."""
+        await self.notice(f"{what}; trying again")
 
 
 class Printer:
-    """Prints one log. `prefix` stands before each line; `colour` is that of the prefix, a number
-    from 31 to 36."""
+    """Prints one log, with `prefix` before each line. `colour` is the SGR number of the prefix's
+    colour, 31 to 36."""
 
     def __init__(
         self, outputs: Outputs, look: Look, workload_id: str, prefix: str = "", colour: int = 0
@@ -102,13 +117,13 @@ class Printer:
         self._make: Callable[[Sink], _Channel] = lambda sink: _Channel(sink, look, prefix, colour)
 
     async def print(self, records: Sequence[LogRecord]) -> None:
-        """Print as many as have arrived. Raises BrokenPipeError if nobody reads any more."""
+        """Print records. Raises BrokenPipeError if the reader of the output has gone."""
         if self._look.json:
             data = encode(self._workload_id, records)
             await self._outputs.write(self._outputs.stdout, data)
             return
         if {*map(type, records)} != {Line}:
-            # Seldom, and then there are few.
+            # Control records are rare and come in small batches.
             for record in records:
                 await self._print_one(record)
             return
@@ -116,7 +131,7 @@ class Printer:
         times = self._look.timestamps
         streams = {line.stream for line in lines}
         if len(streams) == 1 and not times and True not in [line.partial for line in lines]:
-            # The common case: no object for a line but the line.
+            # The common case needs no group object for each line.
             await self._print_lines(streams.pop(), lines)
             return
         for _, group in groupby(lines, _TIMED_KIND if times else _KIND):
@@ -124,7 +139,7 @@ class Printer:
             await self._print_lines(run[0].stream, run)
 
     async def finish(self) -> None:
-        """End the lines that lack their ends."""
+        """End the lines that are partial."""
         for channel in self._channels.values():
             await self._outputs.end(channel)
 
@@ -140,10 +155,18 @@ class Printer:
         match record:
             case Line():
                 await self._print_lines(record.stream, [record])
-            case Gap(first, last, reason):
-                await self._outputs.notice(f"lines {first} to {last} are gone: {reason}")
-            case Reset(reason):
-                await self._outputs.notice(reason)
+            case Gap():
+                await self._outputs.notice(_missing(record))
+            case Reset(reason, detail):
+                why = detail or RESETS.get(reason, reason)
+                await self._outputs.notice(f"the log starts again: {why}")
+
+
+def _missing(gap: Gap) -> str:
+    lines = f"lines {gap.first} to {gap.last} are"
+    if gap.first == gap.last:
+        lines = f"line {gap.first} is"
+    return f"{lines} missing: {GAPS.get(gap.reason, gap.reason)}"
 
 
 class _Channel:
@@ -158,8 +181,8 @@ class _Channel:
         self._prefix = f"\x1b[{colour}m{prefix}\x1b[0m" if prefix and sink.colour else prefix
 
     def render(self, lines: Sequence[Line], *, goes_on: bool) -> bytes:
-        """The bytes of some lines, of which either all or none are partial, and which have the same
-        time if times are shown; the first goes on where the last one stopped, or starts anew."""
+        """The bytes of lines that are all partial or all whole, and that share a time if times are
+        shown. With `goes_on`, the first line continues the last one."""
         if not (lines[0].partial or goes_on) and self._neutralizer.idle:
             data = "\n".join([line.text for line in lines]).encode()
             if self._look.raw or is_harmless(data):
@@ -183,7 +206,7 @@ class _Channel:
         if not self._look.timestamps:
             return self._prefix
         if line.time != self._time:
-            # Lines that arrived together share theirs.
+            # Lines that arrived together share one time.
             self._time = line.time
             stamp = line.time.astimezone(UTC).isoformat(timespec="microseconds")
             self._stamp = stamp.replace("+00:00", "Z ")

@@ -1,4 +1,4 @@
-"""`trio-logs ps`: which workloads there are."""
+"""`trio-logs ps`: list workloads."""
 
 from __future__ import annotations
 
@@ -21,28 +21,29 @@ __all__ = ["ps"]
 
 WATCH_SECONDS = 1.0
 WIDE = 10_000
-"""Characters: a pipe takes lines of any length."""
+"""Columns of the table in a pipe, which takes lines of any length."""
 
 
 async def ps(
     *,
     status: Annotated[
         Literal["queued", "running", "succeeded", "failed", "stopped", "timed_out", "lost"] | None,
-        Parameter(help="Only those."),
+        Parameter(help="Only workloads with this status."),
     ] = None,
     label: Annotated[
-        tuple[str, ...], Parameter(negative="", help="Only those with it, K=V; repeatable.")
+        tuple[str, ...],
+        Parameter(negative="", help="Only workloads with this label, K=V; repeatable."),
     ] = (),
-    limit: Annotated[
-        int | None, Parameter(validator=number(1), help="The newest, so many.")
-    ] = None,
-    watch: Annotated[bool, Parameter(negative="", help="Look again each second.")] = False,
-    json: Annotated[bool, Parameter(negative="", help="Print an object a line.")] = False,
+    limit: Annotated[int | None, Parameter(validator=number(1), help="Only the newest N.")] = None,
+    watch: Annotated[bool, Parameter(negative="", help="List again every second.")] = False,
+    json: Annotated[
+        bool, Parameter(negative="", help="Print each workload as a JSON object.")
+    ] = False,
     connect: Connect = None,
 ) -> int:
     """List workloads, newest first."""
     if watch and (json or not sys.stdout.isatty()):
-        raise UsageError("ps --watch: it is for a terminal; a script may use ps --json")
+        raise UsageError("ps --watch needs a terminal; a script may use ps --json")
     labels = pairs("--label", label)
     async with find_connection(connect).client() as client:
         if watch:
@@ -55,7 +56,7 @@ async def ps(
         console = Console(width=None if is_terminal else WIDE, highlight=False)
         with console.capture() as capture:
             console.print(make_table(found, current_time(), is_terminal=is_terminal))
-        # Without what fills each line up to the longest.
+        # Rich pads each line to the longest one.
         print("\n".join(line.rstrip() for line in capture.get().splitlines()))
     return 0
 
@@ -69,11 +70,11 @@ async def _list(
 async def _watch(
     client: Client, status: str | None, labels: dict[str, str], limit: int | None
 ) -> None:
-    """Until Ctrl-C. A server that is away for a while is waited for."""
+    """List until Ctrl-C; wait for a server that is away."""
     console = Console(highlight=False)
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            # As many as there is room for: one line is the header, one the cursor's.
+            # The header and the cursor take one line each.
             room = max(console.height - 2, 1)
             try:
                 found = await _list(client, status, labels, min(room, limit or room))

@@ -1,4 +1,4 @@
-"""`trio-logs rm`: forget workloads."""
+"""`trio-logs rm`: delete workloads."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["rm"]
 
 async def rm(
     *ids: Annotated[str, Parameter(help="Ids, starts of ids, or names.")],
-    force: Annotated[bool, Parameter(negative="", help="Stop those that run.")] = False,
+    force: Annotated[bool, Parameter(negative="", help="Stop workloads that run.")] = False,
     connect: Connect = None,
 ) -> int:
-    """Delete workloads that have ended, their logs too, and print their ids.
+    """Delete workloads that have ended, with their logs, and print their ids.
 
-    If one can't be deleted, the others are all the same.
+    If one can't be deleted, the others still are.
     """
     errors: list[RefusedError] = []
     async with find_connection(connect).client() as client:
@@ -32,7 +32,7 @@ async def rm(
                     await wait_for_end(client, workload.id)
                 await client.delete(workload.id)
             except RefusedError as error:
-                hint = "; `rm --force` does" if error.status == 409 and not force else ""
+                hint = "; `rm --force` stops it" if error.status == 409 and not force else ""
                 errors.append(RefusedError(error.status, f"{workload.id}: {error}{hint}"))
             else:
                 print(workload.id)

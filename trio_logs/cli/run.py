@@ -1,4 +1,4 @@
-"""`trio-logs run`: a command elsewhere, as if it ran here."""
+"""`trio-logs run`: run a command on the server as if it ran here."""
 
 from __future__ import annotations
 
@@ -22,33 +22,30 @@ __all__ = ["run"]
 
 
 async def run(
-    *command: Annotated[str, Parameter(help="A program; what follows it is its own.")],
-    name: Annotated[str | None, Parameter(help="To find it by.")] = None,
+    *command: Annotated[str, Parameter(help="A program and its arguments.")],
+    name: Annotated[str | None, Parameter(help="Name of the workload.")] = None,
     env: Annotated[
         tuple[str, ...],
-        Parameter(negative="", help="A variable, K=V, or K to take it from here; repeatable."),
+        Parameter(negative="", help="Variable, K=V, or K to copy it from here; repeatable."),
     ] = (),
-    cwd: Annotated[Path | None, Parameter(help="The folder to run in, on the server.")] = None,
+    cwd: Annotated[Path | None, Parameter(help="Folder on the server to run in.")] = None,
     timeout: Annotated[
-        float | None, Parameter(validator=number(0.001), help="Seconds that it may take.")
+        float | None, Parameter(validator=number(0.001), help="Seconds until it is stopped.")
     ] = None,
-    label: Annotated[
-        tuple[str, ...], Parameter(negative="", help="A label, K=V; repeatable.")
-    ] = (),
-    pty: Annotated[bool, Parameter(negative="", help="Give it a terminal.")] = False,
+    label: Annotated[tuple[str, ...], Parameter(negative="", help="Label, K=V; repeatable.")] = (),
+    pty: Annotated[bool, Parameter(negative="", help="Run it in a pseudo-terminal.")] = False,
     detach: Annotated[
-        bool, Parameter(negative="", help="Print its id, and leave it to itself.")
+        bool, Parameter(negative="", help="Print its id, and do not wait for it.")
     ] = False,
-    raw: Annotated[
-        bool, Parameter(negative="", help="Let control sequences through to the terminal.")
-    ] = False,
+    raw: Annotated[bool, Parameter(negative="", help="Print all control sequences.")] = False,
     connect: Connect = None,
 ) -> int:
-    """Run a command on the server, print what it prints, and exit with its exit code.
+    """Run a command on the server, print its output, and exit with its exit code.
 
-    Ctrl-C stops it, and shows what it still prints; a second one leaves it. A signal that ended it
-    counts as 128 and its number. Other exit codes: 2 usage, 69 server unreachable, 77 unauthorised,
-    123 stopped by somebody else, 124 timed out, 125 lost with its server, 127 could not be started.
+    Ctrl-C stops the command and prints its last output; a second Ctrl-C leaves it running. A signal
+    that ended the command gives 128 plus its number. Other exit codes: 2 usage, 66 deleted, 69
+    server unreachable, 77 unauthorised, 123 stopped by another client, 124 timed out, 125 lost with
+    its server, 127 could not be started.
     """
     if not command:
         raise UsageError("run: give a command, such as: trio-logs run -- make test")
@@ -56,7 +53,7 @@ async def run(
         text("run", argument)
     variables = _environment(env)
     if pty:
-        # As large as this one, and of its kind, unless it is told otherwise.
+        # Of the size and kind of this terminal, unless --env overrides them.
         here = shutil.get_terminal_size()
         size = {"COLUMNS": str(here.columns), "LINES": str(here.lines)}
         kind = os.environ.get("TERM")
@@ -87,7 +84,7 @@ def _environment(given: Sequence[str]) -> dict[str, str]:
     for each in given:
         if "=" not in each:
             if each not in os.environ:
-                raise UsageError(f"--env {each}: it is not set here; give {each}=VALUE")
+                raise UsageError(f"--env {each}: {each} is not set here; give {each}=VALUE")
             each = f"{each}={os.environ[each]}"
         complete.append(each)
     return pairs("--env", complete)

@@ -1,4 +1,4 @@
-"""Standard output and standard error: what they are, and how they are written to."""
+"""Standard output and standard error: a terminal, a pipe or a file, and how to write to each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import trio
 __all__ = ["Sink", "wants_colour"]
 
 PIPE_BYTES = 256 * 1024
-"""What a pipe holds before we wait, where the kernel lets us choose."""
+"""Bytes that a pipe holds before a write waits, if the kernel allows a choice."""
 
 
 def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
@@ -28,28 +28,28 @@ def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
 
 
 class Sink:
-    """One of the two. Whoever reads it sets the pace, and may stop reading for good. Use `open`."""
+    """One of the two outputs. Its reader sets the pace, and may stop reading. Use `open`."""
 
     def __init__(self, descriptor: int, pipe: trio.lowlevel.FdStream | None) -> None:
         self.is_terminal = os.isatty(descriptor)
         self.colour = wants_colour(os.environ, is_terminal=self.is_terminal)
         self._descriptor = descriptor
         self._pipe = pipe
-        # A disk sets no pace that would matter.
+        # A write to a disk takes no time that matters.
         self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
 
     @classmethod
     @contextmanager
     def open(cls, descriptor: int) -> Iterator[Sink]:
-        """For what is open there; it stays open."""
+        """A sink for an open descriptor, which stays open."""
         pipe = None
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-            # Opened once more, it can be set not to block without being so for those who share it.
+            # O_NONBLOCK is of the open file: opened anew, the pipe still blocks for others.
             with suppress(OSError):
                 path = f"/proc/self/fd/{descriptor}"
                 pipe = trio.lowlevel.FdStream(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
                 if sys.platform == "linux":
-                    # Fewer switches between us and the reader; the default size works too.
+                    # A larger pipe needs fewer switches to the reader; any size works.
                     fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         try:
             yield cls(descriptor, pipe)
@@ -58,7 +58,7 @@ class Sink:
                 pipe.close()
 
     async def write(self, data: bytes) -> None:
-        """Write all of it. Raises BrokenPipeError if nobody reads any more."""
+        """Write all of it. Raises BrokenPipeError if the reader has gone."""
         if self._pipe is not None:
             try:
                 await self._pipe.send_all(data)
@@ -67,7 +67,7 @@ class Sink:
         elif self._is_file:
             self._write_all(data)
         else:
-            # In a thread: a terminal may be halted for hours, and Ctrl-C has to work meanwhile.
+            # A terminal may be halted for hours, and Ctrl-C has to work: write in a thread.
             await trio.to_thread.run_sync(self._write_all, data, abandon_on_cancel=True)
 
     def _write_all(self, data: bytes) -> None:
@@ -76,13 +76,13 @@ class Sink:
             view = view[os.write(self._descriptor, view) :]
 
     async def watch(self) -> None:
-        """Raise BrokenPipeError once the reader of a pipe has gone, which a quiet log would not
-        find out by writing. Otherwise it never returns."""
+        """Raise BrokenPipeError once the reader of a pipe has gone: a quiet log would not notice by
+        writing. Otherwise never return."""
         if self._pipe is not None:
             poll = select.poll()
             poll.register(self._pipe.fileno(), 0)
             while not poll.poll(0):
-                # The end that is written to has nothing to read: it wakes for the error alone.
+                # The write end has nothing to read: only the error wakes it.
                 await trio.lowlevel.wait_readable(self._pipe.fileno())
             raise BrokenPipeError
         await trio.sleep_forever()

@@ -1,4 +1,4 @@
-"""`trio-logs stop`: end workloads."""
+"""`trio-logs stop`: stop workloads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..client import Client
-from .choose import choose_all
+from .choose import choose_all, deletion_is_told
 from .connection import Connect, find_connection
 from .foreground import PATIENCE
 from .given import number
@@ -28,20 +28,22 @@ async def stop(
 ) -> int:
     """Stop workloads, wait until they have ended, and print their ids.
 
-    TERM goes to the whole process group now, KILL after the grace. One that has ended stays so.
+    TERM goes to the whole process group now, KILL after the grace. A workload that has ended stays
+    as it is.
     """
     async with find_connection(connect).client() as client:
         workloads = await choose_all(client, "stop", ids)
         for workload in workloads:
             await client.stop(workload.id, grace=grace)
         for workload in workloads:
-            await wait_for_end(client, workload.id)
+            with deletion_is_told(workload.id):
+                await wait_for_end(client, workload.id)
             print(workload.id)
     return 0
 
 
 async def wait_for_end(client: Client, workload_id: str) -> None:
-    """Return once nothing can follow."""
+    """Return once the workload has ended."""
     async with aclosing(client.batches(workload_id, tail=0, patience=PATIENCE)) as batches:
         async for _ in batches:
             pass

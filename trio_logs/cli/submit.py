@@ -1,4 +1,4 @@
-"""Submitting a workload, once."""
+"""Submit a workload exactly once."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import httpx2
 import trio
 
 from ..client import Client, RefusedError, UnreachableError, Workload
+from ..client.backoff import is_temporary
 from ..client.requests import SubmitOptions
-from ..client.resume import is_temporary
 
 __all__ = ["submit"]
 
 RETRIES = (0.2, 1.0, 3.0, 5.0)
-"""Seconds before a submission is sent again whose answer did not come."""
+"""Seconds before each retry of a submission without an answer."""
 
 WAIT_SECONDS = 15.0
-"""How long a writer waits, at most, before it is told that what it writes is not kept."""
+"""Seconds that a writer waits at most before it is told that its output is not kept."""
 
 
 async def submit(
     client: Client, command: Sequence[str], options: SubmitOptions, *, waits: bool = False
 ) -> Workload:
-    """Submit it once, also where a request arrived and its answer did not.
+    """Submit a workload exactly once, also if a request arrived and its answer was lost.
 
-    With `waits`, it also tries again where no server is there, or it is busy or shutting down.
-    Otherwise it raises at once what will hardly change.
+    With `waits`, also retry while no server listens, or while it is busy or shuts down. Otherwise
+    raise these errors at once. Raises UnreachableError and RefusedError.
     """
     options = {**options, "idempotency_key": secrets.token_urlsafe(16)}
     with trio.move_on_after(WAIT_SECONDS if waits else math.inf):
@@ -37,11 +37,11 @@ async def submit(
                 return await client.submit(command, **options)
             except UnreachableError as error:
                 if not waits and attempt == 0 and isinstance(error.__cause__, httpx2.ConnectError):
-                    # There is no server; nothing was sent.
+                    # No server listens, so nothing was sent.
                     raise
             except RefusedError as error:
                 if not (waits and is_temporary(error.status)):
                     raise
             await trio.sleep(delay)
         return await client.submit(command, **options)
-    raise UnreachableError(f"no answer for {WAIT_SECONDS:.0f} s")
+    raise UnreachableError(f"the server gave no answer for {WAIT_SECONDS:.0f} s")

@@ -20,18 +20,18 @@ COLOURS = {
     Status.SUCCEEDED: "green",
     Status.STOPPED: "yellow",
 }
-"""All others are bad news."""
+"""All other statuses are red."""
 
 NAME_WIDTH = 30
-"""Cells of a name on a terminal."""
+"""Cells that a name takes at most on a terminal."""
 
 
 def make_table(workloads: Sequence[Workload], now: datetime, *, is_terminal: bool = True) -> Table:
-    """A row for each; times are relative to `now`. On a terminal, a long name is cut, and where the
-    table is too wide, names and commands are, and nothing else."""
+    """A row for each workload, with times relative to `now`. On a terminal, long names are cut; if
+    the table is still too wide, names and commands are cut further, other columns never."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("ID", no_wrap=True)
-    # Rich takes from columns that may wrap before it takes from others; their texts do not.
+    # Rich narrows columns that may wrap first. Their texts are cut, not wrapped.
     table.add_column("NAME", max_width=NAME_WIDTH if is_terminal else None)
     for title in ("STATUS", "EXIT", "CREATED", "TOOK"):
         table.add_column(title, no_wrap=True)
@@ -53,12 +53,12 @@ def make_table(workloads: Sequence[Workload], now: datetime, *, is_terminal: boo
 
 
 def _plain(text: str) -> Text:
-    """Somebody else's text, which must control neither the terminal nor the table."""
+    """Untrusted text, which must control neither the terminal nor the table."""
     return Text(one_line(text), no_wrap=True, overflow="ellipsis")
 
 
 def _duration(seconds: float) -> str:
-    """The two largest units, as in `3h 5m`."""
+    """Seconds as the two largest units, as in `3h 5m`."""
     if seconds < 10:
         return f"{max(seconds, 0):.1f}s"
     left = int(seconds)
@@ -71,5 +71,5 @@ def _duration(seconds: float) -> str:
 
 
 def current_time() -> datetime:
-    """Of this machine, which may differ from the server's by a little."""
+    """The clock of this machine, which may differ from the server's."""
     return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""`trio-logs token`: for scripts that talk HTTP themselves."""
+"""`trio-logs token`: the token, for scripts that send HTTP requests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["token"]
 
 
 def token(*, connect: Connect = None) -> int:
-    """Print the token that the other commands would send."""
+    """Print the token that the other commands send."""
     connection = find_connection(connect)
     if connection.token is None:
         raise UsageError(

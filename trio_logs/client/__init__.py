@@ -1,4 +1,4 @@
-"""The Python client: submit, look at, stop and follow workloads of a server, over HTTP.
+"""The Python client: submit, list, stop and follow workloads of a server, over HTTP.
 
     async with Client("http://127.0.0.1:8000", token) as client:
         workload = await client.submit(["make", "test"])
@@ -9,8 +9,8 @@
                 case End(outcome=outcome):
                     print(outcome.status)
 
-`follow` reconnects and resumes by itself, without loss or duplicate. `Client` is for Trio (and, by
-way of anyio, for asyncio); `SyncClient` is its twin for scripts that use neither.
+`follow` reconnects and resumes by itself, without loss or duplicate. `Client` runs on Trio and,
+through anyio, on asyncio; `SyncClient` has the same methods for scripts without either.
 """
 
 from ..records import End, Gap, Outcome, Reset, Status

@@ -1,4 +1,4 @@
-"""What a client can run into."""
+"""The exceptions of the client."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ __all__ = ["ClientError", "RefusedError", "UnreachableError"]
 
 
 class ClientError(TrioLogsError):
-    """Base of what the client raises."""
+    """Base of the client's exceptions. Raised as such for an answer that is not the service's: a
+    proxy, or another service, may have sent it."""
 
 
 class RefusedError(ClientError):
-    """The server answered with a problem (RFC 9457); `status` is its code, the message its
-    detail."""
+    """The server answered with a problem (RFC 9457), or with another error or redirect. `status` is
+    the status code; the message is the problem's detail."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
@@ -21,4 +22,4 @@ class RefusedError(ClientError):
 
 
 class UnreachableError(ClientError):
-    """The server could not be reached, or broke off, for longer than the client was to try."""
+    """No answer came, or no log for as long as the client was to try; the message says why."""

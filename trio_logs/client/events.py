@@ -1,8 +1,8 @@
 """The bytes of an answer to records, without I/O: of an event stream with `format=json`, and of
-NDJSON, which has no sign of life for quiet logs, but costs a third less.
+NDJSON, which has no opening for quiet logs, but costs a third less.
 
-Source: the WHATWG HTML standard, section 9.2.6 (interpreting an event stream), of which the service
-uses a part: `\\n` ends a line, fields have a space after the colon, and data is one line.
+Source: the WHATWG HTML standard, section 9.2.6 (interpreting an event stream). The service uses a
+part of it: `\\n` ends a line, fields have a space after the colon, and data is one line.
 """
 
 from __future__ import annotations
@@ -10,26 +10,72 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
 from ..records import End, Gap, Outcome, Reset, Status
+from .answers import MALFORMED, MAX_SHOWN
 from .records import Line, LogRecord
 
 __all__ = ["EventParser", "ObjectParser", "Parser"]
 
+MAX_EVENT_BYTES = 1024 * 1024
+"""More than an event of the service takes: a line is 64 KiB, each byte of it 6 bytes of JSON."""
+
 _LINES = msgspec.json.Decoder(Line)
 _DATA = re.compile(rb"^data: (.*)$", re.MULTILINE)
 _CONTROL = re.compile(rb"^event: (.*)$", re.MULTILINE)
+_ID = re.compile(rb"^id: (.*)$", re.MULTILINE)
+# More digits than any server sends are no number of milliseconds.
+_RETRY = re.compile(rb"^retry: ([0-9]{1,9})$", re.MULTILINE)
+_EVENT = re.compile(rb"(?:(?::|(?:id|event|data|retry): )[^\n]*\n?)+")
+"""The lines of an event: comments and fields."""
+
+
+class _Named(msgspec.Struct):
+    event: str
+
+
+class _Position(msgspec.Struct):
+    id: str
+
+
+class _End(msgspec.Struct):
+    status: Status
+    exit_code: int | None
+    signal: str | None
+    error: str | None
+    lines: int
+    bytes: int
+    reason: str | None = None
+
+
+class _Gap(msgspec.Struct):
+    first: int = msgspec.field(name="from")
+    last: int = msgspec.field(name="to")
+    reason: str
+
+
+class _Reset(msgspec.Struct):
+    reason: str
+    detail: str = ""
+
+
+class _Shutdown(msgspec.Struct):
+    reason: str
+    detail: str = ""
+    # NDJSON has it here, in milliseconds.
+    retry: int | None = None
 
 
 class Parser(ABC):
-    """Takes the bytes of one answer as they come. It holds at most one unfinished event.
+    """Takes the bytes of one answer as they come. It holds one unfinished event, of 1 MiB at most.
 
-    `last_id` is what to send as Last-Event-ID to go on after what was handed out; it lasts over
-    answers, so give it to the parser of the next. `retry` is what the server asks for, in seconds.
-    `shutting_down`: the server said so; resume later.
+    `last_id` is the Last-Event-ID that resumes after the last record; pass it to the parser of the
+    next answer. `retry` is the delay that the server asks for, in seconds. `heard`: the answer has
+    had an event, a comment or an object of the service. `shutdown`: the server shuts down, in its
+    words. `deleted`: a gap told that the workload was deleted. `broken`: why the answer can't be
+    read any further; bytes that follow are ignored.
     """
 
     _end: bytes
@@ -37,47 +83,95 @@ class Parser(ABC):
     def __init__(self, last_id: str | None = None) -> None:
         self.last_id = last_id
         self.retry = 2.0
-        self.shutting_down = False
+        self.heard = False
+        self.shutdown: str | None = None
+        self.deleted = False
+        self.broken: str | None = None
         self._rest = b""
 
     def feed(self, *pieces: bytes) -> Sequence[LogRecord]:
-        """The records that these bytes complete."""
+        """The records that these bytes complete, up to where the answer is broken."""
+        if self.broken is not None:
+            return []
         data = b"".join((self._rest, *pieces))
         whole = data.rfind(self._end) + len(self._end)
         if whole < len(self._end):
-            self._rest = data
-            return []
+            whole = 0
         self._rest = data[whole:]
-        # Not copied: with each copy of much that comes at once, the kernel finds new memory for it.
-        return self._whole(memoryview(data)[:whole])
+        # A copy of much data at once would cost the kernel new memory each time.
+        records = self._read(memoryview(data)[:whole]) if whole else []
+        if len(self._rest) > MAX_EVENT_BYTES:
+            self._break(f"an event of more than {MAX_EVENT_BYTES:,} bytes")
+        return records
+
+    def finish(self) -> None:
+        """The answer has come to its proper end."""
+        if self._rest:
+            self._break("it ends within an event")
+
+    def _break(self, why: str) -> None:
+        self.broken = self.broken or f"the answer is not a log: {why[:MAX_SHOWN]}"
+        self._rest = b""
+
+    def _read(self, view: memoryview) -> Sequence[LogRecord]:
+        # The common case, many lines at once.
+        objects = self._objects(view)
+        if objects is not None:
+            try:
+                return self._lines(objects)
+            except MALFORMED:
+                pass
+        records: list[LogRecord] = []
+        try:
+            for event in bytes(view).split(self._end):
+                if event:
+                    records += self._event(event)
+                    self.heard = True
+        except MALFORMED as error:
+            self._break(str(error))
+        return records
 
     @abstractmethod
-    def _whole(self, data: memoryview) -> Sequence[LogRecord]:
-        """The records in what ends with an end of one."""
+    def _objects(self, view: memoryview) -> bytes | memoryview | None:
+        """The lines in whole events as JSON objects, or None if there may be other events."""
 
-    def _decode(self, objects: bytes | memoryview) -> Sequence[Line]:
+    @abstractmethod
+    def _event(self, event: bytes) -> Sequence[LogRecord]:
+        """The records in one event. Raises one of MALFORMED."""
+
+    def _lines(self, objects: bytes | memoryview) -> Sequence[Line]:
         lines = _LINES.decode_lines(objects)
         if lines:
+            self.heard = True
             self.last_id = str(lines[-1].seq)
         return lines
 
-    def _control(self, name: str, data: Any) -> Sequence[LogRecord]:
+    def _control(self, name: str, data: bytes) -> Sequence[LogRecord]:
+        decode = msgspec.json.decode
         match name:
             case "end":
+                end = decode(data, type=_End)
                 self.last_id = "end"
-                outcome = Outcome(
-                    Status(data["status"]), data["exit_code"], data["signal"], data["error"]
-                )
-                return [End(outcome, data["lines"], data["bytes"])]
+                outcome = Outcome(end.status, end.exit_code, end.signal, end.error, end.reason)
+                return [End(outcome, end.lines, end.bytes)]
             case "gap":
+                gap = decode(data, type=_Gap)
                 # It has no id of its own: a resume from before it would only tell of it again.
-                self.last_id = str(data["to"])
-                return [Gap(data["from"], data["to"], data["reason"])]
+                self.last_id = str(gap.last)
+                self.deleted = gap.reason == "deleted"
+                return [Gap(gap.first, gap.last, gap.reason)]
             case "reset":
+                reset = decode(data, type=_Reset)
                 self.last_id = None
-                return [Reset(data["reason"])]
+                return [Reset(reset.reason, reset.detail)]
             case "shutdown":
-                self.shutting_down = True
+                shutdown = decode(data, type=_Shutdown)
+                self.shutdown = shutdown.detail or shutdown.reason
+                if shutdown.retry is not None:
+                    self.retry = shutdown.retry / 1000
+            case "position":
+                self.last_id = decode(data, type=_Position).id
+        # Later versions of the service may have events of other names.
         return []
 
 
@@ -86,29 +180,27 @@ class EventParser(Parser):
 
     _end = b"\n\n"
 
-    def _whole(self, view: memoryview) -> Sequence[LogRecord]:
+    def _objects(self, view: memoryview) -> bytes | None:
         data = bytes(view)
-        if b"event: " not in data and b"retry: " not in data:
-            # The common case, many lines at once.
-            return self._lines(data)
-        records: list[LogRecord] = []
-        for event in data.split(b"\n\n"):
-            records += self._event(event)
-        return records
-
-    def _lines(self, events: bytes) -> Sequence[Line]:
-        return self._decode(b"\n".join(_DATA.findall(events)))
+        if b"event: " in data or b"retry: " in data:
+            return None
+        found = _DATA.findall(data)
+        # A line's event is an id, its data and an empty line; any other line is something else.
+        return b"\n".join(found) if data.count(b"\n") == 3 * len(found) else None
 
     def _event(self, event: bytes) -> Sequence[LogRecord]:
-        for field in event.split(b"\n"):
-            if field.startswith(b"retry: "):
-                self.retry = int(field[7:]) / 1000
+        if not _EVENT.fullmatch(event):
+            raise msgspec.ValidationError(f"{event!r} is no event")
+        if retry := _RETRY.search(event):
+            self.retry = int(retry[1]) / 1000
         # A line's own text may look like a field's name, but never stands at a line's start.
         name = _CONTROL.search(event)
+        data = _DATA.findall(event)
         if name is None:
-            return self._lines(event)
-        [data] = _DATA.findall(event)
-        return self._control(name[1].decode(), msgspec.json.decode(data))
+            if not data and (position := _ID.search(event)):
+                self.last_id = position[1].decode()
+            return self._lines(b"\n".join(data))
+        return self._control(name[1].decode(), b"\n".join(data))
 
 
 class ObjectParser(Parser):
@@ -116,19 +208,11 @@ class ObjectParser(Parser):
 
     _end = b"\n"
 
-    def _whole(self, view: memoryview) -> Sequence[LogRecord]:
-        try:
-            # The common case, many lines at once.
-            return self._decode(view)
-        except msgspec.ValidationError:
-            # A control event has nothing of a line.
-            pass
-        records: list[LogRecord] = []
-        for line in bytes(view).splitlines():
-            # A line's own text may look like an object, but never stands at a line's start.
-            if line.startswith(b'{"event":'):
-                fields = msgspec.json.decode(line)
-                records += self._control(fields["event"], fields)
-            else:
-                records += self._decode(line)
-        return records
+    def _objects(self, view: memoryview) -> memoryview:
+        return view
+
+    def _event(self, event: bytes) -> Sequence[LogRecord]:
+        # A line's own text may look like an object, but never stands at a line's start.
+        if event.startswith(b'{"event":'):
+            return self._control(msgspec.json.decode(event, type=_Named).event, event)
+        return self._lines(event)

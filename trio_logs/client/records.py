@@ -1,4 +1,4 @@
-"""The values that the client hands out, read from the wire."""
+"""The values that the client returns, read from the wire."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["Ending", "Line", "LogRecord", "Workload"]
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
-    """A line of a log, without its end. `partial`: it is longer than 64 KiB and goes on in the next
-    one of its stream."""
+    """A line of a log, without its newline. `partial`: the line is longer than 64 KiB, and the next
+    record of its stream continues it."""
 
     seq: int
     time: datetime
@@ -24,11 +24,15 @@ class Line(msgspec.Struct, frozen=True, gc=False):
 
 
 LogRecord: TypeAlias = Line | Gap | Reset | End
-"""What a followed log is made of; see `trio_logs.records` for the other three."""
+"""A record of a followed log; see `trio_logs.records` for the other three."""
 
 
 class Workload(msgspec.Struct, frozen=True):
-    """A workload as the server shows it. What does not apply yet is None."""
+    """A workload as the server shows it. A field that does not apply yet is None.
+
+    `reason` is one of `trio_logs.records.Reason`, or a word of a later version of the service. It
+    is None until the workload has ended, and from a service before version 0.2.
+    """
 
     id: str
     name: str | None
@@ -45,11 +49,12 @@ class Workload(msgspec.Struct, frozen=True):
     lines: int
     bytes: int
     logs_url: str
+    reason: str | None = None
 
 
 class Ending(msgspec.Struct):
-    """How a pushed workload ended: both None if that is not known, which counts as success.
-    `signal` is a name such as `SIGINT`."""
+    """How a pushed workload ended. Both None means unknown, and counts as success. `signal` is a
+    name such as `SIGINT`."""
 
     exit_code: int | None = None
     signal: str | None = None

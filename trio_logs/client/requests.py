@@ -1,4 +1,4 @@
-"""What both clients send, and how they read the answers, without I/O."""
+"""The requests of the client, without I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
-from .errors import RefusedError
 from .records import Workload
 
 __all__ = [
@@ -24,37 +23,36 @@ __all__ = [
     "in_words",
     "page_query",
     "path",
-    "read",
     "submission",
 ]
 
 TIMEOUT = httpx2.Timeout(30, connect=10)
 
 FOLLOW_TIMEOUT = httpx2.Timeout(30, connect=10, read=45)
-"""A quiet stream carries a comment every 15 s; three that fail to come are a dead connection."""
+"""A quiet stream carries a comment every 15 s. After three missing ones the connection is dead."""
 
 
 PUSH_TIMEOUT = httpx2.Timeout(60, connect=10)
-"""A server that takes nothing for so long is tried anew; it may be one that is gone."""
+"""A server that takes nothing for so long may be gone: the client connects anew."""
 
 PUSH_DELAYS = (0.5, 5.0)
-"""Seconds before sending again after the first failure, and at most: somebody's build waits."""
+"""Seconds before sending again: after the first failure, and at most. A build waits meanwhile."""
 
 
 PAGE = 500
-"""Workloads of one page; the server gives no more."""
+"""Workloads in one page: the server's maximum."""
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some workloads, newest first, and the cursor of the next page."""
+    """A page of workloads, newest first, and the cursor of the next page."""
 
     workloads: list[Workload]
     next: str | None
 
 
 class SubmitOptions(TypedDict, total=False):
-    """What may be said of a workload beside its command; `timeout` is in seconds. With an
-    `idempotency_key`, submitting again returns the first one."""
+    """The options of a submission; `timeout` is in seconds. A second submission with the same
+    `idempotency_key` returns the first workload."""
 
     name: str
     env: dict[str, str]
@@ -67,8 +65,8 @@ class SubmitOptions(TypedDict, total=False):
 
 
 class FollowOptions(TypedDict, total=False):
-    """Parameters of the wire contract, as `follow=False`: end at the last line known now; and
-    `patience`: seconds to go on trying when nothing is heard, by default for ever."""
+    """Parameters of the wire contract; `follow=False` ends at the last line known now. `patience`
+    is how many seconds to try without a log, by default for ever."""
 
     tail: int
     since: str
@@ -78,11 +76,11 @@ class FollowOptions(TypedDict, total=False):
     patience: float
 
 
-def in_words(error: httpx2.TransportError) -> str:
-    """Why there is no answer."""
+def in_words(error: httpx2.RequestError) -> str:
+    """Why there is no answer, in words."""
     if isinstance(error, httpx2.TimeoutException):
         return "it took too long"
-    # Some leave it to what they come from, as where a certificate is not accepted.
+    # An error without a message has one in its cause, for example a refused certificate.
     found: BaseException | None = error
     while found is not None and not str(found):
         found = found.__cause__ or found.__context__
@@ -90,7 +88,7 @@ def in_words(error: httpx2.TransportError) -> str:
 
 
 def headers(token: str | None) -> dict[str, str]:
-    """For each request."""
+    """The headers of every request."""
     from .. import __version__
 
     found = {"User-Agent": f"trio-logs/{__version__}"}
@@ -98,7 +96,7 @@ def headers(token: str | None) -> dict[str, str]:
 
 
 def path(workload_id: str, *rest: str) -> str:
-    """The path of a workload, or of something of it."""
+    """The path of a workload, or of a part of it."""
     return "/".join(["/v1/workloads", quote(workload_id, safe=""), *rest])
 
 
@@ -113,20 +111,8 @@ def submission(command: Sequence[str], options: SubmitOptions) -> dict[str, Any]
 def page_query(
     status: str | None, labels: Mapping[str, str] | None, before: str | None, left: int | None
 ) -> list[tuple[str, str]]:
-    """The parameters of one page, where so many workloads are wanted yet."""
+    """The parameters of one page, if `left` more workloads are wanted."""
     query = [("limit", str(PAGE if left is None else min(left, PAGE)))]
     query += [("label", f"{key}={value}") for key, value in (labels or {}).items()]
     query += [(key, value) for key, value in (("status", status), ("before", before)) if value]
     return query
-
-
-def read(answer: httpx2.Response) -> bytes:
-    """The body of an answer. Raises RefusedError if it is a problem."""
-    if answer.is_success:
-        return answer.content
-    try:
-        detail = str(msgspec.json.decode(answer.content)["detail"])
-    except (msgspec.DecodeError, KeyError, TypeError):
-        # Not this service, but something in front of it.
-        detail = f"{answer.status_code} {answer.reason_phrase}"
-    raise RefusedError(answer.status_code, detail)

@@ -2,102 +2,43 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..records import End
-from .errors import UnreachableError
+from .backoff import Backoff
 from .events import EventParser, ObjectParser, Parser
 from .records import LogRecord
 from .requests import FollowOptions
 
-__all__ = ["Backoff", "Outage", "Resume", "is_temporary"]
-
-MAX_DELAY = 30.0
-"""Seconds between two attempts, at most."""
+__all__ = ["Resume"]
 
 CHUNK = 256 * 1024
-"""Bytes to take at a time of what does not come live: what is done once for each piece adds up."""
-
-TOLD_SECONDS = 3.0
-"""How long a server may be away without a word."""
-
-_LATER = {429, 502, 503, 504}
-
-
-def is_temporary(status: int) -> bool:
-    """Whether to try again after an answer with this status; 204 is no error, but the end."""
-    return status in _LATER
-
-
-class Backoff:
-    """How long to wait after each failure, and when to give up: after `patience` seconds without a
-    success, or never."""
-
-    def __init__(self, patience: float | None) -> None:
-        self._patience = patience
-        self._failures = 0
-        self._failing_since: float | None = None
-
-    def succeeded(self) -> None:
-        """The server was heard."""
-        self._failures = 0
-        self._failing_since = None
-
-    def delay(self, reason: str, first: float, longest: float | None = None) -> float:
-        """Seconds until the next attempt; `first` after the first failure, at most. Raises
-        UnreachableError when the patience is at its end."""
-        moment = time.monotonic()
-        if self._failing_since is None:
-            self._failing_since = moment
-        failing = moment - self._failing_since
-        if self._patience is not None and failing >= self._patience:
-            raise UnreachableError(f"no answer for {failing:.0f} s: {reason}")
-        # Not all who lost a server at the same moment come back at the same moment.
-        seconds = min(longest or MAX_DELAY, first * 1.5**self._failures)
-        self._failures += 1
-        return seconds * random.uniform(0.5, 1)
-
-
-class Outage:
-    """Whether a server is away, as all see it together who go on trying."""
-
-    def __init__(self) -> None:
-        self._since: float | None = None
-        self._told = False
-
-    def over(self) -> None:
-        """The server was heard."""
-        self._since = None
-        self._told = False
-
-    def is_to_be_told(self, since: float | None) -> bool:
-        """An attempt failed; whether it is time to say so. That is once for each outage, and not
-        for one that a restart explains. `since` is as for `Client._pause`."""
-        moment = time.monotonic()
-        if self._since is None:
-            self._since = moment if since is None else since
-        if self._told or moment - self._since < TOLD_SECONDS:
-            return False
-        self._told = True
-        return True
+"""Bytes to parse at once of a log that is not followed: each call has its own cost."""
 
 
 class Resume:
-    """The state of one follower over all its connections."""
+    """The state of one follower over all its connections.
 
-    def __init__(self, options: FollowOptions) -> None:
+    `accept` is the content type that it asks for. `reason` says why the last answer ended. `done`:
+    nothing is left to ask for.
+    """
+
+    def __init__(self, options: FollowOptions, address: str) -> None:
         parameters = {name: value for name, value in options.items() if name != "patience"}
         self.query = {"format": "json", **_encoded(parameters)}
-        self.done = False
         self._follows = options.get("follow") is not False
-        # Bound: CHUNK, and what comes at once.
+        self.accept = "text/event-stream" if self._follows else "application/x-ndjson"
+        self.done = False
+        self.reason = ""
+        # Bound: CHUNK, and one piece more.
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._parser = self._new_parser(None)
-        self._backoff = Backoff(options.get("patience"))
+        self._backoff = Backoff(options.get("patience"), address)
+        self._gave_records = False
+        # The last answer was broken. The next one opens properly and may break at the same place.
+        self._suspect = False
 
     def _new_parser(self, last_id: str | None) -> Parser:
         return EventParser(last_id) if self._follows else ObjectParser(last_id)
@@ -105,15 +46,26 @@ class Resume:
     def begin(self) -> dict[str, str]:
         """The headers of the next request."""
         last_id = self._parser.last_id
-        # What was received of an event is sent again.
+        # The server sends an event that was cut again.
         self._parser = self._new_parser(last_id)
-        accept = "text/event-stream" if self._follows else "application/x-ndjson"
-        headers = {"Accept": accept, "Cache-Control": "no-store"}
+        self._gave_records = False
+        self.reason = "the server ended the stream"
+        headers = {"Accept": self.accept, "Cache-Control": "no-store"}
         return headers if last_id is None else {**headers, "Last-Event-ID": last_id}
+
+    @property
+    def heard(self) -> bool:
+        """Whether this answer shows that the service is there. After a broken answer, only a record
+        shows that, or a follower would ask for the same broken record for ever."""
+        return self._gave_records or (self._parser.heard and not self._suspect)
+
+    @property
+    def broken(self) -> bool:
+        """Whether the rest of this answer is of no use."""
+        return self._parser.broken is not None
 
     def feed(self, data: bytes) -> Sequence[LogRecord]:
         """Take bytes of the answer; return the records in them, at once if they come live."""
-        self._backoff.succeeded()
         self._held.append(data)
         self._held_bytes += len(data)
         if not self._follows and self._held_bytes < CHUNK:
@@ -121,23 +73,35 @@ class Resume:
         return self.flush()
 
     def flush(self) -> Sequence[LogRecord]:
-        """Return the records in what is held back; to be called when an answer ended or broke."""
+        """Return the records in what is held back. Call it when an answer has ended or failed."""
         records = self._parser.feed(*self._held)
         self._held.clear()
         self._held_bytes = 0
-        if records and isinstance(records[-1], End):
-            self.done = True
+        if records:
+            self._gave_records = True
+            if isinstance(records[-1], End):
+                self.done = True
         return records
 
     def finished(self) -> None:
-        """The answer came to its proper end."""
-        if not self._follows and not self._parser.shutting_down:
+        """The answer came to its proper end, and was flushed."""
+        parser = self._parser
+        parser.finish()
+        goes_on = self._follows or parser.shutdown is not None or parser.deleted or self.broken
+        if not goes_on:
             self.done = True
 
-    def delay(self, reason: str) -> float:
-        """Seconds until the next attempt. Raises UnreachableError when the patience is at its
-        end."""
-        return self._backoff.delay(reason, self._parser.retry)
+    def delay(self) -> float:
+        """Seconds until the next request. Raises UnreachableError once the patience is over."""
+        parser = self._parser
+        if parser.broken is not None:
+            self.reason = parser.broken
+        elif parser.shutdown is not None:
+            self.reason = f"the server shuts down: {parser.shutdown}"
+        if self.heard:
+            self._backoff.succeeded()
+        self._suspect = self.broken or (self._suspect and not self._gave_records)
+        return self._backoff.delay(self.reason, parser.retry)
 
 
 def _encoded(query: Mapping[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The client for scripts that use neither Trio nor asyncio."""
+"""The client for scripts without Trio or asyncio."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class SyncClient:
-    """The twin of `Client`, method for method; it runs one in a thread of its own."""
+    """The methods of `Client` for scripts: each call runs in a thread with an event loop."""
 
     def __init__(self, url: str, token: str | None = None, *, uds: str | None = None) -> None:
         self._client = Client(url, token, uds=uds)
@@ -100,7 +100,7 @@ class SyncClient:
         send, receive = anyio.create_memory_object_stream[bytes](0)
 
         async def push() -> Workload:
-            # Closed if it fails, so that nobody waits for it to take more.
+            # If the push fails, closing the channel ends the wait of the sender below.
             with receive:
                 return await self._client.push(
                     workload_id, receive, ending=ending, patience=patience
@@ -108,7 +108,7 @@ class SyncClient:
 
         pushing = self._portal.start_task_soon(push)
         try:
-            # It failed; why is raised below.
+            # The push failed: its result, below, raises the cause.
             with suppress(anyio.BrokenResourceError):
                 for chunk in chunks:
                     self._portal.call(send.send, chunk)

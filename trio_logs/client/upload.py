@@ -1,38 +1,39 @@
-"""The bytes on their way from a source to the server: held until they are durable there."""
+"""The buffer of a push: it holds bytes until they are durable on the server."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterable
 from typing import Self
 
 import anyio
 import httpx2
 
-from .errors import ClientError, RefusedError
-from .requests import read
+from .answers import check, unexpected
+from .errors import ClientError
 
 __all__ = ["BODY_SECONDS", "BUFFER_BYTES", "Body", "Upload"]
 
 BUFFER_BYTES = 2 * 1024 * 1024
-"""What is held at most; when full, the source waits."""
+"""Bytes that are held at most; when full, the source waits."""
 
 BODY_BYTES = 1024 * 1024
-"""One body at most. Its answer lets go of as much; and it is what proxies let through, unless they
-are told otherwise."""
+"""Bytes of one request body at most. Each answer frees that much of the buffer, and it is the
+default limit of proxies."""
 
 BODY_SECONDS = 10.0
-"""How long a body stays open at most: so often the server is heard, also if there is nothing to
-send, and a proxy that waits for the whole body passes it on."""
+"""Seconds that a body stays open at most. So the server is heard that often, also without bytes to
+send, and a proxy that buffers whole bodies passes them on."""
 
 PIECE_BYTES = 64 * 1024
 
 MAX_CONFLICTS = 3
-"""After so many in a row, going back to where the server is does not help."""
+"""Conflicts without progress after which going back to the server's offset does not help."""
 
 
 class Upload:
-    """A window of the log: what the server has acknowledged is behind it, and what the source has
-    not given yet is ahead. `sent` is where the next piece starts, within it."""
+    """A window of the log, from the bytes that the server has acknowledged to those that the source
+    has given. `sent` is the offset of the next piece."""
 
     def __init__(self) -> None:
         self.acknowledged = 0
@@ -45,16 +46,16 @@ class Upload:
 
     @property
     def end(self) -> int:
-        """How many bytes the source has given."""
+        """The number of bytes that the source has given."""
         return self.acknowledged + len(self._held)
 
     @property
     def all_sent(self) -> bool:
-        """Whether the source has ended and all of it was sent."""
+        """Whether the source has ended and all its bytes were sent."""
         return self.ended and self.sent == self.end
 
     async def fill(self, chunks: AsyncIterable[bytes]) -> None:
-        """Take all that the source has, no faster than it can be sent."""
+        """Take all bytes of the source, no faster than they are sent."""
         try:
             async for chunk in chunks:
                 rest = memoryview(chunk)
@@ -72,52 +73,64 @@ class Upload:
         self._notify()
 
     def check(self) -> None:
-        """Raise what the source has raised."""
+        """Raise the source's exception, if it raised one."""
         if self._failure is not None:
             raise self._failure
 
     async def wait(self, seconds: float) -> None:
-        """Return when there may be more to send, or after so many seconds."""
+        """Return when there may be more to send, or after `seconds`."""
         with anyio.move_on_after(seconds):
             await self._changed.wait()
 
     def take(self, size: int) -> bytes:
-        """The next piece to send; empty if there is none at the moment."""
+        """The next piece to send, of `size` bytes at most; empty if there is none now."""
         start = self.sent - self.acknowledged
         piece = bytes(self._held[start : start + size])
         self.sent += len(piece)
         return piece
 
     def go_back(self) -> None:
-        """What was sent may not have arrived. The server skips what has."""
+        """Send again from the last acknowledged byte. The server skips bytes that it has."""
         self.sent = self.acknowledged
 
-    def settle(self, answer: httpx2.Response) -> None:
-        """Learn from an answer how much the server has, and go on there if it misses something.
+    def settle(self, answer: httpx2.Response, address: str) -> None:
+        """Learn from an answer how much the server has, and go back if it misses bytes.
 
-        Raises RefusedError if it does not want any of it.
+        Raises RefusedError if the server refuses the log, and ClientError if the answer is not the
+        service's, or if the server has other bytes than this client sends.
         """
         offset = answer.headers.get("Upload-Offset")
         if offset is None or not (answer.is_success or self._conflicts < MAX_CONFLICTS):
-            read(answer)
-            raise RefusedError(answer.status_code, "the answer comes from another service")
-        self._acknowledge(int(offset))
-        self._conflicts += 1
-        if answer.is_success:
+            check(answer, address)
+            raise ClientError(
+                f"{unexpected(answer, address)} and without Upload-Offset, not as trio-logs does;"
+                " check the address, and what is in front of the service"
+            )
+        if not re.fullmatch(r"[0-9]{1,18}", offset):
+            raise ClientError(
+                f"{unexpected(answer, address)} and Upload-Offset {offset[:80]!r}, which is no"
+                " number of bytes; check the address, and what is in front of the service"
+            )
+        if self._acknowledge(int(offset)):
             self._conflicts = 0
-        else:
+        if not answer.is_success:
+            self._conflicts += 1
             self.go_back()
 
-    def _acknowledge(self, offset: int) -> None:
+    def _acknowledge(self, offset: int) -> bool:
+        """Drop bytes that are durable; return whether there were any."""
         if not self.acknowledged <= offset <= self.end:
             raise ClientError(
-                f"the server has {offset} bytes of a log of which {self.acknowledged} to {self.end}"
-                " can be sent: it has lost some, or another client sends it, too"
+                f"the server has {offset} bytes of this log, and this client can send bytes"
+                f" {self.acknowledged} to {self.end}: the server has lost some, or another client"
+                " sends it, too; submit a new workload"
             )
+        is_new = offset > self.acknowledged
         del self._held[: offset - self.acknowledged]
         self.acknowledged = offset
         self.sent = max(self.sent, offset)
         self._notify()
+        return is_new
 
     def _notify(self) -> None:
         self._changed.set()
@@ -125,7 +138,7 @@ class Upload:
 
 
 class Body(httpx2.AsyncByteStream):
-    """One request's part of it, which is sent as it comes."""
+    """The body of one request: bytes of the upload as they come."""
 
     def __init__(self, upload: Upload) -> None:
         self._upload = upload

@@ -1,0 +1,77 @@
+"""A log from its first line to its end, over as many connections as that takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+import httpx2
+
+from . import requests
+from .answers import check, media_type, unexpected
+from .backoff import is_temporary
+from .connection import Connection
+from .records import LogRecord
+from .requests import FollowOptions
+from .resume import Resume
+
+__all__ = ["follow"]
+
+
+async def follow(
+    connection: Connection, workload_id: str, options: FollowOptions
+) -> AsyncGenerator[Sequence[LogRecord], None]:
+    """As `Client.batches`."""
+    resume = Resume(options, connection.address)
+    url = requests.path(workload_id, "logs")
+    while not resume.done:
+        complete = False
+        # When the server was last known to be there; None means until this attempt failed.
+        since: float | None = time.monotonic()
+        request = connection.http.build_request(
+            "GET",
+            url,
+            params=resume.query,
+            headers=resume.begin(),
+            timeout=requests.FOLLOW_TIMEOUT,
+        )
+        try:
+            async with connection.open(request) as answer:
+                if answer.status_code == httpx2.codes.OK and media_type(answer) == resume.accept:
+                    async with aclosing(answer.aiter_bytes()) as chunks:
+                        async for data in chunks:
+                            records = resume.feed(data)
+                            if resume.heard:
+                                connection.heard()
+                                since = None
+                            if records:
+                                yield records
+                            if resume.broken:
+                                break
+                        else:
+                            complete = True
+                elif answer.is_success:
+                    # The login or maintenance page of a proxy may go away.
+                    resume.reason = (
+                        f"{unexpected(answer, connection.address)}, not {resume.accept}; check the"
+                        " address, and what is in front of the service"
+                    )
+                elif is_temporary(answer.status_code):
+                    resume.reason = f"the server answers {answer.status_code}"
+                else:
+                    await answer.aread()
+                    check(answer, connection.address)
+        except httpx2.RequestError as error:
+            resume.reason = requests.in_words(error)
+        # Records that arrived before a failure count, or a bad network would stop all progress.
+        if records := resume.flush():
+            yield records
+        if resume.heard:
+            connection.heard()
+            since = None
+        if complete:
+            resume.finished()
+        if not resume.done:
+            seconds = resume.delay()
+            await connection.pause(seconds, resume.reason, since)
