@@ -11,6 +11,7 @@ from cyclopts import UNSET, App, CycloptsError, Parameter
 
 from .. import __version__
 from ..errors import TrioLogsError
+from ..own_log import drain
 from .connection import describe, refusal
 from .exits import BROKEN_PIPE, INTERRUPTED, complain
 
@@ -111,19 +112,21 @@ def main() -> None:
         sys.stdout.flush()
     except* BrokenPipeError:
         code = BROKEN_PIPE
-        # Python would try to write the rest when it ends.
+        # Python flushes standard output at its end, and that would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except* (CycloptsError, TrioLogsError, OSError) as group:
         code = complain(group, partial(refusal, arguments))
     except* KeyboardInterrupt:
         code = INTERRUPTED
+    drain()
     sys.exit(code)
 
 
 def _fill_standard_descriptors() -> None:
-    """Have nothing else take the place of one that is closed, and be written to in its stead."""
+    """Open /dev/null for each standard descriptor that is closed. Its number would go to the next
+    file that is opened, and output would be written into that file."""
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
-            # The lowest one that is free, which is this.
+            # open(2) takes the lowest number that is free, which is this one.
             os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
