@@ -172,7 +172,8 @@ class OwnLogStream(io.TextIOBase):
     """Takes the place of `sys.stderr`, so that libraries and Python itself write to the log, too.
 
     A write becomes a record once its last newline is there, or with `flush`, or when it is longer
-    than a record may be. `replaced` is the stream whose place it takes; None if there was none.
+    than a record may be. `replaced` is the stream whose place it takes; None if there was none. As
+    on Python's own standard error, characters that the encoding lacks are escaped.
     """
 
     def __init__(self, log: OwnLog, replaced: TextIO | None) -> None:
@@ -186,11 +187,6 @@ class OwnLogStream(io.TextIOBase):
     def encoding(self) -> str:  # type: ignore[override]
         """That of the stream that was replaced."""
         return (self._replaced and self._replaced.encoding) or "utf-8"
-
-    @property
-    def errors(self) -> str:  # type: ignore[override]
-        """As Python has it for standard error: whatever a text holds, it can be written."""
-        return "backslashreplace"
 
     def writable(self) -> bool:
         """Always."""
@@ -226,7 +222,7 @@ class OwnLogStream(io.TextIOBase):
         if len(text) > MAX_RECORD:
             text = f"{text[:MAX_RECORD]} ... ({len(text) - MAX_RECORD} more characters cut)"
             end = "\n"
-        self._log.put((text + end).encode(self.encoding, self.errors))
+        self._log.put((text + end).encode(self.encoding, "backslashreplace"))
 
 
 _log: OwnLog | None = None
