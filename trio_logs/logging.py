@@ -1,4 +1,4 @@
-"""The service's own log: structlog and Python's `logging`, to standard error.
+"""The service's own log: structlog to standard error.
 
 Lines are coloured where standard error is a terminal. Each is formatted where it is logged, so that
 the queue behind it holds text alone, and neither exceptions nor the frames that they keep alive.
@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import structlog
 
 from .own_log import take_over_stderr
-from .tracebacks import escape_controls, format_error
+from .tracebacks import format_error
 
 __all__ = ["configure_logging"]
 
@@ -33,37 +33,34 @@ def configure_logging(level: int = logging.INFO) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _on_one_line,
+            _quote_controls,
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), exception_formatter=_write_traceback
             ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        # It writes a record at once, where PrintLogger writes its end by itself.
+        # PrintLogger would write the final newline separately, and so split a record.
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
-    # Quart would otherwise start a thread at the first error that it logs, with an unbounded queue,
-    # for a stream that it took from `sys.stderr` when it was imported.
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter("[%(asctime)s] %(levelname)s in %(module)s: %(message)s"))
-    logging.getLogger(_PACKAGE).handlers = [handler]
 
 
-_PACKAGE = __name__.partition(".")[0]
-"""The name of Quart's app, and so of its logger."""
+class _Quoted:
+    """A value that is shown as `repr` has it: on one line, its control characters escaped."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return repr(self._text)
 
 
-class _Formatter(logging.Formatter):
-    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name is that of the base class
-        return format_error(ei[1])
-
-
-def _on_one_line(
+def _quote_controls(
     _: Any, __: str, event: structlog.typing.EventDict
 ) -> structlog.typing.ProcessorReturnValue:
-    """A processor: no value can break its line. Clients choose some, such as a request's path."""
+    """A processor. Clients choose some values, such as a request's path, and structlog quotes only
+    those with white space: an escape sequence would reach the terminal that shows the log."""
     return {
-        key: escape_controls(value) if isinstance(value, str) else value
+        key: _Quoted(value) if isinstance(value, str) and not value.isprintable() else value
         for key, value in event.items()
     }
 

@@ -11,7 +11,7 @@ import re
 import traceback
 from collections.abc import Iterator
 
-__all__ = ["escape_controls", "format_error"]
+__all__ = ["format_error"]
 
 MAX_EXCEPTIONS = 16
 """The exceptions that are shown: causes, contexts, and members of groups."""
@@ -27,17 +27,13 @@ MAX_NOTES = 4
 MAX_TEXT = 8 * 1024
 """Characters of the whole; the middle is cut out, for the last exception tells most."""
 
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+"""Those of C0 and C1 but for the line feed, and Unicode's line ends. Such text may be a client's,
+and would control the terminal that shows the log."""
 
 _CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
 _CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
 _LEFT_OUT = "  ... more left out\n"
-
-
-def escape_controls(text: str) -> str:
-    """The text on one line, and without control of the terminal: line ends and control characters
-    are written as in a Python string. A client chooses such text, and could forge log lines."""
-    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def format_error(error: BaseException) -> str:
@@ -125,4 +121,4 @@ def _notes(error: BaseException) -> list[str]:
 def _cut(text: str) -> str:
     if len(text) > MAX_MESSAGE:
         text = f"{text[:MAX_MESSAGE]} ... ({len(text) - MAX_MESSAGE} more characters cut)"
-    return "\n".join(escape_controls(line) for line in text.split("\n"))
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
