@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.full_pipe import PAGE, PATIENCE, Pipe, wait_for
-from trio_logs.own_log import MAX_RECORD, OwnLog, OwnLogStatistics, OwnLogStream
+from trio_logs.own_log import OwnLog, OwnLogStatistics
+from trio_logs.stderr import MAX_RECORD, OwnLogStream
 
 
 @pytest.fixture
@@ -151,6 +152,15 @@ def test_a_line_without_an_end_is_not_kept(tmp_path: Path) -> None:
         stream.write("y" * (MAX_RECORD + 1))
         assert log.drain(PATIENCE)
         assert path.read_text() == "y" * MAX_RECORD + " ... (1 more characters cut)\n"
+
+
+def test_a_record_larger_than_the_queue_does_not_stop_it(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("wb") as file, running_log(file.fileno(), max_bytes=3) as log:
+        for record in (b"large\n", b"small\n"):
+            log.put(record)
+            assert log.drain(PATIENCE)
+    assert path.read_text() == "large\nsmall\n"
 
 
 def test_without_a_descriptor_all_is_dropped() -> None:

@@ -1,7 +1,7 @@
 """The app for other servers: `hypercorn -k trio trio_logs.asgi:app`, with one worker.
 
 Environment variables configure it; see `Settings.from_environment`. The service runs in the ASGI
-lifespan, and puts a bounded queue before the process's standard error; see `own_log`. Prefer
+lifespan, and puts a bounded queue before the process's standard error; see `stderr`. Prefer
 `trio-logs serve`: other servers cut an app's streams before they announce their shutdown, so only
 there do streams end with a `shutdown` event.
 """

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import structlog
 
-from .own_log import take_over_stderr
+from .stderr import take_over_stderr
 from .tracebacks import format_error
 
 __all__ = ["configure_logging"]
@@ -24,7 +24,7 @@ _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 def configure_logging(level: int = logging.INFO) -> None:
     """Set up the log of a process that serves nothing else; other programs configure their own.
 
-    `sys.stderr` is replaced, so that no write to it blocks or raises any more; see `own_log`.
+    `sys.stderr` is replaced, so that no write to it blocks or raises any more; see `stderr`.
     Raises RuntimeError if the thread of the log can't be started.
     """
     take_over_stderr()

@@ -11,28 +11,18 @@ their log. A journal that is stopped or slow must not end or stall them.
 
 from __future__ import annotations
 
-import atexit
-import io
 import os
 import queue
 import select
-import sys
 import threading
 from dataclasses import dataclass
-from typing import TextIO
 
-__all__ = ["OwnLog", "OwnLogStatistics", "OwnLogStream", "drain", "statistics", "take_over_stderr"]
+__all__ = ["OwnLog", "OwnLogStatistics"]
 
 MAX_RECORDS = 1000
 MAX_BYTES = 1024 * 1024
 """The bound of the queue, the record that is being written included. Over it, records are dropped
 until the queue is empty again, so that each loss is one gap with one notice."""
-
-MAX_RECORD = 16 * 1024
-"""Characters of a record; the rest is cut off."""
-
-EXIT_SECONDS = 1.0
-"""How long the end of the process waits for the queue; after it, what is left is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +66,29 @@ class OwnLog:
 
     def put(self, record: bytes) -> None:
         """Queue a record, which ends with a newline, or drop it. Never blocks, never raises."""
-        # Checked without the lock: Python may have ended the thread while it held the lock.
         if self._closed:
             return
         with self._lock:
-            if (
-                self._refused
-                or self._records >= self._max_records
-                or self._bytes + len(record) > self._max_bytes
-            ):
+            if self._refused or self._is_full(len(record)):
                 self._refused += 1
                 self._dropped += 1
                 return
+            # Put before it is counted: an interrupt in between must not leave a record that the
+            # thread never takes, for then the queue would never count as empty again.
+            self._queue.put(record)
             self._records += 1
             self._bytes += len(record)
-            self._queue.put(record)
+
+    def _is_full(self, size: int) -> bool:
+        # An empty queue takes any record: only the thread can end a refusal, after a record.
+        return self._records > 0 and (
+            self._records >= self._max_records or self._bytes + size > self._max_bytes
+        )
+
+    @property
+    def closed(self) -> bool:
+        """Whether all records are dropped from now on."""
+        return self._closed
 
     def drain(self, timeout: float) -> bool:
         """Wait, in seconds, until all that is queued now is written or dropped. Once the time is
@@ -130,7 +128,7 @@ class OwnLog:
             if not written:
                 self._failed += 1
                 self._dropped += 1
-            if self._records or not self._refused:
+            if self._records > 0 or not self._refused:
                 return False
             self._failed += self._refused
             self._refused = 0
@@ -166,93 +164,3 @@ class OwnLog:
                 return False
         self._is_cut = False
         return True
-
-
-class OwnLogStream(io.TextIOBase):
-    """Takes the place of `sys.stderr`, so that libraries and Python itself write to the log, too.
-
-    A write becomes a record once its last newline is there, or with `flush`, or when it is longer
-    than a record may be. `replaced` is the stream whose place it takes; None if there was none. As
-    on Python's own standard error, characters that the encoding lacks are escaped.
-    """
-
-    def __init__(self, log: OwnLog, replaced: TextIO | None) -> None:
-        self._log = log
-        self._replaced = replaced
-        self._lock = threading.RLock()
-        # Bound: MAX_RECORD characters, besides the text of the present write.
-        self._partial = ""
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        """That of the stream that was replaced."""
-        return (self._replaced and self._replaced.encoding) or "utf-8"
-
-    def writable(self) -> bool:
-        """Always."""
-        return True
-
-    def isatty(self) -> bool:
-        """Whether the descriptor is a terminal."""
-        return self._replaced is not None and self._replaced.isatty()
-
-    def fileno(self) -> int:
-        """The descriptor; what is written to it directly bypasses the log."""
-        return super().fileno() if self._replaced is None else self._replaced.fileno()
-
-    def write(self, text: str, /) -> int:
-        """Take all of it, without blocking."""
-        with self._lock:
-            whole, newline, rest = (self._partial + text).rpartition("\n")
-            if newline:
-                self._put(whole)
-            self._partial = rest
-            if len(rest) > MAX_RECORD:
-                self.flush()
-        return len(text)
-
-    def flush(self) -> None:
-        """Make a record of an unfinished line. It does not wait: see `drain`."""
-        with self._lock:
-            partial, self._partial = self._partial, ""
-            if partial:
-                self._put(partial, end="")
-
-    def _put(self, text: str, end: str = "\n") -> None:
-        if len(text) > MAX_RECORD:
-            text = f"{text[:MAX_RECORD]} ... ({len(text) - MAX_RECORD} more characters cut)"
-            end = "\n"
-        self._log.put((text + end).encode(self.encoding, "backslashreplace"))
-
-
-_log: OwnLog | None = None
-"""That of this process, of which there is at most one, as there is one standard error."""
-
-
-def take_over_stderr() -> None:
-    """Put the queue and its thread before standard error, until the process ends.
-
-    A second call does nothing. Raises RuntimeError if the thread can't be started.
-    """
-    global _log
-    if _log is not None:
-        return
-    # None where the process was started with the descriptor closed. Its number may be that of
-    # another file by now, so it must not be written to.
-    log = OwnLog(None if sys.stderr is None else sys.stderr.fileno())
-    log.start()
-    # After the traceback of an uncaught exception, and before Python ends the thread.
-    atexit.register(log.close, EXIT_SECONDS)
-    sys.stderr = OwnLogStream(log, sys.stderr)
-    _log = log
-
-
-def drain() -> None:
-    """At the end of a command: have its last lines written, within `EXIT_SECONDS`."""
-    if _log is not None:
-        _log.drain(EXIT_SECONDS)
-
-
-def statistics() -> OwnLogStatistics:
-    """That of this process; zeros where `take_over_stderr` was not called."""
-    return OwnLogStatistics() if _log is None else _log.statistics()

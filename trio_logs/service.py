@@ -18,8 +18,8 @@ from .broker import BrokerStatistics, LogBroker
 from .engine import Engine, EngineStatistics
 from .errors import DataFolderError
 from .own_log import OwnLogStatistics
-from .own_log import statistics as own_log_statistics
 from .settings import Settings, load_token
+from .stderr import statistics as own_log_statistics
 from .store import LogStore, Retention, StoreStatistics
 from .store.sqlite import SQLiteStore
 

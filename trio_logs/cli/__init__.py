@@ -11,7 +11,7 @@ from cyclopts import UNSET, App, CycloptsError, Parameter
 
 from .. import __version__
 from ..errors import TrioLogsError
-from ..own_log import drain
+from ..stderr import drain
 from .connection import describe, refusal
 from .exits import BROKEN_PIPE, INTERRUPTED, complain
 
