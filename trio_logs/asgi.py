@@ -1,8 +1,9 @@
 """The app for other servers: `hypercorn -k trio trio_logs.asgi:app`, with one worker.
 
-Configured by the environment; see `Settings.from_environment`. The service runs in the ASGI
-lifespan. Prefer `trio-logs serve`: only there do streams end with a `shutdown` event, for other
-servers tell an app that they shut down once its streams are dead.
+Environment variables configure it; see `Settings.from_environment`. The service runs in the ASGI
+lifespan, and puts a bounded queue before the process's standard error; see `stderr`. Prefer
+`trio-logs serve`: other servers cut an app's streams before they announce their shutdown, so only
+there do streams end with a `shutdown` event.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Application:
                 await send({"type": "lifespan.startup.complete"})
                 await receive()  # lifespan.shutdown
         except Exception as error:
-            # Hypercorn raises on this message and so stops: a dead service is not served on.
+            # Hypercorn raises on this message and so stops, instead of serving a dead service.
             await send({"type": f"lifespan.{stage}.failed", "message": f"{error!r}"})
             raise
         await send({"type": "lifespan.shutdown.complete"})

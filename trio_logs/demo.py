@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from .api import create_app
+from .logging import configure_logging
 from .server import Server, TCPBind
 from .service import open_service
 from .settings import Settings
@@ -44,7 +45,11 @@ step 'Done'
 
 
 async def run_demo() -> None:
-    """Start a service on a free port, run the sample, and follow it with two readers, one late."""
+    """Start a service on a free port, run the sample, and follow it with two readers.
+
+    The second reader starts `LATE_SECONDS` later. Raises RuntimeError if the readers differ.
+    """
+    configure_logging()
     console = Console(highlight=False)
     with tempfile.TemporaryDirectory(prefix="trio-logs-demo-") as folder:
         stop = trio.Event()
@@ -55,7 +60,8 @@ async def run_demo() -> None:
             )
             print(f"Listening on {url}", file=sys.stderr, flush=True)
             headers = {"Authorization": f"Bearer {service.token}"}
-            # A transport of its own, so that no proxy of the environment is shown the token.
+            # With its own transport the client ignores the environment's proxies, so that none of
+            # them sees the token.
             async with httpx2.AsyncClient(
                 base_url=url, headers=headers, timeout=30, transport=httpx2.AsyncHTTPTransport()
             ) as client:
@@ -68,7 +74,7 @@ async def _play(client: httpx2.AsyncClient, console: Console) -> None:
     answer = await client.post("/v1/workloads", json=body)
     answer.raise_for_status()
     logs_url: str = answer.json()["logs_url"]
-    # Not wrapped, so that it can be copied.
+    # A wrapped command could not be copied.
     console.print(
         f"$ curl -N -H 'Authorization: Bearer ...' {client.base_url.join(logs_url)}",
         soft_wrap=True,
@@ -80,7 +86,7 @@ async def _play(client: httpx2.AsyncClient, console: Console) -> None:
         async with client.sse(logs_url, params={"format": "json"}) as events:
             async for event in events:
                 if not event.data:
-                    continue  # the opening's `retry`, which this client shows as an event
+                    continue  # this client shows the `retry` at the start as an event
                 line = json.loads(event.data)
                 if event.event == "message":
                     received[reader].append(line["text"])
@@ -104,5 +110,5 @@ def _shown(reader: str, colour: str, line: dict[str, Any]) -> Text:
     shown = Text(f"{reader:>5} {line['seq']:>3} ", style=f"bold {colour}")
     if line["stream"] == "stderr":
         shown.append("stderr ", style="yellow")
-    # The sample is ours, so its colours are safe to show.
+    # Only this module's sample writes here, so its escape sequences are harmless.
     return shown.append_text(Text.from_ansi(line["text"]))

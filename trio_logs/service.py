@@ -17,7 +17,9 @@ from .backends.push import PushBackend
 from .broker import BrokerStatistics, LogBroker
 from .engine import Engine, EngineStatistics
 from .errors import DataFolderError
+from .own_log import OwnLogStatistics
 from .settings import Settings, load_token
+from .stderr import statistics as own_log_statistics
 from .store import LogStore, Retention, StoreStatistics
 from .store.sqlite import SQLiteStore
 
@@ -36,6 +38,7 @@ class ServiceStatistics:
     store: StoreStatistics
     broker: BrokerStatistics
     engine: EngineStatistics
+    own_log: OwnLogStatistics
 
 
 class Service:
@@ -64,7 +67,10 @@ class Service:
     def statistics(self) -> ServiceStatistics:
         """A snapshot of every part."""
         return ServiceStatistics(
-            self.store.statistics(), self.broker.statistics(), self.engine.statistics()
+            self.store.statistics(),
+            self.broker.statistics(),
+            self.engine.statistics(),
+            own_log_statistics(),
         )
 
 

@@ -118,6 +118,7 @@ def _counters(found: ServiceStatistics) -> Iterable[tuple[str, str, float]]:
         ("batches_read_back", "Batches read for readers behind the window.", history.batches_read),
         ("store_reads", "Queries of the store, of all kinds.", store.reads),
         ("batches_trimmed", "Batches that retention removed.", store.batches_trimmed),
+        ("own_log_dropped", "Records of the service's own log, dropped.", found.own_log.dropped),
     )
 
 

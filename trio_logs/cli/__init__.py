@@ -11,6 +11,7 @@ from cyclopts import UNSET, App, CycloptsError, Parameter
 
 from .. import __version__
 from ..errors import TrioLogsError
+from ..stderr import drain
 from .connection import describe, refusal
 from .exits import BROKEN_PIPE, INTERRUPTED, complain
 
@@ -117,6 +118,7 @@ def main() -> None:
         code = complain(group, partial(refusal, arguments))
     except* KeyboardInterrupt:
         code = INTERRUPTED
+    drain()
     sys.exit(code)
 
 

@@ -32,11 +32,11 @@ __all__ = ["leave_address", "serve"]
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 DESCRIPTORS = 65_536
-"""More than that many open files are not asked for: workloads inherit the limit, and some close
-every descriptor there may be."""
+"""The most open files that the service asks for. Workloads inherit the limit, and some programs
+close every descriptor up to it when they start."""
 
 CONNECTIONS_PER_PEER = 1000
-"""What one address may have open, unless it is this machine."""
+"""Connections that one address may have open, where the service listens on more than loopback."""
 
 _log = structlog.get_logger("trio_logs.cli")
 
@@ -94,7 +94,7 @@ async def serve(
 ) -> int:
     """Run the service until SIGTERM or SIGINT; a second one cuts the shutdown short."""
     configure_logging()
-    # Some parents ignore it, and so would we; see `ProcessBackend`.
+    # A parent that ignores SIGCHLD passes that on, and then no exit status can be waited for.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for module in import_:
         _import(module)
@@ -103,8 +103,8 @@ async def serve(
     is_loopback = all(each.is_loopback for each in binds)
     names = {each.host for each in binds if isinstance(each, TCPBind)}
     if allowed or (names and is_loopback):
-        # A page in a browser must not get here by a name of its own for this address. Commands on
-        # this machine come by the others.
+        # A web page could reach the service through a domain of its own that resolves to this
+        # address (DNS rebinding), so other names are refused. Local commands use loopback names.
         allowed |= LOOPBACK_NAMES | names
     if max_connections_per_peer is None and not is_loopback:
         max_connections_per_peer = CONNECTIONS_PER_PEER
@@ -124,11 +124,12 @@ async def serve(
         engine=EngineLimits(running=max_running, grace=grace),
         retention=Retention(history_bytes, history_age),
     )
-    # What is loaded now stays; looking at it again at each collection took 7 % of a busy stream.
+    # Objects that exist now live until the end. Each collection would look at them again, which
+    # took 7 % of the time of a busy stream.
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000)
-    # A stream takes a descriptor, and the usual soft limit is a thousand.
+    # Each stream takes a descriptor, and the usual soft limit is about a thousand.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, DESCRIPTORS)), hard))
     await _serve(settings, server, dict(zip(bind, binds, strict=True)))
@@ -161,7 +162,7 @@ async def _serve(settings: Settings, server: Server, binds: Mapping[str, Bind]) 
             for url in urls:
                 print(f"Listening on {url}", file=sys.stderr, flush=True)
             await stop.wait()
-            # While the server lets go of its listeners, each stream tells its client to come back.
+            # The server closes its listeners, and each stream tells its client to reconnect later.
             service.drain()
         nursery.cancel_scope.cancel()
 
@@ -174,24 +175,31 @@ def _cant_listen(addresses: Iterable[str], error: OSError) -> str:
 
 
 def _host(bind: TCPBind) -> str:
-    """As it stands in a URL."""
+    """The host as a URL has it."""
     return f"[{bind.host}]" if ":" in bind.host else bind.host.lower()
 
 
 def leave_address(folder: Path, url: str, bind: Bind) -> None:
-    """Let commands on this machine find the service, whatever folder they run in. Where it was told
-    to listen on a name, a certificate may be for that, and not for the address in the URL."""
+    """Write the address of the service to its data folder, where local commands look for it.
+
+    A certificate may name the host that the service binds, not the address that this resolves to.
+    So the written URL has the name.
+    """
     if url.startswith("unix:"):
         url = f"unix:{Path(url.removeprefix('unix:')).absolute()}"
     elif isinstance(bind, TCPBind):
         scheme, _, address = url.partition("://")
         url = f"{scheme}://{_host(bind)}:{address.rpartition(':')[2]}"
-    # Where a wildcard is bound, loopback is.
+    # A wildcard address includes loopback.
     url = url.replace("://0.0.0.0:", "://127.0.0.1:").replace("://[::]:", "://[::1]:")
     try:
         write_address(folder, url)
     except OSError as error:
-        _log.warning("commands will not find this service by themselves", reason=str(error))
+        _log.warning(
+            "can't write the address file: give local commands --server",
+            folder=str(folder),
+            reason=str(error),
+        )
 
 
 async def _watch_signals(

@@ -1,0 +1,115 @@
+"""Puts the queue of `own_log` in the place of `sys.stderr`, for all that writes to it.
+
+structlog, Python's `logging` and `warnings`, and the hooks for uncaught exceptions write to it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import sys
+import threading
+from typing import TextIO
+
+from .own_log import OwnLog, OwnLogStatistics
+
+__all__ = ["OwnLogStream", "drain", "statistics", "take_over_stderr"]
+
+MAX_RECORD = 16 * 1024
+"""Characters of a record; the rest is cut off."""
+
+EXIT_SECONDS = 1.0
+"""How long the end of the process waits for the queue; after it, what is left is given up."""
+
+
+class OwnLogStream(io.TextIOBase):
+    """Takes the place of `sys.stderr`, so that libraries and Python itself write to the log, too.
+
+    A write becomes a record once its last newline is there, or with `flush`, or when it is longer
+    than a record may be. `replaced` is the stream whose place it takes; None if there was none. As
+    on Python's own standard error, characters that the encoding lacks are escaped.
+    """
+
+    def __init__(self, log: OwnLog, replaced: TextIO | None) -> None:
+        self._log = log
+        self._replaced = replaced
+        self._lock = threading.RLock()
+        # Bound: MAX_RECORD characters, besides the text of the present write.
+        self._partial = ""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """That of the stream that was replaced."""
+        return (self._replaced and self._replaced.encoding) or "utf-8"
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def isatty(self) -> bool:
+        """Whether the descriptor is a terminal."""
+        return self._replaced is not None and self._replaced.isatty()
+
+    def fileno(self) -> int:
+        """The descriptor; what is written to it directly bypasses the log."""
+        return super().fileno() if self._replaced is None else self._replaced.fileno()
+
+    def write(self, text: str, /) -> int:
+        """Take all of it, without blocking."""
+        # At its end Python stops other threads wherever they are, also while they hold a lock.
+        if self._log.closed:
+            return len(text)
+        with self._lock:
+            whole, newline, rest = (self._partial + text).rpartition("\n")
+            if newline:
+                self._put(whole)
+            self._partial = rest
+            if len(rest) > MAX_RECORD:
+                self.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        """Make a record of an unfinished line. It does not wait: see `drain`."""
+        with self._lock:
+            partial, self._partial = self._partial, ""
+            if partial:
+                self._put(partial, end="")
+
+    def _put(self, text: str, end: str = "\n") -> None:
+        if len(text) > MAX_RECORD:
+            text = f"{text[:MAX_RECORD]} ... ({len(text) - MAX_RECORD} more characters cut)"
+            end = "\n"
+        self._log.put((text + end).encode(self.encoding, "backslashreplace"))
+
+
+_log: OwnLog | None = None
+"""That of this process, of which there is at most one, as there is one standard error."""
+
+
+def take_over_stderr() -> None:
+    """Put the queue and its thread before standard error, until the process ends.
+
+    A second call does nothing. Raises RuntimeError if the thread can't be started.
+    """
+    global _log
+    if _log is not None:
+        return
+    # None where the process was started with the descriptor closed. Its number may be that of
+    # another file by now, so it must not be written to.
+    log = OwnLog(None if sys.stderr is None else sys.stderr.fileno())
+    log.start()
+    # After the traceback of an uncaught exception, and before Python ends the thread.
+    atexit.register(log.close, EXIT_SECONDS)
+    sys.stderr = OwnLogStream(log, sys.stderr)
+    _log = log
+
+
+def drain() -> None:
+    """At the end of a command: have its last lines written, within `EXIT_SECONDS`."""
+    if _log is not None:
+        _log.drain(EXIT_SECONDS)
+
+
+def statistics() -> OwnLogStatistics:
+    """That of this process; zeros where `take_over_stderr` was not called."""
+    return OwnLogStatistics() if _log is None else _log.statistics()
