@@ -267,13 +267,16 @@ def limit_processes(server: ServerProcess, limit: str) -> None:
 def test_a_limit_on_processes_ends_nothing(tmp_path: Path) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
     with running_server(tmp_path / "data", prefix=AS_USER) as server:
-        endless = submit(server, "sh", "-c", "echo up; exec sleep 50")
+        endless = [submit(server, "sh", "-c", "echo up; exec sleep 50") for _ in range(8)]
         limit_processes(server, "0")
         refused = finished(server, submit(server, "true"))
         assert refused["status"] == "failed"
         assert "a limit on processes is reached: raise TasksMax" in refused["error"]
-        assert server.post(f"/v1/workloads/{endless}/stop").status_code == 202
-        assert finished(server, endless)["status"] == "stopped"
+        # All at once: no thread of an earlier call is idle for each of them.
+        for workload in endless:
+            assert server.post(f"/v1/workloads/{workload}/stop").status_code == 202
+        for workload in endless:
+            assert finished(server, workload)["status"] == "stopped"
         assert server.get("/healthz").status_code == 200
         limit_processes(server, str(hard) if hard != resource.RLIM_INFINITY else "unlimited")
         assert finished(server, submit(server, "true"))["status"] == "succeeded"
