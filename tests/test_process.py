@@ -22,7 +22,7 @@ from trio_logs import Batch, LogBroker, LogWriter, Outcome, Status, WorkloadSpec
 from trio_logs.backends import Execution, Log, Stop, serving
 from trio_logs.backends.process import ProcessBackend
 from trio_logs.backends.process_group import ProcessGroup
-from trio_logs.errors import NotStartedError
+from trio_logs.errors import LogClosedError, NotStartedError
 from trio_logs.records import Reason
 from trio_logs.threads import Threads
 
@@ -341,6 +341,33 @@ class SlowLog:
 
     def close(self) -> None:
         self._log.close()
+
+
+async def test_a_log_that_an_embedder_closes_ends_the_command() -> None:
+    before = children()
+    backend = ProcessBackend()
+    async with open_broker() as broker, serving({"process": backend}):
+        with await broker.open("w") as log:
+
+            async def remember(handle: str) -> None:
+                await broker.close("w")
+
+            spec = WorkloadSpec(("sh", "-c", "while :; do echo more; sleep 0.01; done"))
+            with trio.fail_after(20), pytest.RaisesGroup(LogClosedError, flatten_subgroups=True):
+                await backend.run(Execution("w", spec, log, remember))
+    assert children() == before
+
+
+async def test_a_backend_runs_only_while_it_serves() -> None:
+    backend = ProcessBackend()
+    one = Execution("w", WorkloadSpec(("true",)), cast(Log, None), cast(Any, None))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="enter its `serving` first"):
+            await backend.run(one)
+        async with serving({"process": backend}):
+            with pytest.raises(RuntimeError, match="serves an engine already"):
+                async with backend.serving():
+                    pass
 
 
 async def test_cancellation_leaves_no_process() -> None:
