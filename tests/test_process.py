@@ -343,6 +343,34 @@ class SlowLog:
         self._log.close()
 
 
+async def test_a_slow_store_holds_up_neither_output_nor_a_stop() -> None:
+    stored = trio.Event()
+    outcomes: list[Outcome] = []
+    async with open_broker() as broker:
+        with await broker.open("w") as log, broker.subscribe("w", 1) as subscription:
+
+            async def remember(handle: str) -> None:
+                await stored.wait()
+
+            script = "trap 'echo bye; exit 4' TERM; echo up; while :; do sleep 0.05; done"
+            one = Execution("w", WorkloadSpec(("sh", "-c", script)), log, remember)
+
+            async def run() -> None:
+                outcomes.append(await run_in_backend(one))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run)
+                for line in (b"up", b"bye"):
+                    with trio.fail_after(10):
+                        [batch, *_] = await subscription.receive()
+                    assert isinstance(batch, Batch)
+                    assert batch.lines == [line]
+                    one.stop.request(Status.STOPPED, Reason.STOP_REQUESTED, 20, "")
+                assert outcomes == []
+                stored.set()
+    assert outcomes[0].exit_code == 4
+
+
 async def test_a_log_that_an_embedder_closes_ends_the_command() -> None:
     before = children()
     backend = ProcessBackend()

@@ -102,12 +102,13 @@ async def _attend(
         handle = group.handle
     except OSError as error:
         raise not_started(error) from error
-    await execution.remember(handle)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_when_asked, group, execution, readers)
         async with trio.open_nursery() as reading:
             for reader in readers:
                 reading.start_soon(reader.run, execution.log.clone(), group)
+            # The command can write and be stopped meanwhile: the store may take long.
+            await execution.remember(handle)
             await group.wait()
             if execution.stop.status is None:
                 _expire(readers)
