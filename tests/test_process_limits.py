@@ -65,6 +65,12 @@ class LongestStep(trio.abc.Instrument):
         self.seconds = max(self.seconds, time.monotonic() - self._began)
 
 
+@pytest.fixture(autouse=True)
+def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that survives SIGKILL is waited for in vain."""
+    monkeypatch.setattr("trio_logs.backends.process_group.END_SECONDS", 0.5)
+
+
 @pytest.fixture
 def fifos(tmp_path: Path) -> Iterator[list[Path]]:
     """Fifos that debuggers wait for; they go on at the end of the test at the latest."""

@@ -20,9 +20,10 @@ __all__ = ["ProcessGroup"]
 
 _PROC = Path("/proc")
 
-END_SECONDS = 1.0
-"""How long `end` waits for a killed child. A child outlives SIGKILL while the kernel holds it, such
-as in a read from a dead network disk, or in the hands of a debugger."""
+END_SECONDS = 5.0
+"""How long `end` waits for a killed child: enough for the scans of /proc when 100 workloads end at
+once. A child outlives SIGKILL while the kernel holds it, as in a read from a dead network disk, or
+while a debugger holds it."""
 
 POLL_SECONDS = 0.05
 """How often a child is looked at where the kernel can't announce its end."""
