@@ -92,7 +92,7 @@ def test_environment_variables() -> None:
     }
     assert passed_on == {
         "asgi.py",
-        "backends/process.py",
+        "backends/process_start.py",
         "cli/connection.py",
         "cli/run.py",
         "cli/sinks.py",

@@ -28,7 +28,7 @@ from trio_logs.errors import (
     NotReadyError,
     WorkloadNotFoundError,
 )
-from trio_logs.records import now
+from trio_logs.records import Reason, now
 from trio_logs.store.memory import MemoryStore
 from trio_logs.store.sqlite import SQLiteStore
 
@@ -465,7 +465,7 @@ async def test_function_writes(autojump_clock: trio.testing.MockClock) -> None:
         workload = await parts.submit("test.write", "a", "b", backend="function")
         lines, end = await parts.lines(workload.id)
         assert lines == ["stdout: arguments ('a', 'b')", "stderr: two", "stderr: three"]
-        assert end.outcome == Outcome(Status.SUCCEEDED)
+        assert end.outcome == Outcome(Status.SUCCEEDED, reason=Reason.EXITED)
 
 
 async def test_function_that_raises_has_its_traceback_in_the_log(
@@ -478,7 +478,9 @@ async def test_function_that_raises_has_its_traceback_in_the_log(
         assert lines[1] == "stderr: Traceback (most recent call last):"
         assert lines[-1] == "stderr: LookupError: what it needs is not there"
         assert end.outcome == Outcome(
-            Status.FAILED, error="LookupError: what it needs is not there"
+            Status.FAILED,
+            error="LookupError: what it needs is not there",
+            reason=Reason.EXCEPTION,
         )
 
 

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,12 @@ import trio
 
 from tests.live import Live
 from trio_logs import Batch, LogBroker, LogWriter, Outcome, Status, WorkloadSpec, open_broker
-from trio_logs.backends import Execution, Log, Stop
+from trio_logs.backends import Execution, Log, Stop, serving
 from trio_logs.backends.process import ProcessBackend
 from trio_logs.backends.process_group import ProcessGroup
-from trio_logs.errors import InvalidSpecError
+from trio_logs.errors import LogClosedError, NotStartedError
+from trio_logs.records import Reason
+from trio_logs.threads import Threads
 
 OpenServer = Callable[..., AbstractAsyncContextManager[Live]]
 
@@ -66,7 +68,7 @@ async def execution(*command: str, **fields: Any) -> AsyncIterator[tuple[Ongoing
 
             async def run() -> None:
                 with trio.fail_after(20):
-                    outcome = await ProcessBackend().run(one)
+                    outcome = await run_in_backend(one)
                 log.close()
                 await broker.close("w")
                 written: dict[str, bytes] = {}
@@ -81,6 +83,13 @@ async def execution(*command: str, **fields: Any) -> AsyncIterator[tuple[Ongoing
                 yield Ongoing(one.stop, broker), finished
 
 
+async def run_in_backend(execution: Execution) -> Outcome:
+    """Run it in a backend of its own."""
+    backend = ProcessBackend()
+    async with serving({"process": backend}):
+        return await backend.run(execution)
+
+
 async def run(*command: str, **fields: Any) -> Run:
     async with execution(*command, **fields) as (_, finished):
         pass
@@ -88,11 +97,19 @@ async def run(*command: str, **fields: Any) -> Run:
 
 
 OUTCOMES = [
-    ("exit 0", Outcome(Status.SUCCEEDED, 0)),
-    ("exit 7", Outcome(Status.FAILED, 7, error="The command exited with 7.")),
+    ("exit 0", Outcome(Status.SUCCEEDED, 0, reason=Reason.EXITED)),
+    (
+        "exit 7",
+        Outcome(Status.FAILED, 7, error="The command exited with 7.", reason=Reason.EXITED),
+    ),
     (
         "kill -KILL $$",
-        Outcome(Status.FAILED, signal="SIGKILL", error="The command was ended by SIGKILL."),
+        Outcome(
+            Status.FAILED,
+            signal="SIGKILL",
+            error="The command was ended by SIGKILL.",
+            reason=Reason.SIGNALED,
+        ),
     ),
 ]
 
@@ -143,7 +160,7 @@ async def test_what_can_not_start_says_why(
     command: list[str], fields: dict[str, Any], message: str
 ) -> None:
     with pytest.RaisesGroup(
-        pytest.RaisesExc(InvalidSpecError, match=message), flatten_subgroups=True
+        pytest.RaisesExc(NotStartedError, match=message), flatten_subgroups=True
     ):
         await run(*command, **fields)
 
@@ -175,7 +192,7 @@ async def test_term_then_kill_goes_to_the_whole_group() -> None:
     async with execution("sh", "-c", script) as (one, finished):
         await one.first_line()
         started = time.monotonic()
-        one.stop.request(Status.STOPPED, 0.5, "")
+        one.stop.request(Status.STOPPED, Reason.STOP_REQUESTED, 0.5, "")
     assert 0.4 < time.monotonic() - started < 5
     assert finished[0].outcome.signal == "SIGKILL"
     await gone(int(finished[0].written["stdout"]))
@@ -185,7 +202,7 @@ async def test_term_is_enough_for_a_polite_command() -> None:
     script = "trap 'echo bye; exit 4' TERM; echo up; while :; do sleep 0.05; done"
     async with execution("sh", "-c", script) as (one, finished):
         await one.first_line()
-        one.stop.request(Status.STOPPED, 10, "")
+        one.stop.request(Status.STOPPED, Reason.STOP_REQUESTED, 10, "")
     assert finished[0].outcome.exit_code == 4
     assert finished[0].written["stdout"] == b"up\nbye\n"
 
@@ -198,7 +215,7 @@ async def test_the_whole_group_has_the_grace(tmp_path: Path) -> None:
     script = f"{both} until [ -e one -a -e two ]; do sleep 0.01; done; echo up; exec sleep 50"
     async with execution("sh", "-c", script, cwd=str(tmp_path)) as (one, finished):
         await one.first_line()
-        one.stop.request(Status.STOPPED, 20, "")
+        one.stop.request(Status.STOPPED, Reason.STOP_REQUESTED, 20, "")
     assert finished[0].outcome.signal == "SIGTERM"
     assert finished[0].written["stdout"] == b"up\none\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one-tidy", "two-tidy"]
@@ -210,7 +227,7 @@ async def test_what_the_command_left_behind_is_asked_to_end_too() -> None:
     async with execution("sh", "-c", f"{tidy} exit 0") as (one, finished):
         # In a subshell, too, it is the pid of the command.
         await gone(int(await one.first_line()))
-        one.stop.request(Status.STOPPED, 20, "")
+        one.stop.request(Status.STOPPED, Reason.STOP_REQUESTED, 20, "")
     assert finished[0].outcome.exit_code == 0
     assert finished[0].written["stdout"].endswith(b"\ntidy\n")
 
@@ -223,7 +240,7 @@ async def test_what_made_a_group_of_its_own_ends_too() -> None:
     async with execution("sh", "-c", script) as (one, finished):
         await one.first_line()
         started = time.monotonic()
-        one.stop.request(Status.STOPPED, 20, "")
+        one.stop.request(Status.STOPPED, Reason.STOP_REQUESTED, 20, "")
     assert time.monotonic() - started < 10
     assert finished[0].outcome.signal == "SIGTERM"
     await gone(int(finished[0].written["stdout"]))
@@ -237,8 +254,8 @@ async def test_no_name_of_a_process_is_too_odd(tmp_path: Path) -> None:
     async with execution(str(odd), "50") as (stranger, _):
         async with execution("sh", "-c", script) as (one, finished):
             await one.first_line()
-            one.stop.request(Status.STOPPED, 10, "")
-        stranger.stop.request(Status.STOPPED, 0, "")
+            one.stop.request(Status.STOPPED, Reason.STOP_REQUESTED, 10, "")
+        stranger.stop.request(Status.STOPPED, Reason.STOP_REQUESTED, 0, "")
     assert finished[0].outcome.exit_code == 4
 
 
@@ -246,8 +263,10 @@ async def test_nothing_succeeds_where_no_exit_code_can_be_known() -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     one = Execution("w", WorkloadSpec(("true",)), cast(Log, None), cast(Any, None))
     try:
-        with pytest.raises(InvalidSpecError, match="SIGCHLD"):
-            await ProcessBackend().run(one)
+        with pytest.RaisesGroup(
+            pytest.RaisesExc(NotStartedError, match="SIGCHLD"), flatten_subgroups=True
+        ):
+            await run_in_backend(one)
     finally:
         signal.signal(signal.SIGCHLD, before)
 
@@ -294,14 +313,14 @@ async def test_one_that_left_the_group_is_not_waited_for() -> None:
 async def test_nothing_is_lost_when_the_log_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The drain bounds how long others hold the pipe, not how long the log takes."""
     monkeypatch.setattr("trio_logs.backends.process.DRAIN_SECONDS", 0.05)
-    monkeypatch.setattr("trio_logs.backends.process.READ_BYTES", 4096)
+    monkeypatch.setattr("trio_logs.backends.process_output.READ_BYTES", 4096)
     async with open_broker() as broker:
         with await broker.open("w") as log:
 
             async def remember(handle: str) -> None: ...
 
             spec = WorkloadSpec(("sh", "-c", "sleep 50 & yes | head -c 200000"))
-            outcome = await ProcessBackend().run(Execution("w", spec, SlowLog(log), remember))
+            outcome = await run_in_backend(Execution("w", spec, SlowLog(log), remember))
         end = await broker.close("w")
     assert outcome.exit_code == 0
     assert end.bytes == 200_000
@@ -322,6 +341,61 @@ class SlowLog:
 
     def close(self) -> None:
         self._log.close()
+
+
+async def test_a_slow_store_holds_up_neither_output_nor_a_stop() -> None:
+    stored = trio.Event()
+    outcomes: list[Outcome] = []
+    async with open_broker() as broker:
+        with await broker.open("w") as log, broker.subscribe("w", 1) as subscription:
+
+            async def remember(handle: str) -> None:
+                await stored.wait()
+
+            script = "trap 'echo bye; exit 4' TERM; echo up; while :; do sleep 0.05; done"
+            one = Execution("w", WorkloadSpec(("sh", "-c", script)), log, remember)
+
+            async def run() -> None:
+                outcomes.append(await run_in_backend(one))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run)
+                for line in (b"up", b"bye"):
+                    with trio.fail_after(10):
+                        [batch, *_] = await subscription.receive()
+                    assert isinstance(batch, Batch)
+                    assert batch.lines == [line]
+                    one.stop.request(Status.STOPPED, Reason.STOP_REQUESTED, 20, "")
+                assert outcomes == []
+                stored.set()
+    assert outcomes[0].exit_code == 4
+
+
+async def test_a_log_that_an_embedder_closes_ends_the_command() -> None:
+    before = children()
+    backend = ProcessBackend()
+    async with open_broker() as broker, serving({"process": backend}):
+        with await broker.open("w") as log:
+
+            async def remember(handle: str) -> None:
+                await broker.close("w")
+
+            spec = WorkloadSpec(("sh", "-c", "while :; do echo more; sleep 0.01; done"))
+            with trio.fail_after(20), pytest.RaisesGroup(LogClosedError, flatten_subgroups=True):
+                await backend.run(Execution("w", spec, log, remember))
+    assert children() == before
+
+
+async def test_a_backend_runs_only_while_it_serves() -> None:
+    backend = ProcessBackend()
+    one = Execution("w", WorkloadSpec(("true",)), cast(Log, None), cast(Any, None))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="enter its `serving` first"):
+            await backend.run(one)
+        async with serving({"process": backend}):
+            with pytest.raises(RuntimeError, match="serves an engine already"):
+                async with backend.serving():
+                    pass
 
 
 async def test_cancellation_leaves_no_process() -> None:
@@ -346,35 +420,49 @@ def children() -> list[str]:
     return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 
 
-def test_what_a_dead_server_left_is_found_and_killed() -> None:
-    process = subprocess.Popen(["sh", "-c", "sleep 50 & sleep 50 & wait"], start_new_session=True)
-    group = ProcessGroup(process)
+def session_leader(*command: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, start_new_session=True)
+
+
+@pytest.fixture
+def threads() -> Iterator[Threads]:
+    threads = Threads("test", 1)
+    threads.start()
+    yield threads
+    threads.close()
+
+
+async def test_what_a_dead_server_left_is_found_and_killed(threads: Threads) -> None:
+    process = session_leader("sh", "-c", "sleep 50 & sleep 50 & wait")
+    group = ProcessGroup(process, threads)
     handle = group.handle
     try:
-        deadline = time.monotonic() + 5
-        while len(ProcessGroup.members(handle)) < 3:
-            assert time.monotonic() < deadline
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        # Its leader is dead, its members are not.
-        assert len(ProcessGroup.kill_remains(handle)) == 2
-        deadline = time.monotonic() + 5
-        while ProcessGroup.members(handle):
-            assert time.monotonic() < deadline
-        assert ProcessGroup.kill_remains(handle) == []
+        with trio.fail_after(5):
+            while len(ProcessGroup.members(handle)) < 3:
+                await trio.lowlevel.checkpoint()
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            # Its leader is dead, its members are not.
+            assert len(await ProcessGroup.kill_remains(handle, threads)) == 2
+            while ProcessGroup.members(handle):
+                await trio.lowlevel.checkpoint()
+        assert await ProcessGroup.kill_remains(handle, threads) == []
     finally:
-        group.end()
+        await group.end()
 
 
-def test_a_stranger_with_the_same_pid_is_left_alone() -> None:
-    process = subprocess.Popen(["sleep", "50"], start_new_session=True)
-    with ProcessGroup(process) as group:
+async def test_a_stranger_with_the_same_pid_is_left_alone(threads: Threads) -> None:
+    process = session_leader("sleep", "50")
+    group = ProcessGroup(process, threads)
+    try:
         for pattern, other in ((r'"start":\d+', '"start":1'), ('"boot":"', '"boot":"x')):
             handle = re.sub(pattern, other, group.handle)
             assert handle != group.handle
-            assert ProcessGroup.kill_remains(handle) == []
+            assert await ProcessGroup.kill_remains(handle, threads) == []
         assert process.poll() is None
-        assert ProcessGroup.kill_remains(group.handle) == [process.pid]
+        assert await ProcessGroup.kill_remains(group.handle, threads) == [process.pid]
+    finally:
+        assert await group.end()
 
 
 async def test_timeout_and_stop_over_http(open_server: OpenServer) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,12 @@ from hypercorn.trio import serve
 from tests.live import PATIENCE, Live, open_live
 from tests.pushing import create, finish, open_body, push, raw_log
 from tests.test_api import problem
+from trio_logs import LogWriter, Outcome, Status, open_broker
 from trio_logs.api import create_app
-from trio_logs.backends.push import PushLimits
+from trio_logs.backends import Execution
+from trio_logs.backends.push import Inbox, PushBackend, PushLimits
 from trio_logs.engine import EngineLimits
+from trio_logs.errors import OffsetError, StoreError
 from trio_logs.records import Batch, WorkloadSpec
 from trio_logs.server import Server, finish_cleanly
 from trio_logs.service import open_service
@@ -352,6 +355,98 @@ async def test_a_shutdown_leaves_it_running(tmp_path: Path) -> None:
         ended = await finish(live, workload, exit_code=0, bytes=8)
         assert ended.json()["started_at"] == started
         assert await raw_log(live, workload) == b"one\ntwo\n"
+
+
+class AwayLog:
+    """A log whose store may be away for longer than its patience."""
+
+    def __init__(self, log: LogWriter) -> None:
+        self._log = log
+        self.away = False
+        self.write = log.write
+        self.clone = log.clone
+        self.close = log.close
+
+    async def flush(self) -> int:
+        if self.away:
+            raise StoreError("the store is away")
+        return await self._log.flush()
+
+
+async def pieces(*data: bytes) -> AsyncIterator[bytes]:
+    for piece in data:
+        yield piece
+
+
+async def test_what_was_received_while_the_store_is_away_stays_received() -> None:
+    async with open_broker() as broker, aclosing_all() as body:
+        with await broker.open("w") as writer:
+            log = AwayLog(writer)
+            inbox = Inbox(log, patience=60)
+            log.away = True
+            with pytest.raises(StoreError):
+                await inbox.receive(body(b"one\n"), 0)
+            log.away = False
+            # What an earlier server received is not known yet, so nothing was taken.
+            with pytest.raises(OffsetError) as missing:
+                await inbox.receive(body(b"one\n"), 4)
+            assert missing.value.durable == 0
+            assert await inbox.receive(body(b"one\n", b"tw"), 0) == 4
+            log.away = True
+            for _ in range(2):
+                with pytest.raises(StoreError):
+                    await inbox.receive(body(b"two\nthree\n"), 4)
+            with pytest.raises(StoreError):
+                await inbox.durable()
+            with pytest.raises(StoreError):
+                await inbox.finish(Outcome(Status.SUCCEEDED), 15)
+            log.away = False
+            assert await inbox.durable() == 14
+            assert await inbox.receive(body(b"one\ntwo\nthree\nfour\n"), 0) == 19
+            await inbox.finish(Outcome(Status.SUCCEEDED), 19)
+            assert (await inbox.outcome()).status == "succeeded"
+        end = await broker.close("w")
+        assert (end.lines, end.bytes) == (4, 19)
+
+
+@asynccontextmanager
+async def aclosing_all() -> AsyncIterator[Callable[..., AsyncIterator[bytes]]]:
+    """Makes bodies, and closes those that nobody has read to their ends."""
+    async with AsyncExitStack() as stack:
+
+        def body(*data: bytes) -> AsyncIterator[bytes]:
+            made = pieces(*data)
+            stack.push_async_callback(made.aclose)  # type: ignore[attr-defined]
+            return made
+
+        yield body
+
+
+async def test_a_log_that_an_embedder_closes_ends_its_workload_alone(live: Live) -> None:
+    closed, other = [await create(live) for _ in range(2)]
+    await push(live, closed, b"one\n")
+    await live.service.broker.close(closed, Outcome(Status.FAILED, error="by the embedder"))
+    assert "has ended" in problem(await push(live, closed, b"two\n", 4), 409)
+    with trio.fail_after(PATIENCE):
+        ended = await live.service.engine.finished(closed)
+    assert (ended.status, ended.error) == ("failed", "by the embedder")
+    problem(await finish(live, closed), 409)
+    assert (await push(live, other, b"one\n")).headers["upload-offset"] == "4"
+    assert (await finish(live, other)).status_code == 200
+    assert live.service.engine.statistics().running == 0
+
+
+async def test_reasons() -> None:
+    """Of what the backend decides by itself."""
+    backend = PushBackend(PushLimits(patience=0))
+
+    async def remember(handle: str) -> None: ...
+
+    async with open_broker() as broker:
+        with await broker.open("w") as log:
+            spec = WorkloadSpec((), backend="push")
+            lost = await backend.run(Execution("w", spec, log, remember))
+            assert (lost.status, lost.reason) == ("lost", "client_lost")
 
 
 class StallingStore(SQLiteStore):

@@ -1,9 +1,10 @@
-"""What runs a workload. A backend is found by its entry point in the group `trio_logs.backends`."""
+"""Backends run workloads. Each is found by its entry point in the group `trio_logs.backends`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoints, entry_points
@@ -12,21 +13,27 @@ from typing import Protocol, runtime_checkable
 import trio
 
 from ..errors import BackendNotFoundError
-from ..records import Outcome, Status, WorkloadSpec
+from ..records import Outcome, Reason, Status, WorkloadSpec
 
 __all__ = [
     "Backend",
     "Execution",
+    "Lifecycle",
     "Log",
     "Stop",
     "find_backend",
     "installed_backends",
     "outlives_server",
+    "serving",
 ]
 
 
 class Log(Protocol):
-    """What a backend needs of a log writer; see `trio_logs.broker.LogWriter`."""
+    """The part of `trio_logs.broker.LogWriter` that a backend uses.
+
+    `write` and `flush` raise LogClosedError once the log is closed; `flush` also raises StoreError
+    while the store is away.
+    """
 
     async def write(self, data: bytes | str, stream: str = "stdout") -> None: ...
 
@@ -38,32 +45,39 @@ class Log(Protocol):
 
 
 class Stop:
-    """A wish that an execution end: softly at once, by force when the grace runs out. `status` and
-    `error` are what its outcome will say."""
+    """A request to end an execution: softly at once, by force when the grace is over.
+
+    The engine puts `status`, `reason` and `error` into the outcome; they are None and empty before
+    the first request.
+    """
 
     def __init__(self) -> None:
         self.status: Status | None = None
+        self.reason: Reason | None = None
         self.error = ""
         self._deadline = math.inf
         self._requested = trio.Event()
         self._hurried = trio.Event()
 
-    def request(self, status: Status, grace: float, error: str) -> None:
-        """Ask for it. The first reason stands; a later request can only shorten the grace, given
-        in seconds."""
+    def request(self, status: Status, reason: Reason, grace: float, error: str) -> None:
+        """Request the end; `grace` is in seconds.
+
+        The first request decides `status`, `reason` and `error`. A later request can only shorten
+        the grace.
+        """
         if self.status is None:
-            self.status, self.error = status, error
+            self.status, self.reason, self.error = status, reason, error
         self._deadline = min(self._deadline, trio.current_time() + grace)
         self._requested.set()
         self._hurried.set()
         self._hurried = trio.Event()
 
     async def wait(self) -> None:
-        """Return once it was asked for."""
+        """Return once the end is requested."""
         await self._requested.wait()
 
     async def wait_grace(self) -> None:
-        """Return once it was asked for and the grace has run out."""
+        """Return once the end is requested and the grace is over."""
         await self._requested.wait()
         while trio.current_time() < self._deadline:
             with trio.move_on_at(self._deadline):
@@ -74,7 +88,8 @@ class Stop:
 class Execution:
     """One run of a workload, as its backend sees it.
 
-    `remember` keeps a handle to what must be cleaned up if this process dies; see `Backend.reap`.
+    `remember` stores a handle, with which `Backend.reap` ends the run's remains after a crash of
+    the service. It raises StoreError if the store can't take the handle.
     """
 
     id: str
@@ -88,41 +103,71 @@ class Execution:
 class Backend(Protocol):
     """The duties of a backend.
 
-    It is made once, without arguments. What `run` raises fails its workload only.
+    A backend is made once, without arguments. An exception from `run` fails its workload only.
 
-    A backend may have an attribute `outlives_server`, true if what it runs is not of this machine's
-    making. Then it runs at once, whatever is queued; it is cancelled when the service shuts down;
-    and `run` is called again at the next start, for a log that goes on where it was.
+    Two things are optional:
+
+    - A method `serving`, if the backend needs threads, tasks or connections of its own: see
+      `Lifecycle`.
+    - An attribute `outlives_server`, true if the workload runs elsewhere, so that it survives this
+      service. Such a workload runs at once, whatever is queued; it is cancelled when the service
+      shuts down; and the next start calls `run` again, with the same log.
     """
 
     def check(self, spec: WorkloadSpec) -> None:
-        """Raise InvalidSpecError for what can't run here whatever happens; called on submission."""
+        """Called on submission. Raise InvalidSpecError if `spec` can never run here."""
 
     async def run(self, execution: Execution) -> Outcome:
-        """Run the workload and return how it ended, with nothing of it left running.
+        """Run the workload; return its outcome, with `reason` set, once nothing of it runs.
 
-        When `execution.stop` is requested, end it softly, and when its grace is over by force; what
-        is returned then tells how it ended, and the engine that it was stopped. Cancellation means
-        now.
+        When `execution.stop` is requested, end the workload softly, and by force when the grace is
+        over; return its own outcome, from which the engine makes that of a stopped workload. End
+        it at once on cancellation.
+
+        Raise NotStartedError if the workload can't be started now: its outcome is then `failed`
+        with the reason `not_started`. Any other exception is `failed` with `exception`.
         """
 
     async def reap(self, handle: str) -> None:
-        """End what is left of a run whose server died after it was given this handle."""
+        """End what is left of a run; `handle` is what the run gave to `Execution.remember` before
+        its service died."""
+
+
+@runtime_checkable
+class Lifecycle(Protocol):
+    """The optional part of a backend that needs threads, tasks or connections of its own."""
+
+    def serving(self) -> AbstractAsyncContextManager[None]:
+        """Open them on entry, close them on exit.
+
+        The engine enters it before the service accepts, and exits it after the last `run` and
+        `reap` have returned. An exception on entry fails the start of the service.
+        """
+
+
+@asynccontextmanager
+async def serving(backends: Mapping[str, Backend]) -> AsyncIterator[None]:
+    """Within the block, each backend that has a `Lifecycle` is open."""
+    async with AsyncExitStack() as stack:
+        for backend in backends.values():
+            if isinstance(backend, Lifecycle):
+                await stack.enter_async_context(backend.serving())
+        yield
 
 
 def installed_backends() -> Mapping[str, Backend]:
-    """One backend of each kind that is installed, by name."""
+    """One backend of each installed kind, by name."""
     return {point.name: point.load()() for point in _entry_points()}
 
 
 @cache
 def _entry_points() -> EntryPoints:
-    # It reads what each package that is installed has written, 10 ms and more.
+    # Reading the metadata of every installed package takes 10 ms or more.
     return entry_points(group="trio_logs.backends")
 
 
 def find_backend(backends: Mapping[str, Backend], name: str) -> Backend:
-    """The backend of that name, or BackendNotFoundError."""
+    """The backend with this name. Raises BackendNotFoundError."""
     try:
         return backends[name]
     except KeyError:
@@ -131,5 +176,5 @@ def find_backend(backends: Mapping[str, Backend], name: str) -> Backend:
 
 
 def outlives_server(backends: Mapping[str, Backend], name: str) -> bool:
-    """Whether what that backend runs goes on while the server is away."""
+    """Whether workloads of this backend go on while the service is down."""
     return bool(getattr(backends.get(name), "outlives_server", False))

@@ -1,4 +1,4 @@
-"""The `function` backend: an async callable, registered by name, that is given the log writer."""
+"""The `function` backend: an async callable, registered by name, writes to its log directly."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import trio
 
-from ..errors import InvalidSpecError, LogClosedError
-from ..records import Outcome, Status, WorkloadSpec
+from ..errors import InvalidSpecError, LogClosedError, NotStartedError
+from ..records import Outcome, Reason, Status, WorkloadSpec
 from . import Execution
 
 __all__ = ["FunctionBackend", "function"]
@@ -44,17 +44,22 @@ class FunctionBackend:
             given = spec.command[0] if spec.command else ""
             known = ", ".join(sorted(_functions)) or "none"
             raise InvalidSpecError(
-                f"command: no function {given!r} is registered; there are: {known}"
+                f"command: no function {given!r} is registered; registered: {known}"
             )
         for name, value in (("env", spec.env), ("cwd", spec.cwd), ("pty", spec.pty)):
             if value:
-                raise InvalidSpecError(f"{name}: the function backend has no process to give it to")
+                raise InvalidSpecError(f"{name}: a function has no process of its own to use it")
 
     async def run(self, execution: Execution) -> Outcome:
+        try:
+            # A workload that was queued before a restart may name a function that is gone since.
+            self.check(execution.spec)
+        except InvalidSpecError as error:
+            raise NotStartedError(str(error)) from error
         name, *arguments = execution.spec.command
-        # Checked again: a queued workload may come from before a restart.
-        self.check(execution.spec)
-        outcome = Outcome(Status.FAILED, error="it was stopped")
+        outcome = Outcome(
+            Status.STOPPED, reason=Reason.STOP_REQUESTED, error="The function was cancelled."
+        )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_stop, execution, nursery.cancel_scope)
             outcome = await _call(_functions[name], execution, arguments)
@@ -62,7 +67,7 @@ class FunctionBackend:
         return outcome
 
     async def reap(self, handle: str) -> None:
-        """Nothing of a function outlives its process."""
+        """Do nothing: a function does not outlive its process."""
 
 
 async def _cancel_on_stop(execution: Execution, scope: trio.CancelScope) -> None:
@@ -77,8 +82,9 @@ async def _call(
         await run(execution.log, *arguments)
     except (Exception, SystemExit) as error:  # argparse and others call sys.exit
         text = traceback.format_exc().encode(errors="backslashreplace")
-        with suppress(LogClosedError):  # by the function itself
+        # The function, or an embedder, may have closed the log.
+        with suppress(LogClosedError):
             await execution.log.write(text, "stderr")
         last = traceback.format_exception_only(error)[-1].strip()
-        return Outcome(Status.FAILED, error=last)
-    return Outcome(Status.SUCCEEDED)
+        return Outcome(Status.FAILED, error=last, reason=Reason.EXCEPTION)
+    return Outcome(Status.SUCCEEDED, reason=Reason.EXITED)

@@ -1,8 +1,8 @@
-"""The `push` backend: workloads that run elsewhere, and whose clients send what they write.
+"""The `push` backend: a workload runs elsewhere, and its client sends the log over HTTP.
 
-A log is one stream of bytes, and a client says with its offset which bytes it sends. What was
-received already is skipped, as TCP does it, so sending again never doubles anything; and only what
-the store has is acknowledged, so nothing is lost with this process.
+A log is one stream of bytes; the client names the offset of the first byte that it sends. As in
+TCP, bytes that were received already are skipped, so sending them again never doubles anything.
+Only bytes that the store has are acknowledged, so a crash of the service loses none of them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,15 @@ from typing import TypeVar
 
 import trio
 
-from ..errors import ConflictError, InvalidSpecError, NotReadyError, OffsetError, TrioLogsError
-from ..records import Outcome, Status, WorkloadSpec
+from ..errors import (
+    ConflictError,
+    InvalidSpecError,
+    LogClosedError,
+    NotReadyError,
+    OffsetError,
+    TrioLogsError,
+)
+from ..records import Outcome, Reason, Status, WorkloadSpec
 from . import Execution, Log
 
 __all__ = ["Inbox", "PushBackend", "PushLimits"]
@@ -23,19 +30,20 @@ __all__ = ["Inbox", "PushBackend", "PushLimits"]
 T = TypeVar("T")
 
 PIECE_BYTES = 64 * 1024
-"""What is written in one step, which a newer connection can't cut in two."""
+"""The most bytes in one write to the log. A write of this size happens whole or not at all, also
+when a newer connection cancels it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PushLimits:
-    """`patience`: seconds that a client may be away before its workload is `lost`. They begin anew
-    when the server starts."""
+    """`patience`: the seconds that a client may be away before its workload is `lost`. They begin
+    anew when the server starts."""
 
     patience: float = 3600.0
 
 
 class PushBackend:
-    """See `Backend` for the methods. The service makes it, as its routes need it."""
+    """See `Backend` for the methods. The service makes the instance, because its routes need it."""
 
     outlives_server = True
 
@@ -46,15 +54,15 @@ class PushBackend:
     def check(self, spec: WorkloadSpec) -> None:
         for name, value in (("env", spec.env), ("cwd", spec.cwd), ("pty", spec.pty)):
             if value:
-                raise InvalidSpecError(f"{name}: what is pushed runs elsewhere, and has its own")
+                raise InvalidSpecError(f"{name}: a pushed workload runs elsewhere, and has its own")
 
     async def run(self, execution: Execution) -> Outcome:
         inbox = Inbox(execution.log, self._limits.patience)
-        # Before the first checkpoint: who was told that the workload runs will find it here.
+        # Before the first checkpoint: a client that reads `running` finds the inbox.
         self._inboxes[execution.id] = inbox
         why = _shutting_down
         try:
-            outcome = Outcome(Status.STOPPED)
+            outcome = Outcome(Status.STOPPED, reason=Reason.STOP_REQUESTED)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_cancel_on_stop, execution, nursery.cancel_scope)
                 outcome = await inbox.outcome()
@@ -66,10 +74,10 @@ class PushBackend:
             inbox.close(why)
 
     async def reap(self, handle: str) -> None:
-        """Nothing of it runs here."""
+        """Do nothing: no part of a pushed workload runs here."""
 
     def inbox(self, workload_id: str) -> Inbox | None:
-        """Where the bytes of a workload go, while it runs."""
+        """The inbox of a running workload."""
         return self._inboxes.get(workload_id)
 
 
@@ -87,8 +95,14 @@ async def _cancel_on_stop(execution: Execution, scope: trio.CancelScope) -> None
 
 
 class Inbox:
-    """What comes for one log. One connection at a time has its turn; the newest takes it from the
-    one before, whose client most likely has lost it, which the server may notice much later."""
+    """Receives the bytes of one log. Connections take turns: a newer connection cancels the older.
+
+    The client of the older connection has most likely lost it, which the server may notice much
+    later.
+
+    While the store is away, the methods that need it raise StoreError. Received bytes stay
+    received: a client that sends them again, from whatever offset, doubles nothing.
+    """
 
     def __init__(self, log: Log, patience: float) -> None:
         self._log = log
@@ -102,20 +116,21 @@ class Inbox:
         self._closed: Callable[[], TrioLogsError] | None = None
 
     async def outcome(self) -> Outcome:
-        """How it ended: as its client says, or lost if no client comes for too long."""
+        """The outcome that the client reports, or `lost` if no client comes for too long."""
         with self._absence:
             await self._finished.wait()
         if self._outcome is not None:
             return self._outcome
         error = f"Its client was not heard of for {self._patience:g} s."
-        return Outcome(Status.LOST, error=error)
+        return Outcome(Status.LOST, error=error, reason=Reason.CLIENT_LOST)
 
     async def receive(self, body: AsyncIterator[bytes], offset: int) -> int:
-        """Add to the log what comes, of which the first byte is number `offset` of the log, from 0
-        on; as slowly as the log takes it. Return how many bytes of the log are durable now.
+        """Add the body to the log, as slowly as the log takes it; return how many bytes of the log
+        are durable now.
 
-        Raises OffsetError if bytes are missing before it, ConflictError if a newer connection took
-        over or the workload ended, NotReadyError while shutting down.
+        `offset` is the place of the body's first byte in the log, from 0 on. Raises OffsetError if
+        bytes before it are missing, ConflictError if a newer connection took over or the workload
+        ended, NotReadyError while shutting down, and StoreError while the store is away.
         """
 
         async def take() -> int:
@@ -126,7 +141,7 @@ class Inbox:
                 for start in range(min(skip, len(data)), len(data), PIECE_BYTES):
                     piece = data[start : start + PIECE_BYTES]
                     await self._log.write(piece)
-                    # In the same step as the write, which was made or was not.
+                    # No await between the write and its count: both happen, or neither does.
                     known += len(piece)
                     self._received = known
                 skip = max(0, skip - len(data))
@@ -137,28 +152,44 @@ class Inbox:
     async def finish(self, outcome: Outcome, size: int | None) -> None:
         """End the workload, whose log has `size` bytes, if that is known.
 
-        Raises as `receive` does; OffsetError if it has another number of bytes.
+        Raises OffsetError if the log has another number of bytes, and otherwise as `receive` does.
         """
 
         async def end() -> None:
             await self._check(size, size is None or size == await self._received_by_now())
-            self._outcome = outcome
-            self._finished.set()
+            self._end(outcome)
 
         await self._in_turn(end)
 
     def close(self, why: Callable[[], TrioLogsError]) -> None:
-        """Take nothing any more, and tell who has the turn."""
+        """Refuse all bytes from now on, also those of the connection whose turn it is."""
         self._closed = why
         if self._newest is not None:
             self._newest.cancel()
 
     async def durable(self) -> int:
-        """How many bytes of the log are durable now."""
-        return await self._log.flush()
+        """How many bytes of the log are durable now. Raises ConflictError if the workload ended,
+        and StoreError while the store is away."""
+        try:
+            return await self._log.flush()
+        except LogClosedError as error:
+            raise self._log_closed() from error
+
+    def _end(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+        self._finished.set()
+
+    def _log_closed(self) -> TrioLogsError:
+        """An embedder closed the log, or the workload ended: it can't go on."""
+        if self._closed is not None:
+            return self._closed()
+        if not self._finished.is_set():
+            error = "Its log was closed before its client had finished it."
+            self._end(Outcome(Status.FAILED, error=error, reason=Reason.EXCEPTION))
+        return _ended()
 
     async def _received_by_now(self) -> int:
-        """What was received, durable or not; at first, what the server before this one left."""
+        """The bytes received, durable or not. After a start, the durable bytes of earlier runs."""
         if self._received is None:
             self._received = await self._log.flush()
         return self._received
@@ -171,7 +202,7 @@ class Inbox:
             )
 
     async def _in_turn(self, act: Callable[[], Awaitable[T]]) -> T:
-        """Have the turn while `act` runs."""
+        """Call `act` with all other connections shut out."""
         if self._closed is not None:
             raise self._closed()
         with trio.CancelScope() as scope:
@@ -184,6 +215,8 @@ class Inbox:
                     if self._finished.is_set():
                         raise _ended()
                     return await act()
+            except LogClosedError as error:
+                raise self._log_closed() from error
             finally:
                 if self._newest is scope:
                     self._newest = None

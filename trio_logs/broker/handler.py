@@ -17,26 +17,38 @@ from .writer import LogWriter
 __all__ = ["LogHandler", "log_records"]
 
 MAX_WAITING_BYTES = 1024 * 1024
-"""What may wait of records that were made on Trio's own thread, which can't be made to wait itself;
-what is over it is counted, and the count is written."""
+"""The records that may wait for the log. A thread that logs more has to wait, or is counted."""
+
+WRITE_BYTES = 64 * 1024
+"""Records that wait together are written together, up to this size."""
+
+PATIENCE_SECONDS = 10.0
+"""How long a thread waits for room. It may hold a lock that Trio's thread waits for: then no room
+comes before the thread goes on."""
 
 LAST_SECONDS = 1.0
-"""How long the last records may take where the block ends by an error or a cancellation."""
+"""How long the last records may take if the block ends by an error or a cancellation."""
 
 
 @asynccontextmanager
 async def log_records(
-    log: LogWriter, logger: logging.Logger | None = None, *, stream: str = "stderr"
+    log: LogWriter,
+    logger: logging.Logger | None = None,
+    *,
+    stream: str = "stderr",
+    patience: float = PATIENCE_SECONDS,
 ) -> AsyncIterator[LogHandler]:
-    """Within the block, write what `logger` (by default, the root logger) is given to the log.
+    """Within the block, write the records of `logger` (by default, the root logger) to the log.
 
-    A thread that logs faster than the log takes it waits, as a writer does; Trio's own thread
-    can't, and has a bound (see `LogHandler`). The handler that is yielded takes a formatter and a
-    level. What was logged when the block ends is written, also if it ends by an error, which comes
-    out in a group, as from a nursery.
+    A thread that logs faster than the log takes it waits, as a writer does, but for at most
+    `patience` seconds; Trio's own thread never waits. See `LogHandler`. The yielded handler takes a
+    formatter and a level.
+
+    Records that were logged before the block ends are written, also if it ends by an error or a
+    cancellation; then for at most 1 s. The error comes out in a group, as from a nursery.
     """
     logger = logger or logging.getLogger()
-    handler = LogHandler(log, stream)
+    handler = LogHandler(log, stream, patience)
     logger.addHandler(handler)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(handler.run)
@@ -50,29 +62,44 @@ async def log_records(
 
 
 class LogHandler(logging.Handler):
-    """Made in the Trio run whose log it writes to.
+    """Writes records to a log of the Trio run that makes the handler.
 
-    From other threads, a record is in the log's channel when `emit` returns. Records from Trio's
-    thread, and from other runs of Trio, wait in memory, 1 MiB of them; should that overflow, as
-    only a loop can that logs and never awaits, a line says how many are missing.
+    When `emit` returns, the record waits in the handler's memory, which holds 1 MiB, and `run`
+    writes it; or the record is dropped and counted, and a line tells how many are missing. The
+    records of each thread keep their order.
+
+    If the memory is full, a thread waits for room for at most `patience` seconds. Then it drops the
+    record, and all threads drop theirs at once until the log takes records again. A thread that
+    runs Trio, this run or another, never waits: that would stop all tasks of its run. After `run`
+    has ended, records are dropped without a count.
     """
 
-    def __init__(self, log: LogWriter, stream: str = "stderr") -> None:
+    def __init__(
+        self, log: LogWriter, stream: str = "stderr", patience: float = PATIENCE_SECONDS
+    ) -> None:
         super().__init__()
         self._log = log
         self._stream = stream
+        self._patience = patience
         self._token = trio.lowlevel.current_trio_token()
         self._thread = threading.get_ident()
+        # Guards the fields down to `_ended`. Each holds it for a few steps only, so Trio's thread
+        # may take it. Re-entrant: a finalizer that logs may interrupt those steps.
+        self._room = threading.Condition()
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._missing = 0
+        self._blocked = 0  # threads that wait for room
+        self._stalled = False  # a thread has waited in vain since `run` took records
+        self._rung = False
+        self._ended = False
         self._wake = trio.Event()
         self._finishing = False
         self._scope = trio.CancelScope(shield=True)
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """As `logging.Handler.handle`, without its lock: a thread that waits for room in the log
-        would hold it, and Trio's thread, which makes that room, would wait for it for ever."""
+        """As `logging.Handler.handle`, without its lock: a thread that waits for room would hold
+        the lock, and Trio's thread, which makes the room, would wait for the lock for ever."""
         admitted = self.filter(record)
         if isinstance(admitted, logging.LogRecord):  # since Python 3.12, filters may replace it
             record = admitted
@@ -81,50 +108,99 @@ class LogHandler(logging.Handler):
         return bool(admitted)
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keep the record for `run`; see the class. Call it from any thread, at any time."""
         try:
             line = self.format(record).encode(errors="backslashreplace") + b"\n"
-            if threading.get_ident() == self._thread:
-                self._keep(line)
-            elif trio.lowlevel.in_trio_run():
-                # A run of its own in another thread: that can't be made to wait, either.
-                self._token.run_sync_soon(self._keep, line)
-            else:
-                write = self._log.write
-                trio.from_thread.run(write, line, self._stream, trio_token=self._token)
-        except LogClosedError:
-            pass  # by the workload itself, which does not want to hear of it
+            # A thread's own run of Trio, beside this one, must not be held up, either.
+            runs_trio = threading.get_ident() == self._thread or trio.lowlevel.in_trio_run()
+            self._keep(line, 0.0 if runs_trio else self._patience)
         except Exception:
             self.handleError(record)
 
-    def _keep(self, line: bytes) -> None:
-        if self._missing or self._waiting_bytes + len(line) > MAX_WAITING_BYTES:
-            self._missing += 1
+    def _keep(self, line: bytes, patience: float) -> None:
+        with self._room:
+            if patience > 0 and not self._may_keep(line) and not self._stalled:
+                self._blocked += 1
+                try:
+                    came = self._room.wait_for(lambda: self._may_keep(line), patience)
+                    self._stalled = not came
+                finally:
+                    self._blocked -= 1
+            if self._ended:
+                return
+            if self._may_keep(line):
+                self._waiting.append(line)
+                self._waiting_bytes += len(line)
+            else:
+                self._missing += 1
+            if self._rung:
+                return
+            self._rung = True
+        if threading.get_ident() == self._thread:
+            self._wake.set()
         else:
-            self._waiting.append(line)
-            self._waiting_bytes += len(line)
+            with suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self._ring)
+
+    def _may_keep(self, line: bytes) -> bool:
+        """Whether a thread need not wait for room. A line that is longer than the whole memory has
+        the memory alone. After a missing line, the line that counts it has to be written first."""
+        fits = not self._waiting or self._waiting_bytes + len(line) <= MAX_WAITING_BYTES
+        return self._ended or (fits and not self._missing)
+
+    def _ring(self) -> None:
         self._wake.set()
 
     def finish(self, seconds: float) -> None:
-        """Have `run` return when nothing waits any more, or after so many seconds."""
+        """Have `run` return once no record waits, or after that many seconds."""
         self._finishing = True
         self._scope.deadline = trio.current_time() + seconds
-        # With time enough it is its caller's to cancel again.
+        # Without a deadline, the caller of `log_records` may cancel again.
         self._scope.shield = seconds < math.inf
         self._wake.set()
 
     async def run(self) -> None:
-        """Write what waits, as it comes. It is not cancelled from outside until `finish`: what was
-        logged last, before a cancellation, is what people look for."""
-        with self._scope, suppress(LogClosedError):
-            while self._waiting or self._missing or not self._finishing:
-                while self._waiting:
-                    line = self._waiting.popleft()
-                    self._waiting_bytes -= len(line)
-                    await self._log.write(line, self._stream)
-                if self._missing:
-                    missing, self._missing = self._missing, 0
-                    text = f"{missing} log records are missing: nothing was awaited meanwhile\n"
-                    await self._log.write(text, self._stream)
-                if not self._waiting and not self._finishing:
-                    await self._wake.wait()
-                    self._wake = trio.Event()
+        """Write the records as they come, until `finish`.
+
+        Before `finish`, no cancellation ends it: the last records before a cancellation tell why it
+        came.
+        """
+        try:
+            with self._scope, suppress(LogClosedError):
+                while True:
+                    text, is_last = self._take()
+                    if text:
+                        await self._log.write(text, self._stream)
+                    elif self._finishing and is_last:
+                        return
+                    else:
+                        await self._wake.wait()
+        finally:
+            self._end()
+
+    def _take(self) -> tuple[bytes, bool]:
+        """What to write next, and whether no thread waits to add to it."""
+        with self._room:
+            self._rung = self._stalled = False
+            lines = []
+            size = 0
+            while self._waiting and size < WRITE_BYTES:
+                line = self._waiting.popleft()
+                lines.append(line)
+                size += len(line)
+            self._waiting_bytes -= size
+            if not lines and self._missing:
+                text = f"missing log records: {self._missing}; the log did not take them in time\n"
+                self._missing = 0
+                lines.append(text.encode())
+            if not lines:
+                self._wake = trio.Event()
+            self._room.notify_all()
+            return b"".join(lines), self._blocked == 0
+
+    def _end(self) -> None:
+        """Let all threads go on."""
+        with self._room:
+            self._ended = True
+            self._waiting.clear()
+            self._room.notify_all()

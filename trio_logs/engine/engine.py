@@ -15,7 +15,7 @@ import msgspec
 import structlog
 import trio
 
-from ..backends import Backend, find_backend, outlives_server
+from ..backends import Backend, find_backend, outlives_server, serving
 from ..broker import LogBroker
 from ..errors import (
     BusyError,
@@ -25,7 +25,7 @@ from ..errors import (
     TrioLogsError,
     WorkloadNotFoundError,
 )
-from ..records import SHUT_DOWN, Outcome, Status, Workload, WorkloadSpec, now
+from ..records import SHUT_DOWN, Outcome, Reason, Status, Workload, WorkloadSpec, now
 from ..store import LogStore, WorkloadQuery
 from .job import Job
 
@@ -102,7 +102,7 @@ class Engine:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Clean up after a crash, take up the queue, then run what is submitted until cancelled."""
         self._context = copy_context()
-        async with trio.open_nursery() as self._nursery:
+        async with serving(self._backends), trio.open_nursery() as self._nursery:
             try:
                 unfinished = await self._store.unfinished()
                 for workload, handle in unfinished:
@@ -329,7 +329,7 @@ class Engine:
         return workload
 
     def _stop(self, job: Job, grace: float) -> None:
-        job.stop.request(Status.STOPPED, grace, "The workload was stopped.")
+        job.stop.request(Status.STOPPED, Reason.STOP_REQUESTED, grace, "The workload was stopped.")
         if job in self._queue:
             self._queue.remove(job)
             outcome = Outcome(Status.STOPPED, error="The workload was stopped before it started.")
@@ -361,7 +361,7 @@ class Engine:
             if self._is_remote(job.workload.spec):
                 job.leaving.cancel(reason="the service is shutting down")
             else:
-                job.stop.request(Status.STOPPED, self._limits.grace, SHUT_DOWN)
+                job.stop.request(Status.STOPPED, Reason.SHUTDOWN, self._limits.grace, SHUT_DOWN)
 
     async def shutdown(self) -> None:
         """Drain, and return when all that ran here has finished."""

@@ -14,7 +14,7 @@ import trio
 from ..backends import Backend, Execution, Stop, find_backend
 from ..broker import LogWriter
 from ..errors import LogClosedError, TrioLogsError
-from ..records import Outcome, Status, Workload, now
+from ..records import Outcome, Reason, Status, Workload, now
 
 __all__ = ["Job"]
 
@@ -80,7 +80,9 @@ class Job:
         with trio.move_on_after(timeout):
             await self.stop.wait()
         if self.stop.status is None:
-            self.stop.request(Status.TIMED_OUT, grace, "The workload ran into its time-out.")
+            self.stop.request(
+                Status.TIMED_OUT, Reason.TIMEOUT, grace, "The workload ran into its time-out."
+            )
         await self.stop.wait_grace()
         await trio.sleep(FORCE_SECONDS)
         scope.cancel()
