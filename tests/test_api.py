@@ -19,6 +19,7 @@ from trio_logs.api.query import LogQuery
 from trio_logs.broker import BrokerLimits
 from trio_logs.engine import EngineLimits
 from trio_logs.formats import TEXT_EVENTS
+from trio_logs.server import Port, Ports
 from trio_logs.store import Retention, Selection
 
 OpenServer = Callable[..., AbstractAsyncContextManager[Live]]
@@ -30,6 +31,7 @@ FIELDS = [
     "command",
     "labels",
     "status",
+    "reason",
     "exit_code",
     "signal",
     "error",
@@ -48,13 +50,15 @@ async def live(open_server: OpenServer) -> AsyncIterator[Live]:
         yield opened
 
 
-def problem(answer: httpx2.Response, status: int) -> str:
-    """The detail of a problem answer of that status."""
+def problem(answer: httpx2.Response, status: int, reason: str | None = None) -> str:
+    """The detail of a problem answer of that status and reason."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     body = answer.json()
     assert body["status"] == status
-    assert body.keys() == {"type", "title", "status", "detail"}
+    fields = {"type", "title", "status", "detail"}
+    assert body.keys() == (fields if reason is None else fields | {"reason"})
+    assert body.get("reason") == reason
     return str(body["detail"])
 
 
@@ -201,9 +205,17 @@ async def test_errors_are_problems(live: Live) -> None:
 async def test_auth(live: Live) -> None:
     async with httpx2.AsyncClient(base_url=live.url) as client:
         for path in ("/v1/workloads", "/v1/workloads/x/logs", "/metrics", "/v1/nope"):
-            for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic x"}):
+            for given, fault in (
+                ({}, "missing"),
+                ({"Authorization": ""}, "missing"),
+                ({"Authorization": "Bearer"}, "missing"),
+                ({"Authorization": "Basic x"}, "missing"),
+                ({"Authorization": "Bearer wrong"}, "wrong"),
+            ):
                 answer = await client.get(path, headers=given)
-                assert "Bearer TOKEN" in problem(answer, 401)
+                detail = problem(answer, 401)
+                assert f"the token is {fault}" in detail
+                assert "Bearer TOKEN" in detail
                 assert answer.headers["www-authenticate"] == "Bearer"
         for path in ("/metrics/", "//metrics", "/v1//workloads", "/%76%31/workloads"):
             assert (await client.get(path)).status_code in (401, 404)
@@ -265,13 +277,14 @@ async def test_draining(live: Live) -> None:
         body = await quiet.read_all()
     assert body.endswith(
         b"event: shutdown\nretry: 3000\n"
-        b'data: {"reason":"the server is shutting down; resume where you are"}\n\n'
+        b'data: {"reason":"draining",'
+        b'"detail":"the server is shutting down: resume after the last id"}\n\n'
     )
     refused = await live.client.post("/v1/workloads", json={"command": ["true"]})
     problem(refused, 503)
     for path in ("/readyz", workload["logs_url"]):
         answer = await live.client.get(path)
-        problem(answer, 503)
+        assert "shutting down" in problem(answer, 503, "draining")
         assert "retry-after" in answer.headers
     assert (await live.client.get("/healthz")).status_code == 200
 
@@ -329,6 +342,7 @@ async def test_representations(live: Live, log: str) -> None:
     assert objects[-1] == {
         "event": "end",
         "status": "succeeded",
+        "reason": objects[-1]["reason"],
         "exit_code": 0,
         "signal": None,
         "error": None,
@@ -448,7 +462,7 @@ BAD_QUERIES = [
     f"since={'9' * 400}s",
     "until=10x",
     "sinceSeconds=10m",
-    "stream=system",
+    "stream=stdin",
     "timestamps=yes",
     "format=xml",
     "last_event_id=x",
@@ -660,17 +674,18 @@ async def test_a_stream_hands_on_only_what_its_port_declines(
     sent = b""
     offered: list[bytes] = []
 
-    def send_each(ports: Sequence[int], chunk: bytes) -> list[int]:
-        nonlocal sent
-        assert list(ports) == [7]
-        offered.append(chunk)
-        if len(offered) % 3 == 0:
-            return [7]
-        sent += chunk
-        return []
+    class Declining(Ports):
+        def send_each(self, ports: Sequence[int], chunk: bytes) -> Sequence[int]:
+            nonlocal sent
+            assert list(ports) == [7]
+            offered.append(chunk)
+            if len(offered) % 3 == 0:
+                return [7]
+            sent += chunk
+            return []
 
     query = LogQuery(TEXT_EVENTS, True, selection)
-    async with LogStream(live.service, workload["id"], query, (7, send_each)) as stream:
+    async with LogStream(live.service, workload["id"], query, Port(7, Declining())) as stream:
         async for chunk in stream:
             assert chunk == offered[-1]
             assert len(offered) % 3 == 0

@@ -31,7 +31,8 @@ LAST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 async def statuses(request: bytes) -> list[bytes]:
     """The status codes with which `hello` answers what is sent at once."""
-    async with serving(Server()) as (url, _), await connect(url) as stream:
+    served = serving(Server(), body_limit=lambda method, path: 1024)
+    async with served as (url, _), await connect(url) as stream:
         await stream.send_all(request)
         answers = b""
         with trio.fail_after(PATIENCE), suppress(trio.BrokenResourceError):
@@ -105,8 +106,8 @@ async def test_a_request_that_ends_leaves_the_next_ones_port_alone() -> None:
         await send({"type": "http.response.body", "body": b"x", "more_body": True})
         await ended.wait()
         await trio.testing.wait_all_tasks_blocked()
-        port, send_each = scope["extensions"][PORT]
-        taken.append(not send_each([port], b"pushed"))
+        port = scope["extensions"][PORT]
+        taken.append(not port.outlet.send_each([port.number], b"pushed"))
         await send({"type": "http.response.body", "body": b""})
 
     async with serving(Server(), app=app) as (url, _), await connect(url) as stream:
