@@ -485,6 +485,21 @@ async def test_a_closed_socket_is_looked_at_without_harm() -> None:
     _theirs.close()
 
 
+async def test_an_empty_chunk_does_not_end_an_answer() -> None:
+    async def pushes(scope: Any, receive: Any, send: Any) -> None:
+        port = scope["extensions"][PORT]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for chunk in (b"one", b"", b"two"):
+            assert not port.outlet.send_each([port.number], chunk)
+        await send({"type": "http.response.body", "body": b""})
+
+    async with serving(Server(), app=pushes) as (url, _), await connect(url) as stream:
+        await stream.send_all(REQUEST)
+        raw = RawStream(stream)
+        await raw.read_head()
+        assert [await raw.read_chunk() for _ in range(3)] == [b"one", b"two", b""]
+
+
 async def test_a_port_closes_with_its_connection() -> None:
     """At once: its descriptor may be another client's in the next step."""
     ours, theirs = trio.socket.socketpair()

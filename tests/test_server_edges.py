@@ -136,6 +136,48 @@ async def test_a_part_of_an_answer_does_not_look_whole(request_: bytes) -> None:
     assert answer.endswith(b"reset" if request_ is HTTP_1_0 else b"6\r\na part\r\n")
 
 
+@pytest.mark.parametrize("request_", [HTTP_1_0, REQUEST], ids=["1.0", "1.1"])
+@pytest.mark.parametrize("grouped", [False, True])
+async def test_a_part_of_an_answer_does_not_look_whole_over_tls(
+    authority: trustme.CA, tls: ssl.SSLContext, request_: bytes, grouped: bool
+) -> None:
+    async def breaks_off(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send({"type": "http.response.body", "body": b"a part", "more_body": True})
+        error = IncompleteAnswerError("there is no more")
+        raise ExceptionGroup("from a nursery", [error]) if grouped else error
+
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    server = Server(tls=tls)
+    async with serving(server, app=breaks_off) as (url, _):
+        stream = trio.SSLStream(await connect(url), trusting, server_hostname="localhost")
+        await stream.send_all(request_)
+        answer = b""
+        with trio.fail_after(PATIENCE), suppress(trio.BrokenResourceError):
+            while data := await stream.receive_some():
+                answer += data
+            answer += b"closed"
+        await trio.aclose_forcefully(stream)
+    # Without chunks, the closing alert would be the end of the answer.
+    assert answer.endswith(b"a part" if request_ is HTTP_1_0 else b"6\r\na part\r\nclosed")
+    assert server.statistics().failed == 0
+
+
+async def test_a_declared_length_shows_that_an_answer_is_cut() -> None:
+    async def breaks_off(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START, "headers": [(b"content-length", b"100")]})
+        await send({"type": "http.response.body", "body": b"a part", "more_body": True})
+        raise IncompleteAnswerError("there is no more")
+
+    server = Server()
+    async with serving(server, app=breaks_off) as (url, _), await connect(url) as stream:
+        await stream.send_all(REQUEST)
+        with trio.fail_after(PATIENCE):
+            assert (await read_all(stream)).endswith(b"\r\n\r\na part")
+    assert server.statistics().failed == 0
+
+
 async def test_nothing_waits_for_a_stuck_client_once_the_server_is_cancelled() -> None:
     """Also in an answer's last send, which is shielded."""
 

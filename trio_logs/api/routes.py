@@ -86,7 +86,12 @@ class RouteTable:
     """All routes. Finds the route of a request exactly as the router of the app does."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self._routes = {each.name: each for each in routes}
+        """Raises ValueError if two rows are for the same method and path."""
+        self._routes: dict[str, Route] = {}
+        for each in routes:
+            if each.name in self._routes:
+                raise ValueError(f"the route table has two rows for {each.name}")
+            self._routes[each.name] = each
         rules = [Rule(each.rule, methods=[each.method], endpoint=each.name) for each in self]
         # One spelling for each path: with merged slashes, the router answers with a redirect.
         self._adapter = Map(rules, merge_slashes=False).bind("")
