@@ -170,6 +170,10 @@ async def test_no_spelling_walks_around_auth(open_server: OpenServer) -> None:
                 assert status in (401, 404), (method, path, status)
         for path in ("/healthz", "/docs"):
             assert await raw_status(live, "PATCH", path) == 405
+        # With the token, none of them is a redirect.
+        token = f"Authorization: Bearer {live.service.token}"
+        for path in OTHER_SPELLINGS:
+            assert await raw_status(live, "GET", path, token) in (200, 404), path
 
 
 async def test_no_spelling_walks_around_the_limit_of_bodies(open_server: OpenServer) -> None:

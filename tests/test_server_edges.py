@@ -139,7 +139,11 @@ async def test_a_part_of_an_answer_does_not_look_whole(request_: bytes) -> None:
 @pytest.mark.parametrize("request_", [HTTP_1_0, REQUEST], ids=["1.0", "1.1"])
 @pytest.mark.parametrize("grouped", [False, True])
 async def test_a_part_of_an_answer_does_not_look_whole_over_tls(
-    authority: trustme.CA, tls: ssl.SSLContext, request_: bytes, grouped: bool
+    authority: trustme.CA,
+    tls: ssl.SSLContext,
+    request_: bytes,
+    grouped: bool,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     async def breaks_off(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
@@ -162,9 +166,12 @@ async def test_a_part_of_an_answer_does_not_look_whole_over_tls(
     # Without chunks, the closing alert would be the end of the answer.
     assert answer.endswith(b"a part" if request_ is HTTP_1_0 else b"6\r\na part\r\nclosed")
     assert server.statistics().failed == 0
+    assert capfd.readouterr().err == ""
 
 
-async def test_a_declared_length_shows_that_an_answer_is_cut() -> None:
+async def test_a_declared_length_shows_that_an_answer_is_cut(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     async def breaks_off(scope: Any, receive: Any, send: Any) -> None:
         await send({**START, "headers": [(b"content-length", b"100")]})
         await send({"type": "http.response.body", "body": b"a part", "more_body": True})
@@ -176,6 +183,7 @@ async def test_a_declared_length_shows_that_an_answer_is_cut() -> None:
         with trio.fail_after(PATIENCE):
             assert (await read_all(stream)).endswith(b"\r\n\r\na part")
     assert server.statistics().failed == 0
+    assert capfd.readouterr().err == ""
 
 
 async def test_nothing_waits_for_a_stuck_client_once_the_server_is_cancelled() -> None:

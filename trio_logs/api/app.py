@@ -33,7 +33,7 @@ def create_app(service: Service, server: Server | None = None) -> QuartTrio:
     app = QuartTrio("trio_logs", static_folder=None)
     app.asgi_http_class = _HTTPConnection
     app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body
-    # As in the table, whose matches have to be those of the app.
+    # `/v1//workloads` is an unknown path: the router would answer it with a redirect.
     app.url_map.merge_slashes = False
     context = AppContext(service, server, TABLE)
     for route in TABLE:

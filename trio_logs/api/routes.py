@@ -93,8 +93,7 @@ class RouteTable:
                 raise ValueError(f"the route table has two rows for {each.name}")
             self._routes[each.name] = each
         rules = [Rule(each.rule, methods=[each.method], endpoint=each.name) for each in self]
-        # One spelling for each path: with merged slashes, the router answers with a redirect.
-        self._adapter = Map(rules, merge_slashes=False).bind("")
+        self._adapter = Map(rules).bind("")
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self._routes.values())
