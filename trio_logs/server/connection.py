@@ -57,9 +57,7 @@ class Connection(TCPServer):
         tls: ssl.SSLContext | None,
         body_limit: BodyLimit | None,
     ) -> None:
-        stream: Any = transport
-        if tls is not None:
-            stream = trio.SSLStream(transport, tls, server_side=True)
+        stream: Any = transport if tls is None else trio.SSLStream(transport, tls, server_side=True)
         # The app is called by this connection, which writes its chunks past Hypercorn.
         wrapped = ASGIWrapper(partial(self._call, app))
         super().__init__(wrapped, config, context, {}, stream)
@@ -127,14 +125,11 @@ class Connection(TCPServer):
                 data = data.lstrip(b"\r\n")
                 if not data:
                     continue
-                self._expect_head()
+                # The rest of the head has a time limit from its first bytes on.
+                self.is_idle = False
+                self.late_at = trio.current_time() + self._limits.header_timeout
             await self.protocol.handle(RawData(bytes(data)))
         await self.protocol.handle(Closed())
-
-    def _expect_head(self) -> None:
-        """Give the rest of a request's head its time limit, since the first bytes are here."""
-        self.is_idle = False
-        self.late_at = trio.current_time() + self._limits.header_timeout
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
