@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import trio
 
-from trio_logs.api import create_app
+from trio_logs.api import body_limit, create_app
 from trio_logs.backends import Backend
 from trio_logs.server import Server, ServerLimits, TCPBind
 from trio_logs.service import Service, open_service
@@ -165,7 +165,8 @@ async def open_live(
     ):
         served = Server(limits)
         app = create_app(service, served)
-        [url] = await server.start(served.serve, app, [TCPBind("127.0.0.1", 0)], stop)
+        bind = TCPBind("127.0.0.1", 0)
+        [url] = await server.start(served.serve, app, [bind], stop, body_limit(settings))
         headers = {"Authorization": f"Bearer {service.token}"}
         # Without TLS there is nothing to verify, and the authorities take 50 ms to load.
         async with httpx2.AsyncClient(

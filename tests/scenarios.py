@@ -30,6 +30,7 @@ from trio_logs.broker import BrokerLimits, group
 from trio_logs.errors import ConflictError, NotReadyError, StoreError
 from trio_logs.formats import TEXT_EVENTS
 from trio_logs.records import Outcome, Record, Status, WorkloadSpec
+from trio_logs.server import Port
 from trio_logs.settings import Settings
 from trio_logs.store import LogStore, Retention, Selection, WorkloadQuery
 from trio_logs.store.memory import MemoryStore
@@ -186,7 +187,7 @@ class Follow(Scenario):
 
     async def follow(self, world: World, port: int) -> None:
         query = LogQuery(TEXT_EVENTS, True, Selection(), self.last_id(port))
-        async with LogStream(world.service, LOG, query, (port, self.send_each)) as stream:
+        async with LogStream(world.service, LOG, query, Port(port, self)) as stream:
             async for chunk in stream:
                 self.sent[port] += chunk
 

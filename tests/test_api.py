@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import select
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
@@ -13,13 +15,17 @@ import httpx2
 import pytest
 import trio
 
-from tests.live import PATIENCE, Live, parse_events
+from tests.live import PATIENCE, Live, open_live, parse_events
 from trio_logs.api.logs import LogStream
 from trio_logs.api.query import LogQuery
 from trio_logs.broker import BrokerLimits
 from trio_logs.engine import EngineLimits
+from trio_logs.errors import StoreError
 from trio_logs.formats import TEXT_EVENTS
+from trio_logs.server import Port, Ports
+from trio_logs.settings import Settings
 from trio_logs.store import Retention, Selection
+from trio_logs.store.memory import MemoryStore
 
 OpenServer = Callable[..., AbstractAsyncContextManager[Live]]
 
@@ -30,6 +36,7 @@ FIELDS = [
     "command",
     "labels",
     "status",
+    "reason",
     "exit_code",
     "signal",
     "error",
@@ -48,13 +55,15 @@ async def live(open_server: OpenServer) -> AsyncIterator[Live]:
         yield opened
 
 
-def problem(answer: httpx2.Response, status: int) -> str:
-    """The detail of a problem answer of that status."""
+def problem(answer: httpx2.Response, status: int, reason: str | None = None) -> str:
+    """The detail of a problem answer of that status and reason."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     body = answer.json()
     assert body["status"] == status
-    assert body.keys() == {"type", "title", "status", "detail"}
+    fields = {"type", "title", "status", "detail"}
+    assert body.keys() == (fields if reason is None else fields | {"reason"})
+    assert body.get("reason") == reason
     return str(body["detail"])
 
 
@@ -187,6 +196,34 @@ async def test_bad_bodies(live: Live) -> None:
     assert (await live.client.get("/v1/workloads")).json()["workloads"] == []
 
 
+async def send_body(live: Live, size: int, *, chunked: bool) -> httpx2.Response:
+    """Submit a workload whose JSON is padded to that many bytes."""
+    body = b'{"command": ["true"]}'.ljust(size)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, size, 100_000):
+            yield body[start : start + 100_000]
+
+    headers = {"Content-Type": "application/json"}
+    content = pieces() if chunked else body
+    with trio.fail_after(PATIENCE):
+        return await live.client.post("/v1/workloads", content=content, headers=headers)
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["declared", "chunked"])
+async def test_the_setting_alone_limits_a_body(open_server: OpenServer, chunked: bool) -> None:
+    limit = 8 * 1024 * 1024
+    async with open_server(max_body=limit) as live:
+        assert (await send_body(live, 2 * 1024 * 1024, chunked=chunked)).status_code == 201
+        assert (await send_body(live, limit, chunked=chunked)).status_code == 201
+        refused = await send_body(live, limit + 1, chunked=chunked)
+        assert problem(refused, 413) == f"a request's body has at most {limit} bytes"
+    async with open_server(max_body=1000) as live:
+        assert (await send_body(live, 1000, chunked=chunked)).status_code == 201
+        refused = await send_body(live, 1001, chunked=chunked)
+        assert problem(refused, 413) == "a request's body has at most 1000 bytes"
+
+
 async def test_errors_are_problems(live: Live) -> None:
     problem(await live.client.get("/nope"), 404)
     problem(await live.client.get("/v1/nope"), 404)
@@ -201,9 +238,17 @@ async def test_errors_are_problems(live: Live) -> None:
 async def test_auth(live: Live) -> None:
     async with httpx2.AsyncClient(base_url=live.url) as client:
         for path in ("/v1/workloads", "/v1/workloads/x/logs", "/metrics", "/v1/nope"):
-            for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic x"}):
+            for given, fault in (
+                ({}, "missing"),
+                ({"Authorization": ""}, "missing"),
+                ({"Authorization": "Bearer"}, "missing"),
+                ({"Authorization": "Basic x"}, "missing"),
+                ({"Authorization": "Bearer wrong"}, "wrong"),
+            ):
                 answer = await client.get(path, headers=given)
-                assert "Bearer TOKEN" in problem(answer, 401)
+                detail = problem(answer, 401)
+                assert f"the token is {fault}" in detail
+                assert "Bearer TOKEN" in detail
                 assert answer.headers["www-authenticate"] == "Bearer"
         for path in ("/metrics/", "//metrics", "/v1//workloads", "/%76%31/workloads"):
             assert (await client.get(path)).status_code in (401, 404)
@@ -248,6 +293,104 @@ async def test_wrong_host(open_server: OpenServer) -> None:
                     assert (await stream.receive_some())[9:12] == status
 
 
+@pytest.mark.parametrize("value", ["1", ""])
+async def test_a_header_that_is_no_list_may_be_sent_once(live: Live, log: str, value: str) -> None:
+    authorization = live.client.headers["Authorization"]
+    json_type = "application/json"
+    workload = (await live.client.post("/v1/workloads", json={"backend": "push"})).json()["id"]
+    pushed = f"/v1/workloads/{workload}/logs"
+    for method, path, name, first in (
+        ("GET", log, "Last-Event-ID", value),
+        ("HEAD", log, "Last-Event-ID", value),
+        ("GET", "/v1/workloads", "Authorization", authorization),
+        ("POST", "/v1/workloads", "Idempotency-Key", "k"),
+        ("POST", "/v1/workloads", "Content-Type", json_type),
+        ("POST", pushed, "Content-Type", json_type),
+        ("POST", pushed, "Upload-Offset", "0"),
+        ("POST", f"/v1/workloads/{workload}/finish", "Content-Type", json_type),
+    ):
+        for second in (first, "2"):
+            headers = [(name, first), (name, second)]
+            if name != "Authorization":
+                headers.append(("Authorization", authorization))
+            request = live.client.build_request(method, path, content=b"{}")
+            request.headers = httpx2.Headers([("Host", "x"), ("Content-Length", "2"), *headers])
+            answer = await live.client.send(request)
+            if method == "HEAD":
+                assert answer.status_code == 400
+            else:
+                assert problem(answer, 400) == f"{name}: the request has 2 such headers; send one"
+    # The body of a push that was refused is not in the log.
+    assert (await live.client.get(f"/v1/workloads/{workload}")).json()["bytes"] == 0
+
+
+async def test_content_codings_are_a_list(live: Live) -> None:
+    workload = (await live.client.post("/v1/workloads", json={"backend": "push"})).json()["id"]
+    url = f"/v1/workloads/{workload}/logs"
+    for codings, status in (
+        (["identity", "gzip"], 415),
+        (["identity, gzip"], 415),
+        (["Identity"], 204),
+    ):
+        headers = [("Content-Encoding", coding) for coding in codings]
+        answer = await live.client.post(url, content=b"x\n", headers=headers)
+        assert answer.status_code == status, codings
+
+
+async def test_readiness_tells_of_a_store_that_waits(live: Live) -> None:
+    for waited, status in ((10.0, 200), (10.1, 503)):
+        live.service.store_wait = lambda waited=waited: waited  # type: ignore[method-assign,misc]
+        answer = await live.client.get("/readyz")
+        assert answer.status_code == status
+    assert "10 s for the store" in problem(answer, 503, "store")
+    assert int(answer.headers["retry-after"]) > 0
+    assert (await live.client.get("/healthz")).status_code == 200
+    live.service.drain()
+    problem(await live.client.get("/readyz"), 503, "draining")
+
+
+class Unreadable(MemoryStore):
+    """A store that takes all writes, and fails every read once it is `broken`."""
+
+    broken = False
+
+    async def read(self, *arguments: Any) -> Any:
+        if self.broken:
+            raise StoreError("the store can't read the log: I/O error")
+        return await super().read(*arguments)
+
+    async def workload(self, workload_id: str) -> Any:
+        if self.broken and workload_id == "lost":
+            raise StoreError("the store can't read the record: I/O error")
+        return await super().workload(workload_id)
+
+
+@pytest.mark.parametrize("accept", ["text/event-stream", "application/x-ndjson", "text/plain"])
+async def test_a_store_that_fails_is_a_problem_or_cuts_the_answer(
+    tmp_path: Path, accept: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Unreadable()
+    # No window: every line comes from the store.
+    settings = Settings(data=tmp_path, broker=BrokerLimits(0, 0))
+    async with open_live(settings, store=store) as live:
+        workload = await live.submit("echo", "one")
+        await live.finished(workload["id"])
+        store.broken = True
+        answer = await live.client.get("/v1/workloads/lost")
+        assert problem(answer, 503, "store") == "the store can't read the record: I/O error"
+        assert int(answer.headers["retry-after"]) > 0
+        stream = await live.follow(workload["logs_url"], f"Accept: {accept}")
+        async with stream.stream:
+            assert stream.status == 200
+            with pytest.raises((EOFError, trio.BrokenResourceError)):
+                await stream.read_all()
+        assert not stream.ended
+        assert live.server.statistics().failed == 0
+        store.broken = False
+        assert (await live.events(workload["id"]))[-1][0] == "end"
+    assert "Traceback" not in "".join(capsys.readouterr())
+
+
 async def test_metrics(live: Live) -> None:
     await live.finished((await live.submit("false"))["id"])
     answer = await live.client.get("/metrics")
@@ -265,13 +408,14 @@ async def test_draining(live: Live) -> None:
         body = await quiet.read_all()
     assert body.endswith(
         b"event: shutdown\nretry: 3000\n"
-        b'data: {"reason":"the server is shutting down; resume where you are"}\n\n'
+        b'data: {"reason":"draining",'
+        b'"detail":"the server is shutting down: resume after the last id"}\n\n'
     )
     refused = await live.client.post("/v1/workloads", json={"command": ["true"]})
     problem(refused, 503)
     for path in ("/readyz", workload["logs_url"]):
         answer = await live.client.get(path)
-        problem(answer, 503)
+        assert "shutting down" in problem(answer, 503, "draining")
         assert "retry-after" in answer.headers
     assert (await live.client.get("/healthz")).status_code == 200
 
@@ -329,6 +473,7 @@ async def test_representations(live: Live, log: str) -> None:
     assert objects[-1] == {
         "event": "end",
         "status": "succeeded",
+        "reason": objects[-1]["reason"],
         "exit_code": 0,
         "signal": None,
         "error": None,
@@ -346,6 +491,15 @@ async def test_representations(live: Live, log: str) -> None:
     assert timed.content == f"{objects[second - 1]['time']} two\r\n".encode()
     timed_events = parse_events((await get(live, log, timestamps="1", tail="1")).content)
     assert timed_events[0][2] == f"{objects[4]['time']} five"
+
+
+async def test_the_stream_of_the_service_itself(live: Live) -> None:
+    workload = await live.submit("no-such-command")
+    await live.finished(workload["id"])
+    answer = await get(live, workload["logs_url"], "application/x-ndjson", stream="system")
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert [line["stream"] for line in lines[:-1]] == ["system"]
+    assert await texts(live, workload["logs_url"], stream="stdout") == ["end"]
 
 
 async def test_accept(live: Live, log: str) -> None:
@@ -422,10 +576,20 @@ async def test_resume(live: Live, log: str) -> None:
         problem(await live.client.get(log, headers={"Last-Event-ID": bad}), 400)
         url = f"{log}?last_event_id={bad}"
         problem(await live.client.get(url, headers={"Last-Event-ID": "1"}), 400)
+    [reset, *_] = await live.events(log.split("/")[3], headers={"Last-Event-ID": "6"})
+    assert reset == (
+        "reset",
+        "",
+        {
+            "reason": "beyond_head",
+            "detail": "this log goes to line 5 only; it follows from its first line",
+        },
+    )
     running = await live.submit("sleep", "100")
     stream = await live.follow(running["logs_url"], "Last-Event-ID: end")
     async with stream.stream:
-        assert b"event: reset" in await stream.read_until(b"\n\n" + b"event: reset")
+        body = await stream.read_until(b"first line")
+        assert b'\n\nevent: reset\ndata: {"reason":"not_ended","detail":"' in body
 
 
 BAD_QUERIES = [
@@ -448,7 +612,7 @@ BAD_QUERIES = [
     f"since={'9' * 400}s",
     "until=10x",
     "sinceSeconds=10m",
-    "stream=system",
+    "stream=stdin",
     "timestamps=yes",
     "format=xml",
     "last_event_id=x",
@@ -660,17 +824,18 @@ async def test_a_stream_hands_on_only_what_its_port_declines(
     sent = b""
     offered: list[bytes] = []
 
-    def send_each(ports: Sequence[int], chunk: bytes) -> list[int]:
-        nonlocal sent
-        assert list(ports) == [7]
-        offered.append(chunk)
-        if len(offered) % 3 == 0:
-            return [7]
-        sent += chunk
-        return []
+    class Declining(Ports):
+        def send_each(self, ports: Sequence[int], chunk: bytes) -> Sequence[int]:
+            nonlocal sent
+            assert list(ports) == [7]
+            offered.append(chunk)
+            if len(offered) % 3 == 0:
+                return [7]
+            sent += chunk
+            return []
 
     query = LogQuery(TEXT_EVENTS, True, selection)
-    async with LogStream(live.service, workload["id"], query, (7, send_each)) as stream:
+    async with LogStream(live.service, workload["id"], query, Port(7, Declining())) as stream:
         async for chunk in stream:
             assert chunk == offered[-1]
             assert len(offered) % 3 == 0
@@ -755,6 +920,37 @@ async def test_too_many_streams_at_the_same_moment(open_server: OpenServer) -> N
                 while live.server.statistics().connections > 1:
                     await trio.sleep(0.01)
             assert sorted(statuses) == [200] * 3 + [429] * 17
+
+
+async def test_a_client_that_leaves_before_its_answer_leaks_no_slot(
+    open_server: OpenServer,
+) -> None:
+    async with open_server(max_streams=2) as live:
+        workload = await live.submit("sleep", "100")
+        host, _, port = live.url.rpartition("//")[2].rpartition(":")
+        head = (
+            f"GET {workload['logs_url']} HTTP/1.1\r\nHost: {host}\r\n"
+            f"Authorization: Bearer {live.service.token}\r\n\r\n"
+        )
+        # A client may leave at each step of its request, up to the first bytes of its answer.
+        answers = 0
+        for steps in itertools.cycle(range(10)):
+            stream = await trio.open_tcp_stream(host, int(port))
+            await stream.send_all(head.encode())
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            answers += bool(select.select([stream.socket], [], [], 0)[0])
+            await stream.aclose()
+            if answers == 10:
+                break
+        with trio.fail_after(PATIENCE):
+            while live.server.statistics().connections > 1:
+                await trio.sleep(0.01)
+        first = await live.follow(workload["logs_url"])
+        second = await live.follow(workload["logs_url"])
+        async with first.stream, second.stream:
+            assert (first.status, second.status) == (200, 200)
+            problem(await live.client.get(workload["logs_url"]), 429)
 
 
 async def test_a_tail_does_not_grow_when_what_is_before_it_is_trimmed(

@@ -160,7 +160,7 @@ async def test_submit_look_list_stop_delete(live: Live) -> None:
 
 
 async def test_every_page_is_listed(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trio_logs.api.workloads.MAX_PAGE", 500)
+    monkeypatch.setattr("trio_logs.api.list_query.MAX_PAGE", 500)
     async with Client(live.url, live.service.token) as client:
         ids = [(await client.submit(["true"])).id for _ in range(5)]
         monkeypatch.setattr(
@@ -175,10 +175,10 @@ async def test_every_page_is_listed(live: Live, monkeypatch: pytest.MonkeyPatch)
 
 async def test_a_refusal_says_why(live: Live) -> None:
     async with Client(live.url, "wrong") as client:
-        with pytest.raises(RefusedError, match="give the token") as refused:
+        with pytest.raises(RefusedError, match="the token is wrong") as refused:
             await client.submit(["true"])
         assert refused.value.status == 401
-        with pytest.raises(RefusedError, match="give the token"):
+        with pytest.raises(RefusedError, match="the token is wrong"):
             await first(client.follow("x"))
 
 

@@ -19,9 +19,10 @@ import trio_logs
 from tests.server_process import running_server
 from trio_logs import broker, client, errors, settings, sse
 from trio_logs.api.bodies import FinishRequest, Problem, StopRequest, Submission, WorkloadRecord
+from trio_logs.api.list_query import PAGE_PARAMETERS
 from trio_logs.api.openapi.document import make_document
 from trio_logs.api.query import ALIASES, NAMES
-from trio_logs.api.workloads import PAGE_PARAMETERS
+from trio_logs.api.table import TABLE
 from trio_logs.cli import CLIENTS, connection, create_app, exits
 from trio_logs.client import requests
 from trio_logs.records import Detached, End, Gap, Outcome, Reset, Status
@@ -169,7 +170,7 @@ def test_exit_codes() -> None:
     assert rows(text).keys() == {str(code) for code in codes | {0} if code < 128} | {"128 + N"}
 
 
-DOCUMENT = make_document()
+DOCUMENT = make_document(TABLE)
 
 
 def test_routes_and_their_status_codes() -> None:

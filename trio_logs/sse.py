@@ -30,13 +30,13 @@ __all__ = [
 ]
 
 END_ID: Final = "end"
-"""The id of the `end` event: a client that sends it back has seen everything."""
+"""The id of the `end` event: a client that sends it back has the whole log."""
 
 OPENING: Final = b": open\nretry: 2000\n\n"
-"""What a stream starts with, before any line exists."""
+"""The first bytes of a stream, sent before any line exists."""
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
-"""What a quiet stream carries now and then."""
+"""The heartbeat of a quiet stream."""
 
 _NEVER = 10**18
 
@@ -67,7 +67,7 @@ def event(
 
 
 def valid_utf8(data: bytes) -> bytes:
-    """`data` with what is not UTF-8 replaced by U+FFFD."""
+    """`data` with invalid UTF-8 replaced by U+FFFD."""
     if data.isascii():
         return data
     try:
@@ -78,7 +78,7 @@ def valid_utf8(data: bytes) -> bytes:
 
 
 def text_frames(batch: Batch, *, times: bool = False) -> bytes:
-    """One frame a line: its number as `id`, its text as `data`; `times` puts its time before it."""
+    """One frame a line: its number as `id`, its text as `data`; `times` prefixes the time."""
     text = _lines(batch)
     if times:
         time = rfc3339(batch.time).encode() + b" "
@@ -96,9 +96,9 @@ def _lines(batch: Batch) -> bytes:
 
 
 def _frames(first: int, count: int, text: bytes) -> bytes:
-    """Frames for the lines in `text`, of which there are `count`, each with `\n` after it."""
-    # The text becomes one format, filled in with the numbers alone: no object for a line, nor for
-    # its number where all have the same digits but for the last four.
+    """Frames for the `count` lines in `text`, each of which ends in `\n`."""
+    # The text becomes one format string, and the numbers its arguments: no object for each line,
+    # nor for its number where all numbers share the digits before the last four.
     page, start = divmod(first, len(_LAST_DIGITS))
     numbers: Sequence[bytes | int]
     if page and start + count <= len(_LAST_DIGITS):
@@ -108,12 +108,12 @@ def _frames(first: int, count: int, text: bytes) -> bytes:
     frames = text.replace(b"%", b"%%").replace(b"\n", b"\n\n" + field)
     if b"\r" in frames:
         frames = frames.replace(b"\r", b"\ndata: ")
-    # The field that comes after the last line goes before the first one.
+    # The field after the last line belongs before the first one.
     return b"".join((field, memoryview(frames)[: -len(field)])) % tuple(numbers)
 
 
 class LogLine(msgspec.Struct, omit_defaults=True):
-    """A line as JSON has it; `partial` where it goes on in the next one."""
+    """A line in JSON; `partial` where it goes on in the next object of its stream."""
 
     seq: int
     time: str
@@ -152,6 +152,7 @@ def control(record: Control) -> tuple[Literal["gap", "end", "shutdown", "reset"]
         case End(outcome, lines, size):
             return "end", {
                 "status": outcome.status,
+                "reason": outcome.reason,
                 "exit_code": outcome.exit_code,
                 "signal": outcome.signal,
                 "error": outcome.error,
@@ -159,9 +160,10 @@ def control(record: Control) -> tuple[Literal["gap", "end", "shutdown", "reset"]
                 "bytes": size,
             }
         case Detached():
-            return "shutdown", {"reason": "the server is shutting down; resume where you are"}
-        case Reset(reason):
-            return "reset", {"reason": reason}
+            detail = "the server is shutting down: resume after the last id"
+            return "shutdown", {"reason": "draining", "detail": detail}
+        case Reset(reason, detail):
+            return "reset", {"reason": reason, "detail": detail}
 
 
 def control_frame(record: Control) -> bytes:
@@ -176,9 +178,9 @@ def control_frame(record: Control) -> bytes:
 
 
 def parse_last_event_id(text: str) -> int | Literal["end"]:
-    """The sequence number that a client has seen last, or `end`.
+    """The sequence number of the last line that a client has, or `end`.
 
-    Raises InvalidRequestError for what no log ever sent.
+    Raises InvalidRequestError for a text that is no event id.
     """
     if text == END_ID:
         return "end"
@@ -186,5 +188,5 @@ def parse_last_event_id(text: str) -> int | Literal["end"]:
         raise InvalidRequestError(
             f"{text[:80]!r} is not an event id: send back the last `id` of this log, or none"
         )
-    # Longer than any log can be; also keeps `int` away from thousands of digits.
+    # More than any log has; `int` of thousands of digits would be slow.
     return int(text) if len(text) <= 18 else _NEVER

@@ -1,5 +1,6 @@
 """The HTTP side: a Quart-Trio app over a service."""
 
 from .app import create_app
+from .table import body_limit
 
-__all__ = ["create_app"]
+__all__ = ["body_limit", "create_app"]

@@ -1,14 +1,14 @@
-"""How the app answers: JSON, and RFC 9457 problem details for everything that goes wrong."""
+"""How the app answers: in JSON, and with RFC 9457 problem details for each failure."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import structlog
 from quart import Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from ..errors import (
     BusyError,
@@ -21,12 +21,12 @@ from ..errors import (
     TrioLogsError,
     WorkloadNotFoundError,
 )
+from .auth import MisdirectedError, UnauthorizedError
 from .bodies import Problem
 
 __all__ = [
-    "MisdirectedError",
+    "DrainingError",
     "NotAcceptableError",
-    "UnauthorizedError",
     "UnsupportedMediaError",
     "json_response",
     "no_content",
@@ -36,20 +36,16 @@ __all__ = [
 _log = structlog.get_logger("trio_logs.api")
 
 
-class UnauthorizedError(TrioLogsError):
-    """The bearer token is missing or wrong."""
-
-
-class MisdirectedError(TrioLogsError):
-    """The request's Host is not one of ours."""
+class DrainingError(NotReadyError):
+    """The service is shutting down; the problem says so in its `reason`."""
 
 
 class NotAcceptableError(TrioLogsError):
-    """No representation that the client accepts."""
+    """The route has no representation that the client accepts."""
 
 
 class UnsupportedMediaError(TrioLogsError):
-    """A body that is not JSON."""
+    """The body of the request has a media type or coding that the route does not take."""
 
 
 _STATUS: dict[type[TrioLogsError], HTTPStatus] = {
@@ -67,7 +63,7 @@ _STATUS: dict[type[TrioLogsError], HTTPStatus] = {
 }
 
 RETRY_SECONDS = 5
-"""What `Retry-After` says where waiting helps."""
+"""The `Retry-After` of answers 429 and 503."""
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -77,7 +73,7 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
 
 
 def no_content(headers: dict[str, str] | None = None) -> Response:
-    """A 204, which has neither a body nor headers about one."""
+    """A 204, which has neither a body nor headers that describe one."""
     response = Response(b"", HTTPStatus.NO_CONTENT, headers)
     del response.headers["Content-Type"]
     del response.headers["Content-Length"]
@@ -85,27 +81,37 @@ def no_content(headers: dict[str, str] | None = None) -> Response:
 
 
 def problem_of(error: Exception) -> Response:
-    """The answer to what went wrong: whose fault it is, and what to do."""
+    """The answer to an exception of a request: whose fault it is, and what to do."""
     headers: dict[str, str] = {}
     match error:
-        case UnauthorizedError():
-            status, detail = (
-                HTTPStatus.UNAUTHORIZED,
-                "give the token: `Authorization: Bearer TOKEN`",
-            )
-            headers["WWW-Authenticate"] = "Bearer"
         case TrioLogsError():
             status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
             detail = str(error)
-            if isinstance(error, OffsetError):
+            if isinstance(error, UnauthorizedError):
+                headers["WWW-Authenticate"] = "Bearer"
+            elif isinstance(error, OffsetError):
                 headers["Upload-Offset"] = str(error.durable)
+        case RequestEntityTooLarge():
+            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            detail = f"a request's body has at most {request.max_content_length} bytes"
         case HTTPException(code=code) if code is not None:
             status, detail = HTTPStatus(code), error.description or ""
             headers = {k: v for k, v in error.get_headers() if k in ("Allow", "Location")}
         case _:
             _log.error("request failed", path=request.path, exc_info=error)
-            status, detail = HTTPStatus.INTERNAL_SERVER_ERROR, "the server's log tells more"
+            status, detail = HTTPStatus.INTERNAL_SERVER_ERROR, "the service's own log has the error"
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         headers["Retry-After"] = str(RETRY_SECONDS)
-    body = msgspec.json.encode(Problem(title=status.phrase, status=status, detail=detail))
+    problem = Problem(title=status.phrase, status=status, detail=detail, reason=_reason(error))
+    body = msgspec.json.encode(problem)
     return Response(body, status, headers, content_type="application/problem+json")
+
+
+def _reason(error: Exception) -> Literal["draining", "store"] | msgspec.UnsetType:
+    """The `reason` of a problem, for programs."""
+    match error:
+        case DrainingError():
+            return "draining"
+        case StoreError():
+            return "store"
+    return msgspec.UNSET

@@ -1,50 +1,49 @@
-"""The app: its routes, who may use them, and how it fails."""
+"""The app: the routes of the table, behind the checks of `auth`, with problems for failures."""
 
 from __future__ import annotations
 
-import hmac
-from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
-from quart import Response, request
+import structlog
+from quart import Response
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 
+from ..errors import IncompleteAnswerError, StoreError
 from ..server import Server
 from ..service import Service
-from .answers import MisdirectedError, UnauthorizedError, problem_of
-from .logs import AT_END, log_routes
-from .metrics import health_routes
-from .openapi import description_routes
-from .push import push_routes
+from .answers import problem_of
+from .auth import Guard
 from .request_body import with_streamed_bodies
-from .workloads import workload_routes
+from .routes import AppContext
+from .slots import StreamSlots, with_slots
+from .table import TABLE
 
 __all__ = ["create_app"]
 
+_log = structlog.get_logger("trio_logs.api")
+
 
 def create_app(service: Service, server: Server | None = None) -> QuartTrio:
-    """An ASGI app that serves the whole wire contract; `server` is asked for its statistics."""
-    app = QuartTrio("trio_logs")
+    """An ASGI app that serves the whole wire contract; `/metrics` reads the statistics of `server`.
+
+    Give `body_limit(service.settings)` to `Server.serve` with it.
+    """
+    app = QuartTrio("trio_logs", static_folder=None)
     app.asgi_http_class = _HTTPConnection
     app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body
-    # One spelling for each route, or the check below could be walked around.
+    # `/v1//workloads` is an unknown path: the router would answer it with a redirect.
     app.url_map.merge_slashes = False
-    hosts = {_in_header(name) for name in service.settings.allowed_hosts}
-    token = f"Bearer {service.token}".encode()
+    context = AppContext(service, server, TABLE)
+    for route in TABLE:
+        view = partial(route.view, context)
+        app.add_url_rule(route.rule, route.name, view, methods=[route.method])
+    guard = Guard(service, TABLE)
 
     @app.before_request
     async def check() -> None:
-        host = request.headers.get("Host")
-        # Without one it is HTTP/1.0: a load balancer's check, and no page in a browser.
-        if hosts and host and _host_name(host) not in hosts:
-            raise MisdirectedError(f"this server does not answer for the host {host!r}")
-        if request.path.startswith("/v1/") or request.path in ("/v1", "/metrics"):
-            given = request.headers.get("Authorization", "")
-            scheme, _, credentials = given.partition(" ")
-            given = f"Bearer {credentials.strip()}" if scheme.lower() == "bearer" else ""
-            if not hmac.compare_digest(given.encode(), token):
-                raise UnauthorizedError
+        guard.check()
 
     @app.after_request
     async def protect(response: Response) -> Response:
@@ -56,36 +55,24 @@ def create_app(service: Service, server: Server | None = None) -> QuartTrio:
     async def fail(error: Exception) -> Response:
         return problem_of(error)
 
-    app.register_blueprint(workload_routes(service))
-    app.register_blueprint(log_routes(service))
-    app.register_blueprint(push_routes(service))
-    app.register_blueprint(health_routes(service, server))
-    app.register_blueprint(description_routes())
-    app.asgi_app = with_streamed_bodies(app.asgi_app)  # type: ignore[assignment,method-assign]
+    slots = StreamSlots(service.settings.max_streams)
+    wrapped = with_slots(with_streamed_bodies(app.asgi_app, TABLE), TABLE, slots)
+    app.asgi_app = wrapped  # type: ignore[assignment,method-assign]
     return app
 
 
 class _HTTPConnection(TrioASGIHTTPConnection):
-    async def __call__(self, receive: Any, send: Any) -> None:
-        scope: Any = self.scope
-        with ExitStack() as stack:
-            scope["extensions"] = {**scope.get("extensions", {}), AT_END: stack}
-            await super().__call__(receive, send)
-
     async def _send_response(self, send: Any, response: Any) -> None:
-        # Quart 0.23 raises when it is about to answer a client that left; 0.22 has no such flag.
-        if not getattr(self, "_disconnected", False):
+        # Quart 0.23 raises when it answers a client that disconnected; 0.22 has no such flag.
+        if getattr(self, "_disconnected", False):
+            return
+        try:
             await super()._send_response(send, response)
-
-
-def _in_header(name: str) -> str:
-    """A name or address as `_host_name` finds it; an IPv6 address may lack its brackets."""
-    name = name.lower()
-    return f"[{name}]" if ":" in name and not name.startswith("[") else name
-
-
-def _host_name(host: str) -> str:
-    """The name or address in a Host header, without the port."""
-    if host.startswith("["):
-        return host.partition("]")[0].lower() + "]"
-    return host.partition(":")[0].lower()
+        except* StoreError as group:
+            # The answer has begun, so no status can tell any more. The store's own log has the
+            # traceback; here it would come once for each open stream.
+            error: BaseException = group
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            _log.warning("answer cut short", path=self.scope["path"], reason=str(error))
+            raise IncompleteAnswerError("the store failed during this answer") from error

@@ -1,4 +1,4 @@
-"""What requests and answers carry, as msgspec types: the app decodes and encodes with them, and
+"""The bodies of requests and answers, as msgspec types: the app decodes and encodes with them, and
 their JSON Schema is that of the OpenAPI document."""
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from ..records import Status, Workload, rfc3339
+from ..records import Reason, Status, Workload, rfc3339
 
 __all__ = [
     "FinishRequest",
@@ -19,7 +19,7 @@ __all__ = [
     "WorkloadRecord",
 ]
 
-# What the backend checks is in the schema alone: no text that a process is given can hold NUL.
+# No argument of a process can hold NUL. The backend checks that; the pattern is for the schema.
 Text = Annotated[
     str,
     msgspec.Meta(description="text without NUL", extra_json_schema={"pattern": "^[^\\u0000]*$"}),
@@ -34,11 +34,18 @@ Environment = Annotated[
     msgspec.Meta(extra_json_schema={"propertyNames": {"pattern": "^[^=\\u0000]+$"}}),
 ]
 Name = Annotated[str, msgspec.Meta(max_length=200)]
-# A list is asked for by `name=value`.
+# The list filters by `name=value`.
 LabelName = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern="^[^=]+$")]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+EndReason = Annotated[
+    str,
+    msgspec.Meta(
+        description=f"one of {', '.join(f'`{each}`' for each in Reason)};"
+        " later versions may have others",
+    ),
+]
 
 
 class Submission(msgspec.Struct, forbid_unknown_fields=True):
@@ -56,14 +63,15 @@ class Submission(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class StopRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """How to stop a workload: KILL follows TERM after `grace` seconds; null takes the server's."""
+    """How to stop a workload: KILL follows TERM after `grace` seconds; null means the grace of the
+    service."""
 
     grace: Seconds | None = None
 
 
 class FinishRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """How a workload ended elsewhere: `exit_code` and `signal` as in its record, both null if that
-    is not known; `bytes` is how many its log has, line ends included."""
+    """How a workload ended elsewhere. `exit_code` and `signal` are those of its record, both null
+    if unknown; `bytes` is the length of its log, line ends included."""
 
     exit_code: Annotated[int, msgspec.Meta(ge=0, le=255)] | None = None
     signal: Annotated[str, msgspec.Meta(pattern="^SIG[A-Z0-9+-]{1,20}$")] | None = None
@@ -71,8 +79,9 @@ class FinishRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class WorkloadRecord(msgspec.Struct):
-    """A workload. What does not apply yet is null, never absent; times are RFC 3339 in UTC.
-    `lines` counts sequence numbers; `bytes` what the workload wrote, line ends included."""
+    """A workload. A field that does not apply yet is null, never absent; times are RFC 3339 in UTC.
+    `reason` says for programs why it ended, `error` for people. `lines` counts sequence numbers;
+    `bytes` is the length of its output, line ends included."""
 
     id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
     name: str | None
@@ -80,6 +89,7 @@ class WorkloadRecord(msgspec.Struct):
     command: tuple[str, ...]
     labels: dict[str, str]
     status: Status
+    reason: EndReason | None
     exit_code: int | None
     signal: str | None
     error: str | None
@@ -104,6 +114,7 @@ class WorkloadRecord(msgspec.Struct):
             command=workload.spec.command,
             labels=workload.spec.labels,
             status=workload.status,
+            reason=workload.reason,
             exit_code=workload.exit_code,
             signal=workload.signal,
             error=workload.error,
@@ -131,9 +142,11 @@ class Health(msgspec.Struct):
 
 
 class Problem(msgspec.Struct, kw_only=True):
-    """RFC 9457 problem details: `title` is the status in words, `detail` says what to do."""
+    """RFC 9457 problem details: `title` is the status in words, `detail` says what to do. `reason`
+    tells programs why the service is not ready."""
 
     type: Literal["about:blank"] = "about:blank"
     title: str
     status: Annotated[int, msgspec.Meta(ge=400, le=599)]
     detail: str
+    reason: Literal["draining", "store"] | msgspec.UnsetType = msgspec.UNSET

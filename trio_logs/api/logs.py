@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
 import trio
-from quart import Blueprint, Response, request
+from quart import Response, request
 from quart.wrappers.response import ResponseBody
 
 from ..broker import Subscription
-from ..errors import BusyError, IncompleteAnswerError, NotReadyError, WorkloadNotFoundError
+from ..errors import IncompleteAnswerError, WorkloadNotFoundError
 from ..records import Batch, Detached, End, Record, Reset, now
-from ..server import PORT
+from ..server import PORT, Port
 from ..service import Service
-from .answers import no_content
+from .answers import DrainingError, no_content
+from .headers import single_header
+from .openapi.log import READ
 from .query import LogQuery, accepted, parse_log_query
+from .routes import AppContext, route
+from .slots import SLOT, StreamSlot
 
-__all__ = ["AT_END", "log_routes"]
-
-AT_END = "trio_logs.at_end"
-"""The extension of an ASGI scope with what is left when the request is over, however it ends: a
-view may enter contexts there that a disconnect before its answer would leak otherwise."""
+__all__ = ["ROUTES", "LogStream"]
 
 CHUNKS_AT_ONCE = 2
 """What a stream writes to its port before it lets others go on. With one, a reader of a log at full
@@ -37,59 +36,37 @@ UNTIL_SLACK = 1.0
 """How long after `until` a stream still waits for lines that were written before it, in seconds."""
 
 
-def log_routes(service: Service) -> Blueprint:
-    """The route of the logs."""
-    routes = Blueprint("logs", __name__)
-    streams = _Streams(service.settings.max_streams)
-
-    @routes.get("/v1/workloads/<workload_id>/logs")
-    async def logs(workload_id: str) -> Response:
-        query = parse_log_query(
-            request.args.items(multi=True),
-            accepted(request.headers.getlist("Accept")),
-            request.headers.get("Last-Event-ID"),
-            now(),
-        )
-        is_head = request.method == "HEAD"
-        workload = None
-        if is_head or query.after == "end" or not service.engine.is_live(workload_id):
-            workload = await service.engine.get(workload_id)
-            if query.after == "end" and workload.status.final:
-                # The client has seen everything; 204 stops an EventSource from coming back.
-                return no_content()
-        if service.draining:
-            raise NotReadyError("the service is shutting down: resume when it is back")
-        body: ResponseBody | bytes = b""
-        if not is_head:
-            extensions: Any = request.scope["extensions"]
-            extensions[AT_END].enter_context(streams.admitted())
-            body = LogStream(service, workload_id, query, extensions.get(PORT))
-        response = _response(body, workload_id, query)
-        if is_head and workload is not None and workload.spec.backend == "push":
-            response.headers["Upload-Offset"] = str(workload.bytes)
-        return response
-
-    return routes
+@route("GET", "/v1/workloads/{workload_id}/logs", READ, takes_slot=True)
+async def logs(context: AppContext, workload_id: str) -> Response:
+    service = context.service
+    query = parse_log_query(
+        request.args.items(multi=True),
+        accepted(request.headers.getlist("Accept")),
+        single_header("Last-Event-ID"),
+        now(),
+    )
+    is_head = request.method == "HEAD"
+    workload = None
+    if is_head or query.after == "end" or not service.engine.is_live(workload_id):
+        workload = await service.engine.get(workload_id)
+        if query.after == "end" and workload.status.final:
+            # The client has the end already; 204 stops an EventSource from reconnecting.
+            return no_content()
+    if service.draining:
+        raise DrainingError("the service is shutting down: resume when it is back")
+    body: ResponseBody | bytes = b""
+    if not is_head:
+        extensions: Any = request.scope["extensions"]
+        slot: StreamSlot = extensions[SLOT]
+        slot.take()
+        body = LogStream(service, workload_id, query, extensions.get(PORT))
+    response = _response(body, workload_id, query)
+    if is_head and workload is not None and workload.spec.backend == "push":
+        response.headers["Upload-Offset"] = str(workload.bytes)
+    return response
 
 
-class _Streams:
-    """How many there are, from the check of the limit on: of many who come at once, none has
-    subscribed yet when the next one is looked at."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._open = 0
-
-    @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """One more. Raises BusyError if it is one too many."""
-        if self._open >= self._limit:
-            raise BusyError(f"{self._limit} streams are open: try again later")
-        self._open += 1
-        try:
-            yield
-        finally:
-            self._open -= 1
+ROUTES = (logs,)
 
 
 def _response(body: ResponseBody | bytes, workload_id: str, query: LogQuery) -> Response:
@@ -104,7 +81,7 @@ def _response(body: ResponseBody | bytes, workload_id: str, query: LogQuery) -> 
         response.headers["Content-Disposition"] = "attachment; " + (
             plain or f"filename*=UTF-8''{quote(name, safe='')}"
         )
-    # A stream takes as long as its workload and its reader.
+    # A stream lasts as long as its workload runs and its reader reads: no time limit.
     response.timeout = None
     return response
 
@@ -119,7 +96,7 @@ class LogStream(ResponseBody):
         service: Service,
         workload_id: str,
         query: LogQuery,
-        port: tuple[int, Callable[[Sequence[int], bytes], Sequence[int]]] | None = None,
+        port: Port | None = None,
     ) -> None:
         self._query = query
         self._port = port
@@ -164,8 +141,7 @@ class LogStream(ResponseBody):
         """Whether the port took the chunk, which spares it the way through the framework."""
         if self._port is None:
             return False
-        port, send_each = self._port
-        return not send_each((port,), chunk)
+        return not self._port.outlet.send_each((self._port.number,), chunk)
 
     async def _next(self) -> bytes:
         if not self._opened:
@@ -241,11 +217,12 @@ class LogStream(ResponseBody):
             self._stop_after = head
         start = 1
         if after == "end":
-            reset = Reset("the log has not ended yet; it follows from its first line")
+            reset = Reset("not_ended", "the log has not ended; it follows from its first line")
         elif after is not None:
             start = after + 1
             if after > head:
-                reset = Reset(f"this log goes to line {head} only; it follows from its first line")
+                detail = f"this log goes to line {head} only; it follows from its first line"
+                reset = Reset("beyond_head", detail)
                 start = 1
         if selection.tail != 0 and (selection.tail is not None or selection.since is not None):
             start = max(start, await self._subscription.seek(selection, head))
@@ -254,8 +231,8 @@ class LogStream(ResponseBody):
         filtered = selection.stream or selection.since is not None or selection.until is not None
         if self._port is not None and self._query.follow and not filtered:
             # While this waits, what is published is written without it.
-            target, send_each = self._port
-            self._subscription.push_to(target, self._query.format.render, send_each)
+            send_each = self._port.outlet.send_each
+            self._subscription.push_to(self._port.number, self._query.format.render, send_each)
         return reset
 
     def _render(self, record: Record) -> bytes:

@@ -15,47 +15,55 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
-from quart import Blueprint, Response
+from quart import Response
 
-from ..errors import NotReadyError
-from ..server import Server, ServerStatistics
-from ..service import Service, ServiceStatistics
+from ..errors import StoreError
+from ..server import ServerStatistics
+from ..service import ServiceStatistics
 from ..store.durations import BOUNDS, DurationStatistics
-from .answers import json_response
+from .answers import DrainingError, json_response
 from .bodies import Health
+from .openapi import service as described
+from .routes import AppContext, route
 
-__all__ = ["health_routes"]
+__all__ = ["ROUTES"]
 
 
-def health_routes(service: Service, server: Server | None) -> Blueprint:
-    """`/healthz`, `/readyz` and `/metrics`."""
-    routes = Blueprint("health", __name__)
+STORE_WAIT_SECONDS = 10.0
+"""How long the oldest write may wait for the store before the service is not ready."""
+
+
+@route("GET", "/healthz", described.ALIVE, is_open=True)
+async def healthz(context: AppContext) -> Response:
+    return json_response(Health())
+
+
+@route("GET", "/readyz", described.READY, is_open=True)
+async def readyz(context: AppContext) -> Response:
+    if context.service.draining:
+        raise DrainingError("the service is shutting down")
+    waited = context.service.store_wait()
+    if waited > STORE_WAIT_SECONDS:
+        raise StoreError(f"a write has waited {waited:.0f} s for the store: see the service's log")
+    return json_response(Health())
+
+
+@route("GET", "/metrics", described.METRICS)
+async def metrics(context: AppContext) -> Response:
     registry = CollectorRegistry()
-    registry.register(_Statistics(service, server))
+    registry.register(_Statistics(context))
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
-    @routes.get("/healthz")
-    async def healthz() -> Response:
-        return json_response(Health())
 
-    @routes.get("/readyz")
-    async def readyz() -> Response:
-        if service.draining:
-            raise NotReadyError("the service is shutting down")
-        return json_response(Health())
-
-    @routes.get("/metrics")
-    async def metrics() -> Response:
-        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
-
-    return routes
+ROUTES = (healthz, readyz, metrics)
 
 
 class _Statistics(Collector):
-    """Reads `statistics()` when it is asked, so that a scrape is all that it costs."""
+    """Reads `statistics()` at a scrape, so that metrics cost nothing between scrapes."""
 
-    def __init__(self, service: Service, server: Server | None) -> None:
-        self._service = service
-        self._server = server
+    def __init__(self, context: AppContext) -> None:
+        self._service = context.service
+        self._server = context.server
 
     def describe(self) -> list[Metric]:
         return []
@@ -78,7 +86,7 @@ class _Statistics(Collector):
 
 
 def _gauges(found: ServiceStatistics) -> Iterable[tuple[str, str, float]]:
-    """What is now. Names end in the unit, if there is one."""
+    """Values of this moment. Names end in the unit, if there is one."""
     store, broker, engine = found.store, found.broker, found.engine
     tasks = trio.lowlevel.current_statistics().tasks_living
     return (
@@ -98,7 +106,7 @@ def _gauges(found: ServiceStatistics) -> Iterable[tuple[str, str, float]]:
 
 
 def _counters(found: ServiceStatistics) -> Iterable[tuple[str, str, float]]:
-    """What was counted since the start. Prometheus-client adds `_total` to the names."""
+    """Counts since the start. Prometheus-client adds `_total` to the names."""
     store, broker, engine = found.store, found.broker, found.engine
     history = broker.history
     return (

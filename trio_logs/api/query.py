@@ -32,6 +32,7 @@ __all__ = [
     "FILE_NAME",
     "NAMES",
     "NUMBER",
+    "STREAMS",
     "TAIL",
     "UNIX_SECONDS",
     "LogQuery",
@@ -51,13 +52,14 @@ NAMES = {
     "last_event_id",
     "download",
 }
+STREAMS = ("stdout", "stderr", "system")
 _EVENTS, _NDJSON, _TEXT = "text/event-stream", "application/x-ndjson", "text/plain"
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
 
-# Patterns that the description shares. Not `\d`, which takes digits of all scripts.
+# The OpenAPI document has these patterns, too. `\d` would match the digits of all scripts.
 NUMBER = r"[0-9]{1,12}(\.[0-9]+)?"
 UNIX_SECONDS = r"[0-9]{1,11}(\.[0-9]+)?"
-"""To the year 5138: what is larger is a mistake, such as milliseconds."""
+"""Up to the year 5138: a larger number is a mistake, such as milliseconds."""
 _RFC3339 = (
     r"(?P<minute>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:)(?P<second>[0-9]{2})"
     r"(?P<rest>(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2}))"
@@ -65,13 +67,14 @@ _RFC3339 = (
 DURATION = rf"({NUMBER}(d|h|ms|m|s)){{1,5}}"
 TAIL = r"[0-9]{1,18}|all"
 FILE_NAME = r"[^/\\\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]{0,200}"
-"""No folders, nothing that controls, and nothing that makes an ending look like another one."""
+"""No folders, no control characters, and no characters that reverse the order of others, so that
+one file type looks like another."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogQuery:
-    """`after` is the position to resume from, and takes the place of `tail` and a relative `since`,
-    which say where to start; `download` is a file's name, or empty for the default one."""
+    """`after` is the position to resume from; `tail` and a relative `since` no longer count then.
+    `download` is the name of a file, or empty for the default name."""
 
     format: Format
     follow: bool
@@ -82,7 +85,7 @@ class LogQuery:
 
 def accepted(headers: Sequence[str]) -> MIMEAccept:
     """The media types of a request's Accept headers, which may be several, or none."""
-    # Quality values without their zero, which old Java clients send, would be taken for none.
+    # Old Java clients send quality values without their zero; the parser ignores these.
     text = re.sub(r"(q\s*=\s*)(?=\.)", r"\g<1>0", ", ".join(headers))
     return parse_accept_header(text, MIMEAccept)
 
@@ -92,7 +95,7 @@ def parse_log_query(
 ) -> LogQuery:
     """Read the parameters and headers of a request for a log. `now` is in microseconds.
 
-    Raises InvalidRequestError for a parameter that is unknown, given twice or malformed, and
+    Raises InvalidRequestError for a parameter that is unknown, repeated or malformed, and
     NotAcceptableError if `accept` has none of the representations.
     """
     given = _collect(parameters)
@@ -104,16 +107,18 @@ def parse_log_query(
     if shape not in ("text", "json"):
         raise InvalidRequestError("format: it is `text` or `json`")
     stream = given.get("stream")
-    if stream not in (None, "stdout", "stderr"):
-        raise InvalidRequestError("stream: it is `stdout` or `stderr`; leave it out for both")
+    if stream is not None and stream not in STREAMS:
+        raise InvalidRequestError(
+            "stream: it is `stdout`, `stderr` or `system`; leave it out for all three"
+        )
     since, relative = _moment(given, "since", now)
     until, _ = _moment(given, "until", now)
     selection = Selection(_tail(given), since, until, stream)
-    # The header wins; both must be readable.
+    # The header wins; both must be valid.
     ids = [given.get("last_event_id"), last_event_id]
     after = [None, *(parse_last_event_id(each) for each in ids if each)][-1]
     if after is not None:
-        # What a reader missed while it was away may be more than the tail: it gets all of it.
+        # A reader that resumes gets all lines that it missed, even if these are more than the tail.
         selection = replace(selection, tail=None, since=None if relative else since)
     return LogQuery(
         format=_format(media_type, shape, times=times),
@@ -142,10 +147,10 @@ def _collect(parameters: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _representation(accept: MIMEAccept) -> str:
-    # `best_match` prefers the first of equals: events, also for `*/*`.
+    # `best_match` prefers the first of equals, so `*/*` gets events.
     if not accept:
         return _EVENTS
-    # Parameters such as `charset` choose nothing here.
+    # Parameters such as `charset` do not choose a representation.
     types = MIMEAccept([(value.partition(";")[0].strip(), quality) for value, quality in accept])
     found = types.best_match([_EVENTS, _NDJSON, _TEXT])
     if found is None:
@@ -205,9 +210,9 @@ def _moment(given: dict[str, str], name: str, now: int) -> tuple[int | None, boo
 
 
 def _rfc3339(name: str, value: str) -> int:
-    # A `+` that was not escaped in the URL arrives as a space.
+    # A `+` that the client did not escape in the URL arrives as a space.
     text = value.upper().replace(" ", "+")
-    # `fromisoformat` takes much more than RFC 3339, but for leap seconds.
+    # `fromisoformat` accepts much more than RFC 3339, except leap seconds.
     if found := re.fullmatch(_RFC3339, text):
         leap = found["second"] == "60"
         text = found["minute"] + ("59" if leap else found["second"]) + found["rest"]

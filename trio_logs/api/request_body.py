@@ -1,44 +1,39 @@
-"""Request bodies of any length, read as they come.
+"""Request bodies of any length, read as they arrive.
 
-Quart takes what comes of a body whether it is asked for or not. So it is told that these requests
-have none, and their views read them by themselves: while a view does not, the server's queue fills,
-the server reads no more, and the client has to wait.
+Quart buffers a body whether its view reads it or not. So these requests look to Quart as if they
+had none, and their views read the body themselves. While a view does not read, the server's queue
+fills, the server stops reading, and the client has to wait.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any, Self
 
 import trio
 
 from ..server import ASGIApp
+from .routes import RouteTable
 
 __all__ = ["BODY", "RequestBody", "with_streamed_bodies"]
 
 BODY = "trio_logs.body"
-"""The extension of an ASGI scope that holds the request's `RequestBody`."""
-
-# Quart takes several slashes at the start for one.
-_PATHS = re.compile("/+v1/workloads/[^/]+/logs")
+"""The ASGI extension that holds the `RequestBody` of a request whose route streams it."""
 
 
-def with_streamed_bodies(app: ASGIApp) -> ASGIApp:
-    """The app, with a `RequestBody` in the scope of requests that have one."""
+def with_streamed_bodies(app: ASGIApp, table: RouteTable) -> ASGIApp:
+    """The app, with a `RequestBody` in the scope of requests whose route streams the body."""
 
     async def wrapped(scope: Any, receive: Any, send: Any) -> None:
-        if (
-            scope["type"] != "http"
-            or scope["method"] != "POST"
-            or not _PATHS.fullmatch(scope["path"])
-        ):
+        route = table.of_scope(scope)
+        if route is None or not route.streams_body:
             await app(scope, receive, send)
             return
         body = RequestBody(receive)
         scope["extensions"] = {**scope.get("extensions", {}), BODY: body}
 
         async def send_and_drop(message: Any) -> None:
-            # Nobody will read on; and a queue that stays full would hold up the end of the request.
+            # The view has answered and reads no more. A queue that stays full would delay the end
+            # of the request.
             body.drop()
             await send(message)
 
@@ -48,7 +43,7 @@ def with_streamed_bodies(app: ASGIApp) -> ASGIApp:
 
 
 class RequestBody:
-    """The pieces of a body, for one reader. It holds none of them."""
+    """The pieces of a body, for one reader. It buffers none of them."""
 
     def __init__(self, receive: Any) -> None:
         self._receive = receive
@@ -58,7 +53,7 @@ class RequestBody:
         self._dropped = trio.Event()
 
     def drop(self) -> None:
-        """What still comes is not wanted."""
+        """Discard the rest of the body as it arrives."""
         self._dropped.set()
 
     def __aiter__(self) -> Self:
@@ -70,7 +65,7 @@ class RequestBody:
             if message["type"] == "http.disconnect":
                 self._disconnected = True
                 self.drop()
-                # Whose request it is will be cancelled.
+                # The disconnect cancels the request, and this wait with it.
                 await trio.sleep_forever()
             self._ended = not message.get("more_body", False)
             if message["body"]:
@@ -78,7 +73,7 @@ class RequestBody:
         raise StopAsyncIteration
 
     async def receive(self) -> Any:
-        """As the app's `receive`: an empty body, and then the disconnect."""
+        """The `receive` of the app: an empty body, and then the disconnect."""
         if not self._begun:
             self._begun = True
             return {"type": "http.request", "body": b"", "more_body": False}

@@ -16,7 +16,7 @@ import structlog
 import trio
 from cyclopts import Parameter
 
-from ..api import create_app
+from ..api import body_limit, create_app
 from ..data_folder import default_data_folder, write_address
 from ..engine import EngineLimits
 from ..logging import configure_logging
@@ -155,7 +155,8 @@ async def _serve(settings: Settings, server: Server, binds: Mapping[str, Bind]) 
         async with open_service(settings) as service, trio.open_nursery() as serving:
             app = create_app(service, server)
             try:
-                urls = await serving.start(server.serve, app, list(binds.values()), stop)
+                limit = body_limit(settings)
+                urls = await serving.start(server.serve, app, list(binds.values()), stop, limit)
             except OSError as error:
                 raise OSError(_cant_listen(binds, error)) from error
             leave_address(settings.data, urls[0], next(iter(binds.values())))

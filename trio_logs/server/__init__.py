@@ -1,21 +1,28 @@
 """The server: Hypercorn's HTTP/1.1 on Trio, hardened.
 
-Hypercorn's classes do the protocol. What is ours: every write and every wait for a client has a
-bound and can be cancelled, a client that leaves is noticed whatever it sent before, and a failure
-is confined to its connection. The classes are importable but not documented; hence the pin to 0.18,
-and `tests/test_hypercorn.py`, which shows each fault of the stock server and that it is not ours.
+Hypercorn's classes speak the protocol. This package adds that every write and every wait for a
+client has a bound and can be cancelled, that each disconnect is noticed, whatever the client sent
+before, and that a failure is confined to its connection. It knows no URL. Hypercorn's classes are
+importable but not documented: hence the pin to 0.18, and `tests/test_hypercorn.py`, which shows
+each fault of the stock server, and that this server does not have it.
 """
 
+from .asgi import ASGIApp, finish_cleanly
 from .binds import Bind, DescriptorBind, TCPBind, UnixBind, load_tls
-from .connection import PORT, ASGIApp, finish_cleanly
 from .limits import ServerLimits
-from .server import Server, ServerStatistics
+from .ports import PORT, Port, Ports
+from .protocol import BodyLimit
+from .server import Server
+from .statistics import ServerStatistics
 
 __all__ = [
     "PORT",
     "ASGIApp",
     "Bind",
+    "BodyLimit",
     "DescriptorBind",
+    "Port",
+    "Ports",
     "Server",
     "ServerLimits",
     "ServerStatistics",

@@ -1,4 +1,4 @@
-"""Where the server listens: TCP, a unix socket, or a descriptor that it was given."""
+"""Where the server listens: TCP, a unix socket, or an inherited descriptor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..errors import InvalidRequestError
 __all__ = ["Bind", "DescriptorBind", "TCPBind", "UnixBind", "load_tls", "url_of"]
 
 BACKLOG = 2048
-"""Connections that wait to be accepted; a burst of clients that come back is more than 100."""
+"""Connections that wait for an accept; more than 100 clients may reconnect at the same moment."""
 
 
 class Bind(ABC):
@@ -52,10 +52,10 @@ class Bind(ABC):
 
     @abstractmethod
     async def listen(self) -> list[trio.SocketListener]:
-        """Open it. Raises OSError, with the reason, if that can't be done."""
+        """Open the listeners. Raises OSError, with the reason, if that fails."""
 
-    def release(self) -> None:  # noqa: B027 - most have nothing to leave behind
-        """Leave nothing behind; called once the listeners are closed."""
+    def release(self) -> None:  # noqa: B027 - most binds leave nothing behind
+        """Remove the traces of the listeners in the file system, once they are closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class TCPBind(Bind):
 
 @dataclass(frozen=True, slots=True)
 class UnixBind(Bind):
-    """A socket in the file system; who may connect is who may write to it (see umask)."""
+    """A socket in the file system. Processes that may write to it may connect; see umask(2)."""
 
     path: Path
 
@@ -95,7 +95,7 @@ class UnixBind(Bind):
             self.path.unlink()
 
     def _remove_stale(self) -> None:
-        """Remove what a server left behind that was killed; nothing else."""
+        """Remove the socket of a server that was killed; raise OSError for any other file."""
         try:
             if not stat.S_ISSOCK(self.path.lstat().st_mode):
                 raise OSError(f"{self.path} exists and is not a socket: give another path")
@@ -115,8 +115,8 @@ class UnixBind(Bind):
 
 @dataclass(frozen=True, slots=True)
 class DescriptorBind(Bind):
-    """A listening socket that was inherited, as systemd's socket activation hands it over: its
-    first is 3; see sd_listen_fds(3)."""
+    """An inherited listening socket. The first one of systemd's socket activation is 3; see
+    sd_listen_fds(3)."""
 
     number: int
 
@@ -126,7 +126,7 @@ class DescriptorBind(Bind):
             with socket.socket(fileno=os.dup(self.number)) as inherited:
                 address = inherited.getsockname()
         except OSError:
-            return False  # `listen` says what is wrong
+            return False  # `listen` raises the error
         return isinstance(address, str) or TCPBind(*address[:2]).is_loopback
 
     async def listen(self) -> list[trio.SocketListener]:
@@ -142,14 +142,14 @@ class DescriptorBind(Bind):
 
 
 def _listener(opened: socket.socket) -> trio.SocketListener:
-    """A listener that takes the socket over."""
+    """A listener that owns the socket."""
     return trio.SocketListener(
         trio.socket.from_stdlib_socket(socket.socket(fileno=opened.detach()))
     )
 
 
 def url_of(listener: trio.SocketListener, scheme: str) -> str:
-    """What to tell a user: a URL, or the path of a unix socket."""
+    """The URL of a listener, or `unix:` and the path of a unix socket."""
     address = listener.socket.getsockname()
     if isinstance(address, str):
         return f"unix:{address}"
@@ -158,7 +158,7 @@ def url_of(listener: trio.SocketListener, scheme: str) -> str:
 
 
 def load_tls(certfile: Path, keyfile: Path | None = None) -> ssl.SSLContext:
-    """A context for the server's side: TLS 1.2 or later, and HTTP/1.1 only.
+    """A TLS context for a server: TLS 1.2 or later, and HTTP/1.1 only.
 
     `keyfile` None takes the key from `certfile`. Raises OSError, with the reason.
     """

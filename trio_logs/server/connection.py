@@ -1,10 +1,9 @@
-"""One connection: from its handshake to its last byte."""
+"""One connection, from its handshake to its last byte."""
 
 from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -20,38 +19,31 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from ..errors import IncompleteAnswerError
+from .asgi import ASGIApp, is_chunked, shield_final
 from .limits import ServerLimits
-from .ports import Ports
-from .protocol import HTTP11
+from .ports import PORT, Port, Ports
+from .protocol import HTTP11, BodyLimit
 from .transport import Transport
 
-__all__ = ["PORT", "ASGIApp", "Connection", "finish_cleanly"]
-
-ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
-
-PORT = "trio_logs.port"
-"""An ASGI extension, in the scope of a request: its value is `(port, send_each)`. Once answers have
-begun, and as long as they last, `send_each(ports, body)` writes a chunk to each of those whose
-ports these are, all in the caller's step and without a checkpoint, and returns the ports of those
-to which that can't be done at the moment, as while a `send` is under way. Not over TLS."""
+__all__ = ["Connection"]
 
 RECEIVE_BYTES = 64 * 1024
 
 LINGER_SECONDS = 2.0
-"""How long a client may go on sending a body after it was answered."""
+"""How long a client may go on sending a body after its request was answered."""
 
 FAREWELL_SECONDS = 1.0
-"""How long the last word over TLS may take, whose client may not read any more."""
+"""How long the closing alert of TLS may take, since its client may no longer read."""
 
 LEAVE_SECONDS = 5.0
-"""How long an app may take to end after its client has left; Quart-Trio takes no time at all."""
+"""How long an app may take to end after its client disconnected; Quart-Trio ends at once."""
 
 
 class Connection(TCPServer):
-    """A nursery with the app's task, and a reader beside it that never stops reading.
+    """A nursery with the app's task, and beside it a reader that never stops reading.
 
-    `late_at` is when the server ends it if it still waits for a handshake, a request's head, the
-    next request, or the rest of a body that nobody wants.
+    `late_at` is when the server ends the connection if it still waits for a handshake, the head of
+    a request, the next request, or the rest of an unwanted body.
     """
 
     def __init__(
@@ -63,11 +55,10 @@ class Connection(TCPServer):
         transport: Transport,
         ports: Ports,
         tls: ssl.SSLContext | None,
+        body_limit: BodyLimit | None,
     ) -> None:
-        stream: Any = transport
-        if tls is not None:
-            stream = trio.SSLStream(transport, tls, server_side=True)
-        # The app is called through this connection, so that it can write chunks straight to it.
+        stream: Any = transport if tls is None else trio.SSLStream(transport, tls, server_side=True)
+        # The app is called by this connection, which writes its chunks past Hypercorn.
         wrapped = ASGIWrapper(partial(self._call, app))
         super().__init__(wrapped, config, context, {}, stream)
         self.transport = transport
@@ -76,12 +67,14 @@ class Connection(TCPServer):
         self.late_at = trio.current_time() + limits.header_timeout
         self.is_idle = True
         self.requests = 0
-        self.protocol: Any  # HTTP11, where Hypercorn has a wrapper that may switch to HTTP/2
+        self.protocol: Any  # HTTP11; Hypercorn has a wrapper here that may switch to HTTP/2
         self._limits = limits
+        self._body_limit = body_limit
         self._tls = tls
         self._discarding = False
 
     async def run(self) -> None:
+        """Serve the connection until it ends."""
         try:
             if self._tls is not None:
                 await self.stream.do_handshake()
@@ -91,20 +84,21 @@ class Connection(TCPServer):
             async with trio.open_nursery() as nursery:
                 self.protocol = self._make_protocol(nursery, client, server)
                 await self._read_data()
-                # The app was told that its client left; a well-behaved one has ended by now.
+                # The app knows that its client disconnected; a well-behaved app has ended by now.
                 nursery.cancel_scope.deadline = trio.current_time() + LEAVE_SECONDS
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the client left
+            pass  # the client disconnected
         finally:
             self.transport.close()
 
     def _make_protocol(self, nursery: trio.Nursery, client: Any, server: Any) -> Any:
         self._nursery = nursery
-        # Not entered: its exit would drop what the nursery raises.
+        # Not entered: its exit would drop the exceptions of the nursery.
         group = TaskGroup()
         group._nursery = nursery
         return HTTP11(
             self._limits,
+            self._body_limit,
             self.app,
             self.config,
             self.context,
@@ -127,18 +121,15 @@ class Connection(TCPServer):
             if self._discarding:
                 continue
             if self.is_idle:
-                # Some clients end a body with one more line; see RFC 9112, section 2.2.
+                # Some clients send an empty line after a body; see RFC 9112, section 2.2.
                 data = data.lstrip(b"\r\n")
                 if not data:
                     continue
-                self._expect_head()
+                # The rest of the head has a time limit from its first bytes on.
+                self.is_idle = False
+                self.late_at = trio.current_time() + self._limits.header_timeout
             await self.protocol.handle(RawData(bytes(data)))
         await self.protocol.handle(Closed())
-
-    def _expect_head(self) -> None:
-        """The first bytes of a request: all of its head must follow soon."""
-        self.is_idle = False
-        self.late_at = trio.current_time() + self._limits.header_timeout
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
@@ -154,31 +145,31 @@ class Connection(TCPServer):
                 self.requests += 1
 
     async def _end(self) -> None:
-        """The protocol has said all that it has to say."""
+        """End the connection: the protocol has sent its last byte."""
         if self.protocol.expects_more:
-            # Closed now, under a client that is still sending, the connection would be reset and
-            # the answer lost. What comes is read and dropped, for a while.
+            # The client is still sending. A close resets unread data, so the answer would be lost:
+            # read and discard for a while.
             self._discarding = True
             self.late_at = trio.current_time() + LINGER_SECONDS
-            with suppress(OSError):  # the client left
+            with suppress(OSError):  # the client disconnected
                 self.transport.socket.shutdown(trio.socket.SHUT_WR)
         elif self.protocol.ends_too_early:
             self.transport.abort()
         else:
             if self._tls is not None:
-                # With a word that this is the end, which a client may insist on.
+                # With the closing alert: without it, some clients take the answer for cut off.
                 with suppress(trio.ClosedResourceError), trio.move_on_after(FAREWELL_SECONDS):
                     await self.stream.aclose()
             self.transport.close()
         await self.protocol.handle(Closed())
 
     async def _call(self, app: ASGIApp, scope: Any, receive: Any, send: Any) -> None:
-        """Run the app with a `send` that takes the short way for the chunks of a stream.
+        """Run the app with a `send` that writes the chunks of a stream itself.
 
-        A chunk changes no state of HTTP/1.1, so on its way through Hypercorn and h11 it would only
-        be copied: a third of what it costs. Everything else goes through them.
+        A chunk changes no state of HTTP/1.1, so Hypercorn and h11 would only copy it: a third of
+        its cost. All other messages go through them.
         """
-        send = _shield_final(send)
+        send = shield_final(send)
         chunked = answered = False
         port = self._ports.add(self._write_rest)
 
@@ -190,28 +181,28 @@ class Connection(TCPServer):
                     if body := message.get("body"):
                         await self._write([b"%x\r\n" % len(body), body, b"\r\n"])
                     return
-                # All of it was said: what comes after it is a mistake, and h11's to refuse.
+                # The answer is complete: h11 refuses any later chunk.
                 chunked = False
                 self._withdraw_port(port)
                 if scope["method"] == "HEAD":
-                    # An app that makes a body for it all the same would do so as fast as it can.
+                    # An app that produces a body anyway would do so without any back-pressure.
                     if answered:
                         await trio.sleep_forever()
                     message, answered = {"type": kind}, True
             elif kind == "http.response.start":
-                chunked = _is_chunked(scope, message)
+                chunked = is_chunked(scope, message)
                 if chunked and self._tls is None:
-                    # Open from the head's write on.
+                    # Open once the head is written.
                     self.transport.port = port
                 if self.protocol.expects_more or self.context.terminated.is_set():
-                    # It won't be used again, and a client that doesn't know would try to.
+                    # The connection closes after this answer, and the client must know that.
                     headers = [*message.get("headers", ()), (b"connection", b"close")]
                     message = {**message, "headers": headers}
             await send(message)
 
         if self._tls is None:
-            scope["extensions"][PORT] = (port, self._ports.send_each)
-        # Without its end and its last chunk, the client sees that the answer is only a part.
+            scope["extensions"][PORT] = Port(port, self._ports)
+        # Without its terminal chunk or its full length, the client sees that the answer is cut.
         try:
             await app(scope, receive, short_send)
         except* IncompleteAnswerError:
@@ -222,13 +213,13 @@ class Connection(TCPServer):
 
     def _withdraw_port(self, port: int) -> None:
         self._ports.close(port)
-        # Unless it is the next request's by now.
+        # Unless the next request has begun and has its own port here.
         if self.transport.port == port:
             self.transport.port = None
 
     async def _write(self, parts: list[bytes]) -> None:
-        """Write all of it, or close the connection and tell the protocol so."""
-        # No lock: its task would have to be the one that releases it.
+        """Write all parts, or close the connection and tell the protocol so."""
+        # A trio.Lock must be released by the task that acquired it; `_write_rest` can't do that.
         while self.transport.busy:
             await self._writers.park()
         self.transport.claim()
@@ -243,52 +234,17 @@ class Connection(TCPServer):
                 await self.stream.send_all(b"".join(parts))
             written = True
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the client left, or took too long
+            pass  # the client disconnected, or took too long
         finally:
             self.transport.release()
             self._writers.unpark()
             if not written:
-                # Half of it may be on the wire; nothing that follows would make sense.
+                # Half a message may be on the wire, so nothing may follow.
                 self.transport.abort()
         if not written:
             await self.protocol.handle(Closed())
 
     def _write_rest(self, data: bytes) -> None:
-        """Have a task write it; writes that follow wait for that."""
+        """Have a task write the rest of a chunk; later writes wait for it."""
         self.transport.claim()
         self._nursery.start_soon(self._write_in_turn, [data])
-
-
-def _is_chunked(scope: Any, start: Any) -> bool:
-    """Whether h11 gives this answer's body as chunks; see RFC 9112, section 6.3."""
-    return (
-        scope["http_version"] == "1.1"
-        and scope["method"] != "HEAD"
-        and start["status"] >= 200
-        and start["status"] not in (204, 304)
-        and not any(name.lower() == b"content-length" for name, _ in start.get("headers", ()))
-    )
-
-
-def finish_cleanly(app: ASGIApp) -> ASGIApp:
-    """Shield an app's final send, for servers other than ours.
-
-    Within it Hypercorn reports a disconnect, on which Quart-Trio cancels itself before the
-    connection is ready for its next request; then it would never be closed or used again.
-    """
-
-    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
-        await app(scope, receive, _shield_final(send))
-
-    return wrapped
-
-
-def _shield_final(send: Any) -> Any:
-    """A `send` whose last message can't be cancelled; here its write is bounded all the same."""
-
-    async def shielding_send(message: Any) -> None:
-        final = message["type"] == "http.response.body" and not message.get("more_body")
-        with trio.CancelScope(shield=final):
-            await send(message)
-
-    return shielding_send

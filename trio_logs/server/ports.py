@@ -1,61 +1,84 @@
-"""Answers that can be written to from outside of their own tasks, many at once."""
+"""Answers that code outside of their own tasks can write to, many at once."""
 
 from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-__all__ = ["Ports"]
+__all__ = ["PORT", "Port", "Ports"]
+
+PORT = "trio_logs.port"
+"""The ASGI extension that holds the `Port` of a request. A request over TLS has none."""
 
 
 class Ports:
-    """A port is a number, never used again; it is open while its answer can be written to.
+    """The ports of all requests. A port is a number, never used again; it is open while its answer
+    can be written to.
 
-    Nothing of an answer is touched here but its descriptor: with a thousand of them no object is in
-    the caches of the CPU, and to fetch some for each would cost half as much as the system call.
+    Writing touches nothing of an answer but its descriptor. A thousand answers do not fit into the
+    caches of the CPU, and fetching some objects of each would cost half as much as the system call.
     """
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
+        # Bound of both: one for each request under way, of which a connection has one.
         self._descriptors: dict[int, int] = {}
         self._write_rest: dict[int, Callable[[bytes], None]] = {}
         self.bytes_out = 0
 
     def add(self, write_rest: Callable[[bytes], None]) -> int:
-        """A new port, not open yet. `write_rest` gets what the kernel does not take at once."""
+        """A new port, not open yet. `write_rest` gets the bytes that the kernel does not take at
+        once."""
         port = next(self._numbers)
         self._write_rest[port] = write_rest
         return port
 
     def remove(self, port: int) -> None:
-        """It is closed, and stays so."""
+        """Forget a closed port."""
         del self._write_rest[port]
 
     def open(self, port: int, descriptor: int) -> None:
-        """Nobody else writes to this descriptor until `close`."""
+        """Open a port. Until `close`, only `send_each` may write to this descriptor."""
         self._descriptors[port] = descriptor
 
     def close(self, port: int | None) -> None:
-        """Not open for now; it need not have been."""
+        """Close a port for now; it need not be open."""
         self._descriptors.pop(port, None)  # type: ignore[arg-type]
 
-    def send_each(self, ports: Iterable[int], body: bytes) -> list[int]:
-        """Write a chunk to each; return those to which it can't be done now."""
-        chunk = b"%x\r\n%b\r\n" % (len(body), body)
-        size = len(chunk)
+    def send_each(self, ports: Sequence[int], chunk: bytes) -> Sequence[int]:
+        """Write a chunk to each answer, in the caller's step and without a checkpoint. Return the
+        ports to which it can't be written now, such as during a `send` of their own task.
+
+        An empty chunk writes nothing: on the wire, it would end the answers.
+        """
+        if not chunk:
+            return ()
+        framed = b"%x\r\n%b\r\n" % (len(chunk), chunk)
+        size = len(framed)
         refused: list[int] = []
         descriptors, write = self._descriptors, os.write
         total = 0
         for port in ports:
             try:
-                sent = write(descriptors[port], chunk)
+                sent = write(descriptors[port], framed)
             except (KeyError, OSError):
-                # Closed; or its socket is full; or the client left, which its reader will see, too.
+                # The port is closed; or its socket is full; or the client disconnected, which the
+                # connection's reader sees as well.
                 refused.append(port)
                 continue
             total += sent
             if sent < size:
-                self._write_rest[port](chunk[sent:])
+                self._write_rest[port](framed[sent:])
         self.bytes_out += total
         return refused
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """The port of one request. It opens when the answer begins, and closes when it ends; `outlet`
+    writes to it, and to others at the same time."""
+
+    number: int
+    outlet: Ports

@@ -1,4 +1,4 @@
-"""What the server itself answers when it can't let the app do so: RFC 9457 problem details."""
+"""Answers of the server itself, for requests that do not reach the app: RFC 9457 problems."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["problem"]
 
 
 def problem(status: HTTPStatus, detail: str) -> bytes:
-    """The whole answer; the connection is closed after it."""
+    """The whole answer; the server closes the connection after it."""
     body = json.dumps(
         {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
     ).encode()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeAlias
+from urllib.parse import unquote
 
 import h11
 from hypercorn.events import Closed, Event, RawData, Updated
@@ -16,34 +18,39 @@ from hypercorn.protocol.http_stream import HTTPStream
 from .limits import ServerLimits
 from .problems import problem
 
-__all__ = ["HTTP11"]
+__all__ = ["HTTP11", "BodyLimit"]
+
+BodyLimit: TypeAlias = Callable[[str, str], int | None]
+"""Gives the bytes that the body of a request may have, or None for any number. The arguments are
+the method and the path, decoded and without the query, as an ASGI scope has them."""
 
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)", re.IGNORECASE)
 
 
 class HTTP11(H11Protocol):
-    """Hypercorn's protocol without its two doors to others, and with one that stays open.
+    """Hypercorn's protocol without its switches to other protocols, and always reading.
 
     - `Upgrade`, to HTTP/2 or WebSocket, is ignored, as RFC 9110, section 7.8 allows; HTTP/2 by
       prior knowledge is refused.
-    - While a request is being answered, what the client sends is read and kept, up to a bound; a
-      reader that stopped would not see that the client left.
+    - While a request is being answered, bytes that the client sends are read and kept, up to a
+      bound: a reader that stopped would not see the disconnect.
     """
 
-    def __init__(self, limits: ServerLimits, *arguments: Any) -> None:
+    def __init__(self, limits: ServerLimits, body_limit: BodyLimit | None, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._limits = limits
+        self._body_limit = body_limit
         self._closed = False
         self._refused = False
 
     @property
     def expects_more(self) -> bool:
-        """Whether the client may be in the middle of a request that was answered already."""
+        """Whether the client may still be sending a request that was answered already."""
         return self._refused or self.connection.their_state is h11.SEND_BODY
 
     @property
     def ends_too_early(self) -> bool:
-        """Whether an answer is only a part, and the end of the connection would pass for its."""
+        """Whether an answer is cut, and a close of the connection would look like its end."""
         connection: Any = self.connection
         return connection.our_state is h11.SEND_BODY and connection.their_http_version == b"1.0"
 
@@ -53,8 +60,8 @@ class HTTP11(H11Protocol):
         await super().handle(event)
 
     async def _handle_events(self) -> None:
-        # Two tasks may be here, the one that reads and one that has just answered. Between taking
-        # an event and having its stream there is no checkpoint, so they take turns.
+        # Two tasks may be here: the reader, and one that has just answered. There is no checkpoint
+        # between taking an event and creating its stream, so they take turns.
         while True:
             if self.connection.they_are_waiting_for_100_continue:
                 await self._send_h11_event(
@@ -63,7 +70,7 @@ class HTTP11(H11Protocol):
                     )
                 )
             try:
-                # Of what follows a request that was to be the last, nothing is looked at.
+                # Bytes after a request with `Connection: close` are ignored.
                 is_last = self.connection.their_state is h11.MUST_CLOSE
                 event = h11.PAUSED if is_last else self.connection.next_event()
             except h11.RemoteProtocolError as error:
@@ -77,9 +84,8 @@ class HTTP11(H11Protocol):
                 if fault := _fault(event):
                     await self._refuse(HTTPStatus.BAD_REQUEST, fault)
                     return
-                if _content_length(event) > self._limits.max_body and not self._is_streamed(event):
-                    limit = f"a request's body has at most {self._limits.max_body} bytes"
-                    await self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, limit)
+                if too_large := self._too_large(event):
+                    await self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large)
                     return
                 await self.send(Updated(idle=False))
                 await self._create_stream(event)
@@ -91,7 +97,7 @@ class HTTP11(H11Protocol):
                 data, ended = self._data_at_hand(event)
                 await stream.handle(Body(stream_id=STREAM_ID, data=data))
                 if ended:
-                    # Of this one, whatever came of it meanwhile.
+                    # The end of this stream, even if another one has begun meanwhile.
                     await stream.handle(EndBody(stream_id=STREAM_ID))
             elif isinstance(event, h11.EndOfMessage) and self.stream is not None:
                 await self.stream.handle(EndBody(stream_id=STREAM_ID))
@@ -99,21 +105,30 @@ class HTTP11(H11Protocol):
                 return
 
     def _data_at_hand(self, first: h11.Data) -> tuple[bytes, bool]:
-        """The data of all chunks that were read, and whether the last one is among them. Handed on
-        one by one, chunks of a line each took twenty times as long."""
+        """The data of all chunks that were read, and whether the last one is among them. Chunks of
+        one line each took twenty times as long when they were passed on one by one."""
         pieces = [bytes(first.data)]
-        with suppress(h11.RemoteProtocolError):  # raised again when the next event is asked for
+        with suppress(h11.RemoteProtocolError):  # the next call of `next_event` raises it again
             while isinstance(event := self.connection.next_event(), h11.Data):
                 pieces.append(bytes(event.data))
             return b"".join(pieces), isinstance(event, h11.EndOfMessage)
         return b"".join(pieces), False
 
-    def _is_streamed(self, request: h11.Request) -> bool:
-        return bool(self._limits.streamed.fullmatch(request.method + b" " + request.target))
+    def _too_large(self, request: h11.Request) -> str | None:
+        """Why the declared body is too large. The client has not sent it yet, nor been told to by
+        a 100; the app itself counts the bytes of a chunked body."""
+        length = _content_length(request)
+        if not length or self._body_limit is None:
+            return None
+        path = unquote(request.target.partition(b"?")[0].decode("ascii"))
+        limit = self._body_limit(request.method.decode("ascii"), path)
+        if limit is None or length <= limit:
+            return None
+        return f"a request's body has at most {limit} bytes"
 
     async def _refuse(self, status: HTTPStatus, detail: str) -> None:
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            # Past h11, since the app may be about to answer, too, and now can't any more.
+            # Past h11: the app may be about to answer, and must not any more.
             self.connection.send_failed()
             self._refused = True
             await self.send(RawData(problem(status, detail)))
@@ -145,18 +160,18 @@ class HTTP11(H11Protocol):
 
     async def _maybe_recycle(self) -> None:
         if self._closed:
-            # A request that was read before the client left has nobody to answer to.
+            # The client disconnected, so a request that was read before has no reader.
             await self._close_stream()
             return
         await super()._maybe_recycle()
         if self.connection.our_state is h11.IDLE and self.connection.trailing_data[0]:
-            # The next request was there before this one was answered.
+            # The next request arrived before this one was answered.
             await self._handle_events()
 
 
 def _fault(request: h11.Request) -> str | None:
-    """What can't be meant so, or what a proxy in front may understand in another way, so that one
-    request would pass for two; see RFC 9112, sections 3.2 and 6.1."""
+    """Why the request is malformed, or so that a proxy in front may read it as two requests; see
+    RFC 9112, sections 3.2 and 6.1."""
     names = {name for name, _ in request.headers}
     if b"transfer-encoding" in names:
         if b"content-length" in names:
@@ -164,7 +179,7 @@ def _fault(request: h11.Request) -> str | None:
         if request.http_version == b"1.0":
             return "HTTP/1.0 has no Transfer-Encoding"
     if not request.method.isupper():
-        # They are case-sensitive, and what is behind us does not mind, which is one reading each.
+        # Methods are case-sensitive, but the app ignores case: two readings of one request.
         return "methods are written in capitals"
     if not request.target.startswith(b"/") and request.target != b"*":
         return "the target of a request begins with a slash"
@@ -172,8 +187,8 @@ def _fault(request: h11.Request) -> str | None:
 
 
 def _in_origin_form(request: h11.Request) -> h11.Request:
-    """The request as most clients would have written it: with the host in a header alone, which
-    it wins over; see RFC 9112, section 3.2.2."""
+    """The request with its host in the header only. A host in the target wins over the header; see
+    RFC 9112, section 3.2.2."""
     absolute = _ABSOLUTE.match(request.target)
     if absolute is None:
         return request
@@ -188,5 +203,5 @@ def _in_origin_form(request: h11.Request) -> h11.Request:
 
 
 def _content_length(request: h11.Request) -> int:
-    """What the client says that it will send; 0 if it does not say. h11 has checked it."""
+    """The declared length of the body, 0 if there is none. h11 has checked the header."""
     return next((int(value) for name, value in request.headers if name == b"content-length"), 0)

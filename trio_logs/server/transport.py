@@ -18,19 +18,19 @@ from .ports import Ports
 __all__ = ["Transport"]
 
 MIN_PROGRESS = 4096
-"""What a client has to take within the time-out while it is written to, in bytes. A slow reader is
-not a dead one, but one that takes a byte a second would hold a write for days."""
+"""The bytes that a client has to acknowledge within the time-out of a write. A reader may be slow,
+but at a byte a second it would hold a write for days."""
 
 
 class Transport(trio.abc.Stream):
-    """A socket whose writes end by `deadline`; the server looks at it now and then and
-    aborts what is late, which is cheaper than a cancel scope for each write.
+    """A socket whose writes end by `deadline`. The server checks it regularly and aborts late
+    writes, which is cheaper than a cancel scope for each write.
 
     A write that fails, is late or is cancelled leaves half a message on the wire: abort then.
 
-    `busy`: somebody writes, or is about to; who does calls `claim` before it and `release` after
-    it. `port`: open while nobody does, so that others may write a chunk of an answer; what they
-    write is not in `bytes_out`.
+    `busy`: a task writes, or is about to; it calls `claim` before and `release` after. `port` is
+    open at other times, so that code outside may write a chunk of the answer; these bytes are not
+    in `bytes_out`.
     """
 
     def __init__(self, stream: trio.SocketStream, write_timeout: float, ports: Ports) -> None:
@@ -59,18 +59,19 @@ class Transport(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
-        """Close it, at once. Nobody else may: the descriptor is soon another client's."""
+        """Close the socket at once, and its port with it: the descriptor is soon another client's.
+        No other code may close the socket."""
         self._ports.close(self.port)
         self._descriptor = -1
         self.socket.close()
 
     def claim(self) -> None:
-        """Before a write: nobody else may write until it ends."""
+        """Call it before a write: no other code may write until `release`."""
         self.busy = True
         self._ports.close(self.port)
 
     def release(self) -> None:
-        """After a write."""
+        """Call it after a write."""
         self.busy = False
         if self.port is not None and self._descriptor != -1:
             self._ports.open(self.port, self._descriptor)
@@ -79,9 +80,10 @@ class Transport(trio.abc.Stream):
         await self.send_parts([data])
 
     async def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
-        """Send all of them, without joining them first.
+        """Send all parts, without joining them first.
 
-        Raises trio.BrokenResourceError or trio.ClosedResourceError if the client left or was late.
+        Raises trio.BrokenResourceError or trio.ClosedResourceError if the client disconnected or
+        was late.
         """
         self.deadline = trio.current_time() + self._write_timeout
         self._taken = None
@@ -104,16 +106,16 @@ class Transport(trio.abc.Stream):
             self.deadline = math.inf
 
     def is_late(self, now: float) -> bool:
-        """Whether the client takes too little for too long; to be asked now and then.
+        """Whether the client takes too little for too long; call it regularly.
 
-        What counts is what it has acknowledged: the kernel takes more from us only when a third of
-        its buffer, which may hold megabytes, is free again.
+        Acknowledged bytes count, not sent ones: the kernel accepts more only once a third of its
+        buffer is free again, and that buffer may hold megabytes.
         """
         if self.deadline == math.inf:
             return False
         taken = self.bytes_out - self._unacknowledged()
         if self._taken is None:
-            # Since then, and for this write: what ports wrote before it is acknowledged, too.
+            # Progress counts from here: before this write, ports have written bytes of their own.
             self._taken = taken
         elif taken - self._taken >= MIN_PROGRESS:
             self._taken = taken
@@ -121,8 +123,8 @@ class Transport(trio.abc.Stream):
         return self.deadline < now
 
     def silence(self) -> float:
-        """Seconds in which nothing was heard of the client's kernel, which is asked now and then;
-        0 where the system can't tell. A client that reads slowly, or not at all, is heard of."""
+        """Seconds since the client's kernel sent anything; 0 where the system can't tell. The
+        kernel of a client that reads slowly, or not at all, still answers the probes."""
         if not hasattr(socket, "TCP_INFO"):
             return 0.0
         try:
@@ -133,16 +135,16 @@ class Transport(trio.abc.Stream):
         return int.from_bytes(info[56:60], sys.byteorder) / 1000
 
     def _unacknowledged(self) -> int:
-        """The bytes that are still in the kernel: SIOCOUTQ, see tcp(7)."""
+        """The bytes that are still in the send buffer: SIOCOUTQ, see tcp(7)."""
         try:
             answer = fcntl.ioctl(self._descriptor, termios.TIOCOUTQ, bytes(4))
         except (OSError, ValueError):
-            return 0  # a system that can't tell; or closed, so that there is no descriptor
+            return 0  # the system can't tell, or the socket is closed
         return int.from_bytes(answer, sys.byteorder)
 
     def abort(self) -> None:
-        """Close at once and drop what the client has not taken."""
+        """Close at once, and drop the bytes that the client has not acknowledged."""
         with suppress(OSError):  # closed already
-            # struct linger {on, 0 s}: nothing stays in the kernel
+            # struct linger {on, 0 s}: the kernel drops its send buffer
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()

@@ -1,8 +1,10 @@
-"""The OpenAPI document: the operations, and components made from the types of `bodies`."""
+"""The OpenAPI document: the operations of a route table, and components made from `bodies`."""
 
 from __future__ import annotations
 
 import inspect
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -10,43 +12,45 @@ import msgspec
 from ... import __version__
 from ...sse import LogLine
 from ..bodies import FinishRequest, Health, Page, Problem, StopRequest, Submission
-from .log import LOG, LOG_SCHEMAS
+from ..routes import Route
+from .log import LOG_SCHEMAS
 from .parts import header, problems
-from .push import FINISH
-from .service import SERVICE
-from .workloads import WORKLOADS
+from .workloads import WORKLOAD_ID
 
 __all__ = ["make_document"]
 
 _PROBLEMS = {
-    400: ("It can't be read.", "limit: it is a number from 1 to 500"),
-    401: ("The token is missing or wrong.", "give the token: `Authorization: Bearer TOKEN`"),
+    400: ("The request is malformed.", "limit: it is a number from 1 to 500"),
+    401: (
+        "The token is missing or wrong.",
+        "the token is missing: send the header `Authorization: Bearer TOKEN`",
+    ),
     404: ("There is no such workload.", "there is no workload 'x'"),
     405: ("The path is right, the method is not.", "The method is not allowed."),
     406: (
-        "There is no such representation.",
+        "No representation of the log is acceptable.",
         "a log is served as text/event-stream, application/x-ndjson or text/plain",
     ),
     409: ("The workload's state does not allow it.", "the workload is running: stop it first"),
     413: ("The body is too large.", "a request's body has at most 1048576 bytes"),
     415: ("The body is not JSON.", "send JSON, with `Content-Type: application/json`"),
     421: ("The Host is not one of this server.", "this server does not answer for the host 'x'"),
-    422: ("It can be read, but not run.", "Object missing required field `command`"),
+    422: ("The service can't do what the body says.", "Object missing required field `command`"),
     429: ("A limit is reached.", "10000 workloads are waiting: submit again later"),
-    503: ("The service is shutting down or in trouble.", "the service is shutting down"),
+    503: ("The service is shutting down, or its store fails.", "the service is shutting down"),
 }
 
 _DESCRIPTION = """\
 Run a workload, watch its log live, and never lose a line.
 
-Everything that goes wrong is answered with RFC 9457 problem details
-(`application/problem+json`). All of them have the type `about:blank`: the status says what kind
-of problem it is, and `detail` what to do. A path that there is not is 404, a method that a path
-does not have is 405 with `Allow`. Every path with GET has HEAD, too. Unknown fields are 422,
-and unknown parameters of lists and logs are 400."""
+Each failure is answered with RFC 9457 problem details (`application/problem+json`) of the type
+`about:blank`: the status says what kind of problem it is, and `detail` what to do. An unknown path
+is 404, a method that a path does not have is 405 with `Allow`. Every path with GET has HEAD, too.
+Unknown fields are 422, unknown parameters of lists and logs are 400. A header that is no list, such
+as `Authorization`, is 400 if it is sent twice."""
 
 
-def make_document() -> dict[str, Any]:
+def make_document(routes: Iterable[Route]) -> dict[str, Any]:
     """The document, ready for JSON."""
     return {
         "openapi": "3.1.1",
@@ -59,11 +63,11 @@ def make_document() -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "security": [{"token": []}],
         "tags": [
-            {"name": "workloads", "description": "Submit, list, look at, stop, delete."},
+            {"name": "workloads", "description": "Submit, list, show, stop, delete."},
             {"name": "logs", "description": "A log as a stream."},
-            {"name": "service", "description": "How the service is, and what it can do."},
+            {"name": "service", "description": "The state of the service, and this description."},
         ],
-        "paths": {**WORKLOADS, **FINISH, **LOG, **SERVICE},
+        "paths": _paths(routes),
         "components": {
             "schemas": _schemas(),
             "responses": problems(_PROBLEMS),
@@ -79,11 +83,26 @@ def make_document() -> dict[str, Any]:
     }
 
 
+_PATH_PARAMETERS = {"workload_id": WORKLOAD_ID}
+
+
+def _paths(routes: Iterable[Route]) -> dict[str, Any]:
+    paths: dict[str, Any] = {}
+    for route in routes:
+        item = paths.setdefault(route.path, {})
+        if names := re.findall(r"\{(\w+)\}", route.path):
+            item["parameters"] = [_PATH_PARAMETERS[name] for name in names]
+        # An operation without `security` needs the token, as the document says at its top.
+        operation = route.description
+        item[route.method.lower()] = {**operation, "security": []} if route.is_open else operation
+    return paths
+
+
 _HEADERS = {
-    "NoStore": header("Nothing in between may keep it.", {"const": "no-store"}),
-    "NoSniff": header("Browsers take the media type as it is.", {"const": "nosniff"}),
-    "RetryAfter": header("After how many seconds to try again.", {"type": "integer"}, 5),
-    "ContentSecurityPolicy": header("The page may load nothing.", {"type": "string"}),
+    "NoStore": header("No cache may store it.", {"const": "no-store"}),
+    "NoSniff": header("Browsers do not guess another media type.", {"const": "nosniff"}),
+    "RetryAfter": header("Seconds to wait before the next attempt.", {"type": "integer"}, 5),
+    "ContentSecurityPolicy": header("The page loads nothing.", {"type": "string"}),
 }
 
 
@@ -93,6 +112,6 @@ def _schemas() -> dict[str, Any]:
         ref_template="#/components/schemas/{name}",
     )
     for schema in schemas.values():
-        # msgspec takes docstrings with the indentation of their lines.
+        # msgspec keeps the indentation of docstrings.
         schema["description"] = " ".join(inspect.cleandoc(schema["description"]).split())
     return {**schemas, **LOG_SCHEMAS}

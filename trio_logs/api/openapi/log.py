@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..query import DURATION, FILE_NAME, TAIL, UNIX_SECONDS
+from ...records import Reason
+from ..query import DURATION, FILE_NAME, STREAMS, TAIL, UNIX_SECONDS
 from .parts import answer, header, parameter, ref, refer_to_problems, text
-from .push import PUSH
-from .workloads import WORKLOAD_ID
 
-__all__ = ["LOG", "LOG_SCHEMAS"]
+__all__ = ["LOG_SCHEMAS", "READ"]
 
 _MOMENT = {
     "anyOf": [
@@ -38,11 +37,15 @@ _PARAMETERS = [
         "true",
     ),
     parameter(
-        "tail", "The last lines of what is asked for; `0`: live only.", text(f"^({TAIL})$"), "100"
+        "tail", "The last N of the lines asked for; `0`: live only.", text(f"^({TAIL})$"), "100"
     ),
     parameter("since", "Lines from this time on.", _MOMENT, "10m"),
     parameter("until", "Lines up to this time.", _MOMENT, "2026-01-31T12:00:00Z"),
-    parameter("stream", "One stream only.", {"type": "string", "enum": ["stdout", "stderr"]}),
+    parameter(
+        "stream",
+        "Only lines of this stream; `system` is what the service itself has to say.",
+        {"type": "string", "enum": [*STREAMS]},
+    ),
     parameter(
         "timestamps", "Put the time and a space before each line of a text.", _flag(default=False)
     ),
@@ -61,7 +64,8 @@ _PARAMETERS = [
     parameter("Last-Event-ID", _RESUME, _EVENT_ID, "17", where="header"),
 ]
 
-_EVENTS = """\
+_END = '"status":"succeeded","reason":"exited","exit_code":0,"signal":null,"error":null'
+_EVENTS = f"""\
 : open
 retry: 2000
 
@@ -73,20 +77,25 @@ data: trouble
 
 event: end
 id: end
-data: {"status":"succeeded","exit_code":0,"signal":null,"error":null,"lines":2,"bytes":14}
+data: {{{_END},"lines":2,"bytes":14}}
 
 """
-_OBJECTS = """\
-{"event":"gap","from":1,"to":4000,"reason":"retention"}
-{"seq":4001,"time":"2026-01-31T12:00:00.001370Z","stream":"stdout","text":"hello"}
-{"event":"end","status":"succeeded","exit_code":0,"signal":null,"error":null,"lines":4001,"bytes":90000}
+_OBJECTS = f"""\
+{{"event":"gap","from":1,"to":4000,"reason":"retention"}}
+{{"seq":4001,"time":"2026-01-31T12:00:00.001370Z","stream":"stdout","text":"hello"}}
+{{"event":"end",{_END},"lines":4001,"bytes":90000}}
 """
 
 _CONTROLS = ["end", "gap", "reset", "shutdown"]
+_REASONS = [
+    *("retention", "store", "damaged", "deleted"),
+    *("beyond_head", "not_ended"),
+    "draining",
+]
 
 _EVENT: dict[str, Any] = {
     "type": ["string", "object"],
-    "description": "The stream as text; for readers that take it apart, each of its events.",
+    "description": "The stream as text; for clients that parse it, one of its events.",
     "properties": {
         "event": {"enum": ["message", *_CONTROLS]},
         "id": text("^([0-9]+|end)$"),
@@ -101,13 +110,16 @@ _NDJSON = {**text(), "description": "a `LogLine` or a `LogControl` each line"}
 
 _CONTROL: dict[str, Any] = {
     "type": "object",
-    "description": "What a log says that is not a line: its `end` and outcome, a `gap` with the"
-    " numbers of the lines that are gone, a `reset`, a `shutdown`.",
+    "description": "An object that is not a line: `end` with the outcome, `gap` with the numbers of"
+    " the missing lines, `reset`, or `shutdown`. `reason` is for programs: of `end`, that of the"
+    " workload; of `gap`, `retention`, `store`, `damaged` or `deleted`; of `reset`,"
+    " `beyond_head` or `not_ended`; of `shutdown`, `draining`. `detail` is a sentence for people.",
     "properties": {
         "event": {"enum": _CONTROLS},
         "from": {"type": "integer", "minimum": 1},
         "to": {"type": "integer", "minimum": 1},
-        "reason": text(),
+        "reason": {"type": ["string", "null"], "examples": [*Reason, *_REASONS]},
+        "detail": text(),
         "status": ref("Status"),
         "exit_code": {"type": ["integer", "null"]},
         "signal": {"type": ["string", "null"]},
@@ -126,14 +138,16 @@ events unless it says otherwise.
 
 Each line is an unnamed event whose `id` is its number in the log; with `format=json` its data
 is a `LogLine`. `event: end` comes once, after the last line, with the outcome. `event: gap`
-announces lines that are gone, `event: reset` that the id to resume from never was, and `event:
-shutdown` that the server ends the answer early; none of these three has an id. A quiet stream
-carries a comment now and then. As NDJSON, each line is a `LogLine`, and the others are objects
-with their name in `event`.
+announces lines that are missing, `event: reset` that this log never had the id to resume from, and
+`event: shutdown` that the server ends the answer early; none of these three has an id. A quiet
+stream carries a comment every 15 s. As NDJSON, each line is a `LogLine`, and control events are
+objects with their name in `event`.
 
-As in Kubernetes, `tailLines`, `sinceSeconds` and `sinceTime` are taken for `tail` and `since`."""
+As in Kubernetes, `tailLines`, `sinceSeconds` and `sinceTime` are other names of `tail` and `since`.
 
-_READ = {
+Two `Last-Event-ID` headers are 400, also if both are equal."""
+
+READ: dict[str, Any] = {
     "operationId": "readLog",
     "tags": ["logs"],
     "summary": "Read or follow a log",
@@ -167,13 +181,9 @@ _READ = {
                 },
             },
         ),
-        "204": answer("The client has seen the end: it need not come back."),
+        "204": answer("The client has the end already: it need not reconnect."),
         **refer_to_problems(400, 401, 404, 406, 421, 429, 503),
     },
-}
-
-LOG: dict[str, dict[str, Any]] = {
-    "/v1/workloads/{workload_id}/logs": {"parameters": [WORKLOAD_ID], "get": _READ, "post": PUSH}
 }
 
 LOG_SCHEMAS = {"LogEvent": _EVENT, "LogControl": _CONTROL}

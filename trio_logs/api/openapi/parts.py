@@ -1,4 +1,4 @@
-"""The parts that operations are described with: schemas, headers, parameters, answers."""
+"""The parts of an operation's description: schemas, headers, parameters, answers."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def ref(name: str, kind: str = "schemas") -> Part:
 
 
 def text(pattern: str | None = None) -> Part:
-    """A string, of that pattern."""
+    """A string; `pattern` is a regular expression."""
     return {"type": "string"} if pattern is None else {"type": "string", "pattern": pattern}
 
 
 def parameter(
     name: str, description: str, schema: Part, example: Any = None, *, where: str = "query"
 ) -> Part:
-    """A parameter; only those of the path are required."""
+    """A parameter; it is required only in the path."""
     part: Part = {"name": name, "in": where, "description": description, "schema": schema}
     if where == "path":
         part["required"] = True
@@ -70,20 +70,29 @@ def json_answer(description: str, schema: Part, example: Any, headers: Part | No
 
 _HEADERS: dict[int, Part] = {
     401: {"WWW-Authenticate": header("How to authenticate.", text(), "Bearer")},
-    405: {"Allow": header("The methods that there are.", text(), "GET, HEAD, OPTIONS")},
+    405: {"Allow": header("The methods of this path.", text(), "GET, HEAD, OPTIONS")},
     429: {"Retry-After": ref("RetryAfter", "headers")},
     503: {"Retry-After": ref("RetryAfter", "headers")},
 }
 
 
-def problem(status: int, description: str, detail: str, headers: Part | None = None) -> Part:
-    """A problem answer: what it means, and an example of its detail."""
+def problem(
+    status: int,
+    description: str,
+    detail: str,
+    headers: Part | None = None,
+    *,
+    reason: str | None = None,
+) -> Part:
+    """A problem answer: what it means, and an example of its detail and reason."""
     example = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
     }
+    if reason is not None:
+        example["reason"] = reason
     content = {"application/problem+json": {"schema": ref("Problem"), "example": example}}
     return answer(description, content, headers or _HEADERS.get(status))
 
@@ -97,5 +106,5 @@ def problems(details: dict[int, tuple[str, str]]) -> dict[str, Part]:
 
 
 def refer_to_problems(*statuses: int) -> dict[str, Part]:
-    """The responses of an operation that are problems."""
+    """References of an operation's responses to problems."""
     return {str(status): ref(f"Problem{status}", "responses") for status in statuses}

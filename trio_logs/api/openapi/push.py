@@ -1,11 +1,11 @@
-"""The operations by which the logs of workloads come that run elsewhere."""
+"""The operations that write the log of a workload that runs elsewhere."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from .parts import answer, header, json_answer, parameter, problem, ref, refer_to_problems, text
-from .workloads import RECORD, WORKLOAD_ID, json_body
+from .workloads import RECORD, json_body
 
 __all__ = ["FINISH", "PUSH"]
 
@@ -31,12 +31,12 @@ _CONFLICT = {
 PUSH: dict[str, Any] = {
     "operationId": "pushLog",
     "tags": ["logs"],
-    "summary": "Send what a workload writes that runs elsewhere",
-    "description": "For workloads with the backend `push`. The body may be of any length, and its"
-    " lines are delivered as they come; it is read only as fast as the log takes it. Bytes that"
-    " were received before are skipped, so a client that does not know what arrived may send them"
-    " again. A newer request takes the turn from an older one, which is answered with 409. Where"
-    " bytes are missing, 409 says with `Upload-Offset` where to go on.",
+    "summary": "Send the output of a workload that runs elsewhere",
+    "description": "For workloads with the backend `push`. The body may be of any length. Its lines"
+    " are delivered as they arrive, and it is read only as fast as the log takes it. Bytes that the"
+    " service has already are skipped, so a client that does not know what arrived may send them"
+    " again. A newer request takes over from an older one, which gets 409. Where bytes are missing,"
+    " 409 says with `Upload-Offset` where to go on.",
     "parameters": [
         parameter(
             "Upload-Offset",
@@ -58,27 +58,22 @@ PUSH: dict[str, Any] = {
     },
 }
 
-FINISH: dict[str, dict[str, Any]] = {
-    "/v1/workloads/{workload_id}/finish": {
-        "parameters": [WORKLOAD_ID],
-        "post": {
-            "operationId": "finishWorkload",
-            "tags": ["workloads"],
-            "summary": "Say how a workload ended that ran elsewhere",
-            "description": "For workloads with the backend `push`: its log ends. With `bytes`, only"
-            " if that many were received. Doing it again does nothing.",
-            "requestBody": json_body(
-                "FinishRequest", "May be left out.", {"exit_code": 0, "bytes": 14}, required=False
-            ),
-            "responses": {
-                "200": json_answer(
-                    "The workload, which has finished.",
-                    ref("WorkloadRecord"),
-                    {**RECORD, "backend": "push", "command": []},
-                ),
-                **_CONFLICT,
-                **refer_to_problems(400, 401, 404, 413, 415, 421, 422, 503),
-            },
-        },
-    }
+FINISH: dict[str, Any] = {
+    "operationId": "finishWorkload",
+    "tags": ["workloads"],
+    "summary": "Say how a workload ended that ran elsewhere",
+    "description": "For workloads with the backend `push`: its log ends. With `bytes`, only if the"
+    " service has received that many. A second, equal request changes nothing.",
+    "requestBody": json_body(
+        "FinishRequest", "May be left out.", {"exit_code": 0, "bytes": 14}, required=False
+    ),
+    "responses": {
+        "200": json_answer(
+            "The workload, which has finished.",
+            ref("WorkloadRecord"),
+            {**RECORD, "backend": "push", "command": []},
+        ),
+        **_CONFLICT,
+        **refer_to_problems(400, 401, 404, 413, 415, 421, 422, 503),
+    },
 }

@@ -4,61 +4,74 @@ from __future__ import annotations
 
 from typing import Any
 
-from .parts import answer, json_answer, ref, refer_to_problems, text
+from .parts import answer, json_answer, problem, ref, refer_to_problems, text
 
-__all__ = ["SERVICE"]
+__all__ = ["ALIVE", "DOCS", "METRICS", "OPENAPI", "READY"]
 
 _OK = json_answer("Yes.", ref("Health"), {"status": "ok"})
 
 
 def _get(
-    operation: str, summary: str, success: dict[str, Any], *statuses: int, token: bool = False
+    operation: str, summary: str, success: dict[str, Any], *statuses: int, **responses: Any
 ) -> dict[str, Any]:
-    described: dict[str, Any] = {
+    return {
         "operationId": operation,
         "tags": ["service"],
         "summary": summary,
-        "responses": {"200": success, **refer_to_problems(*statuses, 421)},
+        "responses": {"200": success, **responses, **refer_to_problems(*statuses, 421)},
     }
-    return {"get": described if token else {**described, "security": []}}
 
 
-SERVICE: dict[str, dict[str, Any]] = {
-    "/healthz": _get("isAlive", "Liveness: does the service answer?", _OK),
-    "/readyz": _get("isReady", "Readiness: does it take requests, or is it draining?", _OK, 503),
-    "/metrics": _get(
-        "metrics",
-        "Metrics for Prometheus",
-        answer(
-            "The metrics.",
-            {
-                "text/plain": {
-                    "schema": text(),
-                    "example": "# HELP trio_logs_subscriptions Readers of logs.\n"
-                    "# TYPE trio_logs_subscriptions gauge\n"
-                    "trio_logs_subscriptions 3.0\n",
-                }
-            },
-        ),
-        401,
-        token=True,
+ALIVE = _get("isAlive", "Liveness: does the service answer?", _OK)
+
+READY = _get(
+    "isReady",
+    "Readiness: does the service take requests?",
+    _OK,
+    **{
+        "503": problem(
+            503,
+            "Not now. `reason` is `draining` while the service shuts down, and `store` while the"
+            " oldest write has waited for the store for more than 10 s.",
+            "the service is shutting down",
+            reason="draining",
+        )
+    },
+)
+
+METRICS = _get(
+    "metrics",
+    "Metrics for Prometheus",
+    answer(
+        "The metrics.",
+        {
+            "text/plain": {
+                "schema": text(),
+                "example": "# HELP trio_logs_subscriptions Readers of logs.\n"
+                "# TYPE trio_logs_subscriptions gauge\n"
+                "trio_logs_subscriptions 3.0\n",
+            }
+        },
     ),
-    "/openapi.json": _get(
-        "openapi",
-        "This description, OpenAPI 3.1",
-        json_answer(
-            "The document.",
-            {"type": "object", "required": ["openapi", "info", "paths", "components"]},
-            {"openapi": "3.1.1", "info": {}, "paths": {}, "components": {}},
-        ),
+    401,
+)
+
+OPENAPI = _get(
+    "openapi",
+    "This description, OpenAPI 3.1",
+    json_answer(
+        "The document.",
+        {"type": "object", "required": ["openapi", "info", "paths", "components"]},
+        {"openapi": "3.1.1", "info": {}, "paths": {}, "components": {}},
     ),
-    "/docs": _get(
-        "docs",
-        "This description as a page",
-        answer(
-            "The page, which loads nothing from anywhere.",
-            {"text/html": {"schema": text(), "example": "<!doctype html>..."}},
-            {"Content-Security-Policy": ref("ContentSecurityPolicy", "headers")},
-        ),
+)
+
+DOCS = _get(
+    "docs",
+    "This description as a page",
+    answer(
+        "The page, which loads nothing from another host.",
+        {"text/html": {"schema": text(), "example": "<!doctype html>..."}},
+        {"Content-Security-Policy": ref("ContentSecurityPolicy", "headers")},
     ),
-}
+)

@@ -1,14 +1,24 @@
-"""The operations of workloads, but for their logs."""
+"""The operations of workloads, except those of their logs."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ...records import Status
-from ..workloads import MAX_PAGE
+from ..list_query import MAX_PAGE
 from .parts import answer, header, json_answer, parameter, ref, refer_to_problems, text
 
-__all__ = ["ID", "RECORD", "WORKLOADS", "WORKLOAD_ID", "json_body"]
+__all__ = [
+    "DELETE",
+    "ID",
+    "LIST",
+    "RECORD",
+    "SHOW",
+    "STOP",
+    "SUBMIT",
+    "WORKLOAD_ID",
+    "json_body",
+]
 
 Operation = dict[str, Any]
 
@@ -26,6 +36,7 @@ RECORD = {
     "command": ["sh", "-c", "echo hello; echo trouble >&2"],
     "labels": {"team": "demo"},
     "status": "succeeded",
+    "reason": "exited",
     "exit_code": 0,
     "signal": None,
     "error": None,
@@ -39,6 +50,7 @@ RECORD = {
 _QUEUED = {
     **RECORD,
     "status": "queued",
+    "reason": None,
     "exit_code": None,
     "started_at": None,
     "finished_at": None,
@@ -52,7 +64,7 @@ _RECORD = ref("WorkloadRecord")
 
 
 def _links() -> dict[str, Any]:
-    """What can be done with a workload that an answer has."""
+    """The operations on the workload in an answer."""
     return {
         name: {"operationId": operation, "parameters": {"workload_id": "$response.body#/id"}}
         for name, operation in (
@@ -76,7 +88,7 @@ SUBMIT: Operation = {
     "operationId": "submitWorkload",
     "tags": ["workloads"],
     "summary": "Submit a workload",
-    "description": "It is queued, and runs as soon as there is room.",
+    "description": "It is queued, and runs once fewer than the allowed number run.",
     "parameters": [
         parameter(
             "Idempotency-Key",
@@ -109,16 +121,16 @@ LIST: Operation = {
     "tags": ["workloads"],
     "summary": "List workloads, newest first",
     "parameters": [
-        parameter("status", "Those of this status.", ref("Status"), Status.RUNNING),
+        parameter("status", "Only workloads of this status.", ref("Status"), Status.RUNNING),
         parameter(
             "label",
-            "Those with this label, `name=value`; once for each label that a workload must have.",
+            "Only workloads with this label, `name=value`; repeat it to require several labels.",
             {"type": "array", "items": text("^[^=]+=")},
             ["team=demo"],
         ),
         parameter(
             "limit",
-            "How many at most.",
+            "How many workloads at most.",
             {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 50},
         ),
         parameter(
@@ -156,16 +168,10 @@ STOP: Operation = {
     "tags": ["workloads"],
     "summary": "Stop a workload",
     "description": "TERM goes to the whole process group at once, KILL follows after the grace."
-    " A workload that has finished stays as it is.",
+    " A finished workload does not change.",
     "requestBody": json_body("StopRequest", "May be left out.", {"grace": 2.5}, required=False),
     "responses": {
         "202": json_answer("The workload, which is about to stop.", _RECORD, RECORD),
         **refer_to_problems(400, 401, 404, 413, 415, 421, 422, 503),
     },
-}
-
-WORKLOADS: dict[str, Operation] = {
-    "/v1/workloads": {"get": LIST, "post": SUBMIT},
-    "/v1/workloads/{workload_id}": {"parameters": [WORKLOAD_ID], "get": SHOW, "delete": DELETE},
-    "/v1/workloads/{workload_id}/stop": {"parameters": [WORKLOAD_ID], "post": STOP},
 }

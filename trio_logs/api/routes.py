@@ -1,0 +1,127 @@
+"""The table of routes: one row, beside its view, is all that anything knows of a route.
+
+The rows feed the router, auth, the limits of the server, and the OpenAPI document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from quart import Response
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map, Rule
+
+from ..server import Server
+from ..service import Service
+
+__all__ = ["API_PREFIX", "AppContext", "Route", "RouteTable", "route"]
+
+API_PREFIX = "/v1"
+"""A path at or below it needs the token, also where there is no route."""
+
+View: TypeAlias = Callable[..., Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class AppContext:
+    """What a view answers from; its first argument. `server` is None under another server."""
+
+    service: Service
+    server: Server | None
+    table: RouteTable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """One row. A route for GET answers HEAD, too.
+
+    `path` is written as in OpenAPI, `/v1/workloads/{workload_id}`; its parameters are arguments of
+    the view. `description` is the OpenAPI operation, without what the other fields say.
+    `is_open`: it needs no token.
+    `streams_body`: the view reads the body as it arrives, by `RequestBody`, at any length. The body
+    of any other route has at most `Settings.max_body` bytes.
+    `takes_slot`: an answer counts as one of the `Settings.max_streams` that may be open; the view
+    takes the `StreamSlot` of its request.
+    """
+
+    method: str
+    path: str
+    view: View
+    description: dict[str, Any]
+    is_open: bool = False
+    streams_body: bool = False
+    takes_slot: bool = False
+
+    @property
+    def name(self) -> str:
+        """A name that no other route has; the endpoint of the router."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def rule(self) -> str:
+        """The path as the router writes it."""
+        return self.path.replace("{", "<").replace("}", ">")
+
+
+def route(
+    method: str,
+    path: str,
+    description: dict[str, Any],
+    *,
+    is_open: bool = False,
+    streams_body: bool = False,
+    takes_slot: bool = False,
+) -> Callable[[View], Route]:
+    """Make the decorated view a row; the fields are those of `Route`."""
+
+    def make(view: View) -> Route:
+        return Route(method, path, view, description, is_open, streams_body, takes_slot)
+
+    return make
+
+
+class RouteTable:
+    """All routes. Finds the route of a request exactly as the router of the app does."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        """Raises ValueError if two rows are for the same method and path."""
+        self._routes: dict[str, Route] = {}
+        for each in routes:
+            if each.name in self._routes:
+                raise ValueError(f"the route table has two rows for {each.name}")
+            self._routes[each.name] = each
+        rules = [Rule(each.rule, methods=[each.method], endpoint=each.name) for each in self]
+        self._adapter = Map(rules).bind("")
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self._routes.values())
+
+    def named(self, name: str) -> Route:
+        """The route of an endpoint."""
+        return self._routes[name]
+
+    def find(self, method: str, path: str) -> Route | None:
+        """The route of a request; `path` is decoded, and without the query. None: there is none."""
+        try:
+            name, _ = self._adapter.match(path, method)
+        except HTTPException:
+            return None
+        return self._routes[str(name)]
+
+    def of_scope(self, scope: Any) -> Route | None:
+        """The route of an ASGI scope; None also for a scope that is no HTTP request."""
+        if scope["type"] != "http":
+            return None
+        path, root = scope["path"], scope.get("root_path", "")
+        if root and not path.startswith(root):
+            return None
+        return self.find(scope["method"], path.removeprefix(root))
+
+    def is_open(self, path: str) -> bool:
+        """Whether a request that matches no route, by its path or method, needs no token."""
+        routes = [self.find(method, path) for method in self._adapter.allowed_methods(path)]
+        if routes:
+            return all(each is not None and each.is_open for each in routes)
+        return path != API_PREFIX and not path.startswith(f"{API_PREFIX}/")

@@ -1,0 +1,68 @@
+"""How many streams may be open at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import BusyError
+from ..server import ASGIApp
+from .routes import RouteTable
+
+__all__ = ["SLOT", "StreamSlot", "StreamSlots", "with_slots"]
+
+SLOT = "trio_logs.slot"
+"""The ASGI extension that holds the `StreamSlot` of a request whose route takes one."""
+
+
+class StreamSlots:
+    """Counts streams from the check of the limit on: of many requests that arrive at once, none
+    has subscribed yet when the next one is checked."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.taken = 0
+
+
+class StreamSlot:
+    """The slot that one request may take. The request's wrapper releases it."""
+
+    def __init__(self, slots: StreamSlots) -> None:
+        self._slots = slots
+        self._is_taken = False
+
+    def take(self) -> None:
+        """Count this request as a stream. Raises BusyError if all slots are taken."""
+        if self._is_taken:
+            return
+        if self._slots.taken >= self._slots.limit:
+            raise BusyError(f"{self._slots.limit} streams are open: try again later")
+        self._slots.taken += 1
+        self._is_taken = True
+
+    def release(self) -> None:
+        """Give the slot back, if it was taken."""
+        if self._is_taken:
+            self._slots.taken -= 1
+            self._is_taken = False
+
+
+def with_slots(app: ASGIApp, table: RouteTable, slots: StreamSlots) -> ASGIApp:
+    """The app, with a `StreamSlot` in the scope of requests whose route takes one.
+
+    A view that took a slot may never see its answer begin, since its client disconnects. So the
+    slot belongs to the request, and is released here, however the request ends.
+    """
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        route = table.of_scope(scope)
+        if route is None or not route.takes_slot:
+            await app(scope, receive, send)
+            return
+        slot = StreamSlot(slots)
+        scope["extensions"] = {**scope.get("extensions", {}), SLOT: slot}
+        try:
+            await app(scope, receive, send)
+        finally:
+            slot.release()
+
+    return wrapped

@@ -1,0 +1,35 @@
+"""The rows of all modules, and the limits that the server gets from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..settings import Settings
+from . import description, logs, metrics, push, workloads
+from .routes import RouteTable
+
+__all__ = ["TABLE", "body_limit"]
+
+TABLE = RouteTable(
+    (
+        *workloads.ROUTES,
+        *push.ROUTES,
+        *logs.ROUTES,
+        *metrics.ROUTES,
+        *description.ROUTES,
+    )
+)
+"""Every route of the app."""
+
+
+def body_limit(settings: Settings) -> Callable[[str, str], int | None]:
+    """What `Server.serve` asks about the body of a request: at most how many bytes, or None.
+
+    The app has the same limits. The server refuses a declared length before the client sends it.
+    """
+
+    def limit(method: str, path: str) -> int | None:
+        route = TABLE.find(method, path)
+        return None if route is not None and route.streams_body else settings.max_body
+
+    return limit
