@@ -28,7 +28,7 @@ from trio_logs.errors import (
     NotReadyError,
     WorkloadNotFoundError,
 )
-from trio_logs.records import now
+from trio_logs.records import Reason, now
 from trio_logs.store.memory import MemoryStore
 from trio_logs.store.sqlite import SQLiteStore
 
@@ -232,7 +232,10 @@ async def test_stop_of_a_queued_one(autojump_clock: trio.testing.MockClock) -> N
         lines, end = await parts.lines(first.id)
         assert lines == ["stdout: stopping"]
         assert end.outcome == Outcome(
-            Status.STOPPED, signal="SIGTERM", error="The workload was stopped."
+            Status.STOPPED,
+            signal="SIGTERM",
+            error="The workload was stopped.",
+            reason=Reason.STOP_REQUESTED,
         )
 
 
@@ -250,6 +253,7 @@ async def test_a_backend_that_ignores_stop_is_cancelled(
 ) -> None:
     async with engine(EngineLimits(grace=5)) as parts:
         workload = await parts.submit("ignore stop")
+        await trio.testing.wait_all_tasks_blocked()
         start = trio.current_time()
         await parts.engine.stop(workload.id)
         _, end = await parts.lines(workload.id)
@@ -262,6 +266,7 @@ async def test_a_long_grace_is_not_shortened_by_the_default(
 ) -> None:
     async with engine(EngineLimits(grace=5)) as parts:
         workload = await parts.submit("ignore stop")
+        await trio.testing.wait_all_tasks_blocked()
         start = trio.current_time()
         await parts.engine.stop(workload.id, grace=100)
         await parts.lines(workload.id)
@@ -276,7 +281,9 @@ async def test_a_backend_that_raises_fails_its_workload_only(
         workload = await parts.submit("raise")
         lines, end = await parts.lines(workload.id)
         assert lines == ["stdout: before", "system: RuntimeError: the backend broke"]
-        assert end.outcome == Outcome(Status.FAILED, error="RuntimeError: the backend broke")
+        assert end.outcome == Outcome(
+            Status.FAILED, error="RuntimeError: the backend broke", reason=Reason.EXCEPTION
+        )
         closed = await parts.submit("close, raise")
         assert (await parts.lines(closed.id))[0] == ["system: RuntimeError: the backend broke"]
         parts.stage.release.set()
@@ -465,7 +472,7 @@ async def test_function_writes(autojump_clock: trio.testing.MockClock) -> None:
         workload = await parts.submit("test.write", "a", "b", backend="function")
         lines, end = await parts.lines(workload.id)
         assert lines == ["stdout: arguments ('a', 'b')", "stderr: two", "stderr: three"]
-        assert end.outcome == Outcome(Status.SUCCEEDED)
+        assert end.outcome == Outcome(Status.SUCCEEDED, reason=Reason.EXITED)
 
 
 async def test_function_that_raises_has_its_traceback_in_the_log(
@@ -478,7 +485,9 @@ async def test_function_that_raises_has_its_traceback_in_the_log(
         assert lines[1] == "stderr: Traceback (most recent call last):"
         assert lines[-1] == "stderr: LookupError: what it needs is not there"
         assert end.outcome == Outcome(
-            Status.FAILED, error="LookupError: what it needs is not there"
+            Status.FAILED,
+            error="LookupError: what it needs is not there",
+            reason=Reason.EXCEPTION,
         )
 
 
@@ -558,7 +567,7 @@ def test_backends_are_found_by_entry_point() -> None:
 
 async def test_ids_sort_and_match(autojump_clock: trio.testing.MockClock) -> None:
     async with engine() as parts:
-        made = [parts.engine._new_id(now() - number) for number in range(100)]
+        made = [parts.engine._admission._new_id(now() - number) for number in range(100)]
         assert made == sorted(made)
         assert len(set(made)) == 100
         assert all(made_id.isalnum() and len(made_id) <= 64 for made_id in made)

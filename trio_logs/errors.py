@@ -13,6 +13,7 @@ __all__ = [
     "InvalidSpecError",
     "LogClosedError",
     "NotReadyError",
+    "NotStartedError",
     "OffsetError",
     "StoreError",
     "TrioLogsError",
@@ -84,6 +85,14 @@ class IncompleteAnswerError(TrioLogsError):
 
 class DataFolderError(TrioLogsError):
     """The data folder can't be used: in use by another process, or not writable."""
+
+
+class NotStartedError(TrioLogsError):
+    """A workload could not be started: its command can't be run here, or the machine is at a limit.
+
+    The message names the command, the folder or the limit. Raised by `Backend.run`; the workload's
+    outcome is `failed` with the reason `not_started`.
+    """
 
 
 class StoreError(TrioLogsError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from .backends import Backend, installed_backends
 from .backends.push import PushBackend
 from .broker import BrokerStatistics, LogBroker
 from .engine import Engine, EngineStatistics
-from .errors import DataFolderError
+from .errors import DataFolderError, StoreError
 from .settings import Settings, load_token
 from .store import LogStore, Retention, StoreStatistics
 from .store.sqlite import SQLiteStore
@@ -26,7 +26,7 @@ __all__ = ["Service", "ServiceStatistics", "open_service"]
 _log = structlog.get_logger("trio_logs.service")
 
 TRIM_SECONDS = 10.0
-"""How often the history is held against its bounds."""
+"""Seconds between two trims of the history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Service:
         # Not found by an entry point: its lines come by the routes of this service.
         self.push = PushBackend(settings.push)
         backends = {"push": self.push, **backends}
-        self.engine = Engine(store, self.broker, backends, settings.engine)
+        self.engine = Engine(store, self.broker, backends, settings.engine, settings.store_patience)
         self.draining = False
 
     def drain(self) -> None:
@@ -78,7 +78,9 @@ async def open_service(
     """A running service, without its server. `store` is by default SQLite in the data folder.
 
     On exit it drains, stops what runs, and closes inside out. A failure of any part cancels the
-    rest and is raised. Raises DataFolderError if another process uses the data folder.
+    rest and is raised. Raises DataFolderError if another process uses the data folder, and
+    StoreError if the store can't be opened or read at the start, or if the store fails on exit, so
+    that ends of workloads or lines are lost.
     """
     with _locked(settings.data):
         store = store or SQLiteStore(
@@ -94,18 +96,35 @@ async def open_service(
                     await engine_nursery.start(service.engine.run)
                     yield service
                     service.drain()
-                    await service.engine.shutdown()
+                    ends = await service.engine.shutdown()
                     engine_nursery.cancel_scope.cancel()
-                # What is embedded here may have written to logs of its own.
-                await service.broker.flush()
+                # Embedders may have written to logs of their own.
+                with suppress(StoreError):  # `lines` tells
+                    await service.broker.flush()
+                lines: int = getattr(service.broker.statistics(), "lines_unsaved", 0)
                 broker_nursery.cancel_scope.cancel()
             store_nursery.cancel_scope.cancel()
+        if ends or lines:
+            _log.error("the store failed during the shutdown", ends_lost=ends, lines_lost=lines)
+            raise StoreError(
+                f"the store failed: the ends of {ends} workloads and {lines} lines are lost;"
+                " the next start shows these workloads as lost"
+            )
 
 
 async def _keep_trimmed(store: LogStore, retention: Retention) -> None:
+    """Hold the history against its bounds until cancelled. A failing store only delays that."""
+    failing = False
     while True:
-        while removed := await store.trim(retention):
-            _log.debug("history trimmed", batches=removed)
+        try:
+            while removed := await store.trim(retention):
+                _log.debug("history trimmed", batches=removed)
+        except StoreError as error:
+            if not failing:
+                _log.warning("history not trimmed: trying again", error=str(error))
+            failing = True
+        else:
+            failing = False
         await trio.sleep(TRIM_SECONDS)
 
 

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import trio
 
 from ..errors import BackendNotFoundError
-from ..records import Outcome, Status, WorkloadSpec
+from ..records import Outcome, Reason, Status, WorkloadSpec
 
 __all__ = [
     "Backend",
@@ -38,32 +38,39 @@ class Log(Protocol):
 
 
 class Stop:
-    """A wish that an execution end: softly at once, by force when the grace runs out. `status` and
-    `error` are what its outcome will say."""
+    """A request to end an execution: softly at once, by force when the grace is over.
+
+    The engine puts `status`, `reason` and `error` into the outcome; they are None and empty before
+    the first request.
+    """
 
     def __init__(self) -> None:
         self.status: Status | None = None
+        self.reason: Reason | None = None
         self.error = ""
         self._deadline = math.inf
         self._requested = trio.Event()
         self._hurried = trio.Event()
 
-    def request(self, status: Status, grace: float, error: str) -> None:
-        """Ask for it. The first reason stands; a later request can only shorten the grace, given
-        in seconds."""
+    def request(self, status: Status, reason: Reason, grace: float, error: str) -> None:
+        """Request the end; `grace` is in seconds.
+
+        The first request decides `status`, `reason` and `error`. A later request can only shorten
+        the grace.
+        """
         if self.status is None:
-            self.status, self.error = status, error
+            self.status, self.reason, self.error = status, reason, error
         self._deadline = min(self._deadline, trio.current_time() + grace)
         self._requested.set()
         self._hurried.set()
         self._hurried = trio.Event()
 
     async def wait(self) -> None:
-        """Return once it was asked for."""
+        """Return once the end is requested."""
         await self._requested.wait()
 
     async def wait_grace(self) -> None:
-        """Return once it was asked for and the grace has run out."""
+        """Return once the end is requested and the grace is over."""
         await self._requested.wait()
         while trio.current_time() < self._deadline:
             with trio.move_on_at(self._deadline):
