@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from trio_logs import Batch, End, LogBroker, Outcome, Status, Workload, WorkloadSpec, open_broker
-from trio_logs.backends import Backend, Execution, installed_backends
-from trio_logs.backends.function import FunctionBackend, function
+from tests.stage import NO_OUTCOMES, Stage, engine
+from trio_logs import LogBroker, Outcome, Status, WorkloadSpec, open_broker
+from trio_logs.backends import Backend, installed_backends
+from trio_logs.backends.function import function
 from trio_logs.broker import LogWriter
 from trio_logs.engine import Engine, EngineLimits
 from trio_logs.errors import (
@@ -31,91 +30,6 @@ from trio_logs.errors import (
 from trio_logs.records import Reason, now
 from trio_logs.store.memory import MemoryStore
 from trio_logs.store.sqlite import SQLiteStore
-
-NO_OUTCOMES = [
-    None,
-    Outcome(Status.RUNNING),
-    Outcome(Status.FAILED, exit_code=2**64),
-    Outcome(Status.FAILED, error=cast(str, 5)),
-]
-
-
-@dataclass
-class Stage:
-    """A backend whose runs do as they are told."""
-
-    running: list[str] = field(default_factory=list)
-    reaped: list[str] = field(default_factory=list)
-    release: trio.Event = field(default_factory=trio.Event)
-
-    def check(self, spec: WorkloadSpec) -> None:
-        if spec.command[0] == "impossible":
-            raise InvalidSpecError("command: it is impossible")
-
-    async def run(self, execution: Execution) -> Outcome:
-        self.running.append(execution.id)
-        await execution.remember(f"handle of {execution.id}")
-        match execution.spec.command[0]:
-            case "raise":
-                await execution.log.write("before")
-                raise RuntimeError("the backend broke")
-            case "close, raise":
-                execution.log.close()
-                raise RuntimeError("the backend broke")
-            case "return":
-                return cast(Outcome, NO_OUTCOMES[int(execution.spec.command[1])])
-            case "ignore stop":
-                await trio.sleep_forever()
-            case "until stop":
-                await execution.stop.wait()
-                await execution.log.write("stopping\n")
-                return Outcome(Status.FAILED, signal="SIGTERM")
-            case _:
-                await self.release.wait()
-        return Outcome(Status.SUCCEEDED, 0)
-
-    async def reap(self, handle: str) -> None:
-        self.reaped.append(handle)
-
-
-@dataclass
-class Parts:
-    engine: Engine
-    broker: LogBroker
-    stage: Stage
-    store: MemoryStore
-
-    async def lines(self, workload_id: str) -> tuple[list[str], End]:
-        lines = []
-        with self.broker.subscribe(workload_id, 1) as subscription:
-            async for record in subscription:
-                if isinstance(record, Batch):
-                    lines += [f"{record.stream}: {line.decode()}" for line in record.lines]
-                elif isinstance(record, End):
-                    return lines, record
-        raise AssertionError("no end")
-
-    async def submit(self, *command: str, key: str | None = None, **fields: object) -> Workload:
-        spec = replace(WorkloadSpec(command, backend="stage"), **fields)  # type: ignore[arg-type]
-        workload, _ = await self.engine.submit(spec, key)
-        return workload
-
-
-@asynccontextmanager
-async def engine(
-    limits: EngineLimits | None = None, store: MemoryStore | None = None
-) -> AsyncIterator[Parts]:
-    store = store or MemoryStore()
-    stage = Stage()
-    backends: Mapping[str, Backend] = {"stage": stage, "function": FunctionBackend()}
-    broker = LogBroker(store)
-    made = Engine(store, broker, backends, limits)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(store.run)
-        await nursery.start(broker.run)
-        await nursery.start(made.run)
-        yield Parts(made, broker, stage, store)
-        nursery.cancel_scope.cancel()
 
 
 async def test_queue_is_first_in_first_out(autojump_clock: trio.testing.MockClock) -> None:

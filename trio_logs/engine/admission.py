@@ -20,6 +20,10 @@ from .store_calls import StoreCalls
 __all__ = ["Admission", "Submission"]
 
 
+MAX_UNSETTLED = 10_000
+"""Failed submissions that are remembered; during an outage, more are refused at once."""
+
+
 @dataclass(slots=True, eq=False)
 class Submission:
     """A workload that a client wants to run. `decided` is set once `workload` or `error` tells.
@@ -58,13 +62,11 @@ class Admission:
     has deleted the record.
     """
 
-    def __init__(
-        self, store: LogStore, queue: Queue, calls: StoreCalls, max_unsettled: int
-    ) -> None:
+    def __init__(self, store: LogStore, queue: Queue, calls: StoreCalls) -> None:
         self._store = store
         self._queue = queue
         self._calls = calls
-        self._max_unsettled = max_unsettled
+        self._max_unsettled = MAX_UNSETTLED
         self._keys = KeyLocks()
         # The keys of unsettled records by workload id, oldest first.
         self._unsettled: dict[str, str | None] = {}
@@ -113,7 +115,6 @@ class Admission:
 
     async def _create(self, submission: Submission) -> Workload:
         if self.unsettled >= self._max_unsettled:
-            # The bound of what has to be remembered of an outage.
             raise StoreError(
                 f"the store did not settle {self.unsettled} earlier submissions: submit again later"
             )

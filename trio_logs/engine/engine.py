@@ -59,7 +59,7 @@ class Engine:
         self._limits = limits or EngineLimits()
         self._calls = StoreCalls(patience)
         self._queue = Queue(self._limits)
-        self._admission = Admission(store, self._queue, self._calls, self._limits.queued)
+        self._admission = Admission(store, self._queue, self._calls)
         self._nursery: trio.Nursery
         self._jobs: dict[str, Job] = {}
         self._runner = Runner(store, broker, backends, self._calls, self._limits.grace)
