@@ -1,10 +1,8 @@
-"""The engine: the nursery in which each running workload is a child task."""
+"""The engine: what callers ask for, and the start and shutdown of everything that runs."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from contextvars import copy_context
 from functools import partial
 
 import structlog
@@ -19,14 +17,15 @@ from ..errors import (
     TrioLogsError,
     WorkloadNotFoundError,
 )
-from ..records import Outcome, Status, Workload, WorkloadSpec
+from ..records import Status, Workload, WorkloadSpec
 from ..store import LogStore, WorkloadQuery
 from .admission import Admission, Submission
-from .job import Job, Phase
+from .job import Job
+from .jobs import Jobs
 from .limits import EngineLimits, EngineStatistics
 from .queue import Queue
 from .recovery import recover
-from .runner import STOPPED_EARLY, Runner
+from .runner import Runner
 from .store_calls import StoreCalls
 
 __all__ = ["Engine"]
@@ -60,19 +59,17 @@ class Engine:
         self._calls = StoreCalls(patience)
         self._queue = Queue(self._limits)
         self._admission = Admission(store, self._queue, self._calls)
+        runner = Runner(store, broker, backends, self._calls, self._limits.grace)
+        self._jobs = Jobs(self._queue, runner)
         self._nursery: trio.Nursery
-        self._jobs: dict[str, Job] = {}
-        self._runner = Runner(store, broker, backends, self._calls, self._limits.grace)
-        self._accepting = False
-        self._finished = Counter[Status]()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Clean up after a crash, take up the queue, then run what is submitted until cancelled.
 
         Raises StoreError if the store can't be read at the start.
         """
-        self._context = copy_context()
         async with trio.open_nursery() as self._nursery:
+            self._jobs.open(self._nursery)
             try:
                 await self._take_up()
                 self._nursery.start_soon(self._admission.settle)
@@ -80,8 +77,7 @@ class Engine:
                 await trio.sleep_forever()
             finally:
                 # Before the nursery closes, nothing can be started any more, even without a drain.
-                self._accepting = False
-                self._queue.clear()
+                self._jobs.close()
 
     async def _take_up(self) -> None:
         """Go on where the service before this one stopped."""
@@ -89,14 +85,12 @@ class Engine:
         deadline = trio.current_time() + END_SECONDS
         with trio.move_on_at(deadline):
             for job, outcome in recovered.lost:
-                self._jobs[job.workload.id] = job
-                job.end()
-                self._nursery.start_soon(self._end, job, outcome)
+                self._jobs.end(job, outcome)
             for job, _ in recovered.lost:
                 await job.done.wait()
-        self._accepting = True
+        self._jobs.accepting = True
         for job in recovered.waiting:
-            self._enqueue(job)
+            self._jobs.add(job)
         # The clients of these are waiting for the service to be back.
         with trio.move_on_at(deadline):
             for job in recovered.waiting:
@@ -117,7 +111,7 @@ class Engine:
         find_backend(self._backends, spec.backend).check(spec)
         remote = outlives_server(self._backends, spec.backend)
         submission = Submission.of(spec, key, remote=remote)
-        if not self._accepting:
+        if not self._jobs.accepting:
             raise NotReadyError("the service is shutting down: submit again when it is back")
         # A task of the engine admits it: a client that disconnects can't undo half a commit.
         self._nursery.start_soon(self._admit, submission)
@@ -131,7 +125,7 @@ class Engine:
             workload, created = await self._admission.admit(submission)
             if created:
                 job = Job(workload, submission.remote)
-                self._enqueue(job)
+                self._jobs.add(job)
                 if job.remote:
                     # Its client sends lines next, and the workload should be there by then.
                     with trio.move_on_after(self._calls.patience):
@@ -143,57 +137,10 @@ class Engine:
         finally:
             submission.decided.set()
 
-    def _enqueue(self, job: Job) -> None:
-        if not self._accepting:
-            # The service began to shut down during the commit: the next start runs the workload.
-            job.let_go()
-            return
-        self._jobs[job.workload.id] = job
-        if job.remote:
-            self._queue.add_remote()
-            self._start(job)
-        else:
-            self._queue.add(job)
-            self._start_ready()
-
-    def _start_ready(self) -> None:
-        if self._accepting:
-            for job in self._queue.take():
-                self._start(job)
-
-    def _start(self, job: Job) -> None:
-        job.phase = Phase.STARTING
-        # In the engine's context: the submitter's would keep its request in memory for as long as
-        # the workload runs.
-        name = f"workload {job.workload.id}"
-        self._context.run(partial(self._nursery.start_soon, self._run_job, job, name=name))
-
-    async def _run_job(self, job: Job) -> None:
-        try:
-            outcome = await self._runner.run(job)
-            if outcome is None:
-                self._let_go(job)
-            else:
-                job.end()
-                await self._end(job, outcome)
-        finally:
-            self._queue.release(job)
-        self._start_ready()
-
-    async def _end(self, job: Job, outcome: Outcome) -> None:
-        status = await self._runner.end(job, outcome)
-        if status is not None:
-            self._finished[status] += 1
-        self._let_go(job)
-
-    def _let_go(self, job: Job) -> None:
-        del self._jobs[job.workload.id]
-        job.let_go()
-
     def is_live(self, workload_id: str) -> bool:
         """Whether it exists and may not have finished; False says nothing. The store, which `get`
         asks, is not needed for it."""
-        return workload_id in self._jobs
+        return self._jobs.get(workload_id) is not None
 
     async def get(self, workload_id: str) -> Workload:
         """The record of a workload. Raises WorkloadNotFoundError."""
@@ -223,7 +170,7 @@ class Engine:
         shutting down, if it was left for the next start."""
         job = self._jobs.get(workload_id)
         if job is not None:
-            self._stop(job, self._limits.grace if grace is None else grace)
+            self._jobs.stop(job, self._limits.grace if grace is None else grace)
         try:
             workload = await self.get(workload_id)
         except StoreError:
@@ -231,17 +178,9 @@ class Engine:
                 raise
             # The stop needs no store.
             return job.workload
-        if not (self._accepting or job or workload.status.final):
+        if not (self._jobs.accepting or job or workload.status.final):
             raise NotReadyError("the service is shutting down: stop it when it is back")
         return workload
-
-    def _stop(self, job: Job, grace: float) -> None:
-        if job.phase is Phase.QUEUED:
-            self._queue.remove(job)
-            job.end()
-            self._nursery.start_soon(self._end, job, STOPPED_EARLY)
-        else:
-            job.request_stop(grace)
 
     async def delete(self, workload_id: str) -> None:
         """Forget a finished workload and its log.
@@ -266,13 +205,7 @@ class Engine:
     def drain(self) -> None:
         """Take no more workloads, and have what runs stop. What is queued, or runs elsewhere, stays
         in the store, for the next start. Doing it again does nothing."""
-        self._accepting = False
-        self._queue.clear()
-        for job in tuple(self._jobs.values()):
-            if job.phase is Phase.QUEUED:
-                self._let_go(job)
-            else:
-                job.wind_down(self._limits.grace)
+        self._jobs.drain(self._limits.grace)
 
     async def shutdown(self) -> int:
         """Drain, and return when all that ran here has finished.
@@ -281,10 +214,10 @@ class Engine:
         durable: the next start finds them running, and makes them lost.
         """
         self.drain()
-        for job in tuple(self._jobs.values()):
+        for job in self._jobs:
             await job.executed.wait()
         with trio.move_on_after(END_SECONDS):
-            for job in tuple(self._jobs.values()):
+            for job in self._jobs:
                 await job.done.wait()
             await self._admission.until_settled()
         if self._admission.unsettled:
@@ -300,5 +233,5 @@ class Engine:
             len(self._queue),
             self._queue.running + self._queue.remote,
             self._admission.submitted,
-            {status: self._finished[status] for status in Status if status.final},
+            {status: self._jobs.finished[status] for status in Status if status.final},
         )
