@@ -21,6 +21,7 @@ class Switch:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self._called = trio.Event()
         self._failing: set[str] = set()
         self._after: set[str] = set()
         self._hanging: dict[str, trio.Event] = {}
@@ -41,8 +42,15 @@ class Switch:
             event.set()
         self._hanging.clear()
 
+    async def until_called(self, name: str, times: int) -> None:
+        """Return once there were so many calls of that name."""
+        while self.calls.count(name) < times:
+            await self._called.wait()
+
     async def before(self, name: str) -> None:
         self.calls.append(name)
+        self._called.set()
+        self._called = trio.Event()
         if name in self._hanging:
             await self._hanging[name].wait()
         if name in self._failing:

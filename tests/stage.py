@@ -18,6 +18,9 @@ from trio_logs.store.memory import MemoryStore
 
 __all__ = ["NO_OUTCOMES", "Parts", "Stage", "engine"]
 
+SUCCEEDED = Outcome(Status.SUCCEEDED, 0)
+BROKE = RuntimeError("the backend broke")
+
 NO_OUTCOMES = [
     None,
     Outcome(Status.RUNNING),
@@ -36,6 +39,8 @@ class Stage:
     release: trio.Event = field(default_factory=trio.Event)
     started: trio.Event = field(default_factory=trio.Event)
     turn: trio.Event = field(default_factory=trio.Event)
+    outcome: Outcome = SUCCEEDED
+    error: Exception = BROKE
     outlives_server: bool = False
 
     def check(self, spec: WorkloadSpec) -> None:
@@ -58,7 +63,7 @@ class Stage:
                 await execution.log.flush()
             case "raise":
                 await execution.log.write("before")
-                raise RuntimeError("the backend broke")
+                raise self.error
             case "close, raise":
                 execution.log.close()
                 raise RuntimeError("the backend broke")
@@ -77,7 +82,7 @@ class Stage:
                 return Outcome(Status.FAILED, signal="SIGTERM")
             case _:
                 await self.release.wait()
-        return Outcome(Status.SUCCEEDED, 0)
+        return self.outcome
 
     async def reap(self, handle: str) -> None:
         self.reaped.append(handle)

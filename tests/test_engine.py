@@ -6,7 +6,7 @@ import sys
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -25,6 +25,8 @@ from trio_logs.errors import (
     InvalidSpecError,
     LogClosedError,
     NotReadyError,
+    NotStartedError,
+    StoreError,
     WorkloadNotFoundError,
 )
 from trio_logs.records import Reason, now
@@ -58,6 +60,7 @@ async def test_what_is_no_outcome_is_a_failure(
         outcome = (await parts.lines(workload.id))[1].outcome
         assert (outcome.status, outcome.exit_code) == (Status.FAILED, None)
         assert "The backend returned" in (outcome.error or "")
+        assert outcome.reason == Reason.EXCEPTION
         # The next one has its turn.
         after = await parts.submit("raise")
         assert (await parts.lines(after.id))[1].outcome.status == "failed"
@@ -134,6 +137,42 @@ async def test_what_was_submitted_before_needs_no_room(
         parts.stage.release.set()
 
 
+async def test_a_stop_reaches_a_workload_that_is_starting(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """At whatever step of its start: it ends as stopped, and what has begun is told."""
+    for steps in range(12):
+        async with engine() as parts:
+            workload = await parts.submit("until stop")
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            await parts.engine.stop(workload.id)
+            lines, end = await parts.lines(workload.id)
+            assert end.outcome.reason == Reason.STOP_REQUESTED
+            assert lines == (["stdout: stopping"] if parts.stage.running else [])
+            assert (await parts.engine.finished(workload.id)).status == "stopped"
+
+
+async def test_a_shutdown_reaches_a_workload_that_is_starting(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    for steps in range(12):
+        store = MemoryStore()
+        async with engine(store=store) as parts:
+            workload = await parts.submit("until stop")
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            start = trio.current_time()
+            assert await parts.engine.shutdown() == 0
+            assert trio.current_time() == start
+            status = (await parts.engine.get(workload.id)).status
+            if parts.stage.running:
+                assert status == "stopped"
+            else:
+                # Left to the next start. Its record may say already that it runs.
+                assert status in ("queued", "running")
+
+
 async def test_stop_of_a_queued_one(autojump_clock: trio.testing.MockClock) -> None:
     async with engine(EngineLimits(running=1)) as parts:
         first, second = [await parts.submit("until stop") for _ in range(2)]
@@ -141,6 +180,7 @@ async def test_stop_of_a_queued_one(autojump_clock: trio.testing.MockClock) -> N
         await parts.engine.stop(second.id)
         lines, end = await parts.lines(second.id)
         assert (lines, end.outcome.status) == ([], "stopped")
+        assert end.outcome.reason == Reason.STOP_REQUESTED
         assert (await parts.engine.get(second.id)).started_at is None
         await parts.engine.stop(first.id)
         lines, end = await parts.lines(first.id)
@@ -160,6 +200,7 @@ async def test_timeout(autojump_clock: trio.testing.MockClock) -> None:
         _, end = await parts.lines(workload.id)
         assert trio.current_time() - start == pytest.approx(30)
         assert end.outcome.status == "timed_out"
+        assert end.outcome.reason == Reason.TIMEOUT
 
 
 async def test_a_backend_that_ignores_stop_is_cancelled(
@@ -202,6 +243,55 @@ async def test_a_backend_that_raises_fails_its_workload_only(
         assert (await parts.lines(closed.id))[0] == ["system: RuntimeError: the backend broke"]
         parts.stage.release.set()
         assert (await parts.lines(other.id))[1].outcome.status == "succeeded"
+
+
+GIVEN: list[tuple[Outcome, str]] = [
+    (Outcome(Status.SUCCEEDED, 0), "exited"),
+    (Outcome(Status.SUCCEEDED), "exited"),
+    (Outcome(Status.FAILED, 3), "exited"),
+    (Outcome(Status.FAILED, 137, "SIGKILL"), "signaled"),
+    (Outcome(Status.FAILED, signal="SIGKILL"), "signaled"),
+    (Outcome(Status.FAILED), "exception"),
+    (Outcome(Status.STOPPED), "stop_requested"),
+    (Outcome(Status.TIMED_OUT), "timeout"),
+    (Outcome(Status.LOST), "client_lost"),
+    (Outcome(Status.FAILED, 137, reason=Reason.OUT_OF_MEMORY), "out_of_memory"),
+    (Outcome(Status.FAILED, reason="of its own"), "of its own"),
+    (Outcome(Status.FAILED, 1, reason=cast(str, 5)), "exception"),
+]
+"""What a backend may return, and the reason that is stored."""
+
+
+@pytest.mark.parametrize("number", range(len(GIVEN)))
+async def test_every_outcome_has_a_reason(
+    number: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with engine() as parts:
+        parts.stage.outcome, reason = GIVEN[number]
+        parts.stage.release.set()
+        workload = await parts.submit("wait")
+        assert (await parts.lines(workload.id))[1].outcome.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("broke"), Reason.EXCEPTION),
+        (StoreError("away"), Reason.EXCEPTION),
+        (NotStartedError("no such program"), Reason.NOT_STARTED),
+        (InvalidSpecError("no such folder"), Reason.NOT_STARTED),
+        (ExceptionGroup("", [NotStartedError("no such program")]), Reason.NOT_STARTED),
+        (ExceptionGroup("", [NotStartedError("no"), RuntimeError("broke")]), Reason.EXCEPTION),
+    ],
+)
+async def test_the_reason_of_an_exception(
+    error: Exception, reason: Reason, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with engine() as parts:
+        parts.stage.error = error
+        workload = await parts.submit("raise")
+        outcome = (await parts.lines(workload.id))[1].outcome
+        assert (outcome.status, outcome.reason) == ("failed", reason)
 
 
 async def test_idempotency(autojump_clock: trio.testing.MockClock) -> None:
@@ -275,6 +365,7 @@ async def test_shutdown_stops_what_runs_and_keeps_the_queue(
         await trio.testing.wait_all_tasks_blocked()
         await parts.engine.shutdown()
         assert (await parts.engine.get(first.id)).status == "stopped"
+        assert (await parts.lines(first.id))[1].outcome.reason == Reason.SHUTDOWN
         with pytest.raises(NotReadyError):
             await parts.submit("wait")
     async with engine(store=store) as parts:
@@ -292,7 +383,7 @@ async def test_what_ran_at_a_crash_is_lost(autojump_clock: trio.testing.MockCloc
     async with engine(store=store) as parts:
         lines, end = await parts.lines(first.id)
         assert lines == ["stdout: durable"]
-        assert end.outcome.status == "lost"
+        assert (end.outcome.status, end.outcome.reason) == ("lost", Reason.SERVER_LOST)
         assert parts.stage.reaped == [f"handle of {first.id}"]
         assert parts.engine.statistics().finished[Status.LOST] == 1
         await trio.testing.wait_all_tasks_blocked()

@@ -164,8 +164,8 @@ async def test_keyed_submissions_are_committed_together(
         async with engine(EngineLimits(running=1), store) as parts:
             first = await parts.submit("wait")
             with trio.fail_after(10):
-                while (await parts.engine.get(first.id)).status == "queued":
-                    await trio.lowlevel.checkpoint()
+                await parts.stage.started.wait()
+            # Committed after what the start of this workload commits.
             await store.remember(first.id, "handle")
             before = store.statistics().commits.count
             async with trio.open_nursery() as nursery:
@@ -432,3 +432,34 @@ async def test_retention_survives_a_failing_store(
             store.switch.fail("trim")
             await trio.sleep(100)
     assert [entry["event"] for entry in logged] == ["history not trimmed: trying again"] * 2
+
+
+async def test_an_outage_of_sqlite_from_submission_to_end(tmp_path: Path) -> None:
+    """Each call of the engine fails for a while, in real time; each workload runs once."""
+    store = FailingStore(SQLiteStore(tmp_path / "db"))
+    broker = FailingBroker(store)
+    async with engine(EngineLimits(running=2), store, broker, patience=0.2) as parts:
+        store.switch.fail("create", after=True)
+        for key in ("key", None):
+            with pytest.raises(StoreError):
+                await parts.submit("wait", key=key)
+        store.switch.recover()
+        store.switch.fail("start", after=True)
+        store.switch.hang("remember")
+        ids = [(await parts.submit("wait", key=key)).id for key in ("key", None)]
+        with trio.fail_after(10):
+            await store.switch.until_called("start", 4)
+        assert parts.stage.running == []
+        store.switch.recover()
+        store.switch.hang("remember")
+        broker.switch.fail("close")
+        parts.stage.release.set()
+        with trio.fail_after(10):
+            await broker.switch.until_called("close", 4)
+        assert {(await parts.engine.get(each)).status for each in ids} == {"running"}
+        broker.switch.recover()
+        with trio.fail_after(10):
+            assert [(await parts.engine.finished(each)).status for each in ids] == ["succeeded"] * 2
+        assert sorted(parts.stage.running) == ids
+        assert await store.unfinished() == []
+        assert len(await parts.engine.list(WorkloadQuery())) == 2
