@@ -251,7 +251,8 @@ async def test_a_shutdown_leaves_what_waits_for_the_store(
         await trio.sleep(10)
         start = trio.current_time()
         assert await parts.engine.shutdown() == 0
-        assert trio.current_time() == start
+        # The store may be about to mark the workload as running.
+        assert trio.current_time() - start == pytest.approx(1 if "start" in how else 0)
         assert parts.stage.running == []
     store.switch.recover()
     async with engine(store=store) as parts:

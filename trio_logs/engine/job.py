@@ -8,9 +8,15 @@ from enum import Enum, auto
 import trio
 
 from ..backends import Stop
-from ..records import Reason, Status, Workload
+from ..records import Outcome, Reason, Status, Workload
 
-__all__ = ["Job", "Phase"]
+__all__ = ["STOPPED_EARLY", "Job", "Phase"]
+
+STOPPED_EARLY = "The workload was stopped before it started."
+
+MARK_SECONDS = 1.0
+"""Seconds that a shutdown waits for a store that is about to mark a workload as running. A working
+store does so at once, and stores the end as well: else the next start takes it for lost."""
 
 
 class Phase(Enum):
@@ -31,6 +37,7 @@ class Job:
     """`workload` is what the engine knows of the record. `remote`: it runs elsewhere, and goes on
     while the service is down.
 
+    `marking`: the store may have the workload as running. `leaving`: the service shuts down.
     `begun`: the workload runs, or this engine won't run it. `executed`: its backend has let go of
     it, or never had it. `done`: this engine has let go of it.
     """
@@ -44,6 +51,8 @@ class Job:
     done: trio.Event = field(default_factory=trio.Event)
     starting: trio.CancelScope = field(default_factory=trio.CancelScope)
     running: trio.CancelScope = field(default_factory=trio.CancelScope)
+    marking: bool = False
+    leaving: bool = False
     resumed_from: int | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,21 +84,33 @@ class Job:
 
         A job that is ending is left alone.
         """
-        if self.phase in (Phase.STARTING, Phase.RUNNING):
-            self.stop.request(
-                Status.STOPPED, Reason.STOP_REQUESTED, grace, "The workload was stopped."
-            )
-            self.starting.cancel(reason="the workload was stopped")
+        match self.phase:
+            case Phase.STARTING:
+                self._request(Reason.STOP_REQUESTED, grace, STOPPED_EARLY)
+                self.starting.cancel(reason="the workload was stopped")
+            case Phase.RUNNING:
+                self._request(Reason.STOP_REQUESTED, grace, "The workload was stopped.")
 
     def wind_down(self, grace: float) -> None:
         """The service shuts down: stop the workload if it runs here; leave it to the next start if
         it runs elsewhere or does not run yet."""
+        self.leaving = True
         match self.phase:
+            case Phase.STARTING if self.marking:
+                self.starting.deadline = trio.current_time() + MARK_SECONDS
             case Phase.STARTING:
                 self.starting.cancel(reason="the service is shutting down")
             case Phase.RUNNING if self.remote:
                 self.running.cancel(reason="the service is shutting down")
             case Phase.RUNNING:
-                self.stop.request(
-                    Status.STOPPED, Reason.SHUTDOWN, grace, "The service was shut down."
-                )
+                self._request(Reason.SHUTDOWN, grace, "The service was shut down.")
+
+    def _request(self, reason: Reason, grace: float, error: str) -> None:
+        self.stop.request(Status.STOPPED, reason, grace, error)
+
+    def stopped(self) -> Outcome | None:
+        """The outcome of a workload that was stopped before its backend had it; None if nobody has
+        stopped it."""
+        if self.stop.status is None:
+            return None
+        return Outcome(self.stop.status, error=self.stop.error, reason=self.stop.reason)

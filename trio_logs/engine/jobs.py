@@ -9,10 +9,10 @@ from functools import partial
 
 import trio
 
-from ..records import Outcome, Status
-from .job import Job, Phase
+from ..records import Outcome, Reason, Status
+from .job import STOPPED_EARLY, Job, Phase
 from .queue import Queue
-from .runner import STOPPED_EARLY, Runner
+from .runner import Runner
 
 __all__ = ["Jobs"]
 
@@ -72,7 +72,8 @@ class Jobs:
         """Have a job end; `grace` is in seconds."""
         if job.phase is Phase.QUEUED:
             self._queue.remove(job)
-            self.end(job, STOPPED_EARLY)
+            reason = Reason.STOP_REQUESTED
+            self.end(job, Outcome(Status.STOPPED, error=STOPPED_EARLY, reason=reason))
         else:
             job.request_stop(grace)
 

@@ -17,15 +17,9 @@ from .execution import execute
 from .job import Job
 from .store_calls import StoreCalls
 
-__all__ = ["STOPPED_EARLY", "Runner"]
+__all__ = ["Runner"]
 
 _log = structlog.get_logger("trio_logs.engine")
-
-STOPPED_EARLY = Outcome(
-    Status.STOPPED,
-    error="The workload was stopped before it started.",
-    reason=Reason.STOP_REQUESTED,
-)
 
 
 class Runner:
@@ -56,10 +50,12 @@ class Runner:
                 # An embedder closed the log, whose end stands, or deleted the record.
                 return Outcome(Status.FAILED, error=str(error), reason=Reason.NOT_STARTED)
             if log is None:
-                return None if job.stop.status is None else STOPPED_EARLY
-            if job.starting.cancel_called and job.stop.status is None:
-                # The service began to shut down in the step in which the workload began.
+                return job.stopped()
+            if job.leaving:
+                # The service began to shut down while the store marked the workload as running.
                 job.wind_down(self._grace)
+            if job.stop.status is not None:
+                return job.stopped()
             with job.running:
                 return await execute(
                     job,
@@ -85,6 +81,7 @@ class Runner:
         )
         started_at = now()
         if job.workload.status is Status.QUEUED:
+            job.marking = True
             what = f"mark {workload_id} as running"
             await self._calls.until_done(what, partial(self._store.start, workload_id, started_at))
             record = partial(self._store.workload, workload_id)
