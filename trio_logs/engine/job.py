@@ -97,7 +97,8 @@ class Job:
         self.leaving = True
         match self.phase:
             case Phase.STARTING if self.marking:
-                self.starting.deadline = trio.current_time() + MARK_SECONDS
+                deadline = trio.current_time() + MARK_SECONDS
+                self.starting.deadline = min(self.starting.deadline, deadline)
             case Phase.STARTING:
                 self.starting.cancel(reason="the service is shutting down")
             case Phase.RUNNING if self.remote:
