@@ -124,9 +124,11 @@ async def engine(
     backends: Mapping[str, Backend] = {"stage": stage, "function": FunctionBackend()}
     broker = broker or LogBroker(store)
     made = Engine(store, broker, backends, limits, patience)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(store.run)
-        await nursery.start(broker.run)
-        await nursery.start(made.run)
-        yield Parts(made, broker, stage, store)
-        nursery.cancel_scope.cancel()
+    # In virtual time, a wait that never ends fails at once.
+    with trio.fail_after(10_000):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(store.run)
+            await nursery.start(broker.run)
+            await nursery.start(made.run)
+            yield Parts(made, broker, stage, store)
+            nursery.cancel_scope.cancel()
