@@ -11,7 +11,7 @@ import structlog
 import trio
 import trio.testing
 
-from tests.failing_store import FailingBroker, FailingStore
+from tests.failing_parts import FailingBroker, FailingStore
 from tests.stage import Parts, Stage, engine
 from trio_logs import Status, WorkloadSpec
 from trio_logs.engine import EngineLimits
