@@ -404,7 +404,7 @@ async def test_a_service_that_loses_ends_says_so(
     stage = Stage()
     with (
         structlog.testing.capture_logs() as logged,
-        pytest.raises(StoreError, match="the ends of 1 workloads and 0 lines are lost"),
+        pytest.raises(StoreError, match="1 ends of workloads and 0 lines are lost"),
     ):
         async with open_service(
             Settings(data=tmp_path), store=MemoryStore(), backends={"stage": stage}
