@@ -107,8 +107,8 @@ async def open_service(
         if ends or lines:
             _log.error("the store failed during the shutdown", ends_lost=ends, lines_lost=lines)
             raise StoreError(
-                f"the store failed during the shutdown, so {ends} ends of workloads and {lines} lines"
-                " are lost; the next start shows these workloads as lost"
+                f"the store failed during the shutdown, so {ends} ends of workloads and {lines}"
+                " lines are lost; the next start shows these workloads as lost"
             )
 
 
