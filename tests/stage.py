@@ -71,6 +71,8 @@ class Stage:
                 return cast(Outcome, NO_OUTCOMES[int(execution.spec.command[1])])
             case "ignore stop":
                 await trio.sleep_forever()
+            case "remember what is not Unicode":
+                await execution.remember("\udcff")
             case "remember twice":
                 for handle in ("first", "second"):
                     await execution.remember(handle)

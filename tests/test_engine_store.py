@@ -13,7 +13,7 @@ import trio.testing
 
 from tests.failing_parts import FailingBroker, FailingStore
 from tests.stage import Parts, Stage, engine
-from trio_logs import Status, WorkloadSpec
+from trio_logs import Status, Workload, WorkloadSpec
 from trio_logs.engine import EngineLimits
 from trio_logs.errors import BusyError, ConflictError, StoreError
 from trio_logs.records import Reason
@@ -302,6 +302,39 @@ async def test_a_handle_that_can_not_be_kept_does_not_hold_up_its_workload(
         parts.stage.release.set()
         assert (await parts.engine.finished(workload.id)).status == "succeeded"
         await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_a_handle_that_can_not_be_stored_fails_its_workload(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with engine() as parts:
+        workload = await parts.submit("remember what is not Unicode")
+        _, end = await parts.lines(workload.id)
+        assert end.outcome.status == "failed"
+        assert (end.outcome.error or "").startswith("UnicodeEncodeError")
+
+
+async def test_a_commit_during_a_shutdown_is_for_the_next_start(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FailingStore(MemoryStore())
+    async with engine(store=store) as parts:
+        made: list[Workload] = []
+
+        async def submit() -> None:
+            made.append(await parts.submit("wait"))
+
+        async with trio.open_nursery() as nursery:
+            store.switch.hang("create")
+            nursery.start_soon(submit)
+            await trio.testing.wait_all_tasks_blocked()
+            assert await parts.engine.shutdown() == 0
+            store.switch.recover()
+        assert not parts.engine.is_live(made[0].id)
+        assert parts.engine.statistics().queued == 0
+    async with engine(store=store) as parts:
+        await trio.testing.wait_all_tasks_blocked()
+        assert parts.stage.running == [made[0].id]
 
 
 async def test_an_end_waits_for_the_store(autojump_clock: trio.testing.MockClock) -> None:
