@@ -260,6 +260,24 @@ async def test_a_shutdown_leaves_what_waits_for_the_store(
         assert parts.stage.running == [workload.id]
 
 
+async def test_a_shutdown_ends_what_the_store_has_just_marked_as_running(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FailingStore(MemoryStore())
+    async with engine(store=store) as parts:
+        # The second half of the start: the record says already that the workload runs.
+        store.switch.hang("workload")
+        workload = await parts.submit("wait")
+        await trio.testing.wait_all_tasks_blocked()
+        parts.engine.drain()
+        await trio.sleep(0.5)
+        store.switch.recover()
+        assert await parts.engine.shutdown() == 0
+        assert parts.stage.running == []
+        _, end = await parts.lines(workload.id)
+        assert (end.outcome.status, end.outcome.reason) == ("stopped", Reason.SHUTDOWN)
+
+
 async def test_a_push_is_admitted_though_it_can_not_begin(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
