@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,9 +12,10 @@ import pytest
 import trio
 import trio.testing
 
-from trio_logs import Batch, End, LogBroker, Outcome, Status, Workload, WorkloadSpec, open_broker
-from trio_logs.backends import Backend, Execution, installed_backends
-from trio_logs.backends.function import FunctionBackend, function
+from tests.stage import NO_OUTCOMES, Stage, engine
+from trio_logs import LogBroker, Outcome, Status, WorkloadSpec, open_broker
+from trio_logs.backends import Backend, installed_backends
+from trio_logs.backends.function import function
 from trio_logs.broker import LogWriter
 from trio_logs.engine import Engine, EngineLimits
 from trio_logs.errors import (
@@ -26,96 +25,13 @@ from trio_logs.errors import (
     InvalidSpecError,
     LogClosedError,
     NotReadyError,
+    NotStartedError,
+    StoreError,
     WorkloadNotFoundError,
 )
 from trio_logs.records import Reason, now
 from trio_logs.store.memory import MemoryStore
 from trio_logs.store.sqlite import SQLiteStore
-
-NO_OUTCOMES = [
-    None,
-    Outcome(Status.RUNNING),
-    Outcome(Status.FAILED, exit_code=2**64),
-    Outcome(Status.FAILED, error=cast(str, 5)),
-]
-
-
-@dataclass
-class Stage:
-    """A backend whose runs do as they are told."""
-
-    running: list[str] = field(default_factory=list)
-    reaped: list[str] = field(default_factory=list)
-    release: trio.Event = field(default_factory=trio.Event)
-
-    def check(self, spec: WorkloadSpec) -> None:
-        if spec.command[0] == "impossible":
-            raise InvalidSpecError("command: it is impossible")
-
-    async def run(self, execution: Execution) -> Outcome:
-        self.running.append(execution.id)
-        await execution.remember(f"handle of {execution.id}")
-        match execution.spec.command[0]:
-            case "raise":
-                await execution.log.write("before")
-                raise RuntimeError("the backend broke")
-            case "close, raise":
-                execution.log.close()
-                raise RuntimeError("the backend broke")
-            case "return":
-                return cast(Outcome, NO_OUTCOMES[int(execution.spec.command[1])])
-            case "ignore stop":
-                await trio.sleep_forever()
-            case "until stop":
-                await execution.stop.wait()
-                await execution.log.write("stopping\n")
-                return Outcome(Status.FAILED, signal="SIGTERM")
-            case _:
-                await self.release.wait()
-        return Outcome(Status.SUCCEEDED, 0)
-
-    async def reap(self, handle: str) -> None:
-        self.reaped.append(handle)
-
-
-@dataclass
-class Parts:
-    engine: Engine
-    broker: LogBroker
-    stage: Stage
-    store: MemoryStore
-
-    async def lines(self, workload_id: str) -> tuple[list[str], End]:
-        lines = []
-        with self.broker.subscribe(workload_id, 1) as subscription:
-            async for record in subscription:
-                if isinstance(record, Batch):
-                    lines += [f"{record.stream}: {line.decode()}" for line in record.lines]
-                elif isinstance(record, End):
-                    return lines, record
-        raise AssertionError("no end")
-
-    async def submit(self, *command: str, key: str | None = None, **fields: object) -> Workload:
-        spec = replace(WorkloadSpec(command, backend="stage"), **fields)  # type: ignore[arg-type]
-        workload, _ = await self.engine.submit(spec, key)
-        return workload
-
-
-@asynccontextmanager
-async def engine(
-    limits: EngineLimits | None = None, store: MemoryStore | None = None
-) -> AsyncIterator[Parts]:
-    store = store or MemoryStore()
-    stage = Stage()
-    backends: Mapping[str, Backend] = {"stage": stage, "function": FunctionBackend()}
-    broker = LogBroker(store)
-    made = Engine(store, broker, backends, limits)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(store.run)
-        await nursery.start(broker.run)
-        await nursery.start(made.run)
-        yield Parts(made, broker, stage, store)
-        nursery.cancel_scope.cancel()
 
 
 async def test_queue_is_first_in_first_out(autojump_clock: trio.testing.MockClock) -> None:
@@ -144,6 +60,7 @@ async def test_what_is_no_outcome_is_a_failure(
         outcome = (await parts.lines(workload.id))[1].outcome
         assert (outcome.status, outcome.exit_code) == (Status.FAILED, None)
         assert "The backend returned" in (outcome.error or "")
+        assert outcome.reason == Reason.EXCEPTION
         # The next one has its turn.
         after = await parts.submit("raise")
         assert (await parts.lines(after.id))[1].outcome.status == "failed"
@@ -220,6 +137,47 @@ async def test_what_was_submitted_before_needs_no_room(
         parts.stage.release.set()
 
 
+async def test_a_stop_reaches_a_workload_that_is_starting(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """At whatever step of its start: it ends as stopped, and what has begun is told."""
+    for steps in range(12):
+        async with engine() as parts:
+            workload = await parts.submit("until stop")
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            await parts.engine.stop(workload.id)
+            lines, end = await parts.lines(workload.id)
+            assert end.outcome.reason == Reason.STOP_REQUESTED
+            assert lines == (["stdout: stopping"] if parts.stage.running else [])
+            assert (await parts.engine.finished(workload.id)).status == "stopped"
+
+
+async def test_a_shutdown_reaches_a_workload_that_is_starting(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    statuses = set()
+    for steps in range(12):
+        store = MemoryStore()
+        async with engine(store=store) as parts:
+            workload = await parts.submit("until stop")
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            start = trio.current_time()
+            assert await parts.engine.shutdown() == 0
+            assert trio.current_time() == start
+            status = (await parts.engine.get(workload.id)).status
+            # Left to the next start, or ended: it must not look as if the service had died.
+            assert status in ("queued", "stopped")
+            if status == "queued":
+                assert parts.stage.running == []
+            else:
+                _, end = await parts.lines(workload.id)
+                assert end.outcome.reason == Reason.SHUTDOWN
+        statuses.add(status)
+    assert statuses == {"queued", "stopped"}
+
+
 async def test_stop_of_a_queued_one(autojump_clock: trio.testing.MockClock) -> None:
     async with engine(EngineLimits(running=1)) as parts:
         first, second = [await parts.submit("until stop") for _ in range(2)]
@@ -227,12 +185,16 @@ async def test_stop_of_a_queued_one(autojump_clock: trio.testing.MockClock) -> N
         await parts.engine.stop(second.id)
         lines, end = await parts.lines(second.id)
         assert (lines, end.outcome.status) == ([], "stopped")
+        assert end.outcome.reason == Reason.STOP_REQUESTED
         assert (await parts.engine.get(second.id)).started_at is None
         await parts.engine.stop(first.id)
         lines, end = await parts.lines(first.id)
         assert lines == ["stdout: stopping"]
         assert end.outcome == Outcome(
-            Status.STOPPED, signal="SIGTERM", error="The workload was stopped."
+            Status.STOPPED,
+            signal="SIGTERM",
+            error="The workload was stopped.",
+            reason=Reason.STOP_REQUESTED,
         )
 
 
@@ -243,6 +205,7 @@ async def test_timeout(autojump_clock: trio.testing.MockClock) -> None:
         _, end = await parts.lines(workload.id)
         assert trio.current_time() - start == pytest.approx(30)
         assert end.outcome.status == "timed_out"
+        assert end.outcome.reason == Reason.TIMEOUT
 
 
 async def test_a_backend_that_ignores_stop_is_cancelled(
@@ -250,6 +213,7 @@ async def test_a_backend_that_ignores_stop_is_cancelled(
 ) -> None:
     async with engine(EngineLimits(grace=5)) as parts:
         workload = await parts.submit("ignore stop")
+        await trio.testing.wait_all_tasks_blocked()
         start = trio.current_time()
         await parts.engine.stop(workload.id)
         _, end = await parts.lines(workload.id)
@@ -262,6 +226,7 @@ async def test_a_long_grace_is_not_shortened_by_the_default(
 ) -> None:
     async with engine(EngineLimits(grace=5)) as parts:
         workload = await parts.submit("ignore stop")
+        await trio.testing.wait_all_tasks_blocked()
         start = trio.current_time()
         await parts.engine.stop(workload.id, grace=100)
         await parts.lines(workload.id)
@@ -276,11 +241,62 @@ async def test_a_backend_that_raises_fails_its_workload_only(
         workload = await parts.submit("raise")
         lines, end = await parts.lines(workload.id)
         assert lines == ["stdout: before", "system: RuntimeError: the backend broke"]
-        assert end.outcome == Outcome(Status.FAILED, error="RuntimeError: the backend broke")
+        assert end.outcome == Outcome(
+            Status.FAILED, error="RuntimeError: the backend broke", reason=Reason.EXCEPTION
+        )
         closed = await parts.submit("close, raise")
         assert (await parts.lines(closed.id))[0] == ["system: RuntimeError: the backend broke"]
         parts.stage.release.set()
         assert (await parts.lines(other.id))[1].outcome.status == "succeeded"
+
+
+GIVEN: list[tuple[Outcome, str]] = [
+    (Outcome(Status.SUCCEEDED, 0), "exited"),
+    (Outcome(Status.SUCCEEDED), "exited"),
+    (Outcome(Status.FAILED, 3), "exited"),
+    (Outcome(Status.FAILED, 137, "SIGKILL"), "signaled"),
+    (Outcome(Status.FAILED, signal="SIGKILL"), "signaled"),
+    (Outcome(Status.FAILED), "exception"),
+    (Outcome(Status.STOPPED), "stop_requested"),
+    (Outcome(Status.TIMED_OUT), "timeout"),
+    (Outcome(Status.LOST), "client_lost"),
+    (Outcome(Status.FAILED, 137, reason=Reason.OUT_OF_MEMORY), "out_of_memory"),
+    (Outcome(Status.FAILED, reason="of its own"), "of its own"),
+    (Outcome(Status.FAILED, 1, reason=cast(str, 5)), "exception"),
+]
+"""What a backend may return, and the reason that is stored."""
+
+
+@pytest.mark.parametrize("number", range(len(GIVEN)))
+async def test_every_outcome_has_a_reason(
+    number: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with engine() as parts:
+        parts.stage.outcome, reason = GIVEN[number]
+        parts.stage.release.set()
+        workload = await parts.submit("wait")
+        assert (await parts.lines(workload.id))[1].outcome.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("broke"), Reason.EXCEPTION),
+        (StoreError("away"), Reason.EXCEPTION),
+        (NotStartedError("no such program"), Reason.NOT_STARTED),
+        (InvalidSpecError("no such folder"), Reason.NOT_STARTED),
+        (ExceptionGroup("", [NotStartedError("no such program")]), Reason.NOT_STARTED),
+        (ExceptionGroup("", [NotStartedError("no"), RuntimeError("broke")]), Reason.EXCEPTION),
+    ],
+)
+async def test_the_reason_of_an_exception(
+    error: Exception, reason: Reason, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with engine() as parts:
+        parts.stage.error = error
+        workload = await parts.submit("raise")
+        outcome = (await parts.lines(workload.id))[1].outcome
+        assert (outcome.status, outcome.reason) == ("failed", reason)
 
 
 async def test_idempotency(autojump_clock: trio.testing.MockClock) -> None:
@@ -354,6 +370,7 @@ async def test_shutdown_stops_what_runs_and_keeps_the_queue(
         await trio.testing.wait_all_tasks_blocked()
         await parts.engine.shutdown()
         assert (await parts.engine.get(first.id)).status == "stopped"
+        assert (await parts.lines(first.id))[1].outcome.reason == Reason.SHUTDOWN
         with pytest.raises(NotReadyError):
             await parts.submit("wait")
     async with engine(store=store) as parts:
@@ -371,7 +388,7 @@ async def test_what_ran_at_a_crash_is_lost(autojump_clock: trio.testing.MockCloc
     async with engine(store=store) as parts:
         lines, end = await parts.lines(first.id)
         assert lines == ["stdout: durable"]
-        assert end.outcome.status == "lost"
+        assert (end.outcome.status, end.outcome.reason) == ("lost", Reason.SERVER_LOST)
         assert parts.stage.reaped == [f"handle of {first.id}"]
         assert parts.engine.statistics().finished[Status.LOST] == 1
         await trio.testing.wait_all_tasks_blocked()
@@ -560,7 +577,7 @@ def test_backends_are_found_by_entry_point() -> None:
 
 async def test_ids_sort_and_match(autojump_clock: trio.testing.MockClock) -> None:
     async with engine() as parts:
-        made = [parts.engine._new_id(now() - number) for number in range(100)]
+        made = [parts.engine._admission._new_id(now() - number) for number in range(100)]
         assert made == sorted(made)
         assert len(set(made)) == 100
         assert all(made_id.isalnum() and len(made_id) <= 64 for made_id in made)

@@ -16,11 +16,11 @@ from .backends import Backend, installed_backends
 from .backends.push import PushBackend
 from .broker import BrokerStatistics, LogBroker
 from .engine import Engine, EngineStatistics
-from .errors import DataFolderError
+from .errors import DataFolderError, StoreError
 from .own_log import OwnLogStatistics
 from .settings import Settings, load_token
 from .stderr import statistics as own_log_statistics
-from .store import LogStore, Retention, StoreStatistics
+from .store import LogStore, Retention, Store, StoreStatistics
 from .store.sqlite import SQLiteStore
 
 __all__ = ["Service", "ServiceStatistics", "open_service"]
@@ -28,7 +28,13 @@ __all__ = ["Service", "ServiceStatistics", "open_service"]
 _log = structlog.get_logger("trio_logs.service")
 
 TRIM_SECONDS = 10.0
-"""How often the history is held against its bounds."""
+"""Seconds between two trims of the history."""
+
+WATCH_SECONDS = 1.0
+"""How often the service looks whether its store takes writes."""
+
+FAILING_SECONDS = 2.0
+"""How long a write waits before the service's log says that the store fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +50,15 @@ class ServiceStatistics:
 class Service:
     """The parts of a running service. Made by `open_service`."""
 
-    def __init__(
-        self, settings: Settings, store: LogStore, backends: Mapping[str, Backend]
-    ) -> None:
+    def __init__(self, settings: Settings, store: Store, backends: Mapping[str, Backend]) -> None:
         self.settings = settings
         self.token = load_token(settings)
         self.store = store
-        self.broker = LogBroker(store, settings.broker)
+        self.broker = LogBroker(store, settings.broker, patience=settings.store_patience)
         # Not found by an entry point: its lines come by the routes of this service.
         self.push = PushBackend(settings.push)
         backends = {"push": self.push, **backends}
-        self.engine = Engine(store, self.broker, backends, settings.engine)
+        self.engine = Engine(store, self.broker, backends, settings.engine, settings.store_patience)
         self.draining = False
 
     def drain(self) -> None:
@@ -66,7 +70,7 @@ class Service:
 
     def store_wait(self) -> float:
         """For how many seconds the oldest write that is not durable has waited for the store."""
-        return 0.0
+        return max(self.store.statistics().oldest_wait, self.broker.statistics().oldest_wait)
 
     def statistics(self) -> ServiceStatistics:
         """A snapshot of every part."""
@@ -82,13 +86,15 @@ class Service:
 async def open_service(
     settings: Settings,
     *,
-    store: LogStore | None = None,
+    store: Store | None = None,
     backends: Mapping[str, Backend] | None = None,
 ) -> AsyncIterator[Service]:
     """A running service, without its server. `store` is by default SQLite in the data folder.
 
     On exit it drains, stops what runs, and closes inside out. A failure of any part cancels the
-    rest and is raised. Raises DataFolderError if another process uses the data folder.
+    rest and is raised. Raises DataFolderError if another process uses the data folder, and
+    StoreError if the store can't be opened or read at the start, or if the store fails on exit, so
+    that ends of workloads or lines are lost.
     """
     with _locked(settings.data):
         store = store or SQLiteStore(
@@ -98,25 +104,63 @@ async def open_service(
         async with trio.open_nursery() as store_nursery:
             await store_nursery.start(store.run)
             store_nursery.start_soon(_keep_trimmed, store, settings.retention)
+            store_nursery.start_soon(_watch_store, service)
             async with trio.open_nursery() as broker_nursery:
                 await broker_nursery.start(service.broker.run)
                 async with trio.open_nursery() as engine_nursery:
                     await engine_nursery.start(service.engine.run)
                     yield service
                     service.drain()
-                    await service.engine.shutdown()
+                    ends = await service.engine.shutdown()
                     engine_nursery.cancel_scope.cancel()
-                # What is embedded here may have written to logs of its own.
-                await service.broker.flush()
+                # Embedders may have written to logs of their own.
+                if not ends:
+                    # Otherwise the store has failed for long enough.
+                    await service.broker.flush()
+                lines = service.broker.statistics().lines_unsaved
                 broker_nursery.cancel_scope.cancel()
             store_nursery.cancel_scope.cancel()
+        if ends or lines:
+            _log.error("the store failed during the shutdown", ends_lost=ends, lines_lost=lines)
+            raise StoreError(
+                f"the store failed during the shutdown, so {ends} ends of workloads and {lines}"
+                " lines are lost; the next start shows these workloads as lost"
+            )
 
 
 async def _keep_trimmed(store: LogStore, retention: Retention) -> None:
+    """Hold the history against its bounds until cancelled. A failing store only delays that."""
+    failing = False
     while True:
-        while removed := await store.trim(retention):
-            _log.debug("history trimmed", batches=removed)
+        try:
+            while removed := await store.trim(retention):
+                _log.debug("history trimmed", batches=removed)
+        except StoreError as error:
+            if not failing:
+                _log.warning("history not trimmed: trying again", error=str(error))
+            failing = True
+        else:
+            failing = False
         await trio.sleep(TRIM_SECONDS)
+
+
+async def _watch_store(service: Service) -> None:
+    """Log one line when the store begins to fail, and one when it is back."""
+    failing = False
+    while True:
+        await trio.sleep(WATCH_SECONDS)
+        found = service.broker.statistics()
+        if failing and service.store_wait() == 0:
+            failing = False
+            _log.warning("the store is back")
+        elif not failing and service.store_wait() > FAILING_SECONDS:
+            failing = True
+            _log.error(
+                "the store does not take writes: free space or repair it, the service tries on",
+                error=found.store_error or "it does not answer",
+                waiting_seconds=round(service.store_wait(), 1),
+                logs=found.logs_failing,
+            )
 
 
 @contextmanager

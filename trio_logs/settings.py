@@ -27,7 +27,8 @@ class Settings:
     """Times are in seconds, sizes in bytes.
 
     `token` None takes `$TRIO_LOGS_TOKEN` or the one in the data folder. `allowed_hosts` are the
-    names that a request's Host may have; empty allows any.
+    names that a request's Host may have; empty allows any. `store_patience` is how long a caller
+    waits for a store that fails, before it gets StoreError.
     """
 
     data: Path
@@ -37,6 +38,7 @@ class Settings:
     heartbeat: float = 15.0
     max_streams: int = 10_000
     max_body: int = 1024 * 1024
+    store_patience: float = 30.0
     broker: BrokerLimits = field(default_factory=BrokerLimits)
     engine: EngineLimits = field(default_factory=EngineLimits)
     push: PushLimits = field(default_factory=PushLimits)

@@ -71,6 +71,9 @@ async def serve(
     grace: Annotated[
         float, Parameter(validator=number(0), help="Seconds between TERM and KILL.")
     ] = 10.0,
+    store_patience: Annotated[
+        float, Parameter(validator=number(0.1), help="Seconds to wait for a store that fails.")
+    ] = 30.0,
     write_timeout: Annotated[
         float,
         Parameter(validator=number(1, DAY), help="Seconds a client may take nothing."),
@@ -121,6 +124,7 @@ async def serve(
     settings = Settings(
         data=data or default_data_folder(),
         allowed_hosts=allowed,
+        store_patience=store_patience,
         engine=EngineLimits(running=max_running, grace=grace),
         retention=Retention(history_bytes, history_age),
     )

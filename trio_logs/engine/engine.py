@@ -1,304 +1,152 @@
-"""The queue, and the nursery in which each running workload is a child task."""
+"""The engine: what callers ask for, and the start and shutdown of everything that runs."""
 
 from __future__ import annotations
 
-import hashlib
-import secrets
-from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import copy_context
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
 from functools import partial
 
-import msgspec
 import structlog
 import trio
 
 from ..backends import Backend, find_backend, outlives_server, serving
 from ..broker import LogBroker
 from ..errors import (
-    BusyError,
     ConflictError,
-    InvalidSpecError,
     NotReadyError,
+    StoreError,
     TrioLogsError,
     WorkloadNotFoundError,
 )
-from ..records import SHUT_DOWN, Outcome, Reason, Status, Workload, WorkloadSpec, now
-from ..store import LogStore, WorkloadQuery
+from ..records import Status, Workload, WorkloadSpec
+from ..store import WorkloadQuery, WorkloadStore
+from .admission import Admission, Submission
 from .job import Job
+from .jobs import Jobs
+from .limits import EngineLimits, EngineStatistics
+from .queue import Queue
+from .recovery import recover
+from .runner import Runner
+from .store_calls import StoreCalls
 
-__all__ = ["Engine", "EngineLimits", "EngineStatistics"]
+__all__ = ["Engine"]
 
 _log = structlog.get_logger("trio_logs.engine")
 
-
-@dataclass(frozen=True, slots=True)
-class EngineLimits:
-    """How many workloads run and wait at once; `grace` is in seconds, between TERM and KILL.
-
-    `remote` is for those that run elsewhere, and so neither wait nor count among the others.
-    """
-
-    running: int = 100
-    remote: int = 1_000
-    queued: int = 10_000
-    grace: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStatistics:
-    """`queued` and `running` are workloads now; since the start, `submitted` counts new ones, and
-    `finished` outcomes by status."""
-
-    queued: int
-    running: int
-    submitted: int
-    finished: Mapping[Status, int]
-
-
-@dataclass(slots=True, eq=False)
-class _Submission:
-    spec: WorkloadSpec
-    key: str | None
-    fingerprint: bytes
-    decided: trio.Event = field(default_factory=trio.Event)
-    workload_id: str = ""
-    created: bool = False
-    # Until it is decided: who waits for it is told so if its task fails.
-    error: TrioLogsError | None = field(
-        default_factory=lambda: NotReadyError("the service failed: submit again when it is back")
-    )
+END_SECONDS = 10.0
+"""How long a start and a shutdown wait for a failing store."""
 
 
 class Engine:
     """Runs workloads. Start it in a nursery, `await nursery.start(engine.run)`; the broker and its
-    store must run, and be cancelled later."""
+    store must run, and be cancelled later.
+
+    `patience`: seconds that a caller waits for a store that hangs. Methods that need the store
+    raise StoreError when it fails, and at the latest after that time.
+    """
 
     def __init__(
         self,
-        store: LogStore,
+        store: WorkloadStore,
         broker: LogBroker,
         backends: Mapping[str, Backend],
         limits: EngineLimits | None = None,
+        patience: float = 30.0,
     ) -> None:
         self._store = store
         self._broker = broker
         self._backends = backends
         self._limits = limits or EngineLimits()
+        self._calls = StoreCalls(patience)
+        self._queue = Queue(self._limits)
+        self._admission = Admission(store, self._queue, self._calls)
+        runner = Runner(store, broker, backends, self._calls, self._limits.grace)
+        self._jobs = Jobs(self._queue, runner)
         self._nursery: trio.Nursery
-        self._jobs: dict[str, Job] = {}
-        self._queue: deque[Job] = deque()
-        self._running = 0
-        self._remote = 0
-        self._accepting = False
-        self._submitting = {True: 0, False: 0}  # by whether they run elsewhere
-        self._keyed = trio.Lock()
-        self._last_id = 0
-        self._submitted = 0
-        self._finished = dict.fromkeys((status for status in Status if status.final), 0)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Clean up after a crash, take up the queue, then run what is submitted until cancelled."""
-        self._context = copy_context()
+        """Clean up after a crash, take up the queue, then run what is submitted until cancelled.
+
+        Raises StoreError if the store can't be read at the start.
+        """
         async with serving(self._backends), trio.open_nursery() as self._nursery:
+            self._jobs.open(self._nursery)
             try:
-                unfinished = await self._store.unfinished()
-                for workload, handle in unfinished:
-                    if workload.status is Status.RUNNING and not self._is_remote(workload.spec):
-                        await self._bury(workload, handle)
-                self._accepting = True
-                jobs = [
-                    self._enqueue(workload)
-                    for workload, _ in unfinished
-                    if workload.status is Status.QUEUED or self._is_remote(workload.spec)
-                ]
-                # As below: the clients of these are waiting for the service to be back.
-                for job in jobs:
-                    if self._is_remote(job.workload.spec):
-                        await job.begun.wait()
+                await self._take_up()
+                self._nursery.start_soon(self._admission.settle)
                 task_status.started()
                 await trio.sleep_forever()
             finally:
-                # Before the nursery closes: nothing can be started any more, also if nobody drained
-                # it.
-                self._accepting = False
-                self._queue.clear()
+                # Before the nursery closes, nothing can be started any more, even without a drain.
+                self._jobs.close()
 
-    async def _bury(self, workload: Workload, handle: str | None) -> None:
-        """What ran when the server died is lost, and what is left of its processes is ended."""
-        _log.warning("workload lost", workload=workload.id)
-        error = "The server died while the workload ran."
-        if handle is not None:
-            try:
-                await find_backend(self._backends, workload.spec.backend).reap(handle)
-            except Exception as problem:
-                error += f" What it left running could not be ended: {problem}"
-                _log.exception("workload not reaped", workload=workload.id)
-        await self._broker.close(workload.id, Outcome(Status.LOST, error=error))
-        self._finished[Status.LOST] += 1
-
-    def _is_remote(self, spec: WorkloadSpec) -> bool:
-        return outlives_server(self._backends, spec.backend)
+    async def _take_up(self) -> None:
+        """Go on where the service before this one stopped."""
+        recovered = await recover(self._store, self._backends, self._calls)
+        deadline = trio.current_time() + END_SECONDS
+        with trio.move_on_at(deadline):
+            for job, outcome in recovered.lost:
+                self._jobs.end(job, outcome)
+            for job, _ in recovered.lost:
+                await job.done.wait()
+        self._jobs.accepting = True
+        for job in recovered.waiting:
+            self._jobs.add(job)
+        # The clients of these are waiting for the service to be back.
+        with trio.move_on_at(deadline):
+            for job in recovered.waiting:
+                if job.remote:
+                    await job.begun.wait()
 
     async def submit(self, spec: WorkloadSpec, key: str | None = None) -> tuple[Workload, bool]:
         """Queue a workload; return its record, and whether it is new.
 
         `key` makes it idempotent: the same key with the same spec answers the first workload again.
         Raises InvalidSpecError, also for a key that was used with another spec, BusyError when the
-        queue is full, and NotReadyError while shutting down.
+        queue is full, NotReadyError while shutting down, and StoreError. After a StoreError there
+        is no workload, and the key is not used up. Only if the service dies right after it, the
+        next start may find the workload and run it: submit with a key, and it runs once.
         """
-        # Who is cancelled together with the engine is not to find it closed instead.
+        # A caller that is cancelled together with the engine must not find the engine closed.
         await trio.lowlevel.checkpoint_if_cancelled()
         find_backend(self._backends, spec.backend).check(spec)
-        try:
-            encoded = msgspec.json.encode(spec, order="deterministic")
-        except UnicodeEncodeError as error:
-            raise InvalidSpecError(f"a text is not Unicode: {error}") from error
-        if not self._accepting:
+        remote = outlives_server(self._backends, spec.backend)
+        submission = Submission.of(spec, key, remote=remote)
+        if not self._jobs.accepting:
             raise NotReadyError("the service is shutting down: submit again when it is back")
-        submission = _Submission(spec, key, hashlib.sha256(encoded).digest())
-        # A task of the engine does it: a client that leaves now can't take back a commit half-way.
+        # A task of the engine admits it: a client that disconnects can't undo half a commit.
         self._nursery.start_soon(self._admit, submission)
         await submission.decided.wait()
-        if submission.error is not None:
+        if submission.workload is None:
             raise submission.error
-        return await self.get(submission.workload_id), submission.created
+        return submission.workload, submission.created
 
-    async def _admit(self, submission: _Submission) -> None:
+    async def _admit(self, submission: Submission) -> None:
         try:
-            if submission.key is None:
-                await self._create(submission)
-                return
-            async with self._keyed:
-                known = await self._store.find_key(submission.key)
-                if known is None:
-                    await self._create(submission)
-                    return
-            submission.workload_id, fingerprint = known
-            submission.error = None
-            if fingerprint != submission.fingerprint:
-                submission.error = InvalidSpecError(
-                    "Idempotency-Key: it was used with another body; take a new key"
-                )
-        except BusyError as error:
+            workload, created = await self._admission.admit(submission)
+            if created:
+                job = Job(workload, submission.remote)
+                self._jobs.add(job)
+                if job.remote:
+                    # Its client sends lines next, and the workload should be there by then.
+                    with trio.move_on_after(self._calls.patience):
+                        await job.begun.wait()
+                workload = job.workload
+            submission.workload, submission.created = workload, created
+        except TrioLogsError as error:
             submission.error = error
         finally:
             submission.decided.set()
 
-    async def _create(self, submission: _Submission) -> None:
-        moment = now()
-        workload = Workload(self._new_id(moment), submission.spec, moment)
-        with self._room_for(workload):
-            await self._store.create(
-                workload, key=submission.key, fingerprint=submission.fingerprint
-            )
-        submission.workload_id = workload.id
-        submission.created = True
-        submission.error = None
-        self._submitted += 1
-        job = self._enqueue(workload)
-        if self._is_remote(workload.spec):
-            # Its client comes next, and needs not be sent away.
-            await job.begun.wait()
-
-    @contextmanager
-    def _room_for(self, workload: Workload) -> Iterator[None]:
-        """Count it until it is among the jobs. Raises BusyError if it is one too many."""
-        is_remote = self._is_remote(workload.spec)
-        submitting = self._submitting[is_remote]
-        if is_remote:
-            if self._remote + submitting >= self._limits.remote:
-                raise BusyError(
-                    f"{self._limits.remote} workloads run elsewhere: submit again later"
-                )
-        elif len(self._queue) + submitting >= self._limits.queued + self._free:
-            raise BusyError(f"{self._limits.queued} workloads are waiting: submit again later")
-        self._submitting[is_remote] += 1
-        try:
-            yield
-        finally:
-            self._submitting[is_remote] -= 1
-
-    def _new_id(self, moment: int) -> str:
-        """An id that sorts by time: microseconds, never the same twice, and six random digits."""
-        self._last_id = max(moment, self._last_id + 1)
-        return f"{self._last_id:014x}{secrets.token_hex(3)}"
-
-    def _enqueue(self, workload: Workload) -> Job:
-        job = Job(workload)
-        self._jobs[workload.id] = job
-        if self._is_remote(workload.spec):
-            self._remote += 1
-            self._start_job(job)
-        else:
-            self._queue.append(job)
-            self._start_ready()
-        return job
-
-    @property
-    def _free(self) -> int:
-        """How many may start at once."""
-        return self._limits.running - self._running
-
-    def _start_ready(self) -> None:
-        while self._accepting and self._queue and self._free > 0:
-            job = self._queue.popleft()
-            self._running += 1
-            self._start_job(job)
-
-    def _start_job(self, job: Job) -> None:
-        # Not with the context variables of whoever submits: they would keep a request in memory for
-        # as long as its workload runs.
-        name = f"workload {job.workload.id}"
-        self._context.run(partial(self._nursery.start_soon, self._run_job, job, name=name))
-
-    async def _run_job(self, job: Job) -> None:
-        workload_id = job.workload.id
-        outcome = None
-        try:
-            with await self._broker.open(workload_id) as log:
-                if job.workload.status is Status.QUEUED:
-                    await self._store.start(workload_id, now())
-                job.begun.set()
-                with job.leaving:
-                    outcome = await job.execute(
-                        self._backends,
-                        log,
-                        partial(self._store.remember, workload_id),
-                        self._limits.grace,
-                    )
-            if outcome is None:
-                self._forget(job)
-                return
-            if job.stop.status is not None:
-                outcome = replace(outcome, status=job.stop.status, error=job.stop.error)
-            await self._finish(job, outcome)
-        finally:
-            if self._is_remote(job.workload.spec):
-                self._remote -= 1
-            else:
-                self._running -= 1
-        self._start_ready()
-
-    async def _finish(self, job: Job, outcome: Outcome) -> None:
-        await self._broker.close(job.workload.id, outcome)
-        self._finished[outcome.status] += 1
-        self._forget(job)
-
-    def _forget(self, job: Job) -> None:
-        del self._jobs[job.workload.id]
-        job.done.set()
-
     def is_live(self, workload_id: str) -> bool:
         """Whether it exists and may not have finished; False says nothing. The store, which `get`
         asks, is not needed for it."""
-        return workload_id in self._jobs
+        return self._jobs.get(workload_id) is not None
 
     async def get(self, workload_id: str) -> Workload:
         """The record of a workload. Raises WorkloadNotFoundError."""
-        workload = await self._store.workload(workload_id)
+        workload = await self._calls.once(
+            "read the workload", partial(self._store.workload, workload_id)
+        )
         if workload is None:
             raise WorkloadNotFoundError(f"there is no workload {workload_id!r}")
         return workload
@@ -314,7 +162,7 @@ class Engine:
 
     async def list(self, query: WorkloadQuery) -> list[Workload]:
         """A page of records, newest first."""
-        return await self._store.workloads(query)
+        return await self._calls.once("list workloads", partial(self._store.workloads, query))
 
     async def stop(self, workload_id: str, grace: float | None = None) -> Workload:
         """Have a workload end: TERM now, KILL after `grace` seconds. Returns its record at once;
@@ -322,18 +170,17 @@ class Engine:
         shutting down, if it was left for the next start."""
         job = self._jobs.get(workload_id)
         if job is not None:
-            self._stop(job, self._limits.grace if grace is None else grace)
-        workload = await self.get(workload_id)
-        if not (self._accepting or job or workload.status.final):
+            self._jobs.stop(job, self._limits.grace if grace is None else grace)
+        try:
+            workload = await self.get(workload_id)
+        except StoreError:
+            if job is None:
+                raise
+            # The stop needs no store.
+            return job.workload
+        if not (self._jobs.accepting or job or workload.status.final):
             raise NotReadyError("the service is shutting down: stop it when it is back")
         return workload
-
-    def _stop(self, job: Job, grace: float) -> None:
-        job.stop.request(Status.STOPPED, Reason.STOP_REQUESTED, grace, "The workload was stopped.")
-        if job in self._queue:
-            self._queue.remove(job)
-            outcome = Outcome(Status.STOPPED, error="The workload was stopped before it started.")
-            self._nursery.start_soon(self._finish, job, outcome)
 
     async def delete(self, workload_id: str) -> None:
         """Forget a finished workload and its log.
@@ -343,34 +190,48 @@ class Engine:
         workload = await self.get(workload_id)
         if not workload.status.final:
             raise ConflictError(f"the workload is {workload.status}: stop it first")
-        # First, or a reader who finds the lines gone before we are back is told another reason; and
-        # afterwards, for those who came meanwhile.
+        job = self._jobs.get(workload_id)
+        if job is not None and not job.executed.is_set():
+            # An embedder closed its log, which also ended its record.
+            raise ConflictError("the workload still runs, though its log was closed: stop it first")
+        # Before: a reader that finds the lines gone must be told the right reason. After: the same
+        # for readers that came meanwhile.
         self._broker.forget(workload_id)
         try:
-            await self._store.delete(workload_id)
+            await self._calls.once("delete the workload", partial(self._store.delete, workload_id))
         finally:
             self._broker.forget(workload_id)
 
     def drain(self) -> None:
         """Take no more workloads, and have what runs stop. What is queued, or runs elsewhere, stays
         in the store, for the next start. Doing it again does nothing."""
-        self._accepting = False
-        while self._queue:
-            self._forget(self._queue.popleft())
-        for job in self._jobs.values():
-            if self._is_remote(job.workload.spec):
-                job.leaving.cancel(reason="the service is shutting down")
-            else:
-                job.stop.request(Status.STOPPED, Reason.SHUTDOWN, self._limits.grace, SHUT_DOWN)
+        self._jobs.drain(self._limits.grace)
 
-    async def shutdown(self) -> None:
-        """Drain, and return when all that ran here has finished."""
+    async def shutdown(self) -> int:
+        """Drain, and return when all that ran here has finished.
+
+        Waits at most 10 s for a failing store. Returns how many workloads have an end that is not
+        durable: the next start finds them running, and makes them lost.
+        """
         self.drain()
-        for job in list(self._jobs.values()):
-            await job.done.wait()
+        for job in self._jobs:
+            await job.executed.wait()
+        with trio.move_on_after(END_SECONDS):
+            for job in self._jobs:
+                await job.done.wait()
+            await self._admission.until_settled()
+        if self._admission.unsettled:
+            _log.warning(
+                "submissions that failed may run at the next start",
+                count=self._admission.unsettled,
+            )
+        return len(self._jobs)
 
     def statistics(self) -> EngineStatistics:
         """A snapshot, and counters since the start."""
         return EngineStatistics(
-            len(self._queue), self._running + self._remote, self._submitted, dict(self._finished)
+            len(self._queue),
+            self._queue.running + self._queue.remote,
+            self._admission.submitted,
+            {status: self._jobs.finished[status] for status in Status if status.final},
         )

@@ -1,122 +1,117 @@
-"""One workload while the engine has it, and its execution."""
+"""One workload while the engine has it: where it is in its life, and how others change that."""
 
 from __future__ import annotations
 
-import math
-import traceback
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 
-import structlog
 import trio
 
-from ..backends import Backend, Execution, Stop, find_backend
-from ..broker import LogWriter
-from ..errors import LogClosedError, TrioLogsError
-from ..records import Outcome, Reason, Status, Workload, now
+from ..backends import Stop
+from ..records import Outcome, Reason, Status, Workload
 
-__all__ = ["Job"]
+__all__ = ["STOPPED_EARLY", "Job", "Phase"]
 
-_log = structlog.get_logger("trio_logs.engine")
+STOPPED_EARLY = "The workload was stopped before it started."
 
-FORCE_SECONDS = 10.0
-"""How long a backend may take, after the grace, to end a workload by force; then it is
-cancelled."""
+MARK_SECONDS = 1.0
+"""Seconds that a shutdown waits for a store that is about to mark a workload as running. A working
+store does so at once, and stores the end as well: else the next start takes it for lost."""
 
 
-MAX_ERROR = 4096
-"""The characters of an error that are kept: it is in the record, in each list, and in `end`."""
+class Phase(Enum):
+    """A job goes through these in order, and may leave some out.
+
+    STARTING waits for the store, RUNNING for the backend, ENDING for a durable end.
+    """
+
+    QUEUED = auto()
+    STARTING = auto()
+    RUNNING = auto()
+    ENDING = auto()
+    GONE = auto()
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """`begun`: it runs, or it won't any more. `done`: nothing of it is left here. `leaving` is
-    around its execution only: cancelled, it is left as it is in the store."""
+    """`workload` is what the engine knows of the record. `remote`: it runs elsewhere, and goes on
+    while the service is down.
+
+    `marking`: the store may have the workload as running. `leaving`: the service shuts down.
+    `begun`: the workload runs, or this engine won't run it. `executed`: its backend has let go of
+    it, or never had it. `done`: this engine has let go of it.
+    """
 
     workload: Workload
+    remote: bool
+    phase: Phase = Phase.QUEUED
     stop: Stop = field(default_factory=Stop)
     begun: trio.Event = field(default_factory=trio.Event)
+    executed: trio.Event = field(default_factory=trio.Event)
     done: trio.Event = field(default_factory=trio.Event)
-    leaving: trio.CancelScope = field(default_factory=trio.CancelScope)
+    starting: trio.CancelScope = field(default_factory=trio.CancelScope)
+    running: trio.CancelScope = field(default_factory=trio.CancelScope)
+    marking: bool = False
+    leaving: bool = False
+    resumed_from: int | None = field(init=False)
 
-    async def execute(
-        self,
-        backends: Mapping[str, Backend],
-        log: LogWriter,
-        remember: Callable[[str], Awaitable[None]],
-        grace: float,
-    ) -> Outcome:
-        """Have its backend run it, within its time-out; `grace`, in seconds, is for that.
+    def __post_init__(self) -> None:
+        # The workload ran on while the service was down.
+        self.resumed_from = self.workload.started_at
 
-        What the backend raises is the outcome, and the last line of the log.
+    def begin(self, started_at: int) -> None:
+        """The store has the workload as running."""
+        if self.workload.status is Status.QUEUED:
+            self.workload = replace(self.workload, status=Status.RUNNING, started_at=started_at)
+        self.phase = Phase.RUNNING
+        self.begun.set()
+
+    def end(self) -> None:
+        """Nothing of the workload runs; its end has to be stored."""
+        self.phase = Phase.ENDING
+        self.begun.set()
+        self.executed.set()
+
+    def let_go(self) -> None:
+        """The end is durable, or the next start has to see to the workload."""
+        self.phase = Phase.GONE
+        self.begun.set()
+        self.executed.set()
+        self.done.set()
+
+    def request_stop(self, grace: float) -> None:
+        """Have the workload end: at once if it does not run yet; `grace` is in seconds.
+
+        A job that is ending is left alone.
         """
-        spec = self.workload.spec
-        # A clone: the backend may close it, and the last words are still to be written.
-        execution = Execution(self.workload.id, spec, log.clone(), remember, self.stop)
-        outcome = Outcome(Status.FAILED, error="The backend did not end it in time.")
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._see_to_its_end, grace, nursery.cancel_scope)
-                outcome = _checked(await find_backend(backends, spec.backend).run(execution))
-                nursery.cancel_scope.cancel()
-        except* (Exception, SystemExit) as group:
-            text = _shown(_in_words(_innermost(group)))
-            _log.warning("workload failed", workload=self.workload.id, error=text)
-            outcome = Outcome(Status.FAILED, error=text)
-            with suppress(LogClosedError):  # by whoever embeds the broker
-                # Without a line end, so that it comes out last, after what other streams left
-                # unended.
-                await log.write(text, "system")
-        finally:
-            execution.log.close()
-        return outcome
+        match self.phase:
+            case Phase.STARTING:
+                self._request(Reason.STOP_REQUESTED, grace, STOPPED_EARLY)
+                self.starting.cancel(reason="the workload was stopped")
+            case Phase.RUNNING:
+                self._request(Reason.STOP_REQUESTED, grace, "The workload was stopped.")
 
-    async def _see_to_its_end(self, grace: float, scope: trio.CancelScope) -> None:
-        timeout = math.inf if self.workload.spec.timeout is None else self.workload.spec.timeout
-        if self.workload.started_at is not None:
-            # It ran on while the server was away.
-            timeout = max(0.0, timeout - (now() - self.workload.started_at) / 1_000_000)
-        with trio.move_on_after(timeout):
-            await self.stop.wait()
+    def wind_down(self, grace: float) -> None:
+        """The service shuts down: stop the workload if it runs here; leave it to the next start if
+        it runs elsewhere or does not run yet."""
+        self.leaving = True
+        match self.phase:
+            case Phase.STARTING if self.marking:
+                deadline = trio.current_time() + MARK_SECONDS
+                self.starting.deadline = min(self.starting.deadline, deadline)
+            case Phase.STARTING:
+                self.starting.cancel(reason="the service is shutting down")
+            case Phase.RUNNING if self.remote:
+                self.running.cancel(reason="the service is shutting down")
+            case Phase.RUNNING:
+                self._request(Reason.SHUTDOWN, grace, "The service was shut down.")
+
+    def _request(self, reason: Reason, grace: float, error: str) -> None:
+        self.stop.request(Status.STOPPED, reason, grace, error)
+
+    def stopped(self) -> Outcome | None:
+        """The outcome of a workload that was stopped before its backend had it; None if nobody has
+        stopped it."""
         if self.stop.status is None:
-            self.stop.request(
-                Status.TIMED_OUT, Reason.TIMEOUT, grace, "The workload ran into its time-out."
-            )
-        await self.stop.wait_grace()
-        await trio.sleep(FORCE_SECONDS)
-        scope.cancel()
-
-
-def _checked(outcome: object) -> Outcome:
-    """What a backend has returned, if that is an end which can be stored."""
-    match outcome:
-        case Outcome(
-            status=Status(final=True),
-            exit_code=int() | None as code,
-            signal=str() | None as name,
-            error=str() | None as error,
-        ) if code is None or abs(code) < 2**32:
-            return replace(outcome, signal=name and _shown(name), error=error and _shown(error))
-    what = "nothing" if outcome is None else f"a {type(outcome).__name__} that is no end"
-    return Outcome(Status.FAILED, error=f"The backend returned {what}.")
-
-
-def _shown(text: str) -> str:
-    """Text that can be stored and sent, whatever was raised."""
-    text = text.encode(errors="backslashreplace").decode()
-    return text if len(text) <= MAX_ERROR else f"{text[:MAX_ERROR]} …"
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """What a group of one holds; nurseries wrap even a single exception."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
-
-
-def _in_words(error: BaseException) -> str:
-    # Ours are sentences for the user, and need no name of a class before them.
-    if isinstance(error, TrioLogsError):
-        return str(error)
-    return "".join(traceback.format_exception_only(error)).strip()
+            return None
+        return Outcome(self.stop.status, error=self.stop.error, reason=self.stop.reason)

@@ -54,9 +54,11 @@ class MemoryStore:
 
     async def start(self, workload_id: str, started_at: int) -> None:
         await trio.lowlevel.checkpoint()
-        self._workloads[workload_id] = replace(
-            self._workloads[workload_id], status=Status.RUNNING, started_at=started_at
-        )
+        workload = self._workloads.get(workload_id)
+        if workload is not None:
+            self._workloads[workload_id] = replace(
+                workload, status=Status.RUNNING, started_at=started_at
+            )
 
     async def remember(self, workload_id: str, handle: str) -> None:
         await trio.lowlevel.checkpoint()

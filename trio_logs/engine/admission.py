@@ -1,0 +1,172 @@
+"""Submissions: their ids, their Idempotency-Keys, and what a failed one may leave in the store."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass, field
+from functools import partial
+
+import msgspec
+import trio
+
+from ..errors import InvalidSpecError, NotReadyError, StoreError, TrioLogsError
+from ..records import Workload, WorkloadSpec, now
+from ..store import LogStore
+from .key_locks import KeyLocks
+from .queue import Queue
+from .store_calls import StoreCalls
+
+__all__ = ["Admission", "Submission"]
+
+
+MAX_UNSETTLED = 10_000
+"""Failed submissions that are remembered; during an outage, more are refused at once."""
+
+
+@dataclass(slots=True, eq=False)
+class Submission:
+    """A workload that a client wants to run. `decided` is set once `workload` or `error` tells.
+
+    `error` is also what the client is told if the task that decides fails.
+    """
+
+    spec: WorkloadSpec
+    key: str | None
+    remote: bool
+    fingerprint: bytes
+    decided: trio.Event = field(default_factory=trio.Event)
+    workload: Workload | None = None
+    created: bool = False
+    error: TrioLogsError = field(
+        default_factory=lambda: NotReadyError("the service failed: submit again when it is back")
+    )
+
+    @classmethod
+    def of(cls, spec: WorkloadSpec, key: str | None, *, remote: bool) -> Submission:
+        """Raises InvalidSpecError for a text that is not Unicode."""
+        try:
+            encoded = msgspec.json.encode(spec, order="deterministic")
+        except UnicodeEncodeError as error:
+            raise InvalidSpecError(f"a text is not Unicode: {error}") from error
+        return cls(spec, key, remote, hashlib.sha256(encoded).digest())
+
+
+class Admission:
+    """Creates the records of new workloads, each once.
+
+    The result of a call that failed is unknown: the store may have the record all the same, and the
+    next start would run it, although its client was told to submit again. Such a record is
+    *unsettled* until `settle` has deleted it. A submission with the same key deletes it first, so a
+    key never runs twice. Without a key, a workload runs twice if the service dies before `settle`
+    has deleted the record.
+    """
+
+    def __init__(self, store: LogStore, queue: Queue, calls: StoreCalls) -> None:
+        self._store = store
+        self._queue = queue
+        self._calls = calls
+        self._max_unsettled = MAX_UNSETTLED
+        self._keys = KeyLocks()
+        # The keys of unsettled records by workload id, oldest first.
+        self._unsettled: dict[str, str | None] = {}
+        self._changed = trio.Event()
+        self._last_id = 0
+        self.submitted = 0
+
+    @property
+    def unsettled(self) -> int:
+        """How many records of failed submissions the store may have."""
+        return len(self._unsettled)
+
+    async def admit(self, submission: Submission) -> tuple[Workload, bool]:
+        """The record of the workload, and whether it is new.
+
+        Raises BusyError, InvalidSpecError for a key that was used with another spec, and
+        StoreError, at the latest after the store's patience.
+        """
+        return await self._calls.once(
+            "take the submission", partial(self._find_or_create, submission)
+        )
+
+    async def _find_or_create(self, submission: Submission) -> tuple[Workload, bool]:
+        if submission.key is None:
+            return await self._create(submission), True
+        async with self._keys.hold(submission.key):
+            found = await self._find(submission.key, submission.fingerprint)
+            if found is not None:
+                return found, False
+            return await self._create(submission), True
+
+    async def _find(self, key: str, fingerprint: bytes) -> Workload | None:
+        """The workload that was submitted with the key before, if that did not fail."""
+        known = await self._store.find_key(key)
+        if known is None:
+            return None
+        workload_id, known_fingerprint = known
+        if workload_id in self._unsettled:
+            await self._store.delete(workload_id)
+            self._settled(workload_id)
+            return None
+        if known_fingerprint != fingerprint:
+            raise InvalidSpecError("Idempotency-Key: it was used with another body; take a new key")
+        # None if it was deleted a moment ago, and its key with it.
+        return await self._store.workload(workload_id)
+
+    async def _create(self, submission: Submission) -> Workload:
+        if self.unsettled >= self._max_unsettled:
+            raise StoreError(
+                f"the store did not settle {self.unsettled} earlier submissions: submit again later"
+            )
+        moment = now()
+        workload = Workload(self._new_id(moment), submission.spec, moment)
+        with self._queue.room_for(remote=submission.remote):
+            try:
+                await self._store.create(
+                    workload, key=submission.key, fingerprint=submission.fingerprint
+                )
+            except (StoreError, trio.Cancelled):
+                self._unsettled[workload.id] = submission.key
+                self._notify()
+                raise
+        self.submitted += 1
+        return workload
+
+    def _new_id(self, moment: int) -> str:
+        """An id that sorts by time: microseconds, never the same twice, and six random digits."""
+        self._last_id = max(moment, self._last_id + 1)
+        return f"{self._last_id:014x}{secrets.token_hex(3)}"
+
+    async def settle(self) -> None:
+        """Delete the records of failed submissions, until cancelled."""
+        while True:
+            while self._unsettled:
+                workload_id, key = next(iter(self._unsettled.items()))
+                if key is None:
+                    await self._delete(workload_id)
+                else:
+                    # A submission with the key must not find a record that is about to go.
+                    async with self._keys.hold(key):
+                        await self._delete(workload_id)
+            await self._changed.wait()
+
+    async def until_settled(self) -> None:
+        """Return once the store has no record of a failed submission."""
+        while self._unsettled:
+            await self._changed.wait()
+
+    async def _delete(self, workload_id: str) -> None:
+        if workload_id not in self._unsettled:
+            return  # another submission with the key was faster
+        await self._calls.until_done(
+            f"delete the failed submission {workload_id}", partial(self._store.delete, workload_id)
+        )
+        self._settled(workload_id)
+
+    def _settled(self, workload_id: str) -> None:
+        del self._unsettled[workload_id]
+        self._notify()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()

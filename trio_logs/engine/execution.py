@@ -1,0 +1,186 @@
+"""The execution of one workload: its backend, its time-out, its handle, and what its end is."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+
+import structlog
+import trio
+
+from ..backends import Backend, Execution, find_backend
+from ..broker import LogWriter
+from ..errors import InvalidSpecError, LogClosedError, NotStartedError, TrioLogsError
+from ..records import Outcome, Reason, Status, now
+from .job import Job
+from .store_calls import StoreCalls
+
+__all__ = ["execute"]
+
+_log = structlog.get_logger("trio_logs.engine")
+
+FORCE_SECONDS = 10.0
+"""How long a backend may take, after the grace, to end a workload by force; then it is
+cancelled."""
+
+MAX_ERROR = 4096
+"""The characters of an error that are kept: it is in the record, in each list, and in `end`."""
+
+BY_STATUS = {
+    Status.SUCCEEDED: Reason.EXITED,
+    Status.STOPPED: Reason.STOP_REQUESTED,
+    Status.TIMED_OUT: Reason.TIMEOUT,
+    Status.LOST: Reason.CLIENT_LOST,
+}
+"""The reason of an outcome without one. The server is not lost, so what is lost is the client."""
+
+
+async def execute(
+    job: Job,
+    backends: Mapping[str, Backend],
+    log: LogWriter,
+    remember: Callable[[str], Awaitable[None]],
+    calls: StoreCalls,
+    grace: float,
+) -> Outcome:
+    """Have its backend run a workload, within its time-out, whose grace is in seconds.
+
+    An exception of the backend is the outcome, and the last line of the log. `remember` is the
+    store's.
+    """
+    spec = job.workload.spec
+    outcome = Outcome(
+        Status.FAILED,
+        error="The backend did not end the workload in time.",
+        reason=Reason.EXCEPTION,
+    )
+    # A clone: the backend may close it, and the last words are still to be written.
+    with log.clone() as backend_log:
+        try:
+            async with trio.open_nursery() as nursery:
+                handle = _Handle(job.workload.id, remember, calls, nursery)
+                execution = Execution(job.workload.id, spec, backend_log, handle.remember, job.stop)
+                nursery.start_soon(_see_to_its_end, job, grace, nursery.cancel_scope)
+                outcome = _checked(await find_backend(backends, spec.backend).run(execution))
+                nursery.cancel_scope.cancel()
+        except* (Exception, SystemExit) as group:
+            error = _innermost(group)
+            text = _shown(_in_words(error))
+            _log.warning("workload failed", workload=job.workload.id, error=text)
+            refused = isinstance(error, NotStartedError | InvalidSpecError)
+            reason = Reason.NOT_STARTED if refused else Reason.EXCEPTION
+            outcome = Outcome(Status.FAILED, error=text, reason=reason)
+            with suppress(LogClosedError):  # by an embedder
+                # Without a line end: it comes out last, after the unended lines of other streams.
+                await log.write(text, "system")
+    if job.stop.status is not None:
+        outcome = replace(
+            outcome, status=job.stop.status, error=job.stop.error, reason=job.stop.reason
+        )
+    return outcome
+
+
+class _Handle:
+    """Stores what the next start needs to end a run's remains, for as long as the run goes on."""
+
+    def __init__(
+        self,
+        workload_id: str,
+        remember: Callable[[str], Awaitable[None]],
+        calls: StoreCalls,
+        nursery: trio.Nursery,
+    ) -> None:
+        self._what = f"keep the handle of {workload_id}"
+        self._remember = remember
+        self._calls = calls
+        self._nursery = nursery
+        self._storing = trio.CancelScope()
+
+    async def remember(self, handle: str) -> None:
+        """Return when the store has the handle, or when the store's patience is over: the workload
+        runs already, so it must not wait for ever. The handle is stored later then."""
+        # A mistake of the backend is raised here, in its own call.
+        handle.encode()
+        stored = trio.Event()
+        # An older handle must not come after this one.
+        self._storing.cancel(reason="a newer handle")
+        self._storing = trio.CancelScope()
+        self._nursery.start_soon(self._store, handle, self._storing, stored)
+        with trio.move_on_after(self._calls.patience):
+            await stored.wait()
+
+    async def _store(self, handle: str, scope: trio.CancelScope, stored: trio.Event) -> None:
+        async def call() -> None:
+            await self._remember(handle)
+
+        with scope:
+            await self._calls.until_done(self._what, call)
+        # A newer handle takes the place of a cancelled one, so nobody has to wait for this one.
+        stored.set()
+
+
+async def _see_to_its_end(job: Job, grace: float, scope: trio.CancelScope) -> None:
+    timeout = math.inf if job.workload.spec.timeout is None else job.workload.spec.timeout
+    if job.resumed_from is not None:
+        timeout = max(0.0, timeout - (now() - job.resumed_from) / 1_000_000)
+    with trio.move_on_after(timeout):
+        await job.stop.wait()
+    if job.stop.status is None:
+        job.stop.request(
+            Status.TIMED_OUT, Reason.TIMEOUT, grace, "The workload ran into its time-out."
+        )
+    await job.stop.wait_grace()
+    await trio.sleep(FORCE_SECONDS)
+    scope.cancel(reason="the backend did not end the workload in time")
+
+
+def _checked(outcome: object) -> Outcome:
+    """The outcome that a backend returned, if it is an end which can be stored."""
+    match outcome:
+        case Outcome(
+            status=Status(final=True),
+            exit_code=int() | None as code,
+            signal=str() | None as name,
+            error=str() | None as error,
+            reason=str() | None as reason,
+        ) if code is None or abs(code) < 2**32:
+            return replace(
+                outcome,
+                signal=name and _shown(name),
+                error=error and _shown(error),
+                reason=_reason(outcome) if reason is None else _shown(reason),
+            )
+    what = "nothing" if outcome is None else f"a {type(outcome).__name__} that is no end"
+    return Outcome(Status.FAILED, error=f"The backend returned {what}.", reason=Reason.EXCEPTION)
+
+
+def _reason(outcome: Outcome) -> Reason:
+    """The reason of an outcome whose backend gave none."""
+    if outcome.status in BY_STATUS:
+        return BY_STATUS[outcome.status]
+    if outcome.signal is not None:
+        return Reason.SIGNALED
+    return Reason.EXCEPTION if outcome.exit_code is None else Reason.EXITED
+
+
+def _shown(text: str) -> str:
+    """Text that can be stored and sent, whatever was raised."""
+    text = text.encode(errors="backslashreplace").decode()
+    return text if len(text) <= MAX_ERROR else f"{text[:MAX_ERROR]} …"
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The exception in a group of one; nurseries wrap even a single exception."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _in_words(error: BaseException) -> str:
+    # Ours are sentences for the user, and need no class name before them.
+    if isinstance(error, TrioLogsError):
+        return str(error)
+    return "".join(traceback.format_exception_only(error)).strip()

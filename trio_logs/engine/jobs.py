@@ -1,0 +1,126 @@
+"""The jobs of the engine, each a child task of one nursery once it has left the queue."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextvars import copy_context
+from functools import partial
+
+import trio
+
+from ..records import Outcome, Reason, Status
+from .job import STOPPED_EARLY, Job, Phase
+from .queue import Queue
+from .runner import Runner
+
+__all__ = ["Jobs"]
+
+
+class Jobs:
+    """A job is here from its submission until its end is durable, or until the next start has to
+    see to it. `finished` counts the outcomes since the start.
+
+    The nursery is the engine's: `open` it before any job is added.
+    """
+
+    def __init__(self, queue: Queue, runner: Runner) -> None:
+        self._queue = queue
+        self._runner = runner
+        self._jobs: dict[str, Job] = {}
+        self._nursery: trio.Nursery
+        self.accepting = False
+        self.finished = Counter[Status]()
+
+    def open(self, nursery: trio.Nursery) -> None:
+        """Run jobs as children of this nursery, with the context variables of this task."""
+        self._nursery = nursery
+        self._context = copy_context()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __iter__(self) -> Iterator[Job]:
+        """The jobs at this moment."""
+        return iter(tuple(self._jobs.values()))
+
+    def get(self, workload_id: str) -> Job | None:
+        """The job of a workload, if it is here."""
+        return self._jobs.get(workload_id)
+
+    def add(self, job: Job) -> None:
+        """Queue a job, or start it at once if it runs elsewhere."""
+        if not self.accepting:
+            # The service began to shut down during the commit: the next start runs the workload.
+            job.let_go()
+            return
+        self._jobs[job.workload.id] = job
+        if job.remote:
+            self._queue.add_remote()
+            self._start(job)
+        else:
+            self._queue.add(job)
+            self._start_ready()
+
+    def end(self, job: Job, outcome: Outcome) -> None:
+        """Store the end of a job that never ran here, or was not started yet."""
+        self._jobs[job.workload.id] = job
+        job.end()
+        self._nursery.start_soon(self._end, job, outcome)
+
+    def stop(self, job: Job, grace: float) -> None:
+        """Have a job end; `grace` is in seconds."""
+        if job.phase is Phase.QUEUED:
+            self._queue.remove(job)
+            reason = Reason.STOP_REQUESTED
+            self.end(job, Outcome(Status.STOPPED, error=STOPPED_EARLY, reason=reason))
+        else:
+            job.request_stop(grace)
+
+    def drain(self, grace: float) -> None:
+        """Take no more jobs, let go of the queue, and have what runs stop."""
+        self.close()
+        for job in self:
+            if job.phase is Phase.QUEUED:
+                self._let_go(job)
+            else:
+                job.wind_down(grace)
+
+    def close(self) -> None:
+        """Start nothing any more."""
+        self.accepting = False
+        self._queue.clear()
+
+    def _start_ready(self) -> None:
+        if self.accepting:
+            for job in self._queue.take():
+                self._start(job)
+
+    def _start(self, job: Job) -> None:
+        job.phase = Phase.STARTING
+        # In the engine's context: the submitter's would keep its request in memory for as long as
+        # the workload runs.
+        name = f"workload {job.workload.id}"
+        self._context.run(partial(self._nursery.start_soon, self._run, job, name=name))
+
+    async def _run(self, job: Job) -> None:
+        try:
+            outcome = await self._runner.run(job)
+            if outcome is None:
+                self._let_go(job)
+            else:
+                job.end()
+                await self._end(job, outcome)
+        finally:
+            self._queue.release(job)
+        self._start_ready()
+
+    async def _end(self, job: Job, outcome: Outcome) -> None:
+        status = await self._runner.end(job, outcome)
+        if status is not None:
+            self.finished[status] += 1
+        self._let_go(job)
+
+    def _let_go(self, job: Job) -> None:
+        del self._jobs[job.workload.id]
+        job.let_go()

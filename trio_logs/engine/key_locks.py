@@ -1,0 +1,36 @@
+"""A lock for each Idempotency-Key that is in use at the moment."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+__all__ = ["KeyLocks"]
+
+
+class KeyLocks:
+    """Submissions with different keys do not wait for each other: the store commits them at once.
+
+    A lock is kept while a task holds it or waits for it: `len` counts those.
+    """
+
+    def __init__(self) -> None:
+        self._locks: dict[str, trio.Lock] = {}
+
+    def __len__(self) -> int:
+        return len(self._locks)
+
+    @asynccontextmanager
+    async def hold(self, key: str) -> AsyncIterator[None]:
+        """Hold the lock of that key within the block."""
+        lock = self._locks.setdefault(key, trio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            # A release hands the lock to the next waiter in the same step, so an unlocked lock has
+            # no waiters. The key may have another lock by now, if this task was cancelled.
+            if not lock.locked() and self._locks.get(key) is lock:
+                del self._locks[key]

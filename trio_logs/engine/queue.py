@@ -1,0 +1,81 @@
+"""The queue: which workloads wait, how many run, and whether there is room for one more."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import BusyError
+from .job import Job
+from .limits import EngineLimits
+
+__all__ = ["Queue"]
+
+
+class Queue:
+    """First in, first out. All changes are plain functions, so each is atomic on Trio.
+
+    `running` counts local workloads that have left the queue, `remote` those that run elsewhere;
+    both count until `release`.
+    """
+
+    def __init__(self, limits: EngineLimits) -> None:
+        self._limits = limits
+        self._waiting: deque[Job] = deque()
+        self._submitting = {True: 0, False: 0}  # by whether they run elsewhere
+        self.running = 0
+        self.remote = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @contextmanager
+    def room_for(self, *, remote: bool) -> Iterator[None]:
+        """Count a workload that is being submitted. Raises BusyError if it is one too many."""
+        submitting = self._submitting[remote]
+        if remote:
+            if self.remote + submitting >= self._limits.remote:
+                raise BusyError(
+                    f"{self._limits.remote} workloads run elsewhere: submit again later"
+                )
+        elif len(self._waiting) + submitting >= self._limits.queued + self._free:
+            raise BusyError(f"{self._limits.queued} workloads are waiting: submit again later")
+        self._submitting[remote] += 1
+        try:
+            yield
+        finally:
+            self._submitting[remote] -= 1
+
+    def add(self, job: Job) -> None:
+        """Put a job at the end of the queue."""
+        self._waiting.append(job)
+
+    def take(self) -> list[Job]:
+        """The jobs that may start now, oldest first; they count as running."""
+        ready = [self._waiting.popleft() for _ in range(min(self._free, len(self._waiting)))]
+        self.running += len(ready)
+        return ready
+
+    def add_remote(self) -> None:
+        """Count a workload that runs elsewhere: it does not wait."""
+        self.remote += 1
+
+    def release(self, job: Job) -> None:
+        """Nothing of the job runs any more, so another one may."""
+        if job.remote:
+            self.remote -= 1
+        else:
+            self.running -= 1
+
+    def remove(self, job: Job) -> None:
+        """Take a job that waits out of the queue."""
+        self._waiting.remove(job)
+
+    def clear(self) -> None:
+        """Forget the jobs that wait."""
+        self._waiting.clear()
+
+    @property
+    def _free(self) -> int:
+        return max(0, self._limits.running - self.running)

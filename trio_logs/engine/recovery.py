@@ -1,0 +1,56 @@
+"""Recovery: what the service before this one left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from ..backends import Backend, find_backend, outlives_server
+from ..records import Outcome, Reason, Status, Workload
+from ..store import LogStore
+from .job import Job
+from .store_calls import StoreCalls
+
+__all__ = ["Recovered", "recover"]
+
+_log = structlog.get_logger("trio_logs.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """`lost` ran when the service died; each has its outcome with it. `waiting` are queued, or run
+    elsewhere and go on. Both are oldest first."""
+
+    lost: list[tuple[Job, Outcome]]
+    waiting: list[Job]
+
+
+async def recover(store: LogStore, backends: Mapping[str, Backend], calls: StoreCalls) -> Recovered:
+    """Read what has not finished, and end the processes that outlived the service.
+
+    Raises StoreError if the store can't be read.
+    """
+    unfinished = await calls.once("read the unfinished workloads", store.unfinished)
+    lost: list[tuple[Job, Outcome]] = []
+    waiting: list[Job] = []
+    for workload, handle in unfinished:
+        job = Job(workload, outlives_server(backends, workload.spec.backend))
+        if workload.status is Status.QUEUED or job.remote:
+            waiting.append(job)
+        else:
+            lost.append((job, await _reap(workload, handle, backends)))
+    return Recovered(lost, waiting)
+
+
+async def _reap(workload: Workload, handle: str | None, backends: Mapping[str, Backend]) -> Outcome:
+    _log.warning("workload lost", workload=workload.id)
+    error = "The server died while the workload ran."
+    if handle is not None:
+        try:
+            await find_backend(backends, workload.spec.backend).reap(handle)
+        except Exception as problem:
+            error += f" What it left running could not be ended: {problem}"
+            _log.exception("workload not reaped", workload=workload.id)
+    return Outcome(Status.LOST, error=error, reason=Reason.SERVER_LOST)

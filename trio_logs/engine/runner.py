@@ -1,0 +1,109 @@
+"""The life of one workload: its log and its record open, its backend runs it, its end is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
+
+import structlog
+
+from ..backends import Backend
+from ..broker import LogBroker, LogWriter
+from ..errors import LogClosedError, WorkloadNotFoundError
+from ..records import Outcome, Reason, Status, now
+from ..store import LogStore
+from .execution import execute
+from .job import Job
+from .store_calls import StoreCalls
+
+__all__ = ["Runner"]
+
+_log = structlog.get_logger("trio_logs.engine")
+
+
+class Runner:
+    """Takes a job from STARTING to ENDING. `grace` is in seconds, for a time-out and a shutdown."""
+
+    def __init__(
+        self,
+        store: LogStore,
+        broker: LogBroker,
+        backends: Mapping[str, Backend],
+        calls: StoreCalls,
+        grace: float,
+    ) -> None:
+        self._store = store
+        self._broker = broker
+        self._backends = backends
+        self._calls = calls
+        self._grace = grace
+
+    async def run(self, job: Job) -> Outcome | None:
+        """Run a workload; return how it ended, or None if it is left to the next start."""
+        with ExitStack() as stack:
+            log: LogWriter | None = None
+            try:
+                with job.starting:
+                    log = await self._open(job, stack)
+            except (LogClosedError, WorkloadNotFoundError) as error:
+                # An embedder closed the log, whose end stands, or deleted the record.
+                return Outcome(Status.FAILED, error=str(error), reason=Reason.NOT_STARTED)
+            if log is None:
+                return job.stopped()
+            if job.leaving:
+                # The service began to shut down while the store marked the workload as running.
+                job.wind_down(self._grace)
+            if job.stop.status is not None:
+                return job.stopped()
+            with job.running:
+                return await execute(
+                    job,
+                    self._backends,
+                    log,
+                    partial(self._store.remember, job.workload.id),
+                    self._calls,
+                    self._grace,
+                )
+        return None
+
+    async def _open(self, job: Job, stack: ExitStack) -> LogWriter:
+        """The workload's log, once its record says that it runs.
+
+        Waits for a failing store: `job.starting` is around it. Raises LogClosedError, and
+        WorkloadNotFoundError if there is no record any more.
+        """
+        workload_id = job.workload.id
+        log = stack.enter_context(
+            await self._calls.until_done(
+                f"open the log of {workload_id}", partial(self._broker.open, workload_id)
+            )
+        )
+        started_at = now()
+        if job.workload.status is Status.QUEUED:
+            job.marking = True
+            what = f"mark {workload_id} as running"
+            await self._calls.until_done(what, partial(self._store.start, workload_id, started_at))
+            record = partial(self._store.workload, workload_id)
+            if await self._calls.until_done(what, record) is None:
+                raise WorkloadNotFoundError("The workload was deleted before it started.")
+        job.begin(started_at)
+        return log
+
+    async def end(self, job: Job, outcome: Outcome) -> Status | None:
+        """Make the end of a workload durable, however long the store takes.
+
+        Returns the status of the end that stands: the first one, which may be an embedder's; or
+        None if the next start has to see to the workload.
+        """
+        workload_id = job.workload.id
+        try:
+            end = await self._calls.until_done(
+                f"end the log of {workload_id}",
+                partial(self._broker.close, workload_id, outcome),
+            )
+        except LogClosedError as error:
+            # The broker has ended, or another writer has the log: its record is left as it is.
+            _log.warning("workload not ended", workload=workload_id, error=str(error))
+            return None
+        return end.outcome.status
