@@ -12,6 +12,7 @@ from trio_logs import LogBroker, Outcome, Status
 from trio_logs.broker import LogWriter
 from trio_logs.errors import StoreError
 from trio_logs.records import End
+from trio_logs.store import LogStore, WorkloadStore
 
 __all__ = ["FailingBroker", "FailingStore", "Switch"]
 
@@ -65,6 +66,14 @@ class Switch:
             raise StoreError(f"injected after {name}")
 
 
+METHODS = tuple(
+    name
+    for name in {**vars(LogStore), **vars(WorkloadStore)}
+    if not name.startswith("_") and name not in ("run", "statistics")
+)
+"""The calls of a store."""
+
+
 class FailingStore:
     """Stands in for `inner`, whose methods it calls."""
 
@@ -73,6 +82,20 @@ class FailingStore:
         self.switch = Switch()
         self.run = inner.run
         self.statistics = inner.statistics
+
+    def set_mode(self, mode: str) -> None:
+        """Have all calls from now on behave in one way: "works", "fails", "hangs" until the next
+        mode, or "unknown": they take effect, and then raise."""
+        self.switch.recover()
+        match mode:
+            case "fails":
+                self.switch.fail(*METHODS)
+            case "hangs":
+                self.switch.hang(*METHODS)
+            case "unknown":
+                self.switch.fail(*METHODS, after=True)
+            case _:
+                assert mode == "works"
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.inner, name)

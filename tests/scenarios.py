@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import trio
@@ -21,18 +21,18 @@ import trio
 from tests.checker import Transcript, faults
 from tests.live import parse_events
 from tests.steps import InvariantError, Steps
+from tests.stores import append
 from trio_logs import Batch, End, Gap, LogWriter, Service, function, open_service
-from trio_logs.api.logs import LogStream
-from trio_logs.api.query import LogQuery
+from trio_logs.api.stream import LogStream
 from trio_logs.backends import Execution
 from trio_logs.backends.function import FunctionBackend
-from trio_logs.broker import BrokerLimits, group
-from trio_logs.errors import ConflictError, NotReadyError, StoreError
+from trio_logs.broker import BrokerLimits, audience
+from trio_logs.errors import ConflictError, StoreError
 from trio_logs.formats import TEXT_EVENTS
 from trio_logs.records import Outcome, Record, Status, WorkloadSpec
 from trio_logs.server import Port
 from trio_logs.settings import Settings
-from trio_logs.store import LogStore, Retention, Selection, WorkloadQuery
+from trio_logs.store import Retention, Store, WorkloadQuery
 from trio_logs.store.memory import MemoryStore
 from trio_logs.store.sqlite import SQLiteStore
 
@@ -46,6 +46,8 @@ __all__ = [
     "scenario_run",
     "shutdown_run",
 ]
+
+T = TypeVar("T")
 
 LOG = "log"
 LINES = [f"line {number}" for number in range(1, 11)]
@@ -73,7 +75,7 @@ def spec(*command: str) -> WorkloadSpec:
 class World:
     """A service, and what the scenario notes about it."""
 
-    def __init__(self, service: Service, store: LogStore, nursery: trio.Nursery) -> None:
+    def __init__(self, service: Service, store: Store, nursery: trio.Nursery) -> None:
         self.service, self.broker, self.engine = service, service.broker, service.engine
         self.store = store
         self.nursery = nursery
@@ -93,7 +95,7 @@ class World:
             for line in LINES[KNOWN:]:
                 await trio.sleep(0.01)
                 await log.writelines([line])
-        await self.broker.close(LOG)
+        await again(partial(self.broker.close, LOG))
 
     async def final(self, workload_id: str) -> None:
         """Wait for the end of a workload's log."""
@@ -106,6 +108,11 @@ class Scenario:
     """See the module."""
 
     limits = BrokerLimits()
+    patience = 30.0
+
+    def wrapped(self, store: Store) -> Any:
+        """The store as the service sees it."""
+        return store
 
     async def prepare(self, world: World) -> None:
         pass
@@ -186,8 +193,8 @@ class Follow(Scenario):
         await self.follow(world, 0)
 
     async def follow(self, world: World, port: int) -> None:
-        query = LogQuery(TEXT_EVENTS, True, Selection(), self.last_id(port))
-        async with LogStream(world.service, LOG, query, Port(port, self)) as stream:
+        reading = world.broker.read(LOG, after=self.last_id(port))
+        async with LogStream(reading, TEXT_EVENTS, 15, Port(port, self)) as stream:
             async for chunk in stream:
                 self.sent[port] += chunk
 
@@ -348,14 +355,14 @@ class FinishProcess(Finish):
 class Append(Scenario):
     async def run(self, world: World) -> None:
         for batch in batches():
-            await world.store.append(LOG, [batch])
+            await append(world.store, LOG, [batch])
 
     async def check(self, world: World) -> None:
         # What was cancelled may take effect yet; this is committed after it.
         await world.store.trim(Retention())
         state = await world.store.log(LOG)
         for batch in batches()[state.lines if state else 0 :]:
-            await world.store.append(LOG, [batch])
+            await append(world.store, LOG, [batch])
         if await lines_of(world.store, LOG) != LINES:
             raise InvariantError(f"{await lines_of(world.store, LOG)}")
         await world.broker.close(LOG)
@@ -364,7 +371,7 @@ class Append(Scenario):
 class Trim(Scenario):
     async def prepare(self, world: World) -> None:
         for batch in batches():
-            await world.store.append(LOG, [batch])
+            await append(world.store, LOG, [batch])
 
     async def run(self, world: World) -> None:
         while await world.store.trim(Retention(max_bytes=30)):
@@ -411,7 +418,7 @@ def every() -> WorkloadQuery:
     return WorkloadQuery(limit=500)
 
 
-async def read_log(store: LogStore, name: str) -> list[Batch]:
+async def read_log(store: Store, name: str) -> list[Batch]:
     """All that is stored of a log."""
     found: list[Batch] = []
     first = 1
@@ -421,11 +428,11 @@ async def read_log(store: LogStore, name: str) -> list[Batch]:
     return found
 
 
-async def lines_of(store: LogStore, name: str) -> list[str]:
+async def lines_of(store: Store, name: str) -> list[str]:
     return [line.decode() for batch in await read_log(store, name) for line in batch.lines]
 
 
-async def check_logs(store: LogStore) -> None:
+async def check_logs(store: Store) -> None:
     """Every log is one run of numbers that ends where its record says, and holds what it says."""
     names = [workload.id for workload in await store.workloads(every())]
     for name in [LOG, *names]:
@@ -452,9 +459,11 @@ async def check_logs(store: LogStore) -> None:
 
 @asynccontextmanager
 async def open_world(
-    store: LogStore, folder: Path, scenario: Scenario, **options: Any
+    store: Store, folder: Path, scenario: Scenario, **options: Any
 ) -> AsyncIterator[World]:
-    settings = Settings(data=folder, token="t", broker=scenario.limits)
+    settings = Settings(
+        data=folder, token="t", broker=scenario.limits, store_patience=scenario.patience
+    )
     async with (
         open_service(settings, store=store, **options) as service,
         trio.open_nursery() as nursery,
@@ -493,10 +502,11 @@ def scenario_run(kind: type[Scenario], *, sqlite: bool = False) -> Any:
     """What `tests.steps` runs: a service, the scenario in it, and what must hold after it."""
 
     async def run(steps: Steps) -> None:
-        with tempfile.TemporaryDirectory() as name, patch.multiple(group, TARGETS_AT_ONCE=2):
+        with tempfile.TemporaryDirectory() as name, patch.multiple(audience, AT_ONCE=2):
             folder = Path(name)
-            store: LogStore = SQLiteStore(folder / "db") if sqlite else MemoryStore()
+            store: Store = SQLiteStore(folder / "db") if sqlite else MemoryStore()
             scenario = kind()
+            store = scenario.wrapped(store)
             async with open_world(store, folder, scenario) as world:
                 before = tasks()
                 await scenario.prepare(world)
@@ -540,7 +550,7 @@ class Life(Scenario):
         await world.store.trim(Retention(max_bytes=10_000))
         await world.final(LOG)
 
-    async def check_restart(self, store: LogStore, folder: Path) -> None:
+    async def check_restart(self, store: Store, folder: Path) -> None:
         """What was delivered is there, and the next start makes everything final."""
         async with open_world(store, folder, self) as world:
             # What was queued may be running again.
@@ -563,7 +573,7 @@ def shutdown_run(*, sqlite: bool = False) -> Any:
     async def run(steps: Steps) -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            make: Callable[[], LogStore]
+            make: Callable[[], Store]
             if sqlite:
                 make = partial(SQLiteStore, folder / "db")
             else:
@@ -581,11 +591,12 @@ def shutdown_run(*, sqlite: bool = False) -> Any:
 class FaultyStore:
     """A real store whose call number `fail_at` raises, before or after it took effect."""
 
-    def __init__(self, inner: LogStore, fail_at: int, *, after: bool) -> None:
+    def __init__(self, inner: Store, fail_at: int, *, after: bool) -> None:
         self._inner = inner
         self._fail_at = fail_at
         self._after = after
         self.calls = 0
+        self.failed = ""
         self.statistics = inner.statistics
         self.run = inner.run
 
@@ -595,6 +606,8 @@ class FaultyStore:
         async def call(*arguments: Any, **options: Any) -> Any:
             self.calls += 1
             failing = self.calls == self._fail_at
+            if failing:
+                self.failed = name
             if failing and not self._after:
                 await trio.lowlevel.checkpoint()
                 raise StoreError(f"injected before {name}")
@@ -606,27 +619,73 @@ class FaultyStore:
         return call
 
 
+class PatientLife(Life):
+    """What clients do when the store fails for a moment: they ask again."""
+
+    async def run(self, world: World) -> None:
+        world.nursery.start_soon(self.write, world)
+        workload, _ = await again(partial(world.engine.submit, spec("steps.print", "3"), "key"))
+        self.id = workload.id
+        with world.broker.subscribe(workload.id, 1) as subscription:
+            while True:
+                try:
+                    records = await again(subscription.receive)
+                except trio.EndOfChannel:
+                    break
+                for record in records:
+                    if isinstance(record, Batch):
+                        self.delivered += [line.decode() for line in record.lines]
+        await again(partial(world.engine.stop, workload.id))
+        await again(partial(world.store.trim, Retention(max_bytes=10_000)))
+        await again(partial(world.final, LOG))
+
+    async def write(self, world: World) -> None:
+        log = await again(partial(world.broker.open, LOG))
+        with log:
+            for line in LINES:
+                await trio.sleep(0.01)
+                await log.writelines([line])
+        await again(partial(world.broker.close, LOG))
+
+
+async def again(call: Callable[[], Awaitable[T]]) -> T:
+    """The result of a call, which is made again while the store fails."""
+    while True:
+        try:
+            return await call()
+        except StoreError:
+            await trio.sleep(0.1)
+
+
 async def run_with_failing_store(fail_at: int, *, after: bool) -> bool:
-    """The service ends with StoreError, and loses nothing that was delivered. Returns whether it
-    came to that."""
+    """Everything ends as without the failure. Returns whether it came to that."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         inner = MemoryStore()
         store: Any = FaultyStore(inner, fail_at, after=after)
-        life = Life()
-        stopped = False
+        life = PatientLife()
         try:
             with trio.fail_after(100):
                 async with open_world(store, folder, life) as world:
                     await life.run(world)
         except* StoreError:
-            stopped = True
-        except* NotReadyError:
-            pass  # what waited for the service is told, too
-        if stopped is not (store.calls >= fail_at):
-            raise InvariantError(f"call {fail_at} failed, and the service said {stopped}")
+            if store.failed != "unfinished":
+                raise
+        if store.failed == "unfinished":
+            # A service that can't read what it has to take up does not start.
+            await life.check_restart(inner, folder)
+            return True
+        found = await inner.workload(life.id)
+        if found is None or found.status is not Status.SUCCEEDED:
+            raise InvariantError(f"call {fail_at} failed: {found}")
+        if await lines_of(inner, life.id) != life.delivered or life.delivered != ["0", "1", "2"]:
+            raise InvariantError(f"call {fail_at} failed: {life.delivered}")
+        if await lines_of(inner, LOG) != LINES:
+            raise InvariantError(f"call {fail_at} failed: {await lines_of(inner, LOG)}")
+        if len(await inner.workloads(every())) != 1:
+            raise InvariantError(f"call {fail_at} failed: {await inner.workloads(every())}")
         await life.check_restart(inner, folder)
-        return stopped
+        return store.calls >= fail_at
 
 
 class FaultyBackend(FunctionBackend):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,8 @@ def footprint() -> Footprint:
         # Numbers differ from one socket or pipe to the next.
         found.descriptors[target.partition(":[")[0]] += 1
     for task in Path("/proc/self/task").iterdir():
-        found.children |= {int(pid) for pid in (task / "children").read_text().split()}
+        with suppress(FileNotFoundError):  # a thread that has just ended
+            found.children |= {int(pid) for pid in (task / "children").read_text().split()}
     return found
 
 

@@ -16,15 +16,15 @@ import pytest
 import trio
 
 from tests.live import PATIENCE, Live, open_live, parse_events
-from trio_logs.api.logs import LogStream
-from trio_logs.api.query import LogQuery
+from trio_logs.api.stream import LogStream
 from trio_logs.broker import BrokerLimits
 from trio_logs.engine import EngineLimits
 from trio_logs.errors import StoreError
 from trio_logs.formats import TEXT_EVENTS
+from trio_logs.selection import Selection
 from trio_logs.server import Port, Ports
 from trio_logs.settings import Settings
-from trio_logs.store import Retention, Selection
+from trio_logs.store import Retention
 from trio_logs.store.memory import MemoryStore
 
 OpenServer = Callable[..., AbstractAsyncContextManager[Live]]
@@ -810,9 +810,10 @@ async def test_who_reads_a_deleted_log_is_told(live: Live) -> None:
         await stream.read_until(b"id: 1\n")
         assert (await live.client.delete(f"/v1/workloads/{workload['id']}")).status_code == 204
         tail = (await stream.read_all())[-1000:]
-    gap, end = parse_events(tail)[-2:]
+    # No end follows: its outcome is gone, too, and a client that returns gets 404.
+    gap = parse_events(tail)[-1]
     assert (gap[0], gap[2]["to"], gap[2]["reason"]) == ("gap", 2_000_000, "deleted")
-    assert end[0] == "end"
+    assert (await live.client.get(workload["logs_url"])).status_code == 404
 
 
 @pytest.mark.parametrize("selection", [Selection(), Selection(stream="stdout")])
@@ -834,8 +835,8 @@ async def test_a_stream_hands_on_only_what_its_port_declines(
             sent += chunk
             return []
 
-    query = LogQuery(TEXT_EVENTS, True, selection)
-    async with LogStream(live.service, workload["id"], query, Port(7, Declining())) as stream:
+    reading = live.service.broker.read(workload["id"], selection)
+    async with LogStream(reading, TEXT_EVENTS, 15, Port(7, Declining())) as stream:
         async for chunk in stream:
             assert chunk == offered[-1]
             assert len(offered) % 3 == 0

@@ -14,8 +14,9 @@ import pytest
 import trio
 import trio.testing
 
+from tests.outlets import BatchOutlet
 from trio_logs import Batch, Detached, End, Gap, LogBroker, Outcome, Status, open_broker
-from trio_logs.broker import BrokerLimits, LogWriter, group
+from trio_logs.broker import BrokerLimits, LogWriter, audience
 from trio_logs.broker.subscription import Subscription
 from trio_logs.errors import LogClosedError, WorkloadNotFoundError
 from trio_logs.records import Record
@@ -35,7 +36,7 @@ async def test_a_hole_is_a_gap_and_what_comes_meanwhile_is_not_in_it(
     """The store is slow, and lines are published while it looks for lines that are gone."""
 
     class SlowStore(MemoryStore):
-        async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch]:
+        async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch | Gap]:
             found = await super().read(workload_id, first, max_bytes)
             await trio.sleep(1)
             return found
@@ -61,7 +62,7 @@ async def test_readers_at_one_place_share_a_read(autojump_clock: trio.testing.Mo
     reads = []
 
     class SlowStore(MemoryStore):
-        async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch]:
+        async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch | Gap]:
             reads.append(first)
             await trio.sleep(1)
             return await super().read(workload_id, first, max_bytes)
@@ -170,15 +171,15 @@ async def test_what_was_pushed_is_known_and_when(autojump_clock: trio.testing.Mo
         await broker.publish("w", "first")
         await trio.testing.wait_all_tasks_blocked()
         with broker.subscribe("w", 1) as subscription:
-            subscription.push_to(7, lambda batch: batch, send_each)
-            assert subscription.pushed_at == -math.inf
+            subscription.write_to(BatchOutlet(send_each), 7)
+            assert subscription.written_at == -math.inf
             assert [record.lines for record in await subscription.receive()] == [[b"first"]]
             nursery.start_soon(publish_later, broker)
             with trio.move_on_after(10) as waiting:
                 await subscription.receive()
             assert waiting.cancelled_caught
             assert [batch.lines for batch in sent] == [[b"later"]]
-            assert subscription.pushed_at == trio.current_time() - 9
+            assert subscription.written_at == trio.current_time() - 9
             accepts = False
             nursery.start_soon(publish_later, broker)
             assert [batch.lines for batch in await subscription.receive()] == [[b"later"]]
@@ -195,7 +196,8 @@ class Pushed:
     what is sent to whom."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(group, "TARGETS_AT_ONCE", 1)
+        monkeypatch.setattr(audience, "AT_ONCE", 1)
+        self.outlet = BatchOutlet(self.send_each)
         self.sent: dict[int, list[int]] = {}
         self.then: Callable[[], object] = lambda: None
 
@@ -208,14 +210,10 @@ class Pushed:
     async def read(self, subscription: Subscription, target: int) -> None:
         with subscription:
             await subscription.load()
-            subscription.push_to(target, itself, self.send_each)
+            subscription.write_to(self.outlet, target)
             async for record in subscription:
                 if isinstance(record, Batch):
                     self.sent.setdefault(target, []).append(record.first)
-
-
-def itself(batch: Batch) -> Batch:
-    return batch
 
 
 async def test_a_reader_that_leaves_while_lines_are_sent_goes_on_where_it_is(
@@ -227,7 +225,7 @@ async def test_a_reader_that_leaves_while_lines_are_sent_goes_on_where_it_is(
             readers = [stack.enter_context(broker.subscribe("w", 1)) for _ in range(10)]
             for target, reader in enumerate(readers):
                 await reader.load()
-                reader.push_to(target, itself, pushed.send_each)
+                reader.write_to(pushed.outlet, target)
                 nursery.start_soon(reader.receive)
             pushed.then = nursery.cancel_scope.cancel
             await trio.testing.wait_all_tasks_blocked()
@@ -273,7 +271,7 @@ async def test_who_declines_the_second_of_two_batches_goes_on_there() -> None:
     async with open_broker() as broker, trio.open_nursery() as nursery:
         with broker.subscribe("w", 1) as subscription:
             await subscription.load()
-            subscription.push_to(7, itself, send_each)
+            subscription.write_to(BatchOutlet(send_each), 7)
             # More lines than a batch may have.
             nursery.start_soon(broker.publish, "w", "line\n" * 1500)
             [batch] = await subscription.receive()
@@ -287,7 +285,7 @@ async def test_the_last_line_lacks_its_end_and_is_not_pushed(
     async with open_broker() as broker, trio.open_nursery() as nursery:
         with await broker.open("w") as log, broker.subscribe("w", 1) as subscription:
             await subscription.load()
-            subscription.push_to(7, itself, lambda targets, batch: [])
+            subscription.write_to(BatchOutlet(lambda ports, batch: []), 7)
             await log.write("one\ntwo")
             with trio.move_on_after(1):
                 await subscription.receive()
@@ -310,7 +308,7 @@ async def test_who_is_sent_to_is_not_woken(autojump_clock: trio.testing.MockCloc
     async with open_broker() as broker, trio.open_nursery() as nursery:
         with broker.subscribe("w", 1) as pushed, broker.subscribe("w", 1) as rung:
             await pushed.load()
-            pushed.push_to(7, itself, lambda targets, batch: [])
+            pushed.write_to(BatchOutlet(lambda ports, batch: []), 7)
             nursery.start_soon(receive, pushed, name="pushed")
             nursery.start_soon(receive, rung, name="rung")
             await trio.testing.wait_all_tasks_blocked()

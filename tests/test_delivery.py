@@ -18,7 +18,7 @@ import trio.testing
 from tests.checker import Transcript, faults
 from tests.live import Live, parse_events
 from trio_logs import Batch, End, Gap, LogBroker, open_broker
-from trio_logs.broker import BrokerLimits, group, topic
+from trio_logs.broker import BrokerLimits, audience
 from trio_logs.broker.subscription import Subscription
 from trio_logs.records import Record
 
@@ -59,22 +59,21 @@ def note(record: Record, transcript: Transcript) -> None:
             transcript.events.append(("end", lines))
 
 
-class Audience:
-    """Readers that take what is pushed to them, or decline it."""
+class Takers:
+    """Readers that take what is written to them, or decline it."""
 
     def __init__(self) -> None:
         self.takers: list[Callable[[Batch], bool]] = []
 
-    def send_each(self, targets: Sequence[int], batch: Batch) -> list[int]:
-        return [target for target in targets if not self.takers[target](batch)]
+    def render(self, batch: Batch) -> Any:
+        return batch
 
-
-def itself(batch: Batch) -> Batch:
-    return batch
+    def send_each(self, ports: Sequence[int], batch: Any) -> list[int]:
+        return [port for port in ports if not self.takers[port](batch)]
 
 
 async def read(
-    broker: LogBroker, audience: Audience, name: str, lines: list[str], rng: random.Random
+    broker: LogBroker, takers: Takers, name: str, lines: list[str], rng: random.Random
 ) -> Transcript:
     """Attach at a random moment and position; leave and resume now and then; read to the end. Some
     take what is pushed to them, mostly."""
@@ -93,8 +92,9 @@ async def read(
         with trio.move_on_after(float("inf") if stay is None else stay):
             with broker.subscribe(name, transcript.next) as subscription:
                 if pushed:
-                    audience.takers.append(take)
-                    subscription.push_to(len(audience.takers) - 1, itself, audience.send_each)
+                    takers.takers.append(take)
+                    await subscription.load()
+                    subscription.write_to(takers, len(takers.takers) - 1)
                 async for record in subscription:
                     note(record, transcript)
                     if rng.random() < 0.2:
@@ -108,11 +108,11 @@ async def read(
 async def campaign(seed: int, workloads: int, readers: int) -> list[str]:
     """Run it; return the faults that the checker found."""
     rng = random.Random(seed)
-    audience = Audience()
+    takers = Takers()
     found: list[str] = []
 
     async def attach(broker: LogBroker, name: str, lines: list[str], rng: random.Random) -> None:
-        transcript = await read(broker, audience, name, lines, rng)
+        transcript = await read(broker, takers, name, lines, rng)
         found.extend(f"{name}: {fault}" for fault in faults(transcript))
 
     # Windows so small that most readers go to the store, and some to both.
@@ -139,8 +139,7 @@ async def test_20_000_attachments_in_virtual_time(
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """A log of these has fewer readers than are told in one step."""
-    monkeypatch.setattr(group, "TARGETS_AT_ONCE", 3)
-    monkeypatch.setattr(topic, "RINGS_AT_ONCE", 3)
+    monkeypatch.setattr(audience, "AT_ONCE", 3)
 
 
 def drop_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,13 +156,13 @@ def drop_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def forget_a_declined_push(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that declines what is pushed to it is taken to have it."""
-    send_each = Audience.send_each
+    send_each = Takers.send_each
 
-    def deaf(self: Audience, targets: Sequence[int], batch: Batch) -> list[int]:
-        send_each(self, targets, batch)
+    def deaf(self: Takers, ports: Sequence[int], batch: Any) -> list[int]:
+        send_each(self, ports, batch)
         return []
 
-    monkeypatch.setattr(Audience, "send_each", deaf)
+    monkeypatch.setattr(Takers, "send_each", deaf)
 
 
 def duplicate_on_resume(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_logs import Batch, Gap, open_broker
+from trio_logs import Batch, End, Gap, LogBroker, open_broker
 from trio_logs.broker import history
 from trio_logs.broker.history import History
 from trio_logs.broker.subscription import READ_BYTES as PIECE
@@ -23,7 +23,7 @@ class CountingStore(MemoryStore):
         super().__init__()
         self.reads: list[tuple[int, int]] = []
 
-    async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch]:
+    async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch | Gap]:
         self.reads.append((first, max_bytes))
         return await super().read(workload_id, first, max_bytes)
 
@@ -32,15 +32,18 @@ async def store_of(*numbers: int) -> CountingStore:
     """A log "w" of these batches; what is left out was removed."""
     store = CountingStore()
     data = (b"x" * (PIECE // LINES) + b"\n") * LINES
-    for number in numbers:
-        await store.append("w", [Batch(1 + number * LINES, LINES, number, "stdout", data)])
+    for number in range(numbers[-1] + 1):
+        batch = Batch(1 + number * LINES, LINES, number, "stdout", data)
+        await store.append("w", [batch], expected=batch.first, epoch=0, size=len(data))
+    kept = [batch for batch in store._logs["w"].records if batch.first // LINES in numbers]
+    store._logs["w"].records[:] = kept
     return store
 
 
-async def read_all(log: History, first: int = 1) -> list[int]:
+async def read_all(log: History, first: int = 1, head: int = 100) -> list[int]:
     """The first lines of the batches, read piece by piece."""
     found = []
-    while piece := await log.read("w", first, PIECE):
+    while piece := await log.read("w", first, PIECE, head):
         assert len(piece) == 1
         found.append(piece[0].first)
         first = piece[-1].last + 1
@@ -53,9 +56,40 @@ async def test_one_read_brings_several_pieces() -> None:
     assert await read_all(log) == list(range(1, 101, 10))
     assert store.reads == [(first, 4 * PIECE) for first in (1, 41, 81, 101)]
     assert await read_all(log) == list(range(1, 101, 10))
-    # Nothing is not remembered: more may have come.
+    # An empty answer is remembered for the same head only: with another one, more may have come.
+    assert len(store.reads) == 4
+    assert await log.read("w", 101, PIECE, 110) == []
     assert store.reads[4:] == [(101, 4 * PIECE)]
-    assert log.statistics() == history.HistoryStatistics(reads=5, batches_read=10, reuses=17)
+    assert log.statistics() == history.HistoryStatistics(reads=5, batches_read=10, reuses=18)
+
+
+async def test_readers_share_an_empty_answer(autojump_clock: trio.testing.MockClock) -> None:
+    """Retention has emptied a finished log, and many readers open it at once."""
+    store = await store_of(*range(4))
+    store._logs["w"].records.clear()
+    steps = 0
+
+    class CountSteps(trio.abc.Instrument):
+        def before_task_step(self, task: trio.lowlevel.Task) -> None:
+            nonlocal steps
+            steps += 1
+
+    async def read(broker: LogBroker) -> None:
+        with broker.subscribe("w", 1) as subscription:
+            assert await subscription.receive() == [Gap(1, 40, "retention")]
+            assert isinstance((await subscription.receive())[0], End)
+
+    async with open_broker(store) as broker:
+        await broker.close("w")
+        instrument = CountSteps()
+        trio.lowlevel.add_instrument(instrument)
+        async with trio.open_nursery() as nursery:
+            for _ in range(400):
+                nursery.start_soon(read, broker)
+        trio.lowlevel.remove_instrument(instrument)
+    assert len(store.reads) == 1
+    # In proportion to the readers: with a read for each, they wait for each other, 80,000 times.
+    assert steps < 400 * 20
 
 
 async def test_a_read_from_the_middle_of_a_batch() -> None:
@@ -65,8 +99,8 @@ async def test_a_read_from_the_middle_of_a_batch() -> None:
 
 async def test_readers_share_the_pieces_of_reads_that_overlap() -> None:
     log = History(await store_of(*range(4)))
-    first = [await log.read("w", first, PIECE) for first in (11, 21)]
-    again = [await log.read("w", first, PIECE) for first in (1, 11, 21)]
+    first = [await log.read("w", first, PIECE, 100) for first in (11, 21)]
+    again = [await log.read("w", first, PIECE, 100) for first in (1, 11, 21)]
     assert all(piece is other for piece, other in zip(first, again[1:], strict=True))
 
 
@@ -76,9 +110,9 @@ async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     log = History(store)
     await read_all(log)
     count = len(store.reads)
-    await log.read("w", 101, PIECE)
+    await log.read("w", 101, PIECE, 100)
     assert len(store.reads) == count
-    await log.read("w", 1, PIECE)
+    await log.read("w", 1, PIECE, 100)
     assert len(store.reads) == count + 1
 
 
@@ -99,7 +133,7 @@ async def test_what_is_read_while_its_log_is_deleted_is_not_remembered(
     """A log that takes its name is another one."""
 
     class SlowStore(CountingStore):
-        async def read(self, *arguments: Any) -> list[Batch]:
+        async def read(self, *arguments: Any) -> list[Batch | Gap]:
             found = await super().read(*arguments)
             await trio.sleep(1)
             return found

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -425,7 +425,7 @@ def session_leader(*command: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.fixture
-def threads() -> Iterator[Threads]:
+async def threads() -> AsyncIterator[Threads]:
     threads = Threads("test", 1)
     threads.start()
     yield threads

@@ -29,12 +29,10 @@ LONG = [
 ]
 
 
-def start(
-    runs: Sequence[Run], tail: int, *, first: int = 1, whole: bool = True, stream: str | None = None
-) -> Start:
+def start(runs: Sequence[Run], tail: int, *, first: int = 1, stream: str | None = None) -> Start:
     found = Tail(Selection(tail=tail, stream=stream), first, runs[-1].last)
     found.feed(reversed(runs))
-    return found.start(is_whole=whole)
+    return found.start()
 
 
 @pytest.mark.parametrize(
@@ -67,11 +65,11 @@ def test_a_tail_of_one_stream() -> None:
 
 def test_what_retention_removed_counts_where_the_tail_reaches_it() -> None:
     runs = [run(11, 5, "stderr"), run(16, 5)]
-    assert start(runs, 12, whole=False) == Start(9)
-    assert start(runs, 99, whole=False) == Start(1)
-    assert start(runs, 12, first=11, whole=False) == Start(11)
-    assert start(runs, 6, stream="stderr", whole=False) == Start(1)
-    assert start(runs, 5, stream="stderr", whole=False) == Start(11)
+    assert start(runs, 12) == Start(9)
+    assert start(runs, 99) == Start(1)
+    assert start(runs, 12, first=11) == Start(11)
+    assert start(runs, 6, stream="stderr") == Start(1)
+    assert start(runs, 5, stream="stderr") == Start(11)
 
 
 def test_a_start_cuts_batches() -> None:
@@ -121,7 +119,7 @@ def test_a_tail_is_the_last_whole_lines(
     )
     found = Tail(Selection(tail=tail, stream=stream), 1, number - 1)
     found.feed(reversed(runs))
-    where = found.start(is_whole=True)
+    where = found.start()
     shown = [
         part
         for each in runs

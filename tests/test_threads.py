@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import pytest
@@ -75,3 +76,57 @@ async def test_a_thread_that_cannot_start_is_reported(monkeypatch: pytest.Monkey
         Threads("test", 2).start()
     started[0].join(5)
     assert not started[0].is_alive()
+
+
+async def test_a_call_outlives_a_cancelled_wait() -> None:
+    threads = Threads("test", 1)
+    threads.start()
+    go_on = threading.Event()
+    call = threads.submit(lambda: go_on.wait(10))
+    for _ in range(2):
+        with trio.move_on_after(0.01) as scope:
+            await call.wait()
+        assert scope.cancelled_caught
+    go_on.set()
+    assert await call.wait()
+    await threads.wait_closed()
+    with pytest.raises(RuntimeError, match="'test' are closed"):
+        threads.submit(int)
+
+
+async def test_abandoned_calls_do_not_pile_up() -> None:
+    threads = Threads("test", 1)
+    threads.start()
+    go_on = threading.Event()
+    ran: list[int] = []
+    hung = threads.submit(lambda: go_on.wait(10))
+    alive = 0
+
+    class Function:
+        def __init__(self) -> None:
+            nonlocal alive
+            alive += 1
+
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+        def __call__(self) -> None:
+            ran.append(1)
+
+    for _ in range(100):
+        with trio.move_on_after(0.0001) as scope:
+            await threads.run(Function(), abandon_on_cancel=True)
+        assert scope.cancelled_caught
+    # Trio keeps the last wait of a task until its next one.
+    await trio.lowlevel.checkpoint()
+    gc.collect()
+    assert alive == 0
+    queued = threads.submit(lambda: ran.append(2))
+    threads.close()
+    go_on.set()
+    assert await hung.wait()
+    # Queued before `close`, so it runs.
+    await queued.wait()
+    await threads.wait_closed()
+    assert ran == [2]

@@ -7,8 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .backends.function import function
-    from .broker import LogBroker, LogWriter, Subscription, log_records, open_broker
-    from .records import Batch, Detached, End, Gap, Outcome, Status, Workload, WorkloadSpec
+    from .broker import (
+        Bell,
+        LogBroker,
+        LogWriter,
+        Reading,
+        Subscription,
+        log_records,
+        open_broker,
+    )
+    from .records import (
+        Batch,
+        Detached,
+        End,
+        Gap,
+        Outcome,
+        Reason,
+        Reset,
+        Status,
+        Workload,
+        WorkloadSpec,
+    )
+    from .selection import Selection
     from .service import Service, open_service
     from .settings import Settings
 
@@ -16,12 +36,17 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Batch",
+    "Bell",
     "Detached",
     "End",
     "Gap",
     "LogBroker",
     "LogWriter",
     "Outcome",
+    "Reading",
+    "Reason",
+    "Reset",
+    "Selection",
     "Service",
     "Settings",
     "Status",
@@ -37,17 +62,28 @@ __all__ = [
 
 _HOMES = {
     "backends.function": {"function"},
-    "broker": {"LogBroker", "LogWriter", "Subscription", "log_records", "open_broker"},
+    "broker": {
+        "Bell",
+        "LogBroker",
+        "LogWriter",
+        "Reading",
+        "Subscription",
+        "log_records",
+        "open_broker",
+    },
     "records": {
         "Batch",
         "Detached",
         "End",
         "Gap",
         "Outcome",
+        "Reason",
+        "Reset",
         "Status",
         "Workload",
         "WorkloadSpec",
     },
+    "selection": {"Selection"},
     "service": {"Service", "open_service"},
     "settings": {"Settings"},
 }

@@ -138,15 +138,15 @@ class Tail:
             if self._line == run.first and run.continues:
                 self._unbegun[stream] = self._line
 
-    def start(self, *, is_whole: bool) -> Start:
-        """Where the lines asked for begin. `is_whole`: no line before those fed is missing.
+    def start(self) -> Start:
+        """Where the lines asked for begin.
 
-        Lines that retention removed count as asked for where the tail reaches back to them, so
-        that the reader is told of the gap.
+        Lines before the runs that were fed are missing if no run was left. They count as asked for
+        where the tail reaches back to them, so that the reader is told of the gap.
         """
         earlier = {**self._begun, **self._unbegun}
         line = self._line
-        if self._wanted and not is_whole and self._oldest > self._first:
+        if self._wanted and self._oldest > self._first:
             # Without a stream, each missing number counts as a line.
             missing = self._oldest - self._first
             if self._selection.stream is None:

@@ -22,8 +22,8 @@ from ..formats import (
     TIMED_TEXT_EVENTS,
     Format,
 )
+from ..selection import Selection
 from ..sse import parse_last_event_id
-from ..store import Selection
 from .answers import NotAcceptableError
 
 __all__ = [

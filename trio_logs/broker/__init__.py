@@ -1,16 +1,22 @@
-"""The broker: from one writer of a log to any number of readers, none of whom can hurt another."""
+"""The broker: from one writer of a log to any number of readers, none of which can hurt another."""
 
-from .broker import BrokerLimits, BrokerStatistics, LogBroker, open_broker
+from .audience import Bell, Outlet
+from .broker import BrokerStatistics, LogBroker, open_broker
 from .handler import LogHandler, log_records
+from .reading import Reading
 from .subscription import Subscription
+from .window import BrokerLimits
 from .writer import LogWriter
 
 __all__ = [
+    "Bell",
     "BrokerLimits",
     "BrokerStatistics",
     "LogBroker",
     "LogHandler",
     "LogWriter",
+    "Outlet",
+    "Reading",
     "Subscription",
     "log_records",
     "open_broker",

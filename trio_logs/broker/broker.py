@@ -1,55 +1,59 @@
-"""The broker: topics by workload, and the nursery of their tasks."""
+"""The broker: logs by workload, and the nursery of the tasks that extend them."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import trio
 
-from ..errors import LogClosedError
-from ..records import End, Outcome, Status
+from ..errors import LogClosedError, StoreError
+from ..records import End, Outcome, Reason, Status
+from ..selection import Selection
 from ..store import LogStore
 from ..store.memory import MemoryStore
-from .counters import Counters
-from .history import History, HistoryStatistics
+from .audience import Bell
+from .history import HistoryStatistics
+from .reading import Reading
+from .source import CHANNEL_ITEMS, Source
 from .subscription import Subscription
-from .topic import CHANNEL_ITEMS, Topic
+from .topic import Life, Topic
+from .topics import Topics
+from .window import BrokerLimits
 from .writer import LogWriter, as_line
 
-__all__ = ["BrokerLimits", "BrokerStatistics", "LogBroker", "open_broker"]
+__all__ = ["BrokerStatistics", "LogBroker", "open_broker"]
 
 
-SUCCEEDED = Outcome(Status.SUCCEEDED)
+SUCCEEDED = Outcome(Status.SUCCEEDED, reason=Reason.EXITED)
+
+EVERYTHING = Selection()
 
 FLUSH_SECONDS = 10.0
-"""How long an end waits for a store that hangs."""
+"""How long the end of a broker waits for a store that fails or hangs."""
 
-
-@dataclass(frozen=True, slots=True)
-class BrokerLimits:
-    """Bounds in bytes: of one topic's window, and of all windows together.
-
-    A window has room for several turns of its topic: a reader that is held up for a moment goes on
-    in memory. From the store, it would take twice the CPU time a line, and stay behind.
-    """
-
-    window_bytes: int = 4 * 1024 * 1024
-    windows_bytes: int = 64 * 1024 * 1024
+PATIENCE = 30.0
+"""Seconds for which a failing store holds a workload back; then its lines are delivered from
+memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerStatistics:
-    """`topics` are logs in memory, `live` those with a task. `channel_items` are writes that wait
+    """`topics` are logs in memory, `live` those with a source. `channel_items` are writes that wait
     in the channels of all workloads, `channel_items_max` in the fullest of them, whose bound is
     `channel_capacity`.
 
+    `lines_unsaved` have a number but are not in the store yet, and the oldest append has waited for
+    `oldest_wait` seconds. While the store fails, `store_error` is what it said last, and
+    `logs_failing` counts the logs whose lines it does not take.
+
     The rest counts since the start. Lines and bytes, line ends included, are published once and
-    delivered to each subscription; `batches_pushed` were taken by a sink, so that nobody was woken,
+    delivered to each subscription; `batches_pushed` were written to a port, so that no reader woke,
     and `rings_skipped` found a ring already waiting.
     """
 
@@ -60,6 +64,10 @@ class BrokerStatistics:
     channel_items: int
     channel_items_max: int
     channel_capacity: int
+    lines_unsaved: int
+    oldest_wait: float
+    store_error: str | None
+    logs_failing: int
     lines_published: int
     bytes_published: int
     lines_delivered: int
@@ -74,25 +82,25 @@ class LogBroker:
 
     Start it in a nursery, `await nursery.start(broker.run)`, or use `open_broker`. All methods are
     for Trio's thread; from another thread, call them through `trio.from_thread.run`.
+
+    `patience` is in seconds: while the store fails, a log holds its workload back for so long. Then
+    its lines are delivered from memory, without being durable, until the store is back.
     """
 
-    def __init__(self, store: LogStore, limits: BrokerLimits | None = None) -> None:
+    def __init__(
+        self, store: LogStore, limits: BrokerLimits | None = None, *, patience: float = PATIENCE
+    ) -> None:
         self._store = store
-        self._history = History(store)
-        self._limits = limits or BrokerLimits()
-        # Least recently published first. A topic is here while something holds it.
-        self._topics: OrderedDict[str, Topic] = OrderedDict()
-        # Those of deleted logs, while somebody still reads them.
-        self._forgotten: set[Topic] = set()
+        self._patience = patience
+        self._topics = Topics(store, limits or BrokerLimits())
+        # At most one for each log that is written.
+        self._sources: dict[Topic, Source] = {}
         self._nursery: trio.Nursery
-        self._counters = Counters()
-        self._window_bytes = 0
-        self._detached = False
         self._ending = False
         self._ended = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Own the topics' tasks until cancelled. The store must run, and be cancelled later."""
+        """Own the sources' tasks until cancelled. The store must run, and be cancelled later."""
         self._context = copy_context()
         try:
             async with trio.open_nursery() as self._nursery:
@@ -100,59 +108,65 @@ class LogBroker:
                     task_status.started()
                     await trio.sleep_forever()
                 finally:
-                    # Before the nursery closes: nothing can be started any more.
+                    # Before the nursery closes: no source can be started any more.
                     self._ending = True
         finally:
             self._ended.set()
 
     def subscribe(
-        self, workload_id: str, position: int | None = None, *, must_exist: bool = False
+        self,
+        workload_id: str,
+        position: int | None = None,
+        *,
+        must_exist: bool = False,
+        bell: Bell | None = None,
     ) -> Subscription:
-        """A reader of the log from line `position` on, or live only.
+        """A reader of the log from line `position` on. Omit the position to receive only new lines.
 
-        The workload need not exist yet, unless `must_exist` says so.
+        The workload need not exist yet, unless `must_exist` says so. Give the same `bell` to
+        several subscriptions to wait for any of them.
         """
+        if position is not None:
+            position = max(1, position)
+        return Subscription(self._topics, workload_id, position, must_exist=must_exist, bell=bell)
 
-        def enter(subscription: Subscription) -> Topic:
-            topic = self._acquire(workload_id)
-            topic.subscribers.add(subscription)
-            topic.listening.add(subscription)
-            if topic.loaded:
-                subscription.locate(topic.head)
-            if self._detached:
-                subscription.detach()
-            return topic
+    def read(
+        self,
+        workload_id: str,
+        selection: Selection = EVERYTHING,
+        *,
+        after: int | Literal["end"] | None = None,
+        follow: bool = True,
+        must_exist: bool = False,
+    ) -> Reading:
+        """A reader of the lines that `selection` asks for: a tail, a range of times, one stream.
 
-        return Subscription(
-            enter,
-            self._leave,
-            self._store,
-            self._history,
-            self._counters,
-            position if position is None else max(1, position),
-            must_exist,
-        )
+        `after` resumes behind that line. Without `follow`, the reading ends at the last line that
+        is known when it starts.
+        """
+        live_only = selection.tail == 0 and after is None
+        subscription = self.subscribe(workload_id, None if live_only else 1, must_exist=must_exist)
+        return Reading(subscription, self._store, selection, after=after, follow=follow)
 
     async def open(self, workload_id: str) -> LogWriter:
         """A writer for the log, which goes on where the store has it. Close the writer after use.
 
-        Raises LogClosedError if the log has ended.
+        Raises LogClosedError if the log has ended, and StoreError if it can't be looked up.
         """
-        topic = self._acquire(workload_id)
+        topic = self._topics.acquire(workload_id)
         try:
-            if not topic.loaded:
-                await topic.load()
-            if topic.end is not None or topic.outcome is not None:
+            await topic.load()
+            if topic.end is not None or topic.life is Life.CLOSING:
                 raise LogClosedError(f"the log of {workload_id!r} has ended")
-            await self._start(topic)
-            return LogWriter(topic.send.clone())
+            source = await self._source(topic)
+            return source.writer()
         finally:
-            self._release(topic)
+            self._topics.release(topic)
 
     async def publish(self, workload_id: str, line: bytes | str, stream: str = "stdout") -> None:
         """Add one line to the log; waits while its channel is full.
 
-        Raises LogClosedError if the log has ended.
+        Raises as `open`.
         """
         with await self.open(workload_id) as log:
             await log.write(as_line(line), stream)
@@ -161,148 +175,138 @@ class LogBroker:
         """End the log after what has been written, and every subscription after its last line.
 
         Returns when all lines and the outcome are durable. Writers that are still open get
-        LogClosedError. Closing again returns the first end.
+        LogClosedError. Closing again returns the first end. Raises StoreError if the store fails
+        for longer than the patience: the broker goes on trying, so close again to wait on.
         """
-        topic = self._acquire(workload_id)
+        topic = self._topics.acquire(workload_id)
         try:
             await topic.load()
-            if topic.end is None and topic.outcome is None:
-                await self._start(topic)
-                topic.close(outcome)
-            await topic.finished.wait()
+            if topic.end is None:
+                source = await self._source(topic)
+                if topic.life is not Life.CLOSING:
+                    source.close(outcome)
+                await source.ended()
             assert topic.end is not None
             return topic.end
         finally:
-            self._release(topic)
+            self._topics.release(topic)
 
     def forget(self, workload_id: str) -> None:
-        """The log was deleted: who still reads it is told so, in the place of its lines."""
-        self._history.forget(workload_id)
-        topic = self._topics.get(workload_id)
-        if topic is not None:
-            topic.gap_reason = "deleted"
-            if topic.holds == len(topic.subscribers):
-                # Nobody but readers has it: who comes next finds another log, if there is one.
-                self._drop(topic)
-                self._forgotten.add(topic)
+        """The log was deleted: its readers are told so, in the place of its lines."""
+        self._topics.delete(workload_id)
 
     async def flush(self) -> None:
-        """Wait until what was written before is durable, of all logs; for a store that hangs, not
-        longer than 10 s."""
+        """Wait until what was written before is durable, of all logs; at most 10 s, for a store
+        that fails or hangs. `statistics().lines_unsaved` tells what is not."""
         with trio.move_on_after(FLUSH_SECONDS):
-            for topic in tuple(self._topics.values()):
-                if topic.outcome is not None:
-                    await topic.finished.wait()
-                elif topic.running:
-                    with LogWriter(topic.send.clone()) as log, suppress(LogClosedError):
-                        await log.flush()
+            for topic, source in tuple(self._sources.items()):
+                with suppress(LogClosedError, StoreError):
+                    if topic.life is Life.OPEN:
+                        with source.writer() as log:
+                            await log.flush()
+                    else:
+                        await source.ended()
 
     def detach(self) -> None:
         """End every subscription, also those to come, where it is; readers may resume there
         later."""
-        self._detached = True
-        for topic in (*self._topics.values(), *self._forgotten):
-            for subscription in topic.subscribers:
-                subscription.detach()
+        self._topics.detach()
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the store is known to fail at the moment, for one log at least."""
+        return self._topics.history.failing or any(
+            source.is_failing for source in self._sources.values()
+        )
 
     def statistics(self) -> BrokerStatistics:
         """A snapshot, and counters since the start."""
-        topics = self._topics.values()
-        fills = [topic.send.statistics().current_buffer_used for topic in topics if topic.running]
-        counters = self._counters
+        sources = self._sources.values()
+        fills = [source.channel_items for source in sources]
+        failing = [source for source in sources if source.failure is not None]
+        waiting_since = min((source.waiting_since for source in sources), default=math.inf)
+        counters = self._topics.counters
         return BrokerStatistics(
-            topics=len(topics),
+            topics=len(self._topics),
             live=len(fills),
-            subscriptions=sum(len(topic.subscribers) for topic in (*topics, *self._forgotten)),
-            window_bytes=self._window_bytes,
+            subscriptions=sum(len(topic.audience) for topic in self._topics),
+            window_bytes=self._topics.windows.bytes,
             channel_items=sum(fills),
             channel_items_max=max(fills, default=0),
             channel_capacity=CHANNEL_ITEMS,
+            lines_unsaved=sum(source.lines_unsaved for source in sources),
+            # Without a write that waits it also works outside of Trio, after the end.
+            oldest_wait=0.0 if waiting_since == math.inf else trio.current_time() - waiting_since,
+            store_error=str(failing[0].failure) if failing else None,
+            logs_failing=len(failing),
             lines_published=counters.lines_published,
             bytes_published=counters.bytes_published,
             lines_delivered=counters.lines_delivered,
             bytes_delivered=counters.bytes_delivered,
             batches_pushed=counters.batches_pushed,
             rings_skipped=counters.rings_skipped,
-            history=self._history.statistics(),
+            history=self._topics.history.statistics(),
         )
 
-    def _acquire(self, workload_id: str) -> Topic:
-        topic = self._topics.get(workload_id)
-        if topic is None:
-            topic = Topic(workload_id, self._store, self._counters, self._published)
-            self._topics[workload_id] = topic
-        topic.holds += 1
-        return topic
-
-    def _release(self, topic: Topic) -> None:
-        topic.holds -= 1
-        if not topic.holds:
-            self._forgotten.discard(topic)
-            if self._topics.get(topic.workload_id) is topic:
-                self._drop(topic)
-
-    def _drop(self, topic: Topic) -> None:
-        del self._topics[topic.workload_id]
-        self._window_bytes -= topic.window.bytes
-
-    def _leave(self, subscription: Subscription, topic: Topic) -> None:
-        topic.subscribers.discard(subscription)
-        topic.listening.discard(subscription)
-        self._release(topic)
-
-    def _published(self, topic: Topic, added: int) -> None:
-        """Keep the windows within their bounds; the topic that was quiet longest gives way."""
-        self._topics.move_to_end(topic.workload_id)
-        self._window_bytes += added - topic.window.shrink(self._limits.window_bytes)
-        for coldest in self._topics.values():
-            excess = self._window_bytes - self._limits.windows_bytes
-            if excess <= 0:
-                break
-            self._window_bytes -= coldest.window.shrink(max(coldest.window.bytes - excess, 0))
-
-    async def _start(self, topic: Topic) -> None:
+    async def _source(self, topic: Topic) -> Source:
+        """The source of the topic; started if there is none. Raises LogClosedError once the broker
+        has ended."""
         if self._ending:
-            # Who ends for the same reason is cancelled meanwhile, and has nothing to complain of.
+            # Callers in the same shutdown get Cancelled here; all others get LogClosedError below.
             await self._ended.wait()
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._ending:
             raise LogClosedError("the broker has ended: nothing can be written any more")
-        if not topic.running:
-            topic.running = topic.exists = True
-            topic.holds += 1
-            # Not with the context variables of whoever opens it, such as a request.
+        source = self._sources.get(topic)
+        if source is None:
+            source = self._sources[topic] = Source(topic, self._store, self._patience)
+            topic.life = Life.OPEN
+            self._topics.hold(topic)
+            # Start it in the broker's context: the caller's would keep its request alive.
             name = f"topic {topic.workload_id}"
-            self._context.run(partial(self._nursery.start_soon, self._run_topic, topic, name=name))
+            self._context.run(
+                partial(self._nursery.start_soon, self._run_source, topic, source, name=name)
+            )
+        return source
 
-    async def _run_topic(self, topic: Topic) -> None:
+    async def _run_source(self, topic: Topic, source: Source) -> None:
         try:
-            await topic.run()
+            await source.run()
         except BaseException:
             self._ending = True
             raise
         finally:
-            topic.running = False
-            self._release(topic)
+            del self._sources[topic]
+            if topic.end is None:
+                # Another writer has the log: the next reader looks it up anew.
+                self._topics.replace(topic)
+            self._topics.release(topic)
 
 
 @asynccontextmanager
 async def open_broker(
-    store: LogStore | None = None, limits: BrokerLimits | None = None
+    store: LogStore | None = None,
+    limits: BrokerLimits | None = None,
+    *,
+    patience: float = PATIENCE,
 ) -> AsyncIterator[LogBroker]:
     """A running broker with its store, by default one in memory.
 
     When its block ends, though not when it raises, what was written is made durable. Then its
-    subscriptions end; logs that were not closed stay open in the store.
+    subscriptions end; logs that were not closed stay open in the store. Raises StoreError if lines
+    could not be stored.
     """
     store = store or MemoryStore()
-    broker = LogBroker(store, limits)
+    broker = LogBroker(store, limits, patience=patience)
     async with trio.open_nursery() as store_nursery:
         await store_nursery.start(store.run)
         async with trio.open_nursery() as nursery:
             await nursery.start(broker.run)
             yield broker
             await broker.flush()
+            lost = broker.statistics().lines_unsaved
             broker.detach()
             nursery.cancel_scope.cancel()
         store_nursery.cancel_scope.cancel()
+    if lost:
+        raise StoreError(f"the store failed: {lost} lines could not be stored, and are lost")

@@ -1,4 +1,4 @@
-"""Reads of the store, shared by the readers who are at the same place."""
+"""Reads of the store, shared by readers at the same place."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 import trio
 
-from ..records import Batch
+from ..errors import StoreError
+from ..records import Batch, Gap
 from ..store import LogStore
 
 __all__ = ["History", "HistoryStatistics"]
 
 READ_AHEAD = 4
 """How many pieces one read of the store brings. A reader that fell behind its window while its log
-grows as fast as it can would never catch up if each piece took a way to a thread and back."""
+grows at full speed would never catch up if each piece cost a way to a thread and back."""
 
 MAX_RECENT = 64
 """Pieces that are remembered, over all logs, of about 64 KiB each; the least recently used go."""
@@ -31,59 +32,87 @@ class HistoryStatistics:
     reuses: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What the store had at a place when the head of the log was `head`."""
+
+    records: list[Batch | Gap]
+    head: int
+
+    def answers(self, head: int) -> bool:
+        """Whether it is right for this head: where nothing was left, more may have come since."""
+        return bool(self.records) or self.head == head
+
+
 class History:
-    """Many readers of one log who fall behind its window do so together, and so do those who open a
-    finished log at once. Each piece is read, and its batches are framed, once for all of them."""
+    """Many readers of one log fall behind its window together, and many open a finished log at
+    once. Each piece is read once for all of them, and its batches are framed once."""
 
     def __init__(self, store: LogStore) -> None:
         self._store = store
-        self._recent: OrderedDict[tuple[str, int], list[Batch]] = OrderedDict()
+        # Bound: MAX_RECENT.
+        self._recent: OrderedDict[tuple[str, int], _Piece] = OrderedDict()
         # At most one for each reader that waits.
         self._under_way: dict[tuple[str, int], trio.Event] = {}
-        # How many logs were deleted: what was read of one before is not to be remembered.
+        # How many logs were deleted: a read that began before a deletion is not remembered.
         self._forgotten = 0
+        # Whether the last read of the store failed.
+        self.failing = False
         self._reads = 0
         self._batches_read = 0
         self._reuses = 0
 
-    async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch]:
-        """A piece of the log, as `LogStore.read`; what was read a moment ago may lack what was
-        appended since, and may still hold what retention has removed since."""
+    async def read(
+        self, workload_id: str, first: int, max_bytes: int, head: int
+    ) -> list[Batch | Gap]:
+        """A piece of the log, as `LogStore.read`, which may be a moment old: it may lack what was
+        appended since, and hold what retention has removed since. `head` is the last line that the
+        store is known to have. Raises StoreError."""
         place = (workload_id, first)
         while place in self._under_way:
             await self._under_way[place].wait()
-        found = self._recent.get(place)
-        if found is not None:
+        known = self._recent.get(place)
+        if known is not None and known.answers(head):
             self._reuses += 1
             self._recent.move_to_end(place)
             await trio.lowlevel.checkpoint()
-            return found
+            return known.records
         forgotten = self._forgotten
         done = self._under_way[place] = trio.Event()
         try:
-            batches = await self._store.read(workload_id, first, READ_AHEAD * max_bytes)
+            records = await self._store.read(workload_id, first, READ_AHEAD * max_bytes)
+            self.failing = False
+        except StoreError:
+            self.failing = True
+            raise
         finally:
-            # Cancelled or not: one of those who wait goes on, and reads itself if need be.
+            # Cancelled or failed, too: one of the readers that wait reads by itself then.
             del self._under_way[place]
             done.set()
         self._reads += 1
-        self._batches_read += len(batches)
-        if self._forgotten != forgotten:
-            return next(_pieces(batches, max_bytes), [])
-        found = []
-        for piece in _pieces(batches, max_bytes):
-            kept = self._remember((workload_id, first), piece)
-            found = found or kept
-            # Where a reader goes on, also if retention left a hole there.
-            first = piece[-1].last + 1
-        return found
+        self._batches_read += len(records)
+        pieces = [_Piece(piece, head) for piece in _pieces(records, max_bytes)]
+        if not pieces:
+            pieces = [_Piece([], head)]
+        if self._forgotten == forgotten:
+            pieces = self._remember(workload_id, first, pieces)
+        return pieces[0].records
 
-    def _remember(self, place: tuple[str, int], piece: list[Batch]) -> list[Batch]:
-        # One that is there already has been framed, most likely.
-        kept = self._recent.setdefault(place, piece)
-        self._recent.move_to_end(place)
-        if len(self._recent) > MAX_RECENT:
-            self._recent.popitem(last=False)
+    def _remember(self, workload_id: str, first: int, pieces: list[_Piece]) -> list[_Piece]:
+        kept = []
+        for piece in pieces:
+            place = (workload_id, first)
+            known = self._recent.get(place)
+            if known is None or not known.answers(piece.head):
+                # Otherwise the older piece stays: its batches have been framed, most likely.
+                known = self._recent[place] = piece
+            self._recent.move_to_end(place)
+            kept.append(known)
+            if len(self._recent) > MAX_RECENT:
+                self._recent.popitem(last=False)
+            if piece.records:
+                # Where a reader goes on, also if retention left a hole there.
+                first = piece.records[-1].last + 1
         return kept
 
     def forget(self, workload_id: str) -> None:
@@ -97,11 +126,11 @@ class History:
         return HistoryStatistics(self._reads, self._batches_read, self._reuses)
 
 
-def _pieces(batches: list[Batch], max_bytes: int) -> Iterator[list[Batch]]:
-    """The batches, as if each piece had been read on its own."""
+def _pieces(records: list[Batch | Gap], max_bytes: int) -> Iterator[list[Batch | Gap]]:
+    """The records, as if each piece had been read on its own."""
     start, left = 0, max_bytes
-    for stop, batch in enumerate(batches, 1):
-        left -= batch.weight
-        if left <= 0 or stop == len(batches):
-            yield batches[start:stop]
+    for stop, record in enumerate(records, 1):
+        left -= record.weight
+        if left <= 0 or stop == len(records):
+            yield records[start:stop]
             start, left = stop, max_bytes

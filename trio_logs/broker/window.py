@@ -1,27 +1,42 @@
-"""The newest batches of a log, in memory, shared by all its readers."""
+"""The newest batches of each log, in memory, shared by all readers of that log."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from ..records import Batch
 
-__all__ = ["Window", "footprint"]
+__all__ = ["BrokerLimits", "Window", "Windows", "footprint"]
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerLimits:
+    """Bounds in bytes: of one topic's window, and of all windows together.
+
+    A window has room for several turns of its source: a reader that is held up for a moment goes on
+    in memory. From the store, a line would cost the reader twice the CPU time, so it would stay
+    behind.
+    """
+
+    window_bytes: int = 4 * 1024 * 1024
+    windows_bytes: int = 64 * 1024 * 1024
 
 
 def footprint(batch: Batch) -> int:
     """What a batch may take in memory, in bytes: its data, its text frames, and the objects.
 
-    A second format, where someone asks for it, comes on top: JSON frames of lines of 100 bytes are
-    as much again, those of empty lines twice. Text that is all `\\r` takes three times as much.
+    A second format comes on top if a reader asks for it: JSON frames of lines of 100 bytes take
+    as much again, and those of empty lines twice as much. Text of `\\r` alone takes three times as
+    much.
     """
     return 2 * len(batch.data) + 32 * batch.count + 256
 
 
 class Window:
-    """A contiguous run of batches that ends at the head; the oldest go when it is over its
-    bound."""
+    """A contiguous run of batches that ends at the head; over its bound, the oldest go."""
 
     def __init__(self) -> None:
         self._batches: list[Batch] = []
@@ -30,7 +45,12 @@ class Window:
     def __len__(self) -> int:
         return len(self._batches)
 
-    def append(self, batches: list[Batch]) -> int:
+    @property
+    def first(self) -> int | None:
+        """The number of its oldest line, or None if it is empty."""
+        return self._batches[0].first if self._batches else None
+
+    def append(self, batches: Sequence[Batch]) -> int:
         """Add the batches that follow; return what they weigh."""
         self._batches += batches
         added = sum(map(footprint, batches))
@@ -50,9 +70,24 @@ class Window:
         del self._batches[:count]
         return before - self.bytes
 
-    def up_to(self, last: int) -> Iterator[Batch]:
-        """The batches that end with line `last` or before it, newest first."""
-        return (batch for batch in reversed(self._batches) if batch.last <= last)
+    def newest_first(self) -> Iterator[Batch]:
+        """All batches, the newest first."""
+        return reversed(self._batches)
+
+    def first_since(self, time: int) -> int | None:
+        """The number of the first line that is not older than `time`, in microseconds since the
+        Unix epoch, or that of the next line; None if lines before the window may be as new."""
+        if not self._batches or self._batches[0].time >= time:
+            return None
+        # Times of a log never step back.
+        index = bisect_left(self._batches, time, key=_time)
+        if index == len(self._batches):
+            return self._batches[-1].last + 1
+        return self._batches[index].first
+
+    def since(self, first: int) -> list[Batch]:
+        """The batches that begin at line `first` or after it."""
+        return [batch for batch in self._batches if batch.first >= first]
 
     def read(self, first: int, max_bytes: int) -> list[Batch]:
         """The batches from the one that holds line `first`, until they weigh `max_bytes`.
@@ -76,3 +111,36 @@ class Window:
 
 def _first(batch: Batch) -> int:
     return batch.first
+
+
+def _time(batch: Batch) -> int:
+    return batch.time
+
+
+class Windows:
+    """The windows of all topics, which share one bound: the one that was quiet longest gives
+    way."""
+
+    def __init__(self, limits: BrokerLimits) -> None:
+        self._limits = limits
+        self.bytes = 0
+        # Those that hold something, least recently appended to first.
+        self._by_age: OrderedDict[Window, None] = OrderedDict()
+
+    def append(self, window: Window, batches: Sequence[Batch]) -> None:
+        """Add batches to a window, and keep all windows within their bounds."""
+        self._by_age[window] = None
+        self._by_age.move_to_end(window)
+        self.bytes += window.append(batches) - window.shrink(self._limits.window_bytes)
+        while self.bytes > self._limits.windows_bytes:
+            coldest = next(iter(self._by_age))
+            excess = self.bytes - self._limits.windows_bytes
+            self.bytes -= coldest.shrink(max(coldest.bytes - excess, 0))
+            if not coldest:
+                del self._by_age[coldest]
+
+    def discard(self, window: Window) -> None:
+        """Its topic is gone."""
+        if window in self._by_age:
+            del self._by_age[window]
+            self.bytes -= window.bytes

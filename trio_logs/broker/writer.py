@@ -20,7 +20,7 @@ MAX_WRITE_BYTES = 128 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Some bytes that a workload wrote on one stream, on their way to the topic."""
+    """Bytes that a workload wrote on one stream, in the channel to the source."""
 
     time: int
     stream: str
@@ -29,18 +29,20 @@ class Written:
 
 @dataclass(slots=True, eq=False)
 class Flush:
-    """A mark between writes: once all before it is durable, the topic says how long the log is."""
+    """A mark between writes. Once everything before it is durable, or can't be for now, the source
+    sets `done`, and either `durable`, the length of the log in bytes, or `error`."""
 
     done: trio.Event = field(default_factory=trio.Event)
     durable: int = 0
+    error: Exception | None = None
 
 
 class LogWriter:
     """Writes to one log. Use it as a context manager, and give each task a `clone()`.
 
     Writing waits when the log's channel is full: that is the back-pressure on the workload. A
-    stream is a stream of bytes, as a file is: a line is what ends in a newline, however many writes
-    it took.
+    stream is a stream of bytes, as a file is: a line ends at its newline, however many writes it
+    took.
     """
 
     def __init__(self, channel: trio.MemorySendChannel[Written | Flush]) -> None:
@@ -52,7 +54,7 @@ class LogWriter:
         If it is cancelled, none of the data or, past 128 KiB, a first part of it was written.
         Raises LogClosedError if the log was closed.
         """
-        # Checked here, where the mistake is: further on it would take the topic's task down.
+        # Checked here, in the caller's task: further on, a mistake would end the source.
         if isinstance(data, str):
             data = data.encode()
         elif not isinstance(data, bytes):
@@ -73,8 +75,9 @@ class LogWriter:
     async def flush(self) -> int:
         """Wait until what was written before is durable; return how many bytes of the log are.
 
-        The start of a line whose end was not written yet is not among them. Raises LogClosedError
-        if the log was closed.
+        The start of a line whose newline was not written yet is not among them. Raises StoreError
+        if the store fails for longer than the broker's patience; what was written is kept, so
+        flush again later. Raises LogClosedError if the log was closed.
         """
         mark = Flush()
         try:
@@ -82,6 +85,8 @@ class LogWriter:
         except (trio.ClosedResourceError, trio.BrokenResourceError) as error:
             raise LogClosedError("the log is closed: flush before the workload ends") from error
         await mark.done.wait()
+        if mark.error is not None:
+            raise mark.error
         return mark.durable
 
     async def writelines(self, lines: Iterable[bytes | str], stream: str = "stdout") -> None:
@@ -93,7 +98,7 @@ class LogWriter:
         return LogWriter(self._channel.clone())
 
     def close(self) -> None:
-        """Let go of the log; the log itself goes on until the broker's `close`."""
+        """End this writer; the log itself goes on until the broker's `close`."""
         self._channel.close()
 
     def __enter__(self) -> Self:

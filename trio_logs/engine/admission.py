@@ -12,7 +12,7 @@ import trio
 
 from ..errors import InvalidSpecError, NotReadyError, StoreError, TrioLogsError
 from ..records import Workload, WorkloadSpec, now
-from ..store import LogStore
+from ..store import WorkloadStore
 from .key_locks import KeyLocks
 from .queue import Queue
 from .store_calls import StoreCalls
@@ -62,7 +62,7 @@ class Admission:
     has deleted the record.
     """
 
-    def __init__(self, store: LogStore, queue: Queue, calls: StoreCalls) -> None:
+    def __init__(self, store: WorkloadStore, queue: Queue, calls: StoreCalls) -> None:
         self._store = store
         self._queue = queue
         self._calls = calls

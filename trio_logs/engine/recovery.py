@@ -9,7 +9,7 @@ import structlog
 
 from ..backends import Backend, find_backend, outlives_server
 from ..records import Outcome, Reason, Status, Workload
-from ..store import LogStore
+from ..store import WorkloadStore
 from .job import Job
 from .store_calls import StoreCalls
 
@@ -27,7 +27,9 @@ class Recovered:
     waiting: list[Job]
 
 
-async def recover(store: LogStore, backends: Mapping[str, Backend], calls: StoreCalls) -> Recovered:
+async def recover(
+    store: WorkloadStore, backends: Mapping[str, Backend], calls: StoreCalls
+) -> Recovered:
     """Read what has not finished, and end the processes that outlived the service.
 
     Raises StoreError if the store can't be read.

@@ -12,7 +12,7 @@ from ..backends import Backend
 from ..broker import LogBroker, LogWriter
 from ..errors import LogClosedError, WorkloadNotFoundError
 from ..records import Outcome, Reason, Status, now
-from ..store import LogStore
+from ..store import WorkloadStore
 from .execution import execute
 from .job import Job
 from .store_calls import StoreCalls
@@ -27,7 +27,7 @@ class Runner:
 
     def __init__(
         self,
-        store: LogStore,
+        store: WorkloadStore,
         broker: LogBroker,
         backends: Mapping[str, Backend],
         calls: StoreCalls,

@@ -1,6 +1,7 @@
 """Where logs and workload records are kept.
 
-A store is the truth: the broker delivers a line only after `append` has returned.
+A store is the truth: the broker delivers a line only after `append` has returned. Logs and workload
+records are two protocols, so that a broker can be embedded without the other.
 """
 
 from __future__ import annotations
@@ -11,24 +12,32 @@ from typing import Protocol
 
 import trio
 
-from ..records import Batch, End, Outcome, Status, Workload
-from ..selection import Selection
+from ..records import Batch, End, Gap, Outcome, Run, Status, Workload
 from .durations import DurationStatistics
 
-__all__ = ["LogState", "LogStore", "Retention", "Selection", "StoreStatistics", "WorkloadQuery"]
+__all__ = [
+    "LogState",
+    "LogStore",
+    "Retention",
+    "Store",
+    "StoreStatistics",
+    "WorkloadQuery",
+    "WorkloadStore",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class LogState:
     """What the store knows of a log: how many lines, how many bytes they had, and its end, if any;
     or else the time of the last line that is left, and `unfinished`: the stream of its last batch,
-    if that is a fragment whose line goes on."""
+    if that is a fragment whose line goes on. `epoch` is that of the writer it takes lines from."""
 
     lines: int = 0
     bytes: int = 0
     end: End | None = None
     time: int = 0
     unfinished: str | None = None
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +61,89 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class StoreStatistics:
-    """`writes_waiting` are not durable yet; `bytes` is what the lines of all logs take here. The
-    rest counts since the start: transactions and how long they took, queries, and batches that
-    retention has removed."""
+    """`writes_waiting` are not durable yet, and the oldest has waited for `oldest_wait` seconds.
+    `bytes` is what the lines of all logs take here. The rest counts since the start: transactions
+    and how long they took, writes that failed, queries, and batches that retention has removed.
+    """
 
     commits: DurationStatistics
     writes_waiting: int
+    oldest_wait: float
+    writes_failed: int
     reads: int
     bytes: int
     batches_trimmed: int
 
 
 class LogStore(Protocol):
-    """The duties of a store, and of its caller.
+    """Where the broker keeps logs. The duties of a store, and of its caller.
 
-    For each log, the caller appends from one task at a time, with numbers that go on where the last
-    batch ended. A method that returned has taken effect durably; one that was cancelled may have.
-    Every method raises StoreError when the store fails; `run` does too, which stops the service.
+    For each log, the caller appends from one task at a time. A method that returned has taken
+    effect durably; one that was cancelled, or that raised StoreError, may have. Every method raises
+    StoreError when the store fails. Such an error concerns that call alone: the store goes on, and
+    `run` does not raise it.
     """
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve the other methods until cancelled, then close. Started before any other call."""
+        """Serve the other methods until cancelled, then close. Started before any other call.
+
+        Raises StoreError if the store can't be opened."""
+
+    async def log(self, workload_id: str) -> LogState | None:
+        """The state of a log, or None if there is none."""
+
+    async def append(
+        self,
+        workload_id: str,
+        records: Sequence[Batch | Gap],
+        *,
+        expected: int,
+        epoch: int,
+        size: int,
+        outcome: Outcome | None = None,
+        finished_at: int = 0,
+    ) -> None:
+        """Add records to a log, creating it if need be; with an outcome, end it in the same step.
+
+        `expected` is the number of the first line of `records`, or of the line that would follow.
+        `size` is how many bytes the log has with these records. `epoch` is that of the caller's
+        `LogState`, or 0 for a new log. A gap takes the place of lines that are lost.
+
+        Appending again after an unknown result is safe: records that the log already has, as far
+        as its last line, are left out, and an end that it already has with the same `outcome` is
+        its own. Raises FencedError if the log has another epoch, has ended in another way, or lacks
+        lines before `expected` since it was deleted, and ValueError if `records` do not begin at
+        `expected`.
+        """
+
+    async def fence(self, workload_id: str) -> int:
+        """Raise the epoch of a log and return it: appends with an earlier one are refused from now
+        on. Raises WorkloadNotFoundError if there is no such log."""
+
+    async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch | Gap]:
+        """The records from the one that holds line `first`, or else the next one that is left,
+        until they weigh `max_bytes`; empty if there are none. Bounded work.
+
+        A record that can't be read any more comes as a Gap with reason `damaged`."""
+
+    async def scan(self, workload_id: str, last: int, limit: int) -> list[Run]:
+        """The newest `limit` runs that begin at line `last` or before it, newest first."""
+
+    async def find(self, workload_id: str, time: int, head: int) -> int:
+        """The number of the first line up to `head` that is not older than `time`, in microseconds
+        since the Unix epoch; head + 1 if all are older, and 1 if none is known to be older."""
+
+    async def trim(self, retention: Retention) -> int:
+        """Remove the oldest records beyond the bounds: those of finished workloads first, and only
+        then, for `max_bytes`, others. Returns how many were removed; zero when none was left to."""
+
+    def statistics(self) -> StoreStatistics:
+        """A snapshot, and counters since the start."""
+
+
+class WorkloadStore(Protocol):
+    """Where the engine keeps the records of workloads. As with `LogStore`, a method that returned
+    has taken effect durably, and every method raises StoreError for that call alone."""
 
     async def create(
         self, workload: Workload, *, key: str | None = None, fingerprint: bytes = b""
@@ -98,34 +169,8 @@ class LogStore(Protocol):
         """The queued and running workloads, oldest first, with what `remember` kept of each."""
 
     async def delete(self, workload_id: str) -> None:
-        """Remove a record and its log."""
+        """Remove a record and its log; both are gone for every reader once this returns."""
 
-    async def log(self, workload_id: str) -> LogState | None:
-        """The state of a log, or None if there is none."""
 
-    async def append(
-        self,
-        workload_id: str,
-        batches: Sequence[Batch],
-        *,
-        outcome: Outcome | None = None,
-        finished_at: int = 0,
-    ) -> None:
-        """Add batches to a log, creating it if need be; with an outcome, end it in the same
-        step."""
-
-    async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch]:
-        """The batches from the one that holds line `first`, or else the next one that is left,
-        until they weigh `max_bytes`; empty if there are none. Bounded work."""
-
-    async def seek(self, workload_id: str, selection: Selection, head: int) -> int:
-        """Where to start so that, of the lines from there up to `head`, those that `admits` lets
-        through are just the selected ones. What retention has removed counts as selected where the
-        selection reaches that far back, so that its reader is told of the gap."""
-
-    async def trim(self, retention: Retention) -> int:
-        """Remove the oldest batches beyond the bounds: those of finished workloads first, and only
-        then, for `max_bytes`, others. Returns how many were removed; zero when none was left to."""
-
-    def statistics(self) -> StoreStatistics:
-        """A snapshot, and counters since the start."""
+class Store(LogStore, WorkloadStore, Protocol):
+    """Both in one, as a service needs them: ending a log also ends its workload's record."""

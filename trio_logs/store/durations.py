@@ -1,4 +1,4 @@
-"""How long something takes, as a histogram."""
+"""A histogram of durations, in seconds."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 __all__ = ["BOUNDS", "DurationStatistics", "Durations"]
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-"""The upper bounds of the classes, in seconds, each included; one more class is above them all.
-From a commit that only fills the page cache to a disk that holds everybody up."""
+"""The upper bounds of the buckets, in seconds, each included; one more bucket is above them all.
+They reach from a commit into the page cache to a disk that blocks every writer."""
 
 
 @dataclass(frozen=True, slots=True)
 class DurationStatistics:
-    """Since the start: how many there were in each class, and what they took together, in seconds.
+    """Counts by bucket since the start, and the sum of all durations in seconds.
 
-    `counts` has one item for each of `BOUNDS`, and a last one for what took longer.
+    `counts` has one item for each of `BOUNDS`, and a last one for longer durations.
     """
 
     counts: tuple[int, ...]
@@ -24,19 +24,19 @@ class DurationStatistics:
 
     @property
     def count(self) -> int:
-        """How many there were."""
+        """The number of durations."""
         return sum(self.counts)
 
 
 class Durations:
-    """Counts durations by class. One thread may add while others read."""
+    """Counts durations by bucket. One thread may add while others read."""
 
     def __init__(self) -> None:
         self._counts = [0] * (len(BOUNDS) + 1)
         self._seconds = 0.0
 
     def add(self, seconds: float) -> None:
-        """Count one."""
+        """Count one duration, in seconds."""
         self._counts[bisect_left(BOUNDS, seconds)] += 1
         self._seconds += seconds
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 
 import trio
 
-from ..records import Batch, End, Outcome, Status, Workload, now
-from . import LogState, Retention, Selection, StoreStatistics, WorkloadQuery
+from ..errors import WorkloadNotFoundError
+from ..records import Batch, End, Gap, Outcome, Run, Status, Workload, now
+from . import LogState, Retention, StoreStatistics, WorkloadQuery
+from .appending import addition
 from .durations import Durations
 
 __all__ = ["MemoryStore"]
@@ -17,13 +19,13 @@ __all__ = ["MemoryStore"]
 
 @dataclass(slots=True)
 class _Log:
-    batches: list[Batch] = field(default_factory=list)
+    records: list[Batch | Gap] = field(default_factory=list)
     state: LogState = field(default_factory=LogState)
     finished_at: int = 0
 
 
 class MemoryStore:
-    """Keeps everything in lists. See `LogStore` for the methods."""
+    """Keeps everything in lists. See `Store` for the methods."""
 
     def __init__(self) -> None:
         self._logs: dict[str, _Log] = {}
@@ -38,6 +40,8 @@ class MemoryStore:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
         await trio.sleep_forever()
+
+    # Workload records.
 
     async def create(
         self, workload: Workload, *, key: str | None = None, fingerprint: bytes = b""
@@ -94,97 +98,115 @@ class MemoryStore:
         self._keys = {k: v for k, v in self._keys.items() if v[0] != workload_id}
         log = self._logs.pop(workload_id, None)
         if log is not None:
-            self._bytes -= sum(len(batch.data) for batch in log.batches)
+            self._bytes -= sum(_size(record) for record in log.records)
+
+    # Logs.
 
     async def log(self, workload_id: str) -> LogState | None:
         await trio.lowlevel.checkpoint()
         log = self._logs.get(workload_id)
         if log is None:
             return None
-        if log.state.end is not None or not log.batches:
+        if log.state.end is not None or not log.records:
             return log.state
-        last = log.batches[-1]
-        return replace(log.state, time=last.time, unfinished=last.stream if last.partial else None)
+        last = log.records[-1]
+        unfinished = last.stream if isinstance(last, Batch) and last.partial else None
+        return replace(log.state, time=last.time, unfinished=unfinished)
 
     async def append(
         self,
         workload_id: str,
-        batches: Sequence[Batch],
+        records: Sequence[Batch | Gap],
         *,
+        expected: int,
+        epoch: int,
+        size: int,
         outcome: Outcome | None = None,
         finished_at: int = 0,
     ) -> None:
         await trio.lowlevel.checkpoint()
-        log = self._logs.setdefault(workload_id, _Log())
-        # Without their wire forms, which only as many as there is room for are to keep.
-        log.batches += [replace(batch, rendered={}) for batch in batches]
-        size = sum(len(batch.data) for batch in batches)
-        lines = batches[-1].last if batches else log.state.lines
-        log.state = LogState(lines, log.state.bytes + size)
-        if outcome is not None:
-            log.state = replace(log.state, end=End(outcome, lines, log.state.bytes))
-            log.finished_at = finished_at
+        log = self._logs.get(workload_id, _Log())
+        added = addition(
+            log.state, records, expected=expected, epoch=epoch, size=size, outcome=outcome
+        )
+        self._logs[workload_id] = log
+        # Without their wire forms: only the window has a bound for these.
+        log.records += [
+            replace(record, rendered={}) if isinstance(record, Batch) else record
+            for record in added.records
+        ]
+        self._bytes += sum(_size(record) for record in added.records)
+        log.state = replace(log.state, lines=added.lines, bytes=added.bytes)
         workload = self._workloads.get(workload_id)
         if workload is not None:
-            workload = replace(workload, lines=lines, bytes=log.state.bytes)
-            if outcome is not None:
-                workload = replace(
-                    workload,
-                    status=outcome.status,
-                    exit_code=outcome.exit_code,
-                    signal=outcome.signal,
-                    error=outcome.error,
-                    finished_at=finished_at,
-                )
-            self._workloads[workload_id] = workload
-        self._bytes += size
+            self._workloads[workload_id] = replace(workload, lines=added.lines, bytes=added.bytes)
+        if added.ends and outcome is not None:
+            self._end(workload_id, log, outcome, finished_at)
         self._commits.add(0.0)
 
-    async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch]:
+    def _end(self, workload_id: str, log: _Log, outcome: Outcome, finished_at: int) -> None:
+        log.state = replace(log.state, end=End(outcome, log.state.lines, log.state.bytes))
+        log.finished_at = finished_at
+        self._handles.pop(workload_id, None)
+        workload = self._workloads.get(workload_id)
+        if workload is not None:
+            self._workloads[workload_id] = replace(
+                workload,
+                status=outcome.status,
+                exit_code=outcome.exit_code,
+                signal=outcome.signal,
+                error=outcome.error,
+                reason=outcome.reason,
+                finished_at=finished_at,
+            )
+
+    async def fence(self, workload_id: str) -> int:
+        await trio.lowlevel.checkpoint()
+        if (log := self._logs.get(workload_id)) is None:
+            raise WorkloadNotFoundError(f"there is no log {workload_id}")
+        log.state = replace(log.state, epoch=log.state.epoch + 1)
+        return log.state.epoch
+
+    async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch | Gap]:
         await trio.lowlevel.checkpoint()
         self._reads += 1
-        log = self._logs.get(workload_id)
-        found: list[Batch] = []
-        if log is None:
-            return found
-        start = max(bisect_right(log.batches, first, key=lambda batch: batch.first) - 1, 0)
-        for i in range(start, len(log.batches)):
-            batch = log.batches[i]
-            if batch.last < first:
+        records = self._records(workload_id)
+        found: list[Batch | Gap] = []
+        start = max(bisect_right(records, first, key=lambda record: record.first) - 1, 0)
+        for i in range(start, len(records)):
+            record = records[i]
+            if record.last < first:
                 continue
-            found.append(replace(batch, rendered={}))
-            max_bytes -= batch.weight
+            found.append(replace(record, rendered={}) if isinstance(record, Batch) else record)
+            max_bytes -= record.weight
             if max_bytes <= 0:
                 break
         return found
 
-    async def seek(self, workload_id: str, selection: Selection, head: int) -> int:
+    async def scan(self, workload_id: str, last: int, limit: int) -> list[Run]:
         await trio.lowlevel.checkpoint()
-        batches = self._logs.get(workload_id, _Log()).batches
-        known = [batch for batch in batches if batch.first <= head]
-
-        def first(time: int) -> int:
-            """The number of the first line that is not older, or 1 if none is known to be older."""
-            older = bisect_left(known, time, key=lambda batch: batch.time)
-            return known[older - 1].last + 1 if older else 1
-
-        start = 1 if selection.since is None else first(selection.since)
-        if selection.tail is None:
-            return start
-        last = head if selection.until is None else first(selection.until + 1) - 1
-        if selection.stream is None:
-            # Numbers have no holes, whatever retention has removed.
-            return max(start, last + 1 - selection.tail)
-        position, wanted = head + 1, selection.tail
-        for batch in reversed(known):
-            if wanted == 0 or batch.first < start:
+        self._reads += 1
+        records = self._records(workload_id)
+        found: list[Run] = []
+        for i in reversed(range(bisect_right(records, last, key=lambda record: record.first))):
+            if len(found) >= limit:
                 break
-            if batch.first <= last and batch.stream == selection.stream:
-                taken = min(wanted, batch.count)
-                wanted -= taken
-                position = batch.last - taken + 1
-        is_whole = bool(batches) and batches[0].first <= start
-        return position if is_whole or not wanted else start
+            b = records[i]
+            if isinstance(b, Batch):
+                found.append(Run(b.first, b.count, b.time, b.stream, b.partial, b.continues))
+        return found
+
+    async def find(self, workload_id: str, time: int, head: int) -> int:
+        await trio.lowlevel.checkpoint()
+        self._reads += 1
+        records = self._records(workload_id)
+        known = bisect_right(records, head, key=lambda record: record.first)
+        older = bisect_left(records, time, hi=known, key=lambda record: record.time)
+        return min(records[older - 1].last, head) + 1 if older else 1
+
+    def _records(self, workload_id: str) -> list[Batch | Gap]:
+        log = self._logs.get(workload_id)
+        return [] if log is None else log.records
 
     async def trim(self, retention: Retention) -> int:
         await trio.lowlevel.checkpoint()
@@ -192,28 +214,39 @@ class MemoryStore:
         if retention.max_age is not None:
             oldest = now() - int(retention.max_age * 1_000_000)
             for log in self._logs.values():
-                while log.batches and log.batches[0].time < oldest:
+                while log.records and log.records[0].time < oldest:
                     removed += self._remove_oldest(log)
         if retention.max_bytes is not None:
-            held = [log for log in self._logs.values() if log.batches]
+            held = [log for log in self._logs.values() if log.records]
             finished = [log for log in held if log.state.end is not None]
             for log in sorted(finished, key=lambda log: log.finished_at):
-                while log.batches and self._bytes > retention.max_bytes:
+                while log.records and self._bytes > retention.max_bytes:
                     removed += self._remove_oldest(log)
             while self._bytes > retention.max_bytes:
-                # What is left is of logs that go on.
+                # Only running workloads have lines left.
                 oldest_log = min(
-                    (log for log in held if log.batches), key=lambda log: log.batches[0].time
+                    (log for log in held if log.records), key=lambda log: log.records[0].time
                 )
                 removed += self._remove_oldest(oldest_log)
         self._trimmed += removed
         return removed
 
     def _remove_oldest(self, log: _Log) -> int:
-        self._bytes -= len(log.batches.pop(0).data)
+        self._bytes -= _size(log.records.pop(0))
         return 1
 
     def statistics(self) -> StoreStatistics:
         return StoreStatistics(
-            self._commits.statistics(), 0, self._reads, self._bytes, self._trimmed
+            commits=self._commits.statistics(),
+            writes_waiting=0,
+            oldest_wait=0.0,
+            writes_failed=0,
+            reads=self._reads,
+            bytes=self._bytes,
+            batches_trimmed=self._trimmed,
         )
+
+
+def _size(record: Batch | Gap) -> int:
+    """The bytes that a record takes here."""
+    return len(record.data) if isinstance(record, Batch) else 0

@@ -1,172 +1,201 @@
-"""The file: one connection that writes, and some beside it that read, each in a thread."""
+"""The database: writes that are committed together, and reads beside them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any, TypeVar
 
 import apsw
+import outcome
+import structlog
 import trio
 
 from ...errors import StoreError
-from ..durations import Durations
-from .schema import prepare
+from ...threads import Call, Threads
+from ..durations import DurationStatistics
+from .failures import FAILURES, store_error
+from .file import File
+from .logs import Logs
+from .readers import Readers
+from .writer import Write, Writer
 
 __all__ = ["Database"]
 
 T = TypeVar("T")
 
-MAX_READERS = 8
-"""Reads at once; more wait their turn."""
+CLOSE_SECONDS = 5.0
+"""How long closing waits for a commit that hangs, and for the file to be closed."""
 
+READS_SECONDS = 3.0
+"""How much of that it waits for reads that hang."""
 
-BUSY_MILLISECONDS = 5000
-"""How long a commit waits for others who write to the file, though nobody should."""
-
-
-@dataclass(slots=True, eq=False)
-class _Write(Generic[T]):
-    """One task's part of a group commit."""
-
-    apply: Callable[[apsw.Connection], T]
-    repeats: bool = False
-    done: trio.Event = field(default_factory=trio.Event)
-    result: T | None = None
+_log = structlog.get_logger("trio_logs.store")
 
 
 class Database:
-    """`opened` is called in the writer's thread, once the file is open."""
+    """A file, the one thread that writes to it, and the threads that read it.
 
-    def __init__(
-        self,
-        path: Path,
-        synchronous: Literal["NORMAL", "FULL"],
-        *,
-        opened: Callable[[apsw.Connection], None],
-    ) -> None:
-        self._path = path
-        self._synchronous = synchronous
-        self._opened = opened
-        # At most one write for each task that waits for it: bounded by the live topics and
-        # requests.
-        self._pending: list[_Write[Any]] = []
+    Open it with `open`, and have `commit_writes` run meanwhile.
+    """
+
+    def __init__(self, file: File, logs: Logs) -> None:
+        self._file = file
+        self._writer = Writer(file, logs)
+        self._readers = Readers(file)
+        self._thread = Threads("store commits", 1)
+        # At most one write for each task that waits: a cancelled task takes its write out.
+        self._pending: dict[Write[Any], None] = {}
         self._wake = trio.Event()
-        self._readers: list[apsw.Connection] = []
-        self._read_limit = trio.CapacityLimiter(MAX_READERS)
-        self._write_limit = trio.CapacityLimiter(1)
-        self.commits = Durations()
-        self.writes_waiting = 0
-        self.reads = 0
+        # The writes that the thread commits now, and its call.
+        self._group: list[Write[Any]] = []
+        self._call: Call[None] | None = None
+        self._is_closed = False
+        self.writes_failed = 0
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Commit, in one transaction, what all have ready; until cancelled. Then close."""
-        with self._translated("open"):
-            writer = await trio.to_thread.run_sync(self._open, limiter=self._write_limit)
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Start the threads and open the file; close it in the end. Raises StoreError."""
         try:
-            task_status.started()
-            while True:
-                await self._wake.wait()
-                self._wake = trio.Event()
-                writes, self._pending = self._pending, []
-                with self._translated("commit to"):
-                    await trio.to_thread.run_sync(
-                        self._commit, writer, writes, limiter=self._write_limit
-                    )
-                for write in writes:
-                    write.done.set()
-                    if not write.repeats:
-                        self.writes_waiting -= 1
-                    elif write.result:
-                        self.repeat(write.apply)
+            self._thread.start()
+            self._readers.start()
+        except RuntimeError as error:
+            # A limit on processes stops the start of a thread.
+            self._thread.close()
+            raise store_error("open", self._file.path, error) from error
+        try:
+            await self._open()
+            yield
         finally:
-            owners = [object() for _ in range(MAX_READERS)]
-            with trio.CancelScope(shield=True):
-                # Reads under way: a thread can't be cancelled, and each is bounded.
-                for owner in owners:
-                    await self._read_limit.acquire_on_behalf_of(owner)
-            for connection in [*self._readers, writer]:
-                connection.close()
-            # Who comes too late is told that it is closed.
-            for owner in owners:
-                self._read_limit.release_on_behalf_of(owner)
+            await self._close()
 
-    async def write(self, apply: Callable[[apsw.Connection], T]) -> T:
-        """Have this done in the next transaction, in the writer's thread; return its result once
-        that is durable."""
-        write = _Write(apply)
-        self._pending.append(write)
-        self.writes_waiting += 1
-        self._wake.set()
-        await write.done.wait()
-        return write.result  # type: ignore[return-value]  # set before `done`
+    async def commit_writes(self) -> None:
+        """Commit, in one transaction, the writes that all tasks have ready; until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            self._group, self._pending = list(self._pending), {}
+            if not self._group:
+                continue
+            self._call = self._thread.submit(partial(self._writer.commit, self._group))
+            await self._call.wait()
+            self._settle()
 
-    def repeat(self, apply: Callable[[apsw.Connection], object]) -> None:
-        """Have this done in the next transaction, and again until it returns nothing that counts;
-        nobody waits for it."""
-        self._pending.append(_Write(apply, repeats=True))
+    async def write(
+        self,
+        apply: Callable[[apsw.Connection], T],
+        *,
+        committed: Callable[[], object] | None = None,
+    ) -> T:
+        """Have this done in the next transaction; return its result, or raise its error, once that
+        is durable. `committed` is called then, even if this task was cancelled meanwhile.
+
+        Raises StoreError if the store fails, and what `apply` raises.
+        """
+        if self._is_closed:
+            raise self._error("the store is closed")
+        write = Write(apply, trio.current_time(), committed)
+        self._pending[write] = None
         self._wake.set()
+        try:
+            await write.done.wait()
+        finally:
+            self._pending.pop(write, None)
+        assert write.result is not None
+        return write.result.unwrap()
 
     async def read(self, query: Callable[[apsw.Connection], T]) -> T:
-        """The result of a query, which is made in a thread."""
-        self.reads += 1
-        with self._translated("read"):
-            return await trio.to_thread.run_sync(self._query, query, limiter=self._read_limit)
+        """The result of a query. Raises StoreError."""
+        return await self._readers.read(query)
 
-    # In threads.
+    @property
+    def commits(self) -> DurationStatistics:
+        """The transactions that were committed."""
+        return self._writer.commits.statistics()
 
-    def _open(self) -> apsw.Connection:
-        with ExitStack() as stack:
-            writer = self._connect(stack)
-            # Somebody may look into the file with a tool of SQLite's.
-            writer.set_busy_timeout(BUSY_MILLISECONDS)
-            prepare(writer)
-            writer.execute(f"PRAGMA synchronous = {self._synchronous}").fetchall()
-            self._path.chmod(0o600)
-            self._opened(writer)
-            # All of them now: a read must not fail because clients have taken every descriptor.
-            readers = [self._connect(stack, apsw.SQLITE_OPEN_READONLY) for _ in range(MAX_READERS)]
-            for reader in readers:
-                # SQLite opens the file at the first statement.
-                reader.execute("SELECT number FROM workloads LIMIT 1").fetchall()
-            self._readers = readers
-            # From here on, `run` closes them.
-            stack.pop_all()
-        return writer
+    @property
+    def reads(self) -> int:
+        """How many queries there were."""
+        return self._readers.reads
 
-    def _connect(
-        self, stack: ExitStack, flags: int = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-    ) -> apsw.Connection:
-        connection = apsw.Connection(str(self._path), flags=flags)
-        stack.callback(connection.close)
-        return connection
+    @property
+    def writes_waiting(self) -> int:
+        """How many writes are not durable yet."""
+        return len(self._group) + len(self._pending)
 
-    def _commit(self, connection: apsw.Connection, writes: list[_Write[Any]]) -> None:
-        start = time.perf_counter()
-        connection.execute("BEGIN IMMEDIATE")
+    @property
+    def oldest_wait(self) -> float:
+        """Seconds that the oldest write has waited which is not durable yet; 0.0 without one."""
+        oldest = self._group[0] if self._group else next(iter(self._pending), None)
+        return 0.0 if oldest is None else trio.current_time() - oldest.since
+
+    async def _open(self) -> None:
+        self._call = self._thread.submit(self._open_connections)
         try:
-            for write in writes:
-                write.result = write.apply(connection)
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
-        self.commits.add(time.perf_counter() - start)
+            await self._call.wait()
+        except FAILURES as error:
+            self._call = None
+            raise store_error("open", self._file.path, error) from error
+        self._call = None
 
-    def _query(self, query: Callable[[apsw.Connection], T]) -> T:
-        # `list.pop` and `append` are atomic; the limiter sees to it that there is one left.
-        connection = self._readers.pop()
+    def _open_connections(self) -> None:
+        self._writer.open()
+        self._readers.open()
+
+    def _close_connections(self) -> None:
         try:
-            return query(connection)
+            self._readers.close()
         finally:
-            self._readers.append(connection)
+            # Last: the last connection that is closed copies the WAL into the file.
+            self._writer.close()
 
-    @contextmanager
-    def _translated(self, what: str) -> Iterator[None]:
+    def _settle(self) -> None:
+        """The thread has ended a group, or is given up: tell the tasks that wait."""
+        group, self._group, self._call = self._group, [], None
+        for write in group:
+            if write.result is None:
+                write.result = outcome.Error(self._error("the disk does not answer"))
+            if not isinstance(write.result, outcome.Error):
+                if write.committed is not None:
+                    write.committed()
+            elif isinstance(write.result.error, StoreError):
+                self.writes_failed += 1
+            write.done.set()
+
+    async def _close(self) -> None:
+        self._is_closed = True
+        self._file.closing.set()
+        for write in self._pending:
+            write.result = outcome.Error(self._error("the store is closed"))
+            write.done.set()
+        self._pending = {}
+        start = trio.current_time()
+        with trio.CancelScope(deadline=start + READS_SECONDS, shield=True):
+            await self._readers.wait_closed()
+        with trio.CancelScope(deadline=start + CLOSE_SECONDS, shield=True) as scope:
+            await self._close_writer()
+        if scope.cancelled_caught:
+            _log.warning(
+                "the disk does not answer: the store is left to its threads",
+                path=str(self._file.path),
+                unknown_writes=len(self._group),
+            )
+            self._settle()
+
+    async def _close_writer(self) -> None:
+        # Submitted before any wait: when a disk that hangs answers late, the file is closed then.
+        closing = self._thread.submit(self._close_connections)
+        self._thread.close()
+        if self._call is not None:
+            with suppress(*FAILURES):
+                await self._call.wait()
+            self._settle()
         try:
-            yield
-        except (apsw.Error, OSError) as error:
-            raise StoreError(f"could not {what} {self._path}: {error}") from error
+            await closing.wait()
+        except apsw.Error as error:
+            _log.warning("store not closed in order", path=str(self._file.path), error=str(error))
+        await self._thread.wait_closed()
+
+    def _error(self, reason: str) -> StoreError:
+        return StoreError(f"could not commit to {self._file.path}: {reason}")

@@ -1,5 +1,5 @@
-"""The tables, and how those of an earlier version become these. All times are microseconds since
-the Unix epoch."""
+"""The tables, and the migrations from earlier versions. All times are microseconds since the Unix
+epoch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import apsw
 
 __all__ = ["prepare"]
 
-VERSION = 2
+VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS workloads (
@@ -23,12 +23,14 @@ CREATE TABLE IF NOT EXISTS workloads (
     exit_code INTEGER,
     signal TEXT,
     error TEXT,
+    reason TEXT,
     created_at INTEGER NOT NULL,
     started_at INTEGER,
     finished_at INTEGER,
     lines INTEGER NOT NULL DEFAULT 0,
     bytes INTEGER NOT NULL DEFAULT 0,
-    held INTEGER NOT NULL DEFAULT 0  -- what `batches` has of it, in bytes of `data`
+    held INTEGER NOT NULL DEFAULT 0, -- bytes of `data` that its rows of `batches` have
+    epoch INTEGER NOT NULL DEFAULT 0 -- appends to its log need this one
 );
 CREATE INDEX IF NOT EXISTS unfinished ON workloads (id) WHERE finished_at IS NULL;
 CREATE INDEX IF NOT EXISTS by_status ON workloads (status, id);
@@ -39,8 +41,8 @@ CREATE TABLE IF NOT EXISTS batches (
     first INTEGER NOT NULL,          -- the sequence number of its first line
     count INTEGER NOT NULL,
     time INTEGER NOT NULL,
-    stream TEXT NOT NULL,
-    flags INTEGER NOT NULL,
+    stream TEXT NOT NULL,            -- of a gap, its reason
+    flags INTEGER NOT NULL,          -- see `rows`
     data BLOB NOT NULL
 );
 CREATE UNIQUE INDEX IF NOT EXISTS position ON batches (log, first);
@@ -54,17 +56,27 @@ UPDATE workloads SET held =
 DROP TABLE history;
 """
 
+_FROM_2 = """
+ALTER TABLE workloads ADD COLUMN reason TEXT;
+ALTER TABLE workloads ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+"""
+
 
 def prepare(connection: apsw.Connection) -> None:
-    """Make the tables what they have to be. Raises apsw.Error if they are of a later version."""
+    """Create or migrate the tables. Raises apsw.Error if a later version has made them."""
     version: Any = connection.pragma("user_version")
     if version > VERSION:
-        raise apsw.Error(f"it is of version {version}, and this one reads up to {VERSION}")
-    # The first works only before there is any table. `fetchall`: a statement that returns a row
-    # would hold up those after it.
+        raise apsw.Error(
+            f"it is of version {version}, and this service reads versions up to {VERSION}: install"
+            " the version that wrote it, or restore an earlier backup"
+        )
+    # SQLite takes `auto_vacuum` only before the first table. `fetchall`: a statement that is left
+    # in its first row keeps the later ones from running.
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL").fetchall()
     with connection:
         if version == 1:
             connection.execute(_FROM_1)
+        if version in (1, 2):
+            connection.execute(_FROM_2)
         connection.execute(_SCHEMA)
         connection.execute(f"PRAGMA user_version = {VERSION}")

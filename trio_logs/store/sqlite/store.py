@@ -1,4 +1,4 @@
-"""The store: what is written and read, and in which thread."""
+"""The store: its methods as writes and reads of the database."""
 
 from __future__ import annotations
 
@@ -7,32 +7,69 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import structlog
 import trio
 
-from ...records import Batch, Outcome, Workload
-from .. import LogState, Retention, Selection, StoreStatistics, WorkloadQuery
-from . import logs, workloads
+from ...errors import StoreError
+from ...records import Batch, Gap, Outcome, Run, Workload
+from .. import LogState, Retention, StoreStatistics, WorkloadQuery
+from . import queries, workloads
 from .database import Database
+from .file import File
 from .logs import Logs
 
 __all__ = ["SQLiteStore"]
 
 
-class SQLiteStore:
-    """See `LogStore` for the methods. `path` is the database file; its folder must exist.
+_log = structlog.get_logger("trio_logs.store")
 
-    `synchronous` is SQLite's setting: "NORMAL" survives `kill -9`, "FULL" also a power loss.
+SWEEP_RETRY = 0.1, 60.0
+"""Seconds from a removal that failed to the next try: at first, and at most."""
+
+
+class SQLiteStore:
+    """See `Store` for the methods. `path` is the database file; its folder must exist.
+
+    `synchronous` is SQLite's setting: "NORMAL" survives `kill -9`, "FULL" also a power loss. `vfs`
+    names one of SQLite's virtual file systems, https://sqlite.org/vfs.html; None is the default.
     """
 
-    def __init__(self, path: Path, *, synchronous: Literal["NORMAL", "FULL"] = "NORMAL") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
+        vfs: str | None = None,
+    ) -> None:
         self._logs = Logs()
-        self._database = Database(path, synchronous, opened=self._logs.load)
-        # What was deleted when the one before ended.
-        self._database.repeat(self._logs.sweep)
-        self._trimmed = 0
+        self._database = Database(File(path, synchronous, vfs), self._logs)
+        self._deleted = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        await self._database.run(task_status=task_status)
+        async with self._database.open():
+            if self._logs.has_deleted:
+                # The service ended before it had removed them.
+                self._deleted.set()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._database.commit_writes)
+                nursery.start_soon(self._keep_swept)
+                task_status.started()
+
+    async def _keep_swept(self) -> None:
+        """Remove deleted logs, in pieces: a long log would hold up the commits of all others."""
+        delay, longest = SWEEP_RETRY
+        while True:
+            await self._deleted.wait()
+            # Before the write: a deletion in the same transaction may come after it.
+            self._deleted = trio.Event()
+            try:
+                while await self._database.write(self._logs.sweep):
+                    delay = SWEEP_RETRY[0]
+            except StoreError as error:
+                _log.warning("deleted logs not removed yet", error=str(error), retry_in=delay)
+                await trio.sleep(delay)
+                delay = min(2 * delay, longest)
+                self._deleted.set()
 
     # Workload records.
 
@@ -66,20 +103,25 @@ class SQLiteStore:
         return await self._database.read(workloads.unfinished)
 
     async def delete(self, workload_id: str) -> None:
-        await self._database.write(partial(workloads.hide, workload_id=workload_id))
-        # In pieces: a long log would hold up the commits of all others.
-        self._database.repeat(self._logs.sweep)
+        await self._database.write(
+            partial(workloads.hide, workload_id=workload_id),
+            # Not here after the write: this task may be cancelled during the commit.
+            committed=lambda: self._deleted.set(),
+        )
 
     # Logs.
 
     async def log(self, workload_id: str) -> LogState | None:
-        return await self._database.read(partial(logs.state, workload_id=workload_id))
+        return await self._database.read(partial(queries.state, workload_id=workload_id))
 
     async def append(
         self,
         workload_id: str,
-        batches: Sequence[Batch],
+        records: Sequence[Batch | Gap],
         *,
+        expected: int,
+        epoch: int,
+        size: int,
         outcome: Outcome | None = None,
         finished_at: int = 0,
     ) -> None:
@@ -87,33 +129,44 @@ class SQLiteStore:
             partial(
                 self._logs.append,
                 workload_id=workload_id,
-                batches=batches,
+                records=records,
+                expected=expected,
+                epoch=epoch,
+                size=size,
                 outcome=outcome,
                 finished_at=finished_at,
             )
         )
 
-    async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch]:
+    async def fence(self, workload_id: str) -> int:
+        return await self._database.write(partial(self._logs.fence, workload_id=workload_id))
+
+    async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch | Gap]:
         return await self._database.read(
-            partial(logs.read, workload_id=workload_id, first=first, max_bytes=max_bytes)
+            partial(queries.read, workload_id=workload_id, first=first, max_bytes=max_bytes)
         )
 
-    async def seek(self, workload_id: str, selection: Selection, head: int) -> int:
+    async def scan(self, workload_id: str, last: int, limit: int) -> list[Run]:
         return await self._database.read(
-            partial(logs.seek, workload_id=workload_id, selection=selection, head=head)
+            partial(queries.scan, workload_id=workload_id, last=last, limit=limit)
+        )
+
+    async def find(self, workload_id: str, time: int, head: int) -> int:
+        return await self._database.read(
+            partial(queries.find, workload_id=workload_id, time=time, head=head)
         )
 
     async def trim(self, retention: Retention) -> int:
-        removed = await self._database.write(partial(self._logs.trim, retention=retention))
-        self._trimmed += removed
-        return removed
+        return await self._database.write(partial(self._logs.trim, retention=retention))
 
     def statistics(self) -> StoreStatistics:
         database = self._database
         return StoreStatistics(
-            database.commits.statistics(),
-            database.writes_waiting,
-            database.reads,
-            self._logs.bytes,
-            self._trimmed,
+            commits=database.commits,
+            writes_waiting=database.writes_waiting,
+            oldest_wait=database.oldest_wait,
+            writes_failed=database.writes_failed,
+            reads=database.reads,
+            bytes=self._logs.totals.bytes,
+            batches_trimmed=self._logs.totals.trimmed,
         )

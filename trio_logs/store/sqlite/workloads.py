@@ -1,4 +1,4 @@
-"""The records of workloads, on a connection."""
+"""Workload records, on a connection. The functions are those of `WorkloadStore`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ __all__ = [
 DELETED = "deleted"
 
 _COLUMNS = (
-    "id, spec, created_at, status, started_at, finished_at, exit_code, signal, error, lines, bytes"
+    "id, spec, created_at, status, started_at, finished_at, exit_code, signal, error, lines, bytes,"
+    " reason"
 )
 
 
@@ -44,7 +45,7 @@ def create(
 
 
 def start(connection: apsw.Connection, workload_id: str, started_at: int) -> None:
-    """It runs."""
+    """Mark a workload as running."""
     connection.execute(
         "UPDATE workloads SET status = ?, started_at = ? WHERE id = ?",
         (Status.RUNNING, started_at, workload_id),
@@ -52,20 +53,21 @@ def start(connection: apsw.Connection, workload_id: str, started_at: int) -> Non
 
 
 def remember(connection: apsw.Connection, workload_id: str, handle: str) -> None:
-    """Keep what its backend needs to clean up after a crash."""
+    """Keep what the backend needs to clean up after a crash."""
     connection.execute("UPDATE workloads SET handle = ? WHERE id = ?", (handle, workload_id))
 
 
 def finish(connection: apsw.Connection, number: int, outcome: Outcome, finished_at: int) -> None:
-    """It has ended, the one whose log has that number."""
+    """Store the outcome of the workload whose log has that number."""
     connection.execute(
-        "UPDATE workloads SET status = ?, exit_code = ?, signal = ?, error = ?, finished_at = ?,"
-        " handle = NULL WHERE number = ?",
+        "UPDATE workloads SET status = ?, exit_code = ?, signal = ?, error = ?, reason = ?,"
+        " finished_at = ?, handle = NULL WHERE number = ?",
         (
             outcome.status,
             outcome.exit_code,
             outcome.signal,
             outcome.error,
+            outcome.reason,
             finished_at,
             number,
         ),
@@ -73,8 +75,8 @@ def finish(connection: apsw.Connection, number: int, outcome: Outcome, finished_
 
 
 def hide(connection: apsw.Connection, workload_id: str) -> None:
-    """It is gone for everybody; its row stays until its log has been removed, piece by piece."""
-    # No id has a slash.
+    """Take a workload away from all readers. `Logs.sweep` removes its rows later, in pieces."""
+    # Ids have no slash, so the new one is free.
     connection.execute(
         "UPDATE workloads SET id = '/' || number, spec = NULL, idempotency_key = NULL,"
         " status = ?, finished_at = COALESCE(finished_at, 0) WHERE id = ?",
@@ -83,19 +85,19 @@ def hide(connection: apsw.Connection, workload_id: str) -> None:
 
 
 def find_key(connection: apsw.Connection, key: str) -> tuple[str, bytes] | None:
-    """The id and fingerprint of the one that was created with that key."""
+    """The id and fingerprint of the workload that was created with that key."""
     return connection.execute(
         "SELECT id, fingerprint FROM workloads WHERE idempotency_key = ?", (key,)
     ).fetchone()
 
 
 def one(connection: apsw.Connection, workload_id: str) -> Workload | None:
-    """A record."""
+    """One record."""
     return next(_select(connection, "id = ? AND spec IS NOT NULL", (workload_id,)), None)
 
 
 def page(connection: apsw.Connection, query: WorkloadQuery) -> list[Workload]:
-    """Records, newest first."""
+    """A page of records, newest first."""
     where, values = ["spec IS NOT NULL"], list[Any]()
     if query.before is not None:
         where.append("id < ?")
@@ -113,7 +115,7 @@ def page(connection: apsw.Connection, query: WorkloadQuery) -> list[Workload]:
 
 
 def unfinished(connection: apsw.Connection) -> list[tuple[Workload, str | None]]:
-    """Those that are queued or run, oldest first, with what `remember` kept."""
+    """The queued and running workloads, oldest first, with what `remember` kept of each."""
     handles = dict(connection.execute("SELECT id, handle FROM workloads WHERE finished_at IS NULL"))
     condition = "finished_at IS NULL AND spec IS NOT NULL ORDER BY id"
     return [(found, handles[found.id]) for found in _select(connection, condition)]

@@ -1,0 +1,86 @@
+"""Both stores against each other, at random."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.stores import append, batch, running
+from trio_logs.records import Batch, Gap, now
+from trio_logs.store import Retention
+from trio_logs.store.memory import MemoryStore
+from trio_logs.store.sqlite import SQLiteStore
+
+HOUR = 3_600_000_000
+"""In microseconds: so long that a test takes next to nothing of it."""
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b"]),
+        st.integers(1, 5),
+        st.integers(0, 3),
+        st.sampled_from(["stdout", "stderr", "gap"]),
+        st.sampled_from([0, 0, 0, 1, 4]),
+    ),
+    max_size=25,
+)
+hours = st.integers(0, 40).map(lambda number: number * HOUR)
+
+
+@settings(max_examples=25)
+@given(steps, st.integers(1, 60), st.integers(1, 2000), hours, st.none() | hours)
+def test_the_stores_agree(
+    written: list[tuple[str, int, int, str, int]],
+    first: int,
+    size: int,
+    moment: int,
+    cut: int | None,
+) -> None:
+    async def main() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "x.db")
+            async with running(MemoryStore()) as memory, running(SQLiteStore(path)) as sqlite:
+                heads, time = {"a": 0, "b": 0}, 0
+                for name, count, wait, stream, repeated in written:
+                    time += wait
+                    expected = max(heads[name] + 1 - repeated, 1)
+                    record: Batch | Gap = batch(expected, count, time * HOUR, stream)
+                    if stream == "gap":
+                        record = Gap(expected, record.last, "store", time * HOUR)
+                    heads[name] = max(heads[name], record.last)
+                    for store in (memory, sqlite):
+                        await append(store, name, [record])
+                if cut is not None:
+                    retention = Retention(max_age=(now() - cut) / 1_000_000)
+                    for store in (memory, sqlite):
+                        while await store.trim(retention):
+                            pass
+                for name in heads:
+                    assert await memory.log(name) == await sqlite.log(name)
+                    found = await memory.read(name, first, size)
+                    assert found == await sqlite.read(name, first, size)
+                    for last, limit in ((first, 3), (first, 100), (10**9, 2)):
+                        runs = await memory.scan(name, last, limit)
+                        assert runs == await sqlite.scan(name, last, limit)
+                    everything = await memory.read(name, 1, 10**9)
+                    for head in (0, *(one.last for one in everything)):
+                        position = await memory.find(name, moment, head)
+                        assert position == await sqlite.find(name, moment, head)
+                        check_find(everything, moment, head, position)
+
+    trio.run(main)
+
+
+def check_find(everything: list[Batch | Gap], moment: int, head: int, position: int) -> None:
+    """`position` parts the lines up to `head` that are older from those that are not."""
+    known = [one for one in everything if one.last <= head]
+    assert all(one.time < moment for one in known if one.last < position)
+    assert all(one.time >= moment for one in known if one.first >= position)
+    if not any(one.time < moment for one in known):
+        assert position == 1
+    elif all(one.time < moment for one in known):
+        assert position == head + 1

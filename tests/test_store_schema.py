@@ -1,0 +1,127 @@
+"""Files of other versions, and damaged ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import apsw
+import pytest
+
+from tests.stores import append, batch, running
+from trio_logs.errors import StoreError
+from trio_logs.records import End, Gap, Outcome, Status
+from trio_logs.store import LogState
+from trio_logs.store.sqlite import SQLiteStore
+
+_TABLES = """
+CREATE TABLE workloads (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, spec TEXT, idempotency_key TEXT UNIQUE,
+    fingerprint BLOB, handle TEXT, status TEXT NOT NULL, exit_code INTEGER, signal TEXT, error TEXT,
+    created_at INTEGER NOT NULL, started_at INTEGER, finished_at INTEGER,
+    lines INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0%s
+);
+CREATE INDEX unfinished ON workloads (id) WHERE finished_at IS NULL;
+CREATE TABLE batches (
+    log INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL, time INTEGER NOT NULL,
+    stream TEXT NOT NULL, flags INTEGER NOT NULL, data BLOB NOT NULL
+);
+CREATE UNIQUE INDEX position ON batches (log, first);
+CREATE INDEX age ON batches (time, log);
+"""
+# The tables as these versions made them: these texts never change.
+VERSION_1 = f"""
+PRAGMA auto_vacuum = INCREMENTAL;
+PRAGMA journal_mode = WAL;
+{_TABLES % ""}
+CREATE TABLE history (bytes INTEGER NOT NULL);
+INSERT INTO history VALUES (35);
+PRAGMA user_version = 1;
+"""
+VERSION_2 = f"""
+PRAGMA auto_vacuum = INCREMENTAL;
+PRAGMA journal_mode = WAL;
+{_TABLES % ", held INTEGER NOT NULL DEFAULT 0"}
+CREATE INDEX by_status ON workloads (status, id);
+CREATE INDEX trimmable ON workloads (finished_at) WHERE finished_at IS NOT NULL AND held > 0;
+PRAGMA user_version = 2;
+"""
+ROWS = """
+INSERT INTO workloads (id, spec, status, exit_code, error, created_at, finished_at, lines, bytes)
+    VALUES ('done', '{"command":["true"]}', 'failed', 1, 'sentence', 5, 6, 2, 14);
+INSERT INTO workloads (id, status, created_at, lines, bytes) VALUES ('w', 'running', 7, 3, 21);
+INSERT INTO batches VALUES (1, 1, 2, 5, 'stdout', 0,
+    x'6c696e6520310a6c696e6520320a');
+INSERT INTO batches VALUES (2, 1, 3, 9, 'stderr', 5,
+    x'28b52ffd2015a900006c696e6520310a6c696e6520320a6c696e6520330a');
+"""
+
+
+@pytest.mark.parametrize("schema", [VERSION_1, VERSION_2])
+async def test_a_file_of_an_earlier_version_is_taken_over(tmp_path: Path, schema: str) -> None:
+    path = tmp_path / "x.db"
+    earlier = apsw.Connection(str(path))
+    earlier.execute(schema).fetchall()
+    earlier.execute(ROWS).fetchall()
+    held = earlier.execute("SELECT sum(length(data)) FROM batches").get
+    if schema == VERSION_2:
+        earlier.execute(
+            "UPDATE workloads SET held = (SELECT sum(length(data)) FROM batches WHERE log = number)"
+        )
+    earlier.close()
+    # A second start finds the tables of this version.
+    for _ in range(2):
+        async with running(SQLiteStore(path)) as store:
+            assert store.statistics().bytes == held == 44
+            failed = Outcome(Status.FAILED, 1, error="sentence")
+            assert await store.log("done") == LogState(2, 14, End(failed, 2, 14))
+            found = await store.workload("done")
+            assert found is not None
+            assert (found.exit_code, found.error, found.reason) == (1, "sentence", None)
+            assert await store.read("done", 1, 1) == [batch(1, 2, time=5)]
+            last = batch(1, 3, time=9, stream="stderr", partial=True)
+            assert await store.read("w", 1, 1) == [last]
+    async with running(SQLiteStore(path)) as store:
+        assert await store.fence("w") == 1
+        lost = Outcome(Status.LOST, reason="server_lost")
+        records = [Gap(4, 5, "store", 10)]
+        await store.append("w", records, expected=4, epoch=1, size=21, outcome=lost)
+        assert await store.log("w") == LogState(5, 21, End(lost, 5, 21), epoch=1)
+
+
+async def test_a_file_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    later = apsw.Connection(str(path))
+    later.execute("PRAGMA user_version = 99")
+    later.close()
+    with pytest.RaisesGroup(pytest.RaisesExc(StoreError, match="it is of version 99")):
+        async with running(SQLiteStore(path)):
+            pass
+
+
+async def test_a_damaged_row_is_a_gap_and_the_rest_stays_readable(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    written = [replace(batch(n, 100, time=n), data=b"%d\n" % n * 100) for n in range(1, 401, 100)]
+    async with running(SQLiteStore(path)) as store:
+        await append(store, "w", written)
+    other = apsw.Connection(str(path))
+    # No frame at all; and one bit of the content, which only the checksum can tell.
+    other.execute("UPDATE batches SET data = x'00' WHERE first = 101")
+    [(data,)] = other.execute("SELECT data FROM batches WHERE first = 201")
+    position = data.index(b"201")
+    flipped = data[:position] + b"3" + data[position + 1 :]
+    other.execute("UPDATE batches SET data = ? WHERE first = 201", (flipped,))
+    # An empty frame whose header announces 2**62 bytes.
+    huge = b"\x28\xb5\x2f\xfd\xe0" + (1 << 62).to_bytes(8, "little") + b"\x01\x00\x00"
+    other.execute("UPDATE batches SET data = ? WHERE first = 301", (huge,))
+    other.close()
+    async with running(SQLiteStore(path)) as store:
+        found = await store.read("w", 1, 10**9)
+        assert found == [
+            written[0],
+            Gap(101, 200, "damaged"),
+            Gap(201, 300, "damaged"),
+            Gap(301, 400, "damaged"),
+        ]
+        await append(store, "w", [batch(401)])
+        assert await store.read("w", 401, 1) == [batch(401)]

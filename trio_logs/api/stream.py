@@ -1,0 +1,150 @@
+"""The body of an answer that is a log: heartbeats, wire form, and writing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import trio
+from quart.wrappers.response import ResponseBody
+
+from ..broker import Outlet, Reading
+from ..errors import IncompleteAnswerError, StoreError, WorkloadNotFoundError
+from ..formats import Format
+from ..records import Batch, Detached, Gap, Record, Reset
+from ..server import Port, Ports
+
+__all__ = ["LogStream"]
+
+CHUNKS_AT_ONCE = 2
+"""Chunks that a stream writes to its port before other tasks run. With one, a reader of a log at
+full speed that was held up for a moment stayed behind, until it had to read the store, at twice the
+cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormatOutlet(Outlet):
+    """Streams of one format on one server. Equal outlets are one way, so all of a log's streams
+    with the same format share one chunk."""
+
+    format: Format
+    ports: Ports
+
+    def render(self, batch: Batch) -> bytes:
+        return self.format.render(batch)
+
+    def send_each(self, ports: Sequence[int], chunk: bytes) -> Sequence[int]:
+        return self.ports.send_each(ports, chunk)
+
+
+class LogStream(ResponseBody):
+    """It subscribes when it is entered, without waiting, so nothing leaks when the client
+    disconnects in between. A chunk is about 64 KiB: written to the port, or returned if there is
+    none or it is not open.
+
+    A quiet stream carries a heartbeat every `heartbeat` seconds. Raises IncompleteAnswerError where
+    the answer must not look complete: on a failing store, and on a shutdown in a format that has no
+    event for it.
+    """
+
+    def __init__(
+        self, reading: Reading, form: Format, heartbeat: float, port: Port | None = None
+    ) -> None:
+        self._reading = reading
+        self._format = form
+        self._heartbeat = heartbeat
+        self._port = port
+        if port is not None:
+            reading.write_to(FormatOutlet(form, port.outlet), port.number)
+        self._opened = False
+        self._beat_at = math.inf
+
+    async def __aenter__(self) -> Self:
+        self._reading.__enter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._reading.__exit__(exc_type, exc_value, traceback)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while True:
+            for _ in range(CHUNKS_AT_ONCE):
+                chunk = await self._next()
+                self._beat_at = trio.current_time() + self._heartbeat
+                if not self._sent(chunk):
+                    return chunk
+            await trio.lowlevel.checkpoint()
+
+    def _sent(self, chunk: bytes) -> bool:
+        """Whether the port took the chunk, which spares it the way through the framework."""
+        return self._port is not None and not self._port.outlet.send_each(
+            (self._port.number,), chunk
+        )
+
+    async def _next(self) -> bytes:
+        if not self._opened:
+            self._opened = True
+            self._beat_at = trio.current_time() + self._heartbeat
+            if self._format.opening:
+                await trio.lowlevel.checkpoint()
+                return self._format.opening
+        # The common case of a busy log, without a scope: a checkpoint follows soon, by the write or
+        # after a few of them.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        chunk = self._render(self._reading.ready())
+        while not chunk:
+            # A point in time: lines that a filter hides do not put the next heartbeat off.
+            with trio.move_on_at(self._beat_at) as waiting:
+                chunk = self._render(await self._receive())
+            if waiting.cancelled_caught:
+                chunk = self._beat()
+        return chunk
+
+    def _beat(self) -> bytes:
+        """A heartbeat if it is due: lines that the publisher wrote meanwhile are signs of life."""
+        self._beat_at = max(self._beat_at, self._reading.written_at + self._heartbeat)
+        if trio.current_time() < self._beat_at:
+            return b""
+        self._beat_at = trio.current_time() + self._heartbeat
+        return self._format.keep_alive
+
+    async def _receive(self) -> Sequence[Record | Reset]:
+        try:
+            return await self._reading.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+        except WorkloadNotFoundError as error:
+            # The workload was deleted since the request came in; a client that returns gets 404.
+            if not self._format.control(Detached()):
+                raise IncompleteAnswerError("the workload was deleted") from error
+            raise StopAsyncIteration from None
+        except StoreError as error:
+            raise IncompleteAnswerError(f"the log can't be read on: {error}") from error
+
+    def _render(self, records: Sequence[Record | Reset]) -> bytes:
+        rendered = [self._frame(record) for record in records]
+        return rendered[0] if len(rendered) == 1 else b"".join(rendered)
+
+    def _frame(self, record: Record | Reset) -> bytes:
+        if isinstance(record, Batch):
+            return self._format.render(record)
+        frame = self._format.control(record)
+        if not frame:
+            # The bytes alone can't say that there were more.
+            match record:
+                case Detached():
+                    raise IncompleteAnswerError("the server is shutting down")
+                case Gap(reason="deleted"):
+                    raise IncompleteAnswerError("the workload was deleted")
+        return frame

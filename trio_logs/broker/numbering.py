@@ -1,0 +1,64 @@
+"""What a workload writes to numbered batches, without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..lines import Lines, LineSplitter
+from ..records import Batch
+from ..store import LogState
+from .writer import Written
+
+__all__ = ["Numbering"]
+
+
+class Numbering:
+    """Splits each stream into lines and numbers them in the order of arrival; `next` is the number
+    of the next line."""
+
+    def __init__(self, state: LogState) -> None:
+        """Go on where the log stands."""
+        self.next = state.lines + 1
+        self._time = state.time
+        self._splitters: dict[str, LineSplitter] = {}
+        if state.unfinished is not None:
+            self._splitters[state.unfinished] = LineSplitter(continues=True)
+
+    def number(self, written: Sequence[Written]) -> list[Batch]:
+        """The batches that these writes complete."""
+        batches: list[Batch] = []
+        start = 0
+        for stop in range(1, len(written) + 1):
+            # Neighbours on the same stream become one run: cost depends on the number of batches.
+            if stop < len(written) and written[stop].stream == written[start].stream:
+                continue
+            first = written[start]
+            pieces = [item.data for item in written[start:stop]]
+            runs = self._splitter(first.stream).feed(*pieces)
+            self._append(runs, first.stream, first.time, batches)
+            start = stop
+        return batches
+
+    def rest(self, time: int) -> list[Batch]:
+        """The lines that lack an end, once nothing more will come. `time` is in microseconds since
+        the Unix epoch."""
+        batches: list[Batch] = []
+        for stream, splitter in self._splitters.items():
+            self._append(splitter.close(), stream, time, batches)
+        return batches
+
+    def _splitter(self, stream: str) -> LineSplitter:
+        if stream not in self._splitters:
+            self._splitters[stream] = LineSplitter()
+        return self._splitters[stream]
+
+    def _append(self, runs: Iterable[Lines], stream: str, time: int, batches: list[Batch]) -> None:
+        # The wall clock may step back. Times of a log never do, so that `since` cuts cleanly.
+        self._time = max(self._time, time)
+        for run in runs:
+            batches.append(
+                Batch(
+                    self.next, run.count, self._time, stream, run.data, run.partial, run.continues
+                )
+            )
+            self.next += run.count

@@ -1,0 +1,80 @@
+"""The logs in memory, by workload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..store import LogStore
+from .counters import Counters
+from .history import History
+from .topic import Topic
+from .window import BrokerLimits, Windows
+
+__all__ = ["Topics"]
+
+
+class Topics:
+    """A topic is here while something holds it: a subscription, a source, or a call of the broker.
+
+    `detached`: every subscription ends where it is, since the service is shutting down.
+    """
+
+    def __init__(self, store: LogStore, limits: BrokerLimits) -> None:
+        self.store = store
+        self.counters = Counters()
+        self.history = History(store)
+        self.windows = Windows(limits)
+        self.detached = False
+        self._current: dict[str, Topic] = {}
+        self._holds: dict[Topic, int] = {}
+
+    def __iter__(self) -> Iterator[Topic]:
+        """All topics, those of deleted logs that still have readers too."""
+        return iter(tuple(self._holds))
+
+    def __len__(self) -> int:
+        """How many logs have a topic."""
+        return len(self._current)
+
+    def acquire(self, workload_id: str) -> Topic:
+        """The log's topic, to be released after use."""
+        topic = self._current.get(workload_id)
+        if topic is None:
+            topic = Topic(workload_id, self.store, self.windows, self.counters)
+            self._current[workload_id] = topic
+            self._holds[topic] = 0
+        self._holds[topic] += 1
+        return topic
+
+    def hold(self, topic: Topic) -> None:
+        """Hold a topic once more."""
+        self._holds[topic] += 1
+
+    def release(self, topic: Topic) -> None:
+        """Forget the topic if nothing else holds it."""
+        self._holds[topic] -= 1
+        if not self._holds[topic]:
+            del self._holds[topic]
+            self.replace(topic)
+
+    def replace(self, topic: Topic) -> None:
+        """The next `acquire` of its log gets a new topic; holders of this one keep it."""
+        if self._current.get(topic.workload_id) is topic:
+            del self._current[topic.workload_id]
+            self.windows.discard(topic.window)
+
+    def delete(self, workload_id: str) -> None:
+        """The log was deleted: its readers are told in the place of its lines."""
+        self.history.forget(workload_id)
+        topic = self._current.get(workload_id)
+        if topic is not None:
+            topic.delete()
+            if self._holds[topic] == len(topic.audience):
+                # Only readers hold it, so a log that takes its name gets a topic of its own.
+                self.replace(topic)
+
+    def detach(self) -> None:
+        """End every subscription where it is."""
+        self.detached = True
+        for topic in self:
+            topic.audience.ring_all()

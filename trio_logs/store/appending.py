@@ -1,0 +1,66 @@
+"""What an append adds to a log: the rules of `LogStore.append`, without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import FencedError
+from ..records import Batch, Gap, Outcome
+from . import LogState
+
+__all__ = ["Addition", "addition"]
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """The records to add, and the lines and bytes that the log has with them. `ends`: the log ends
+    with them."""
+
+    records: Sequence[Batch | Gap]
+    lines: int
+    bytes: int
+    ends: bool
+
+
+def addition(
+    state: LogState,
+    records: Sequence[Batch | Gap],
+    *,
+    expected: int,
+    epoch: int,
+    size: int,
+    outcome: Outcome | None,
+) -> Addition:
+    """What to add to a log in this state; see `LogStore.append`. A new log is `LogState()`.
+
+    Raises FencedError and ValueError as `LogStore.append` does.
+    """
+    if epoch != state.epoch:
+        raise FencedError(f"the log has epoch {state.epoch} now, and this writer has epoch {epoch}")
+    if records and records[0].first != expected:
+        raise ValueError(f"the records begin at line {records[0].first}, not at {expected}")
+    if expected > state.lines + 1:
+        raise FencedError(
+            f"lines {state.lines + 1} to {expected - 1} of the log are missing: it was deleted"
+        )
+    last = records[-1].last if records else expected - 1
+    if state.end is not None:
+        if outcome != state.end.outcome or last > state.lines:
+            raise FencedError("the log has ended already, in another way")
+        return Addition((), state.lines, state.bytes, ends=False)
+    if expected <= state.lines:
+        records = [_after(state.lines, record) for record in records if record.last > state.lines]
+    if last <= state.lines:
+        # An earlier append, whose result the caller does not know, has added all of it, or more.
+        last, size = state.lines, state.bytes
+    return Addition(records, last, size, ends=outcome is not None)
+
+
+def _after(line: int, record: Batch | Gap) -> Batch | Gap:
+    """The part of the record after that line."""
+    if record.first > line:
+        return record
+    if isinstance(record, Gap):
+        return Gap(line + 1, record.last, record.reason, record.time)
+    return record.since(line + 1)

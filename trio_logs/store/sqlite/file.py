@@ -1,0 +1,80 @@
+"""The database file: how it is opened, and how long its locks are waited for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal
+
+import apsw
+
+from .schema import prepare
+
+__all__ = ["LOCK_SECONDS", "File"]
+
+LOCK_SECONDS = 30.0
+"""How long a statement waits for a lock that another program holds on the file."""
+
+_LOOK_SECONDS = 0.05
+"""The longest pause between two looks at such a lock."""
+
+
+class File:
+    """Opens connections, in threads.
+
+    `vfs` names one of SQLite's virtual file systems, https://sqlite.org/vfs.html; None is that of
+    the operating system. Once `closing` is set, no statement waits for a lock any more.
+    """
+
+    def __init__(
+        self, path: Path, synchronous: Literal["NORMAL", "FULL"], vfs: str | None = None
+    ) -> None:
+        self.path = path
+        self.closing = threading.Event()
+        self._synchronous = synchronous
+        self._vfs = vfs
+
+    def open_writer(self) -> apsw.Connection:
+        """A connection for writing, to a file with the tables of this version. Raises apsw.Error or
+        OSError."""
+        with ExitStack() as stack:
+            connection = self._connect(stack, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+            prepare(connection)
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}").fetchall()
+            self.path.chmod(0o600)
+            stack.pop_all()
+        return connection
+
+    def open_reader(self) -> apsw.Connection:
+        """A connection for reading. Raises apsw.Error."""
+        with ExitStack() as stack:
+            connection = self._connect(stack, apsw.SQLITE_OPEN_READONLY)
+            # SQLite opens the file at the first statement.
+            connection.execute("SELECT number FROM workloads LIMIT 1").fetchall()
+            stack.pop_all()
+        return connection
+
+    def _connect(self, stack: ExitStack, flags: int) -> apsw.Connection:
+        connection = apsw.Connection(str(self.path), flags=flags, vfs=self._vfs)
+        stack.callback(connection.close)
+        connection.set_busy_handler(self._lock_waiter())
+        return connection
+
+    def _lock_waiter(self) -> Callable[[int], bool]:
+        """A busy handler, https://sqlite.org/c3ref/busy_handler.html. SQLite's own, of
+        `busy_timeout`, can't be cut short when the store closes."""
+        since = 0.0
+
+        def wait(earlier: int) -> bool:
+            nonlocal since
+            now = time.monotonic()
+            if earlier == 0:
+                since = now
+            if now - since >= LOCK_SECONDS:
+                return False
+            return not self.closing.wait(min(0.001 * 2 ** min(earlier, 10), _LOOK_SECONDS))
+
+        return wait

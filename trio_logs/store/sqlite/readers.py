@@ -1,0 +1,90 @@
+"""Queries, each in a thread with a connection of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from functools import partial
+from typing import TypeVar
+
+import apsw
+
+from ...errors import StoreError
+from ...threads import Threads
+from .failures import FAILURES, store_error
+from .file import File
+
+__all__ = ["MAX_READERS", "Readers"]
+
+T = TypeVar("T")
+
+MAX_READERS = 8
+"""Queries at once; more wait for their turn, and leave the queue when they are cancelled."""
+
+
+class Readers:
+    """A fixed number of threads and connections for queries. `reads` counts queries."""
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self._threads = Threads("store reads", MAX_READERS)
+        # As many as threads. None stands for a connection that failed: its next user opens another.
+        self._idle: list[apsw.Connection | None] = []
+        self._is_closed = False
+        self._is_left = False
+        self.reads = 0
+
+    def start(self) -> None:
+        """Start the threads. Raises RuntimeError if the system refuses one."""
+        self._threads.start()
+
+    def open(self) -> None:
+        """In a thread: open all connections. Raises apsw.Error.
+
+        Later, clients may have taken every file descriptor, and a read must not fail for that.
+        """
+        for _ in range(MAX_READERS):
+            self._idle.append(self._file.open_reader())
+
+    async def read(self, query: Callable[[apsw.Connection], T]) -> T:
+        """The result of a query. A cancelled query ends by itself. Raises StoreError."""
+        if self._is_closed:
+            raise StoreError(f"could not read {self._file.path}: the store is closed")
+        self.reads += 1
+        try:
+            return await self._threads.run(partial(self._query, query), abandon_on_cancel=True)
+        except FAILURES as error:
+            raise store_error("read", self._file.path, error) from error
+
+    async def wait_closed(self) -> None:
+        """Refuse new queries, and wait for those under way: give it a deadline."""
+        self._is_closed = True
+        await self._threads.wait_closed()
+
+    def close(self) -> None:
+        """In a thread: close the connections that no query uses. Raises apsw.Error."""
+        self._is_left = True
+        with ExitStack() as stack, suppress(IndexError):
+            while True:
+                # Atomic: a query that ends late may close its own connection meanwhile.
+                connection = self._idle.pop()
+                if connection is not None:
+                    stack.callback(connection.close)
+
+    def _query(self, query: Callable[[apsw.Connection], T]) -> T:
+        # `list.pop` and `append` are atomic, and there are as many connections as threads.
+        connection = self._idle.pop()
+        try:
+            if connection is None:
+                connection = self._file.open_reader()
+            return query(connection)
+        except FAILURES:
+            if connection is not None:
+                with suppress(apsw.Error):
+                    connection.close()
+                connection = None
+            raise
+        finally:
+            self._idle.append(connection)
+            if self._is_left:
+                self.close()

@@ -1,0 +1,123 @@
+"""The writer's connection and its transactions, all in the writer's thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import apsw
+import outcome
+import trio
+
+from ..durations import Durations
+from .failures import FAILURES, store_error
+from .file import File
+from .logs import Logs
+
+__all__ = ["Write", "Writer"]
+
+T = TypeVar("T")
+
+APART_SECONDS = 5.0
+"""How long the writes of a group are tried one by one while the disk fails."""
+
+
+@dataclass(slots=True, eq=False)
+class Write(Generic[T]):
+    """One task's part of a group commit, which it has waited for since `since`, by Trio's clock.
+
+    `apply` runs in the transaction. `committed` is called in Trio's thread once that is durable,
+    whether or not the task still waits.
+    """
+
+    apply: Callable[[apsw.Connection], T]
+    since: float
+    committed: Callable[[], object] | None = None
+    done: trio.Event = field(default_factory=trio.Event)
+    result: outcome.Outcome[T] | None = None
+
+
+class Writer:
+    """Commits groups of writes that change `logs`, and gives each write its own result."""
+
+    def __init__(self, file: File, logs: Logs) -> None:
+        self._file = file
+        self._logs = logs
+        self._connection: apsw.Connection | None = None
+        self.commits = Durations()
+
+    def open(self) -> None:
+        """Open the file. Raises apsw.Error or OSError."""
+        self._connection = self._file.open_writer()
+        self._logs.load(self._connection)
+
+    def close(self) -> None:
+        """Close the file. Raises apsw.Error."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def commit(self, writes: Sequence[Write[Any]]) -> None:
+        """Apply all writes in one transaction, or, if that fails, each in a transaction of its own.
+
+        An error is the result of its write; nothing is raised.
+        """
+        error = self._transaction(writes)
+        if error is None:
+            return
+        # Another program's lock stops any write, and each would wait for it again.
+        if len(writes) == 1 or isinstance(error, apsw.BusyError):
+            for write in writes:
+                self._fail(write, error)
+            return
+        deadline = time.monotonic() + APART_SECONDS
+        failure: Exception | None = None
+        for write in writes:
+            if failure is None or time.monotonic() < deadline:
+                error = self._transaction([write])
+                if error is None:
+                    continue
+                if isinstance(error, FAILURES):
+                    failure = error
+            else:
+                error = failure
+            self._fail(write, error)
+
+    def _transaction(self, writes: Sequence[Write[Any]]) -> Exception | None:
+        """Commit these writes together. If that fails, undo them all and return the error."""
+        start = time.perf_counter()
+        try:
+            if self._connection is None:
+                self._connection = self._file.open_writer()
+            connection = self._connection
+            connection.execute("BEGIN IMMEDIATE")
+            results = [outcome.Value(write.apply(connection)) for write in writes]
+            connection.execute("COMMIT")
+        except Exception as error:
+            self._roll_back()
+            return error
+        self.commits.add(time.perf_counter() - start)
+        self._logs.committed()
+        for write, result in zip(writes, results, strict=True):
+            write.result = result
+        return None
+
+    def _roll_back(self) -> None:
+        self._logs.rolled_back()
+        connection = self._connection
+        # After a full disk or an I/O error, SQLite has rolled back by itself.
+        if connection is not None and connection.in_transaction:
+            try:
+                connection.execute("ROLLBACK")
+            except apsw.Error:
+                # The state of this connection is unknown: the next transaction opens another.
+                self._connection = None
+                with suppress(apsw.Error):
+                    connection.close()
+
+    def _fail(self, write: Write[Any], error: Exception) -> None:
+        if isinstance(error, FAILURES):
+            error = store_error("commit to", self._file.path, error)
+        write.result = outcome.Error(error)
