@@ -12,7 +12,7 @@ import trio
 from quart.wrappers.response import ResponseBody
 
 from ..broker import Outlet, Reading
-from ..errors import IncompleteAnswerError, StoreError, WorkloadNotFoundError
+from ..errors import IncompleteAnswerError, WorkloadNotFoundError
 from ..formats import Format
 from ..records import Batch, Detached, Gap, Record, Reset
 from ..server import Port, Ports
@@ -46,8 +46,7 @@ class LogStream(ResponseBody):
     none or it is not open.
 
     A quiet stream carries a heartbeat every `heartbeat` seconds. Raises IncompleteAnswerError where
-    the answer must not look complete: on a failing store, and on a shutdown in a format that has no
-    event for it.
+    the answer must not look complete, in a format that has no event that says so, and StoreError.
     """
 
     def __init__(
@@ -129,8 +128,6 @@ class LogStream(ResponseBody):
             if not self._format.control(Detached()):
                 raise IncompleteAnswerError("the workload was deleted") from error
             raise StopAsyncIteration from None
-        except StoreError as error:
-            raise IncompleteAnswerError(f"the log can't be read on: {error}") from error
 
     def _render(self, records: Sequence[Record | Reset]) -> bytes:
         rendered = [self._frame(record) for record in records]
