@@ -229,6 +229,30 @@ async def test_a_flush_waits_and_then_fails(autojump_clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("unended", [b"", b"unended"])
+async def test_an_end_that_was_stored_although_the_store_said_no(
+    unended: bytes, autojump_clock: Clock
+) -> None:
+    """Its readers get it once the store answers, in the same subscription."""
+    reader = Reader()
+    async with failing() as (broker, store), trio.open_nursery() as nursery:
+        nursery.start_soon(reader.run, broker)
+        with await broker.open("w") as log:
+            await log.write(b"one\n" + unended)
+        await trio.sleep(1)
+        store.set_mode("unknown")
+        with pytest.raises(StoreError, match="injected after append"):
+            await broker.close("w", FAILED)
+        state = await store.inner.log("w")
+        assert state is not None
+        assert state.end is not None
+        assert not reader.ends
+        store.set_mode("works")
+        await trio.sleep(10)
+        assert reader.ends == [state.end]
+        assert await broker.close("w") == state.end
+
+
+@pytest.mark.parametrize("unended", [b"", b"unended"])
 async def test_the_end_comes_once_and_only_when_it_is_durable(
     unended: bytes, autojump_clock: Clock
 ) -> None:

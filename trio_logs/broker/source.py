@@ -64,6 +64,8 @@ class Source:
         self._numbering = Numbering(topic.state)
         self._outcome: Outcome | None = None
         self._finished_at = 0
+        # Every line has its number, so what is appended from now on has the end with it.
+        self._ending = False
         self._receiving = trio.CancelScope()
         # The marks of this turn. Bound: that of the channel.
         self._marks: list[Flush] = []
@@ -156,9 +158,10 @@ class Source:
         if self._storing is not Storing.WORKS and rest:
             await self._publish(rest)
             rest = []
+        self._ending = True
         while True:
             await self._until(Storing.WORKS)
-            if await self._append(rest, self._outcome):
+            if await self._append(rest):
                 break
             # The lines are delivered from memory, the end only once it is durable.
             self._lose_store(self._numbering.next - sum(batch.count for batch in rest))
@@ -171,8 +174,8 @@ class Source:
         self._tell_news()
         await self._topic.audience.tell_all()
 
-    async def _append(self, batches: list[Batch], outcome: Outcome | None = None) -> bool:
-        """Have batches committed, and the end; False if the patience is over before that."""
+    async def _append(self, batches: list[Batch]) -> bool:
+        """Have batches committed; False if the patience is over before that."""
         topic = self._topic
         self.waiting_since = min(self.waiting_since, trio.current_time())
         delay = FIRST_DELAY
@@ -186,7 +189,7 @@ class Source:
                         expected=topic.head + 1,
                         epoch=self._epoch,
                         size=topic.bytes + sum(len(batch.data) for batch in batches),
-                        outcome=outcome,
+                        outcome=self._outcome if self._ending else None,
                         finished_at=self._finished_at,
                     )
                 except StoreError as error:
@@ -220,6 +223,8 @@ class Source:
                     expected=topic.unstored,
                     epoch=self._epoch,
                     size=topic.bytes,
+                    outcome=self._outcome if self._ending else None,
+                    finished_at=self._finished_at,
                 )
             except StoreError as error:
                 self.failure = error
@@ -262,8 +267,11 @@ class Source:
         """About a turn's worth of what is ready; empty at the end."""
         taken: list[Written | Flush] = []
         if self._outcome is None:
-            with trio.CancelScope() as self._receiving, suppress(trio.EndOfChannel):
-                taken.append(await self._receive.receive())
+            try:
+                with trio.CancelScope() as self._receiving:
+                    taken.append(await self._receive.receive())
+            except trio.EndOfChannel:
+                return taken
         size = _size(taken[0]) if taken else 0
         # After `close`, all there is, in one step: a writer that goes on would never let it end.
         while size < TURN_BYTES or self._outcome is not None:
