@@ -304,8 +304,7 @@ def test_client_receives_each_line_once_then_end(
     assert received.events[-1] == ("end", end_id, end)
     assert len(received.events) == len(case.messages()) + 1
     outcome = json.loads(end)
-    # Services before version 0.2 have no reason.
-    assert outcome.pop("reason", "exited") == "exited"
+    assert outcome.pop("reason") == "exited"
     assert outcome == {
         "status": "succeeded",
         "exit_code": 0,

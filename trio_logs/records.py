@@ -10,7 +10,6 @@ from enum import StrEnum
 from typing import TypeAlias
 
 __all__ = [
-    "SHUT_DOWN",
     "Batch",
     "Detached",
     "End",
@@ -26,9 +25,6 @@ __all__ = [
     "now",
     "rfc3339",
 ]
-
-SHUT_DOWN = "The service was shut down."
-"""The error in the outcome of a workload that was stopped for that: nobody had asked for it."""
 
 
 def now() -> int:
