@@ -14,6 +14,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.failing_parts import FailingStore
 from tests.outlets import BatchOutlet
 from trio_logs import Batch, Detached, End, Gap, LogBroker, Outcome, Status, open_broker
 from trio_logs.broker import BrokerLimits, LogWriter, audience
@@ -482,3 +483,41 @@ async def test_a_flush_of_a_log_that_ends_does_not_wait_for_ever(
                     await log.flush()
                 with pytest.raises(LogClosedError):
                     await log.write(b"late\n")
+
+
+async def test_a_log_that_is_forgotten_while_it_ends_has_one_end(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    ends: list[End] = []
+    store = FailingStore(MemoryStore())
+
+    async def close(outcome: Outcome) -> None:
+        ends.append(await broker.close("w", outcome))
+
+    async with open_broker(store) as broker, trio.open_nursery() as nursery:
+        await broker.publish("w", "line")
+        await broker.flush()
+        store.set_mode("hangs")
+        nursery.start_soon(close, Outcome(Status.FAILED, 3))
+        await trio.testing.wait_all_tasks_blocked()
+        broker.forget("w")
+        with pytest.raises(LogClosedError):
+            await broker.open("w")
+        nursery.start_soon(close, Outcome(Status.SUCCEEDED))
+        await trio.testing.wait_all_tasks_blocked()
+        store.set_mode("works")
+    assert [end.outcome for end in ends] == [Outcome(Status.FAILED, 3)] * 2
+
+
+async def test_a_forgotten_log_does_not_hold_up_the_flush_of_others(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = MemoryStore()
+    began = trio.current_time()
+    async with open_broker(store) as broker:
+        await broker.publish("gone", "line")
+        await trio.testing.wait_all_tasks_blocked()
+        broker.forget("gone")
+        await broker.publish("w", "line")
+    assert trio.current_time() == began
+    assert await store.read("w", 1, 100) != []

@@ -156,7 +156,7 @@ class LogBroker:
         topic = self._topics.acquire(workload_id)
         try:
             await topic.load()
-            if topic.end is not None or topic.life is Life.CLOSING:
+            if topic.end is not None:
                 raise LogClosedError(f"the log of {workload_id!r} has ended")
             source = await self._source(topic)
             return source.writer()
@@ -183,8 +183,7 @@ class LogBroker:
             await topic.load()
             if topic.end is None:
                 source = await self._source(topic)
-                if topic.life is not Life.CLOSING:
-                    source.close(outcome)
+                source.close(outcome)
                 await source.ended()
             assert topic.end is not None
             return topic.end
@@ -199,13 +198,9 @@ class LogBroker:
         """Wait until what was written before is durable, of all logs; at most 10 s, for a store
         that fails or hangs. `statistics().lines_unsaved` tells what is not."""
         with trio.move_on_after(FLUSH_SECONDS):
-            for topic, source in tuple(self._sources.items()):
+            for source in tuple(self._sources.values()):
                 with suppress(LogClosedError, StoreError):
-                    if topic.life is Life.OPEN:
-                        with source.writer() as log:
-                            await log.flush()
-                    else:
-                        await source.ended()
+                    await source.flush()
 
     def detach(self) -> None:
         """End every subscription, also those to come, where it is; readers may resume there

@@ -12,7 +12,7 @@ from ..errors import FencedError, LogClosedError, StoreError
 from ..records import Batch, End, Outcome, now
 from ..store import LogStore
 from .numbering import Numbering
-from .topic import Life, Topic
+from .topic import Topic
 from .writer import Flush, LogWriter, Written
 
 __all__ = ["CHANNEL_ITEMS", "Source"]
@@ -73,7 +73,9 @@ class Source:
         self._over = False
 
     def writer(self) -> LogWriter:
-        """A new writer of this log."""
+        """A new writer of this log. Raises LogClosedError after `close`."""
+        if self._outcome is not None:
+            raise LogClosedError(f"the log of {self._name} has ended")
         return LogWriter(self._send.clone())
 
     @property
@@ -93,12 +95,22 @@ class Source:
         return self._numbering.next - 1 - self._topic.durable
 
     def close(self, outcome: Outcome) -> None:
-        """Have the log end with this outcome. Writers that are still open can't write any more."""
-        self._outcome = outcome
-        self._finished_at = now()
-        self._topic.life = Life.CLOSING
-        self._send.close()
-        self._receiving.cancel()
+        """Have the log end with this outcome. Writers that are still open can't write any more.
+        Closing again does nothing: the first outcome stands."""
+        if self._outcome is None:
+            self._outcome = outcome
+            self._finished_at = now()
+            self._send.close()
+            self._receiving.cancel()
+
+    async def flush(self) -> None:
+        """Return once what was written before is durable, and the end too after `close`. Raises as
+        `LogWriter.flush` and `ended`."""
+        if self._outcome is not None:
+            await self.ended()
+        else:
+            with self.writer() as log:
+                await log.flush()
 
     async def ended(self) -> None:
         """Return once the end is durable and published. Raises StoreError if the store fails for

@@ -29,9 +29,6 @@ class Life(Enum):
     OPEN = auto()
     """Lines may come."""
 
-    CLOSING = auto()
-    """The outcome is given: the last lines come, and then the end."""
-
     ENDED = auto()
     """The end is known."""
 
