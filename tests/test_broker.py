@@ -6,7 +6,7 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -521,3 +521,29 @@ async def test_a_forgotten_log_does_not_hold_up_the_flush_of_others(
         await broker.publish("w", "line")
     assert trio.current_time() == began
     assert await store.read("w", 1, 100) != []
+
+
+async def test_writers_that_open_a_log_while_its_source_is_fenced() -> None:
+    """Whichever step they reach meanwhile, none begins a source on a topic that is cut off."""
+    store = MemoryStore()
+
+    async def again(broker: LogBroker) -> None:
+        with suppress(LogClosedError):
+            await broker.publish("w", "again")
+
+    async with open_broker(store) as broker:
+        with broker.subscribe("w", 1):
+            await broker.publish("w", "one\ntwo")
+            await broker.flush()
+            await store.delete("w")
+            await broker.publish("w", "three")
+            async with trio.open_nursery() as nursery:
+                for _ in range(30):
+                    nursery.start_soon(again, broker)
+                    await trio.lowlevel.checkpoint()
+        await broker.flush()
+        assert broker.statistics().lines_unsaved == 0
+        end = await broker.close("w")
+        assert 1 <= end.lines <= 30
+        await trio.testing.wait_all_tasks_blocked()
+        assert broker.statistics().window_bytes == 0

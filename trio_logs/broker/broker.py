@@ -245,13 +245,18 @@ class LogBroker:
 
     async def _source(self, topic: Topic) -> Source:
         """The source of the topic; started if there is none. Raises LogClosedError once the broker
-        has ended."""
+        has ended, and if another writer has taken the log over."""
         if self._ending:
             # Callers in the same shutdown get Cancelled here; all others get LogClosedError below.
             await self._ended.wait()
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._ending:
             raise LogClosedError("the broker has ended: nothing can be written any more")
+        if topic.detached:
+            # Its head is not where the store has the log: a source would number lines wrongly.
+            raise LogClosedError(
+                f"another writer has taken over the log of {topic.workload_id!r}: open it again"
+            )
         source = self._sources.get(topic)
         if source is None:
             source = self._sources[topic] = Source(topic, self._store, self._patience)
