@@ -547,3 +547,41 @@ async def test_writers_that_open_a_log_while_its_source_is_fenced() -> None:
         assert 1 <= end.lines <= 30
         await trio.testing.wait_all_tasks_blocked()
         assert broker.statistics().window_bytes == 0
+
+
+async def test_a_reader_of_a_log_that_does_not_exist_yet_outlasts_a_deletion(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_broker() as broker:
+        with broker.subscribe("w", 1) as subscription:
+            await subscription.load()
+            broker.forget("w")
+            await broker.publish("w", "line")
+            with trio.fail_after(1):
+                [batch] = await subscription.receive()
+    assert isinstance(batch, Batch)
+
+
+async def test_readers_at_the_head_of_a_deleted_log_end(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """No source is left that could send its end."""
+    store = MemoryStore()
+    found: dict[str, list[Record]] = {}
+
+    async def read(name: str, position: int | None) -> None:
+        with broker.subscribe("w", position) as subscription:
+            found[name] = [record async for record in subscription]
+
+    async with open_broker(store) as broker:
+        await broker.publish("w", "line")
+    async with open_broker(store) as broker:
+        with trio.fail_after(1):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(read, "all", 1)
+                nursery.start_soon(read, "live", None)
+                await trio.testing.wait_all_tasks_blocked()
+                await store.delete("w")
+                broker.forget("w")
+    assert [type(record) for record in found["all"]] == [Batch, Detached]
+    assert found["live"] == [Detached()]

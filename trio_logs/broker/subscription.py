@@ -195,10 +195,11 @@ class Subscription:
         """What memory has for the cursor: the end, batches of the window, or a gap."""
         topic = self._topic
         assert self._cursor is not None
-        if self._cursor > topic.head and topic.end is not None:
+        at_head = self._cursor > topic.head
+        if at_head and topic.end is not None:
             self._ended = True
             return [topic.end]
-        if self._topics.detached or topic.detached:
+        if self._topics.detached or topic.detached or (at_head and topic.abandoned):
             self._ended = True
             return [Detached()]
         batches = topic.window.read(self._cursor, READ_BYTES)
