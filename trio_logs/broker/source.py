@@ -224,22 +224,29 @@ class Source:
         delay = FIRST_DELAY
         while topic.unstored is not None:
             records = topic.unstored_records(now())
+            # A call that hangs while lines are lost holds up nothing but this task, so it is waited
+            # for. While the source catches up, the workload waits for it, too.
+            catching_up = self._storing is Storing.CATCHING_UP
+            patience = self._patience if catching_up else math.inf
             try:
-                # A call that hangs is waited for: it holds up nothing but this task.
-                await self._store.append(
-                    topic.workload_id,
-                    records,
-                    expected=topic.unstored,
-                    epoch=self._epoch,
-                    size=topic.bytes,
-                )
+                with trio.move_on_after(patience) as waiting:
+                    await self._store.append(
+                        topic.workload_id,
+                        records,
+                        expected=topic.unstored,
+                        epoch=self._epoch,
+                        size=topic.bytes,
+                    )
             except StoreError as error:
                 self.failure = error
                 self._set_storing(Storing.LOST)
                 await trio.sleep(delay)
                 delay = min(2 * delay, LONGEST_DELAY)
             else:
-                self._stored(records[-1].last if records else topic.head)
+                if waiting.cancelled_caught:
+                    self._set_storing(Storing.LOST)
+                else:
+                    self._stored(records[-1].last if records else topic.head)
 
     def _stored(self, last: int) -> None:
         """The store has every line, or a gap for it, up to `last`."""
