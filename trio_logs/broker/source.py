@@ -68,6 +68,8 @@ class Source:
         # The marks of this turn. Bound: that of the channel.
         self._marks: list[Flush] = []
         self._storing = Storing.WORKS
+        # Whether every line is published, and only the end is left to store.
+        self._only_end_left = False
         # Replaced whenever `_storing` changes or the source ends, to wake who waits for that.
         self._news = trio.Event()
         self._over = False
@@ -172,7 +174,9 @@ class Source:
             await self._until(Storing.WORKS)
             if await self._append(rest, self._outcome):
                 break
-            # The lines are delivered from memory, the end only once it is durable.
+            # The lines are delivered from memory, the end only once it is durable. The store may
+            # have the end already: an append without it would find the log ended by another writer.
+            self._only_end_left = True
             self._lose_store(self._numbering.next - sum(batch.count for batch in rest))
             if rest:
                 self._topic.publish(rest)
@@ -236,6 +240,8 @@ class Source:
                         expected=topic.unstored,
                         epoch=self._epoch,
                         size=topic.bytes,
+                        outcome=self._outcome if self._only_end_left else None,
+                        finished_at=self._finished_at,
                     )
             except StoreError as error:
                 self.failure = error
