@@ -35,6 +35,12 @@ class Switch:
         """Have these calls wait until `recover`, before they take effect."""
         self._hanging |= {name: trio.Event() for name in names}
 
+    def hang_again(self, name: str) -> None:
+        """Let the calls of that name that hang go on, and later ones hang."""
+        event = self._hanging[name]
+        self.hang(name)
+        event.set()
+
     def recover(self) -> None:
         """Let the calls that hang go on, and all calls succeed."""
         self._failing.clear()

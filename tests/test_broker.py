@@ -6,7 +6,7 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.failing_parts import FailingStore
 from tests.outlets import BatchOutlet
 from trio_logs import Batch, Detached, End, Gap, LogBroker, Outcome, Status, open_broker
 from trio_logs.broker import BrokerLimits, LogWriter, audience
@@ -482,3 +483,105 @@ async def test_a_flush_of_a_log_that_ends_does_not_wait_for_ever(
                     await log.flush()
                 with pytest.raises(LogClosedError):
                     await log.write(b"late\n")
+
+
+async def test_a_log_that_is_forgotten_while_it_ends_has_one_end(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    ends: list[End] = []
+    store = FailingStore(MemoryStore())
+
+    async def close(outcome: Outcome) -> None:
+        ends.append(await broker.close("w", outcome))
+
+    async with open_broker(store) as broker, trio.open_nursery() as nursery:
+        await broker.publish("w", "line")
+        await broker.flush()
+        store.set_mode("hangs")
+        nursery.start_soon(close, Outcome(Status.FAILED, 3))
+        await trio.testing.wait_all_tasks_blocked()
+        broker.forget("w")
+        with pytest.raises(LogClosedError):
+            await broker.open("w")
+        nursery.start_soon(close, Outcome(Status.SUCCEEDED))
+        await trio.testing.wait_all_tasks_blocked()
+        store.set_mode("works")
+    assert [end.outcome for end in ends] == [Outcome(Status.FAILED, 3)] * 2
+
+
+async def test_a_forgotten_log_does_not_hold_up_the_flush_of_others(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = MemoryStore()
+    began = trio.current_time()
+    async with open_broker(store) as broker:
+        await broker.publish("gone", "line")
+        await trio.testing.wait_all_tasks_blocked()
+        broker.forget("gone")
+        await broker.publish("w", "line")
+    assert trio.current_time() == began
+    assert await store.read("w", 1, 100) != []
+
+
+async def test_writers_that_open_a_log_while_its_source_is_fenced() -> None:
+    """Whichever step they reach meanwhile, none begins a source on a topic that is cut off."""
+    store = MemoryStore()
+
+    async def again(broker: LogBroker) -> None:
+        with suppress(LogClosedError):
+            await broker.publish("w", "again")
+
+    async with open_broker(store) as broker:
+        with broker.subscribe("w", 1):
+            await broker.publish("w", "one\ntwo")
+            await broker.flush()
+            await store.delete("w")
+            await broker.publish("w", "three")
+            async with trio.open_nursery() as nursery:
+                for _ in range(30):
+                    nursery.start_soon(again, broker)
+                    await trio.lowlevel.checkpoint()
+        await broker.flush()
+        assert broker.statistics().lines_unsaved == 0
+        end = await broker.close("w")
+        assert 1 <= end.lines <= 30
+        await trio.testing.wait_all_tasks_blocked()
+        assert broker.statistics().window_bytes == 0
+
+
+async def test_a_reader_of_a_log_that_does_not_exist_yet_outlasts_a_deletion(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_broker() as broker:
+        with broker.subscribe("w", 1) as subscription:
+            await subscription.load()
+            broker.forget("w")
+            await broker.publish("w", "line")
+            with trio.fail_after(1):
+                [batch] = await subscription.receive()
+    assert isinstance(batch, Batch)
+
+
+async def test_readers_at_the_head_of_a_deleted_log_end(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """No source is left that could send its end."""
+    store = MemoryStore()
+    found: dict[str, list[Record]] = {}
+
+    async def read(name: str, position: int | None) -> None:
+        with broker.subscribe("w", position) as subscription:
+            found[name] = [record async for record in subscription]
+
+    async with open_broker(store) as broker:
+        await broker.publish("w", "line")
+    async with open_broker(store) as broker:
+        with trio.fail_after(1):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(read, "all", 1)
+                nursery.start_soon(read, "live", None)
+                await trio.testing.wait_all_tasks_blocked()
+                await store.delete("w")
+                broker.forget("w")
+    assert [type(record) for record in found["all"]] == [Batch, Detached]
+    assert found["live"] == [Detached()]

@@ -1,9 +1,14 @@
-"""Data flows one way, and imports follow it: an arrow that points back fails."""
+"""Data flows one way, and imports follow it: an arrow that points back fails, and so does a circle
+between files. A file is one concept, so its length has a bound."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 import trio_logs
 
@@ -97,3 +102,63 @@ def test_the_core_knows_only_what_it_needs() -> None:
     found = arrows()
     for room, allowed in ALONE.items():
         assert found[room] - {"__version__"} <= allowed, room
+
+
+MAX_LINES = 250
+
+# Files that are longer, each with its reason.
+LONGER = {"broker/source.py": "numbering, storing and the end of a log depend on one state"}
+
+
+def imported_files(path: Path, package: Path) -> Iterator[Path]:
+    """The files of the package that a file imports, typing-only imports and those within functions
+    included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            folder = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            for alias in node.names:
+                # A name is a file of the folder, or defined by it.
+                candidates = [folder / alias.name, folder]
+                files = [
+                    file
+                    for each in candidates
+                    for file in (each.with_suffix(".py"), each / "__init__.py")
+                    if file.is_file()
+                ]
+                assert files, f"{path} imports {alias.name}, which is nowhere"
+                if package in files[0].parents:
+                    yield files[0]
+
+
+def check_no_circle(package: Path) -> None:
+    """Raises graphlib.CycleError if files of the package import each other."""
+    graph = {path: set(imported_files(path, package)) for path in package.rglob("*.py")}
+    assert any(graph.values())
+    TopologicalSorter(graph).prepare()
+
+
+def test_no_circle_between_files() -> None:
+    check_no_circle(PACKAGE)
+
+
+def test_a_circle_is_seen(tmp_path: Path) -> None:
+    """Through a package, and by an import for types alone."""
+    (tmp_path / "room").mkdir()
+    (tmp_path / "a.py").write_text("from .room import B\n")
+    (tmp_path / "room" / "__init__.py").write_text("from .b import B\n")
+    (tmp_path / "room" / "b.py").write_text("class B: ...\n")
+    check_no_circle(tmp_path)
+    (tmp_path / "room" / "b.py").write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .. import a\nclass B: ...\n"
+    )
+    with pytest.raises(CycleError):
+        check_no_circle(tmp_path)
+
+
+def test_no_file_is_long_without_a_reason() -> None:
+    lengths = {
+        str(path.relative_to(PACKAGE)): len(path.read_text().splitlines())
+        for path in PACKAGE.rglob("*.py")
+    }
+    assert {name for name, length in lengths.items() if length > MAX_LINES} == LONGER.keys()
+    assert all(LONGER.values())

@@ -290,6 +290,29 @@ async def test_the_end_comes_once_and_only_when_it_is_durable(
     assert state.end == end
 
 
+@pytest.mark.parametrize("unended", [b"", b"unended"])
+async def test_an_end_that_the_store_took_without_saying_so_is_delivered(
+    unended: bytes, autojump_clock: Clock
+) -> None:
+    reader = Reader()
+    async with failing() as (broker, store), trio.open_nursery() as nursery:
+        nursery.start_soon(reader.run, broker)
+        with await broker.open("w") as log:
+            await log.write(b"one\n" + unended)
+        await trio.testing.wait_all_tasks_blocked()
+        store.set_mode("unknown")
+        for _ in range(2):
+            with pytest.raises(StoreError):
+                await broker.close("w", FAILED)
+        assert not reader.ends
+        store.set_mode("works")
+        await trio.sleep(10)
+        end = await broker.close("w")
+    assert reader.ends == [end]
+    assert end.outcome == FAILED
+    assert list(reader.lines) == list(range(1, end.lines + 1))
+
+
 async def test_a_store_that_comes_and_goes_while_it_catches_up(autojump_clock: Clock) -> None:
     reader = Reader()
     async with failing() as (broker, store), trio.open_nursery() as nursery:
@@ -307,6 +330,36 @@ async def test_a_store_that_comes_and_goes_while_it_catches_up(autojump_clock: C
     assert list(reader.lines) == list(range(1, 101))
     assert not reader.gaps
     assert [n for each in await stored(store) for n, _ in lines_of(each)] == list(range(1, 101))
+
+
+async def test_a_store_that_hangs_while_it_catches_up_holds_nothing_up(
+    autojump_clock: Clock,
+) -> None:
+    """Neither the workload nor a flush waits for longer than the patience, nor does `close`."""
+    async with failing() as (broker, store):
+        with await broker.open("w") as log:
+            store.set_mode("fails")
+            await log.write("one\n")
+            await trio.sleep(PATIENCE + 1)
+            store.set_mode("hangs")
+            await trio.sleep(10)
+            await log.write("two\n")
+            await trio.testing.wait_all_tasks_blocked()
+            # The store takes the first line, so the source waits while it takes the second.
+            store.switch.hang_again("append")
+            await trio.testing.wait_all_tasks_blocked()
+            began = trio.current_time()
+            with trio.fail_after(PATIENCE + 1):
+                for _ in range(100):
+                    await log.write("more\n")
+                with pytest.raises(StoreError):
+                    await log.flush()
+            assert trio.current_time() - began == pytest.approx(PATIENCE)
+        with trio.fail_after(1), pytest.raises(StoreError):
+            await broker.close("w")
+        store.set_mode("works")
+        await trio.sleep(10)
+        assert (await broker.close("w")).lines == 102
 
 
 async def test_many_logs_fail_together_and_recover_together(autojump_clock: Clock) -> None:

@@ -28,6 +28,8 @@ LONG = [
     run(5, 2, parts="<"),
 ]
 
+BROKEN = [run(1, 10), run(12, parts="<")]
+
 
 def start(runs: Sequence[Run], tail: int, *, first: int = 1, stream: str | None = None) -> Start:
     found = Tail(Selection(tail=tail, stream=stream), first, runs[-1].last)
@@ -50,6 +52,9 @@ def start(runs: Sequence[Run], tail: int, *, first: int = 1, stream: str | None 
         (LONG[:4], 1, Start(4)),
         (LONG[:3], 1, Start(3, {"stdout": 1})),
         (LONG[2:], 2, Start(5, {"stdout": 3})),
+        # Line 11 is the lost first part of 12, so lines 1 to 10 have nothing to do with it.
+        (BROKEN, 1, Start(12)),
+        (BROKEN, 3, Start(9)),
     ],
 )
 def test_where_a_tail_starts(runs: Sequence[Run], tail: int, expected: Start) -> None:

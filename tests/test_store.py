@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import apsw
 import trio
 
 from tests.stores import append, batch, running, workload
 from trio_logs.records import Batch, End, Gap, Outcome, Reason, Run, Status, now
 from trio_logs.store import LogState, Retention, Store, WorkloadQuery
-from trio_logs.store.sqlite import SQLiteStore
+from trio_logs.store.sqlite import SQLiteStore, queries
 from trio_logs.store.sqlite.logs import TRIM_ROWS
 
 MakeStore = Callable[[], Store]
@@ -138,6 +140,26 @@ async def test_times_are_found_in_what_retention_has_left(make_store: MakeStore)
         # The lines that are gone may have been as late.
         assert await store.find("w", 16 * HOUR, 20) == 1
         assert await store.find("other", HOUR, 0) == 1
+
+
+async def test_lines_that_go_while_a_time_is_looked_for(tmp_path: Path) -> None:
+    path = tmp_path / "logs.db"
+    async with running(SQLiteStore(path)) as store:
+        await append(store, "w", [batch(number, time=number) for number in range(1, 20)])
+        statements = 0
+
+        def trim(*_: object) -> bool:
+            nonlocal statements
+            statements += 1
+            if statements == 2:
+                retention.execute("DELETE FROM batches WHERE first < 15")
+            return True
+
+        connect = partial(apsw.Connection, str(path))
+        with closing(connect()) as retention, closing(connect()) as reader:
+            reader.exec_trace = trim
+            assert queries.find(reader, "w", 17, 19) == 17
+    assert statements > 2
 
 
 async def test_runs_are_scanned_from_the_newest(make_store: MakeStore) -> None:

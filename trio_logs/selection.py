@@ -124,6 +124,9 @@ class Tail:
 
     def _take(self, run: LineRun) -> None:
         stream = run.stream
+        if stream in self._unbegun and not run.partial:
+            # The part before is missing, and this run is of other lines.
+            self._begun[stream] = self._unbegun.pop(stream)
         if stream in self._unbegun:
             # The line before a continued one is its part, whole.
             self._unbegun[stream] = max(run.first, self._first)

@@ -1,9 +1,11 @@
 """The broker: from one writer of a log to any number of readers, none of which can hurt another."""
 
 from .audience import Bell, Outlet
-from .broker import BrokerStatistics, LogBroker, open_broker
+from .broker import LogBroker
+from .embedding import open_broker
 from .handler import LogHandler, log_records
 from .reading import Reading
+from .statistics import BrokerStatistics
 from .subscription import Subscription
 from .window import BrokerLimits
 from .writer import LogWriter

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -16,18 +14,17 @@ from ..errors import LogClosedError, StoreError
 from ..records import End, Outcome, Reason, Status
 from ..selection import Selection
 from ..store import LogStore
-from ..store.memory import MemoryStore
 from .audience import Bell
-from .history import HistoryStatistics
 from .reading import Reading
 from .source import CHANNEL_ITEMS, Source
+from .statistics import BrokerStatistics
 from .subscription import Subscription
 from .topic import Life, Topic
 from .topics import Topics
 from .window import BrokerLimits
 from .writer import LogWriter, as_line
 
-__all__ = ["BrokerStatistics", "LogBroker", "open_broker"]
+__all__ = ["PATIENCE", "LogBroker"]
 
 
 SUCCEEDED = Outcome(Status.SUCCEEDED, reason=Reason.EXITED)
@@ -40,41 +37,6 @@ FLUSH_SECONDS = 10.0
 PATIENCE = 30.0
 """Seconds for which a failing store holds a workload back; then its lines are delivered from
 memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerStatistics:
-    """`topics` are logs in memory, `live` those with a source. `channel_items` are writes that wait
-    in the channels of all workloads, `channel_items_max` in the fullest of them, whose bound is
-    `channel_capacity`.
-
-    `lines_unsaved` have a number but are not in the store yet, and the oldest append has waited for
-    `oldest_wait` seconds. While the store fails, `store_error` is what it said last, and
-    `logs_failing` counts the logs whose lines it does not take.
-
-    The rest counts since the start. Lines and bytes, line ends included, are published once and
-    delivered to each subscription; `batches_pushed` were written to a port, so that no reader woke,
-    and `rings_skipped` found a ring already waiting.
-    """
-
-    topics: int
-    live: int
-    subscriptions: int
-    window_bytes: int
-    channel_items: int
-    channel_items_max: int
-    channel_capacity: int
-    lines_unsaved: int
-    oldest_wait: float
-    store_error: str | None
-    logs_failing: int
-    lines_published: int
-    bytes_published: int
-    lines_delivered: int
-    bytes_delivered: int
-    batches_pushed: int
-    rings_skipped: int
-    history: HistoryStatistics
 
 
 class LogBroker:
@@ -156,7 +118,7 @@ class LogBroker:
         topic = self._topics.acquire(workload_id)
         try:
             await topic.load()
-            if topic.end is not None or topic.life is Life.CLOSING:
+            if topic.end is not None:
                 raise LogClosedError(f"the log of {workload_id!r} has ended")
             source = await self._source(topic)
             return source.writer()
@@ -183,8 +145,7 @@ class LogBroker:
             await topic.load()
             if topic.end is None:
                 source = await self._source(topic)
-                if topic.life is not Life.CLOSING:
-                    source.close(outcome)
+                source.close(outcome)
                 await source.ended()
             assert topic.end is not None
             return topic.end
@@ -199,13 +160,9 @@ class LogBroker:
         """Wait until what was written before is durable, of all logs; at most 10 s, for a store
         that fails or hangs. `statistics().lines_unsaved` tells what is not."""
         with trio.move_on_after(FLUSH_SECONDS):
-            for topic, source in tuple(self._sources.items()):
+            for source in tuple(self._sources.values()):
                 with suppress(LogClosedError, StoreError):
-                    if topic.life is Life.OPEN:
-                        with source.writer() as log:
-                            await log.flush()
-                    else:
-                        await source.ended()
+                    await source.flush()
 
     def detach(self) -> None:
         """End every subscription, also those to come, where it is; readers may resume there
@@ -250,13 +207,18 @@ class LogBroker:
 
     async def _source(self, topic: Topic) -> Source:
         """The source of the topic; started if there is none. Raises LogClosedError once the broker
-        has ended."""
+        has ended, and if another writer has taken the log over."""
         if self._ending:
             # Callers in the same shutdown get Cancelled here; all others get LogClosedError below.
             await self._ended.wait()
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._ending:
             raise LogClosedError("the broker has ended: nothing can be written any more")
+        if topic.detached:
+            # Its head is not where the store has the log: a source would number lines wrongly.
+            raise LogClosedError(
+                f"another writer has taken over the log of {topic.workload_id!r}: open it again"
+            )
         source = self._sources.get(topic)
         if source is None:
             source = self._sources[topic] = Source(topic, self._store, self._patience)
@@ -281,32 +243,3 @@ class LogBroker:
                 # Another writer has the log: the next reader looks it up anew.
                 self._topics.replace(topic)
             self._topics.release(topic)
-
-
-@asynccontextmanager
-async def open_broker(
-    store: LogStore | None = None,
-    limits: BrokerLimits | None = None,
-    *,
-    patience: float = PATIENCE,
-) -> AsyncIterator[LogBroker]:
-    """A running broker with its store, by default one in memory.
-
-    When its block ends, though not when it raises, what was written is made durable. Then its
-    subscriptions end; logs that were not closed stay open in the store. Raises StoreError if lines
-    could not be stored.
-    """
-    store = store or MemoryStore()
-    broker = LogBroker(store, limits, patience=patience)
-    async with trio.open_nursery() as store_nursery:
-        await store_nursery.start(store.run)
-        async with trio.open_nursery() as nursery:
-            await nursery.start(broker.run)
-            yield broker
-            await broker.flush()
-            lost = broker.statistics().lines_unsaved
-            broker.detach()
-            nursery.cancel_scope.cancel()
-        store_nursery.cancel_scope.cancel()
-    if lost:
-        raise StoreError(f"the store failed: {lost} lines could not be stored, and are lost")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -15,6 +14,7 @@ from ..records import Batch, Detached, End, Gap, Record, Reset, now
 from ..selection import Selection, Start, Tail
 from ..store import LogStore
 from .audience import Outlet
+from .iteration import OneByOne
 from .subscription import Subscription
 
 __all__ = ["Reading"]
@@ -29,7 +29,7 @@ UNTIL_SLACK = 1.0
 """How long after `until` a reader still waits for lines that were written before it, in seconds."""
 
 
-class Reading:
+class Reading(OneByOne[Record | Reset]):
     """Delivers the records of a log that a selection asks for, from `after` on if it is given.
 
     Use it as a context manager. `after` is the number of the last line that the reader has, or
@@ -46,6 +46,7 @@ class Reading:
         after: int | Literal["end"] | None = None,
         follow: bool = True,
     ) -> None:
+        super().__init__()
         self._subscription = subscription
         self._store = store
         # A reader that comes back gets everything that it missed, which may be more than the tail.
@@ -60,8 +61,6 @@ class Reading:
         self._done = False
         self._outlet: Outlet | None = None
         self._port = 0
-        # Records that iteration has received but not handed out yet. Bound: one `receive`.
-        self._received: deque[Record | Reset] = deque()
 
     def __enter__(self) -> Self:
         self._subscription.__enter__()
@@ -245,16 +244,3 @@ class Reading:
         if self._start.earlier and batch.first < self._start.line:
             return self._start.cut(batch)
         return batch
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Record | Reset:
-        if self._received:
-            await trio.lowlevel.checkpoint()
-        else:
-            try:
-                self._received.extend(await self.receive())
-            except trio.EndOfChannel:
-                raise StopAsyncIteration from None
-        return self._received.popleft()

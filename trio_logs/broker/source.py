@@ -12,7 +12,7 @@ from ..errors import FencedError, LogClosedError, StoreError
 from ..records import Batch, End, Outcome, now
 from ..store import LogStore
 from .numbering import Numbering
-from .topic import Life, Topic
+from .topic import Topic
 from .writer import Flush, LogWriter, Written
 
 __all__ = ["CHANNEL_ITEMS", "Source"]
@@ -64,7 +64,8 @@ class Source:
         self._numbering = Numbering(topic.state)
         self._outcome: Outcome | None = None
         self._finished_at = 0
-        # Every line has its number, so what is appended from now on has the end with it.
+        # Every line has its number. Each append from now on carries the end: the store may have it
+        # already, and would take an append without it for one of another writer.
         self._ending = False
         self._receiving = trio.CancelScope()
         # The marks of this turn. Bound: that of the channel.
@@ -75,7 +76,9 @@ class Source:
         self._over = False
 
     def writer(self) -> LogWriter:
-        """A new writer of this log."""
+        """A new writer of this log. Raises LogClosedError after `close`."""
+        if self._outcome is not None:
+            raise LogClosedError(f"the log of {self._name} has ended")
         return LogWriter(self._send.clone())
 
     @property
@@ -95,12 +98,22 @@ class Source:
         return self._numbering.next - 1 - self._topic.durable
 
     def close(self, outcome: Outcome) -> None:
-        """Have the log end with this outcome. Writers that are still open can't write any more."""
-        self._outcome = outcome
-        self._finished_at = now()
-        self._topic.life = Life.CLOSING
-        self._send.close()
-        self._receiving.cancel()
+        """Have the log end with this outcome. Writers that are still open can't write any more.
+        Closing again does nothing: the first outcome stands."""
+        if self._outcome is None:
+            self._outcome = outcome
+            self._finished_at = now()
+            self._send.close()
+            self._receiving.cancel()
+
+    async def flush(self) -> None:
+        """Return once what was written before is durable, and the end too after `close`. Raises as
+        `LogWriter.flush` and `ended`."""
+        if self._outcome is not None:
+            await self.ended()
+        else:
+            with self.writer() as log:
+                await log.flush()
 
     async def ended(self) -> None:
         """Return once the end is durable and published. Raises StoreError if the store fails for
@@ -215,24 +228,31 @@ class Source:
         delay = FIRST_DELAY
         while topic.unstored is not None:
             records = topic.unstored_records(now())
+            # A call that hangs while lines are lost holds up nothing but this task, so it is waited
+            # for. While the source catches up, the workload waits for it, too.
+            catching_up = self._storing is Storing.CATCHING_UP
+            patience = self._patience if catching_up else math.inf
             try:
-                # A call that hangs is waited for: it holds up nothing but this task.
-                await self._store.append(
-                    topic.workload_id,
-                    records,
-                    expected=topic.unstored,
-                    epoch=self._epoch,
-                    size=topic.bytes,
-                    outcome=self._outcome if self._ending else None,
-                    finished_at=self._finished_at,
-                )
+                with trio.move_on_after(patience) as waiting:
+                    await self._store.append(
+                        topic.workload_id,
+                        records,
+                        expected=topic.unstored,
+                        epoch=self._epoch,
+                        size=topic.bytes,
+                        outcome=self._outcome if self._ending else None,
+                        finished_at=self._finished_at,
+                    )
             except StoreError as error:
                 self.failure = error
                 self._set_storing(Storing.LOST)
                 await trio.sleep(delay)
                 delay = min(2 * delay, LONGEST_DELAY)
             else:
-                self._stored(records[-1].last if records else topic.head)
+                if waiting.cancelled_caught:
+                    self._set_storing(Storing.LOST)
+                else:
+                    self._stored(records[-1].last if records else topic.head)
 
     def _stored(self, last: int) -> None:
         """The store has every line, or a gap for it, up to `last`."""

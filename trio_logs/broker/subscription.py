@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -13,6 +12,7 @@ import trio
 from ..errors import WorkloadNotFoundError
 from ..records import Batch, Detached, Gap, Record
 from .audience import Bell, Group, Outlet
+from .iteration import OneByOne
 from .topic import Life, Topic
 from .topics import Topics
 
@@ -23,7 +23,7 @@ READ_BYTES = 64 * 1024
 others."""
 
 
-class Subscription:
+class Subscription(OneByOne[Record]):
     """Delivers a log from a position on: a contiguous run of batches, gaps in the place of lines
     that are missing, and one `End` after the last line.
 
@@ -42,6 +42,7 @@ class Subscription:
         must_exist: bool = False,
         bell: Bell | None = None,
     ) -> None:
+        super().__init__()
         self._topics = topics
         self._workload_id = workload_id
         self._cursor = position
@@ -50,8 +51,6 @@ class Subscription:
         self._group: Group | None = None
         self._port = 0
         self._topic: Topic
-        # Records that iteration has received but not handed out yet. Bound: one `receive`.
-        self._received: deque[Record] = deque()
         self._own_bell = Bell() if bell is None else None
         self._bell = bell or self._own_bell
 
@@ -124,8 +123,7 @@ class Subscription:
         The last record is `End`, a gap with reason `deleted`, or `Detached` when the server ends
         the subscription; after it, raises trio.EndOfChannel. Raises as `load`, and StoreError if
         the reader is behind the window and the store can't be read. If it is cancelled or raises,
-        nothing is lost: call it again. Iterating gives the same records one by one; use one of the
-        two.
+        nothing is lost: call it again.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         topic = self._topic
@@ -195,10 +193,11 @@ class Subscription:
         """What memory has for the cursor: the end, batches of the window, or a gap."""
         topic = self._topic
         assert self._cursor is not None
-        if self._cursor > topic.head and topic.end is not None:
+        at_head = self._cursor > topic.head
+        if at_head and topic.end is not None:
             self._ended = True
             return [topic.end]
-        if self._topics.detached or topic.detached:
+        if self._topics.detached or topic.detached or (at_head and topic.abandoned):
             self._ended = True
             return [Detached()]
         batches = topic.window.read(self._cursor, READ_BYTES)
@@ -243,16 +242,3 @@ class Subscription:
         self._topics.counters.lines_delivered += lines
         self._topics.counters.bytes_delivered += size
         return records
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Record:
-        if self._received:
-            await trio.lowlevel.checkpoint()
-        else:
-            try:
-                self._received.extend(await self.receive())
-            except trio.EndOfChannel:
-                raise StopAsyncIteration from None
-        return self._received.popleft()

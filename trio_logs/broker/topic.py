@@ -29,9 +29,6 @@ class Life(Enum):
     OPEN = auto()
     """Lines may come."""
 
-    CLOSING = auto()
-    """The outcome is given: the last lines come, and then the end."""
-
     ENDED = auto()
     """The end is known."""
 
@@ -64,6 +61,8 @@ class Topic:
         self.state = LogState()
         # Its subscriptions end where they are: another writer has taken the log over.
         self.detached = False
+        # Nothing will be published any more: its subscriptions end once they have every line.
+        self.abandoned = False
         self._store = store
         self._windows = windows
         self._counters = counters
@@ -115,8 +114,13 @@ class Topic:
     def delete(self) -> None:
         """The log is gone from the store."""
         # Of one that was not looked up yet, the store will say so by itself.
-        if self.life not in (Life.UNKNOWN, Life.ABSENT):
+        if self.life is not Life.UNKNOWN:
             self.life = Life.DELETED
+
+    def abandon(self) -> None:
+        """Nothing will be published any more."""
+        self.abandoned = True
+        self.audience.ring_all()
 
     def lost_at(self, line: int) -> Gap | None:
         """The gap that holds this line, if the line is one that neither window nor store has: it

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..store import LogStore
 from .counters import Counters
 from .history import History
-from .topic import Topic
+from .topic import Life, Topic
 from .window import BrokerLimits, Windows
 
 __all__ = ["Topics"]
@@ -67,10 +67,12 @@ class Topics:
         """The log was deleted: its readers are told in the place of its lines."""
         self.history.forget(workload_id)
         topic = self._current.get(workload_id)
-        if topic is not None:
+        # Readers of a log that does not exist yet go on waiting for its first line.
+        if topic is not None and topic.life is not Life.ABSENT:
             topic.delete()
             if self._holds[topic] == len(topic.audience):
                 # Only readers hold it, so a log that takes its name gets a topic of its own.
+                topic.abandon()
                 self.replace(topic)
 
     def detach(self) -> None:

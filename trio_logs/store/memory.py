@@ -205,35 +205,33 @@ class MemoryStore:
         return min(records[older - 1].last, head) + 1 if older else 1
 
     def _records(self, workload_id: str) -> list[Batch | Gap]:
-        log = self._logs.get(workload_id)
-        return [] if log is None else log.records
+        return self._logs.get(workload_id, _Log()).records
 
     async def trim(self, retention: Retention) -> int:
         await trio.lowlevel.checkpoint()
-        removed = 0
+        before = self._trimmed
         if retention.max_age is not None:
             oldest = now() - int(retention.max_age * 1_000_000)
             for log in self._logs.values():
                 while log.records and log.records[0].time < oldest:
-                    removed += self._remove_oldest(log)
+                    self._remove_oldest(log)
         if retention.max_bytes is not None:
             held = [log for log in self._logs.values() if log.records]
             finished = [log for log in held if log.state.end is not None]
             for log in sorted(finished, key=lambda log: log.finished_at):
                 while log.records and self._bytes > retention.max_bytes:
-                    removed += self._remove_oldest(log)
+                    self._remove_oldest(log)
             while self._bytes > retention.max_bytes:
                 # Only running workloads have lines left.
                 oldest_log = min(
                     (log for log in held if log.records), key=lambda log: log.records[0].time
                 )
-                removed += self._remove_oldest(oldest_log)
-        self._trimmed += removed
-        return removed
+                self._remove_oldest(oldest_log)
+        return self._trimmed - before
 
-    def _remove_oldest(self, log: _Log) -> int:
+    def _remove_oldest(self, log: _Log) -> None:
         self._bytes -= _size(log.records.pop(0))
-        return 1
+        self._trimmed += 1
 
     def statistics(self) -> StoreStatistics:
         return StoreStatistics(

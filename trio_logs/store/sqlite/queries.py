@@ -98,6 +98,10 @@ def find(connection: apsw.Connection, workload_id: str, time: int, head: int) ->
             " ORDER BY first DESC LIMIT 1",
             (log, middle),
         ).fetchone()
+        if row is None:
+            # Each statement sees the file of its own moment: retention has removed these lines.
+            low = middle + 1
+            continue
         first, count, at = row
         if at < time:
             found = first + count
