@@ -758,6 +758,17 @@ async def test_an_over_long_line(live: Live) -> None:
     assert plain.content == ("é" * 50000 + "\n" + "b" * 65536 + "\r\n").encode()
 
 
+async def test_a_tail_has_all_parts_of_an_over_long_line(live: Live) -> None:
+    script = "echo before; head -c 150000 /dev/zero | tr '\\0' x; echo"
+    workload = await live.submit("sh", "-c", script)
+    await live.finished(workload["id"])
+    url = workload["logs_url"]
+    assert await texts(live, url, tail=1) == ["2", "3", "4", "end"]
+    for follow in ("true", "false"):
+        plain = await get(live, url, "text/plain", tail=1, follow=follow)
+        assert plain.content == b"x" * 150_000 + b"\n"
+
+
 async def test_a_tail_of_a_busy_log_is_whole(live: Live) -> None:
     workload = await live.submit("sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; done")
     stream = await live.follow(workload["logs_url"])

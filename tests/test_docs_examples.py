@@ -295,6 +295,10 @@ def test_embedding(tmp_path: Path) -> None:
             assert next(chunks) == b"before\n"
             assert httpx2.post(url, content=b"live").status_code == 204
             assert next(chunks) == b"live\n"
+        for number in range(9):
+            assert httpx2.post(url, content=b"%d" % number).status_code == 204
+        last = httpx2.get(f"{url}/last").content.split(b"\n")
+        assert last == [b"live", *(b"%d" % number for number in range(9)), b""]
     finally:
         process.kill()
         process.communicate()

@@ -208,6 +208,30 @@ async def test_what_the_window_cannot_hold_is_a_declared_gap(autojump_clock: Clo
     assert (state.lines, state.bytes) == (101, reader_bytes(reader)) == (end.lines, end.bytes)
 
 
+async def test_times_never_step_back_after_a_declared_gap(autojump_clock: Clock) -> None:
+    """Else, a search by time goes wrong there."""
+    async with failing(BrokerLimits(3000, 3000)) as (broker, store):
+        await broker.publish("w", "one")
+        await trio.sleep(1)
+        store.set_mode("fails")
+        for number in range(2, 82):
+            await broker.publish("w", f"line {number}")
+            await trio.sleep(1)
+        store.set_mode("works")
+        await trio.sleep(10)
+        await broker.publish("w", "last")
+        await broker.close("w")
+    kept = await stored(store)
+    assert any(isinstance(record, Gap) for record in kept)
+    times = [record.time for record in kept]
+    assert times == sorted(times)
+    for record in kept:
+        if isinstance(record, Batch):
+            first = await store.inner.find("w", record.time, kept[-1].last)
+            assert first <= record.first
+            assert await store.inner.find("w", record.time + 1, kept[-1].last) == record.last + 1
+
+
 async def test_a_flush_waits_and_then_fails(autojump_clock: Clock) -> None:
     began = trio.current_time()
     async with failing() as (broker, store):

@@ -234,3 +234,9 @@ async def test_a_tail_of_two_streams_that_interleave(limits: BrokerLimits | None
             assert numbers(found) == sorted([*(one.first for one in parts), others[2]])
             found = await read(broker, Selection(tail=2, stream="stderr"), follow=False)
             assert texts(found) == [b"other"] * 2
+            await broker.close("w")
+        # A reader that follows passes over the lines in between, too.
+        found = await read(broker, Selection(tail=1))
+        assert joined(found) == LONG + b"\n"
+        assert joined(found, "stderr") == b""
+        assert isinstance(found[-1], End)

@@ -108,8 +108,8 @@ class Gap:
     """Lines `first` to `last` are missing. `reason` is a wire value: `retention`, `store`,
     `damaged` or `deleted`.
 
-    A store keeps gaps with reason `store` in the place of their lines; `time` is when such a gap
-    was declared, and 0 for other gaps.
+    A store keeps gaps with reason `store` in the place of their lines; the `time` of such a gap is
+    not before that of any of its lines, nor after that of the next line. It is 0 for other gaps.
     """
 
     first: int

@@ -227,7 +227,7 @@ class Source:
         topic = self._topic
         delay = FIRST_DELAY
         while topic.unstored is not None:
-            records = topic.unstored_records(now())
+            records = topic.unstored_records()
             # A call that hangs while lines are lost holds up nothing but this task, so it is waited
             # for. While the source catches up, the workload waits for it, too.
             catching_up = self._storing is Storing.CATCHING_UP

@@ -63,6 +63,8 @@ class Topic:
         self.detached = False
         # Nothing will be published any more: its subscriptions end once they have every line.
         self.abandoned = False
+        # The time of the last published line, in microseconds since the Unix epoch.
+        self._time = 0
         self._store = store
         self._windows = windows
         self._counters = counters
@@ -105,6 +107,7 @@ class Topic:
             self.head = batches[-1].last
             self.bytes += size
             self.published_at = trio.current_time()
+            self._time = batches[-1].time
             self._windows.append(self.window, batches)
             self.audience.begin(batches)
         if end is not None:
@@ -131,11 +134,15 @@ class Topic:
         last = self.head if first is None else first - 1
         return Gap(line, last, "store") if line <= last else None
 
-    def unstored_records(self, time: int) -> list[Batch | Gap]:
+    def unstored_records(self) -> list[Batch | Gap]:
         """What the store lacks: a gap for what the window has no room for, and the batches that it
-        holds. `time` is that of the gap, in microseconds since the Unix epoch."""
+        holds. The gap is as late as the line after it, or else as the last line in it: times of a
+        log never step back."""
         if self.unstored is None:
             return []
         batches = self.window.since(self.unstored)
         lost = self.lost_at(self.unstored)
-        return [Gap(lost.first, lost.last, "store", time), *batches] if lost else [*batches]
+        if lost is None:
+            return [*batches]
+        time = batches[0].time if batches else self._time
+        return [Gap(lost.first, lost.last, "store", time), *batches]
