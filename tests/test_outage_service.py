@@ -1,0 +1,96 @@
+"""Promise 5 over HTTP: the store fails, and the service and its clients go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.checker import Transcript, faults
+from tests.failing_disk import Disk
+from tests.failing_disk import disk as disk
+from tests.follower import Follower, eventually
+from tests.live import open_live, parse_events
+from tests.outage_drill import OUTAGES, drill
+from trio_logs.broker import BrokerLimits
+from trio_logs.settings import Settings
+from trio_logs.store.sqlite import SQLiteStore
+
+
+@pytest.mark.parametrize("name", OUTAGES)
+async def test_an_outage(name: str, tmp_path: Path) -> None:
+    outage = OUTAGES[name]
+    await drill(tmp_path, outage, outage.seconds[0])
+
+
+async def test_reads_behind_the_window_are_refused_or_cut_and_resume(
+    tmp_path: Path, disk: Disk
+) -> None:
+    path = tmp_path / "x.db"
+    settings = Settings(
+        tmp_path / "data",
+        store_patience=0.5,
+        broker=BrokerLimits(window_bytes=64 * 1024),
+    )
+    lines = [f"{number:07}" + "x" * 92 for number in range(1, 120_001)]
+    async with open_live(settings, store=SQLiteStore(path, vfs=disk.name)) as live:
+        # Two logs of 12 MB, so that SQLite does not have their pages in memory.
+        script = "seq -f %07.0f$(printf %092d 0 | tr 0 x) 120000"
+        first, second = [await live.submit("sh", "-c", script) for _ in range(2)]
+        for each in (first, second):
+            await live.finished(each["id"])
+        transcript = Transcript(1, lines)
+        slow = await live.follow(first["logs_url"])
+        async with slow.stream:
+            await slow.read_until(b"data: 0000100")
+            disk.failing()
+            answer = await live.client.get(second["logs_url"])
+            assert answer.status_code == 503, answer.text[:100]
+            assert answer.json()["reason"] == "store"
+            with pytest.raises(EOFError):
+                await slow.read_all()
+            assert not slow.ended
+        disk.healthy()
+        whole = slow.body[: slow.body.rfind(b"\n\n") + 2]
+        transcript.events += [
+            ("line", int(number), text)
+            for name, number, text in parse_events(whole)
+            if name == "message"
+        ]
+        assert 100 <= len(transcript.events) < 120_000
+        resumed = Follower(live.client, first["id"], seen=transcript)
+        await resumed.run()
+        assert faults(transcript) == []
+        assert (await live.client.get(second["logs_url"])).text.count("\ndata: ") == 120_001
+
+
+async def test_the_service_is_not_ready_once_a_write_has_waited_for_10_seconds(
+    tmp_path: Path, disk: Disk
+) -> None:
+    settings = Settings(tmp_path / "data", store_patience=0.5)
+    store = SQLiteStore(tmp_path / "x.db", vfs=disk.name)
+    async with open_live(settings, store=store) as live, trio.open_nursery() as nursery:
+        script = "while [ ! -e $0 ]; do echo line; sleep 0.05; done"
+        workload = await live.submit("sh", "-c", script, str(tmp_path / "stop"))
+        follower = Follower(live.client, workload["id"])
+        nursery.start_soon(follower.run)
+        await eventually(lambda: follower.lines > 0)
+        assert (await live.client.get("/readyz")).status_code == 200
+        disk.full()
+        broker = live.service.broker
+        await eventually(lambda: broker.statistics().oldest_wait > 0)
+        waiting_since = trio.current_time() - broker.statistics().oldest_wait
+        while (answer := await live.client.get("/readyz")).status_code == 200:
+            assert trio.current_time() - waiting_since < 11
+            await trio.sleep(0.05)
+        assert trio.current_time() - waiting_since >= 10
+        assert (answer.status_code, answer.json()["reason"]) == (503, "store")
+        assert (await live.client.get("/healthz")).status_code == 200
+        reached = follower.lines
+        await eventually(lambda: follower.lines > reached)
+        disk.healthy()
+        with trio.fail_after(10):
+            while (await live.client.get("/readyz")).status_code == 503:
+                await trio.sleep(0.05)
+        (tmp_path / "stop").touch()
