@@ -19,7 +19,7 @@ from tests.live import Live, open_live
 from trio_logs.settings import Settings
 from trio_logs.store.sqlite import SQLiteStore
 
-__all__ = ["OUTAGES", "Outage", "Switch", "drill"]
+__all__ = ["OUTAGES", "Outage", "assert_refused", "drill"]
 
 PATIENCE = 0.5
 
