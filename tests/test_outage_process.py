@@ -21,9 +21,9 @@ from tests.small_disk import LimitedFiles, server_on_small_disk
 
 MIB = 1024 * 1024
 
-FEW, BURST = 10, 20_000
+FEW, BURST = 10, 40_000
 
-# A few lines, then 20 MB at full speed, that no disk here has room for, and then a few more.
+# A few lines, then 40 MB at full speed, that no disk here has room for, and then a few more.
 WRITER = f"""
 import base64, pathlib, random, sys, time
 folder = pathlib.Path(sys.argv[1])

@@ -12,6 +12,7 @@ from tests.failing_disk import Disk
 from tests.failing_disk import disk as disk
 from tests.follower import Follower, eventually
 from tests.live import open_live, parse_events
+from tests.outage_campaign import CODES, try_failure
 from tests.outage_drill import OUTAGES, drill
 from trio_logs.broker import BrokerLimits
 from trio_logs.settings import Settings
@@ -22,6 +23,13 @@ from trio_logs.store.sqlite import SQLiteStore
 async def test_an_outage(name: str, tmp_path: Path) -> None:
     outage = OUTAGES[name]
     await drill(tmp_path, outage, outage.seconds[0])
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_one_change_of_the_disk_fails(code: str) -> None:
+    # Each code tries other changes; `python -m tests.outage_campaign` tries all.
+    for number in range(2 + list(CODES).index(code) * 15, 330, 29):
+        assert try_failure(number, CODES[code]), number
 
 
 async def test_reads_behind_the_window_are_refused_or_cut_and_resume(
