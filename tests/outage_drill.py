@@ -105,12 +105,13 @@ class _Drill:
         self._is_deleted = False
 
     async def prepare(self, nursery: trio.Nursery) -> None:
-        """Two workloads that run, with a reader each, and one that has finished."""
+        """Two workloads that run, with a reader each; one to be stopped; one that has finished."""
         self._old = (await self.live.submit("seq", "100"))["id"]
         await self.live.finished(self._old)
         self._ending = await self._count("ending")
         self._lasting = await self._count("lasting")
-        self._known = {self._old, self._ending, self._lasting}
+        self._stopped = (await self.live.submit("sleep", "100"))["id"]
+        self._known = {self._old, self._ending, self._lasting, self._stopped}
         for workload_id in (self._ending, self._lasting):
             self._follow(nursery, workload_id)
         await eventually(lambda: all(each.lines >= 5 for each in self._followers))
@@ -123,6 +124,7 @@ class _Drill:
                 requests.start_soon(self._submit_in_vain, key)
             requests.start_soon(self._delete_in_vain)
             requests.start_soon(self._read_old)
+            requests.start_soon(self._stop)
         # Beyond the patience, lines come from memory.
         reached = [each.lines for each in self._followers]
         await eventually(
@@ -130,7 +132,9 @@ class _Drill:
                 each.lines > lines for each, lines in zip(self._followers, reached, strict=True)
             )
         )
-        assert self.live.service.broker.statistics().lines_unsaved > 0
+        statistics = self.live.service.broker.statistics()
+        assert statistics.lines_unsaved > 0
+        assert statistics.logs_failing >= 2
         # These come late.
         for workload_id in (self._ending, self._lasting):
             self._follow(nursery, workload_id)
@@ -154,6 +158,7 @@ class _Drill:
             (self._folder / "lasting").touch()
             for each in self._followers:
                 await each.ended.wait()
+        await self.live.finished(self._stopped)
         assert (await self.live.client.get("/readyz")).status_code == 200
         statistics = self.live.service.broker.statistics()
         assert (statistics.lines_unsaved, statistics.store_error) == (0, None)
@@ -173,6 +178,7 @@ class _Drill:
             record = (await self.live.client.get(f"/v1/workloads/{each.workload_id}")).json()
             assert (record["status"], record["exit_code"]) == ("failed", 7)
             assert record["lines"] == count
+        assert (await self.live.finished(self._stopped))["status"] == "stopped"
         old = Follower(self.live.client, self._old)
         if not self._is_deleted:
             await old.run()
@@ -195,18 +201,17 @@ class _Drill:
         nursery.start_soon(follower.run)
 
     async def _submit_in_vain(self, key: str | None) -> None:
-        answer = await self._submit(key)
-        assert_refused(answer)
-
-    async def _submit(self, key: str | None) -> httpx2.Response:
+        body = {"command": ["touch", str(self._folder / f"ran-in-vain-{key}")]}
         headers = {} if key is None else {"Idempotency-Key": key}
-        command = ["touch", str(self._folder / f"ran-in-vain-{key}")]
-        return await self.live.client.post(
-            "/v1/workloads", json={"command": command}, headers=headers
-        )
+        assert_refused(await self.live.client.post("/v1/workloads", json=body, headers=headers))
 
     async def _delete_in_vain(self) -> None:
         assert_refused(await self.live.client.delete(f"/v1/workloads/{self._old}"))
+
+    async def _stop(self) -> None:
+        """It needs no store."""
+        answer = await self.live.client.post(f"/v1/workloads/{self._stopped}/stop")
+        assert answer.status_code in (200, 202), answer.text
 
     async def _read_old(self) -> None:
         """Its lines are in no window. Where SQLite has the pages in memory it answers all the
