@@ -109,6 +109,31 @@ async def test_requests_whose_commit_hangs_leave_nothing_half_done(
     assert not marker.exists()
 
 
+async def test_readers_are_told_of_a_deletion_that_takes_effect_late(
+    tmp_path: Path, disk: Disk
+) -> None:
+    settings = Settings(
+        tmp_path / "data", store_patience=0.5, broker=BrokerLimits(window_bytes=64 * 1024)
+    )
+    store = SQLiteStore(tmp_path / "x.db", vfs=disk.name)
+    async with open_live(settings, store=store) as live:
+        workload = await live.submit("sh", "-c", "seq -f %07.0f$(printf %092d 0) 120000")
+        await live.finished(workload["id"])
+        disk.hang()
+        for _ in range(2):
+            assert_refused(await live.client.delete(f"/v1/workloads/{workload['id']}"))
+        assert disk.is_reached.is_set()
+        # It comes after the answer to the deletion, and is slow.
+        reader = await live.follow(workload["logs_url"])
+        async with reader.stream:
+            await reader.read_until(b"data: 0000100")
+            disk.healthy()
+            await eventually(lambda: store.statistics().bytes == 0)
+            body = await reader.read_all()
+        controls = [event for event in parse_events(body) if event[0] != "message"]
+        assert [(name, content["reason"]) for name, _, content in controls] == [("gap", "deleted")]
+
+
 async def wait_for_workloads(live: Live, ids: set[str]) -> None:
     with trio.fail_after(10):
         while True:
