@@ -37,9 +37,16 @@ docs: $(VENV)/.installed-docs
 picture: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.picture
 
-# 1,000 seeds of shuffled scheduling for each operation, some minutes.
+# The size of a campaign. For a smaller one: make campaign SEEDS=50 EVERY=20
+SEEDS ?= 1000
+EVERY ?= 1
+
+# Shuffled scheduling for each operation; each change of the disk failing, under a store alone and
+# under a service; long outages. About a quarter of an hour.
 campaign: $(VENV)/.installed-dev
-	@$(BIN)/python -m tests.campaign
+	@$(BIN)/python -m tests.campaign --seeds $(SEEDS)
+	@$(BIN)/python -m tests.disk_campaign --every $(EVERY)
+	@$(BIN)/python -m tests.outage_campaign --every $(EVERY) $(if $(filter-out 1,$(EVERY)),--short)
 
 # Some thousand requests that schemathesis makes of /openapi.json, other ones each time; 3 minutes.
 conformance: $(VENV)/.installed-dev

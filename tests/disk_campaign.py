@@ -184,9 +184,10 @@ def main() -> None:
     """Print a line for each code; exit 1 if a change failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.disk_campaign", description=__doc__)
     parser.add_argument("--only", type=int, help="only this change")
+    parser.add_argument("--every", type=int, default=1, help="only each K-th change")
     options = parser.parse_args()
     count = count_changes()
-    numbers = range(1, count + 1) if options.only is None else [options.only]
+    numbers = range(1, count + 1, options.every) if options.only is None else [options.only]
     any_failed = False
     for name, code in CODES.items():
         start = time.monotonic()

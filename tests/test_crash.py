@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import resource
 import socket
 import time
 from pathlib import Path
@@ -191,22 +192,34 @@ def test_a_second_signal_cuts_it_short(tmp_path: Path) -> None:
         assert not alive(pid)
 
 
-async def test_a_full_disk_stops_the_service_loudly_and_loses_nothing_seen(tmp_path: Path) -> None:
+async def test_a_full_disk_holds_the_workload_back_and_loses_nothing_seen(tmp_path: Path) -> None:
     """The limit on a file's size stands in for the disk: SQLite can't write on."""
-    limit = ("prlimit", "--fsize=4000000", "--")
-    with running_server(tmp_path, prefix=limit) as server:
+    seen = Transcript(1, [])
+    with running_server(tmp_path, prefix=("prlimit", "--fsize=4000000:unlimited", "--")) as server:
         workload = submit(server, "od -An -v -tx1 /dev/urandom")
-        seen = Transcript(1, [])
-        with trio.fail_after(60):
-            await follow(server, workload, seen)
-        assert await trio.to_thread.run_sync(server.process.wait, 20) == 1
-    errors = [line for line in server.lines if line.startswith("trio-logs: ")]
-    assert len(errors) == 1
-    assert "could not commit" in errors[0]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow, server, workload, seen)
+            with trio.fail_after(60):
+                while not any("does not take writes" in line for line in server.lines):
+                    await trio.sleep(0.05)
+            # Nothing moves any more, and nothing ends.
+            held_at = server.get(f"/v1/workloads/{workload}").json()["lines"]
+            assert held_at > 1000
+            assert server.get("/healthz").status_code == 200
+            record = server.get(f"/v1/workloads/{workload}").json()
+            assert (record["status"], record["lines"]) == ("running", held_at)
+            unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+            resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, unlimited)
+            with trio.fail_after(60):
+                while server.get(f"/v1/workloads/{workload}").json()["lines"] < 2 * held_at:
+                    await trio.sleep(0.05)
+            server.kill()
+    assert not any(line.startswith("trio-logs: ") for line in server.lines)
     with running_server(tmp_path) as server:
         whole = Transcript(1, [])
         await follow(server, workload, whole)
         await follow(server, workload, seen)
+        assert server.get(f"/v1/workloads/{workload}").json()["status"] == "lost"
         assert server.stop() == 0
     written = lines_of(whole)
     assert len(written) > 1000

@@ -6,6 +6,7 @@ Both run as commands: they run out of descriptors, fail, and are stopped.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -143,12 +144,41 @@ def test_row_10_stock(tmp_path: Path) -> None:
 
 def test_row_10_ours(tmp_path: Path) -> None:
     with running_server(tmp_path, prefix=FEW_DESCRIPTORS) as server:
-        assert use_up_the_descriptors(server, submit(server, "exec sleep 100")) == {
+        path = submit(server, "echo up; exec sleep 100")
+        # A command that starts later would find no descriptor, and the log would say so.
+        with open_stream(server, path) as client:
+            read(client, b"data: up")
+        assert use_up_the_descriptors(server, path) == {
             "tracebacks": False,
             "one line": True,
             "serves once they are gone": True,
         }
         assert wait_for(lambda: not server.metric("trio_logs_subscriptions"))
+        assert server.stop() == 0
+
+
+def test_connections_that_come_and_go_while_descriptors_lack_are_one_line(tmp_path: Path) -> None:
+    with running_server(tmp_path, prefix=FEW_DESCRIPTORS) as server:
+        path = submit(server, "echo up; exec sleep 100")
+        with open_stream(server, path) as client:
+            read(client, b"data: up")
+        said = len(server.lines)
+        with ExitStack() as stack:
+            clients = [stack.enter_context(open_stream(server, path)) for _ in range(100)]
+
+            def served() -> list[socket.socket]:
+                return select.select(clients, [], [], 0)[0]
+
+            assert wait_for(lambda: len(server.lines) > said), "there were enough"
+            for _ in range(2):
+                # The server takes as many of the clients that wait, and lacks descriptors again.
+                for client in served():
+                    clients.remove(client)
+                    client.close()
+                assert wait_for(lambda: len(served()) >= 20)
+        with open_stream(server, path) as late:
+            assert read(late, b"data: up").startswith(b"HTTP/1.1 200 ")
+        assert len(server.lines) - said == 1, server.lines[said:][:5]
         assert server.stop() == 0
 
 

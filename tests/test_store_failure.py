@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -131,6 +132,13 @@ async def test_a_large_group_is_given_up_soon_on_a_dead_disk(
         assert store.statistics().writes_failed == 51
         disk.healthy()
         await append_line(store, "w0", 1)
+
+
+async def test_a_programming_error_at_the_start_is_raised_as_it_is(tmp_path: Path) -> None:
+    no_path: Any = str(tmp_path / "x.db")
+    with pytest.RaisesGroup(AttributeError, flatten_subgroups=True):
+        async with running(SQLiteStore(no_path)):
+            pass
 
 
 async def test_threads_start_with_the_store_only(

@@ -180,7 +180,9 @@ class LogBroker:
         """A snapshot, and counters since the start."""
         sources = self._sources.values()
         fills = [source.channel_items for source in sources]
-        failing = [source for source in sources if source.failure is not None]
+        # A store that hangs has said nothing.
+        failing = [source for source in sources if source.is_failing]
+        errors = [source.failure for source in failing if source.failure is not None]
         waiting_since = min((source.waiting_since for source in sources), default=math.inf)
         counters = self._topics.counters
         return BrokerStatistics(
@@ -194,7 +196,7 @@ class LogBroker:
             lines_unsaved=sum(source.lines_unsaved for source in sources),
             # Without a write that waits it also works outside of Trio, after the end.
             oldest_wait=0.0 if waiting_since == math.inf else trio.current_time() - waiting_since,
-            store_error=str(failing[0].failure) if failing else None,
+            store_error=str(errors[0]) if errors else None,
             logs_failing=len(failing),
             lines_published=counters.lines_published,
             bytes_published=counters.bytes_published,

@@ -20,6 +20,7 @@ from ..errors import (
 from ..records import Status, Workload, WorkloadSpec
 from ..store import WorkloadQuery, WorkloadStore
 from .admission import Admission, Submission
+from .deletions import Deletions
 from .job import Job
 from .jobs import Jobs
 from .limits import EngineLimits, EngineStatistics
@@ -59,6 +60,7 @@ class Engine:
         self._calls = StoreCalls(patience)
         self._queue = Queue(self._limits)
         self._admission = Admission(store, self._queue, self._calls)
+        self._deletions = Deletions(store, broker, self._calls)
         runner = Runner(store, broker, backends, self._calls, self._limits.grace)
         self._jobs = Jobs(self._queue, runner)
         self._nursery: trio.Nursery
@@ -70,6 +72,7 @@ class Engine:
         """
         async with serving(self._backends), trio.open_nursery() as self._nursery:
             self._jobs.open(self._nursery)
+            self._deletions.open(self._nursery)
             try:
                 await self._take_up()
                 self._nursery.start_soon(self._admission.settle)
@@ -183,9 +186,10 @@ class Engine:
         return workload
 
     async def delete(self, workload_id: str) -> None:
-        """Forget a finished workload and its log.
+        """Delete a finished workload and its log.
 
-        Raises WorkloadNotFoundError, and ConflictError while it is queued or runs.
+        Raises WorkloadNotFoundError, ConflictError while it is queued or runs, and StoreError.
+        After a StoreError, the workload may still be deleted, once the store answers.
         """
         workload = await self.get(workload_id)
         if not workload.status.final:
@@ -194,13 +198,7 @@ class Engine:
         if job is not None and not job.executed.is_set():
             # An embedder closed its log, which also ended its record.
             raise ConflictError("the workload still runs, though its log was closed: stop it first")
-        # Before: a reader that finds the lines gone must be told the right reason. After: the same
-        # for readers that came meanwhile.
-        self._broker.forget(workload_id)
-        try:
-            await self._calls.once("delete the workload", partial(self._store.delete, workload_id))
-        finally:
-            self._broker.forget(workload_id)
+        await self._deletions.delete(workload_id)
 
     def drain(self) -> None:
         """Take no more workloads, and have what runs stop. What is queued, or runs elsewhere, stays

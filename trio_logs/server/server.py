@@ -35,6 +35,9 @@ _log = structlog.get_logger("trio_logs.server")
 BACK_OFF_SECONDS = 0.2
 """How long to wait for descriptors or memory before the next accept."""
 
+WARN_SECONDS = 60.0
+"""The shortest time between two lines in the service's log that descriptors or memory lack."""
+
 LAST_RESORT = 10
 """The kernel gives up a silent peer after this many times the `silence_timeout`."""
 
@@ -146,7 +149,7 @@ class Server:
         connections: trio.Nursery,
         make: Callable[[Transport, ssl.SSLContext | None], Connection],
     ) -> None:
-        exhausted = False
+        warned_at = -math.inf
         # No third party can read a unix socket.
         tls = None if listener.socket.family == socket.AF_UNIX else self._tls
         while True:
@@ -157,12 +160,12 @@ class Server:
                 if error.errno not in _EXHAUSTED:
                     raise
                 self._counts["exhausted"] += 1
-                if not exhausted:
+                # While a few connections come and go, accepts succeed in between: that is no news.
+                if trio.current_time() - warned_at >= WARN_SECONDS:
+                    warned_at = trio.current_time()
                     _log.warning("can't accept connections for now", reason=error.strerror)
-                exhausted = True
                 await trio.sleep(BACK_OFF_SECONDS)
                 continue
-            exhausted = False
             self._counts["accepted"] += 1
             accepted = stream.socket
             try:

@@ -134,9 +134,12 @@ class Database:
         self._call = self._thread.submit(self._open_connections)
         try:
             await self._call.wait()
-        except FAILURES as error:
+        except Exception as error:
+            # Over: only a cancelled wait leaves the call to `_close`.
             self._call = None
-            raise store_error("open", self._file.path, error) from error
+            if isinstance(error, FAILURES):
+                raise store_error("open", self._file.path, error) from error
+            raise
         self._call = None
 
     def _open_connections(self) -> None:
