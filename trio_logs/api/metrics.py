@@ -1,4 +1,4 @@
-"""Liveness, readiness, and Prometheus metrics."""
+"""The routes for liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["ROUTES"]
 
 
 STORE_WAIT_SECONDS = 10.0
-"""How long the oldest write may wait for the store before the service is not ready."""
+"""Seconds that the oldest write may wait for the store before `/readyz` answers 503."""
 
 
 @route("GET", "/healthz", described.ALIVE, is_open=True)
@@ -59,7 +59,7 @@ ROUTES = (healthz, readyz, metrics)
 
 
 class _Statistics(Collector):
-    """Reads `statistics()` at a scrape, so that metrics cost nothing between scrapes."""
+    """Reads `statistics()` at each scrape, so metrics cost nothing between scrapes."""
 
     def __init__(self, context: AppContext) -> None:
         self._service = context.service
