@@ -44,17 +44,17 @@ memory."""
 
 @dataclass(frozen=True, slots=True)
 class BrokerStatistics:
-    """`topics` are logs in memory, `live` those with a source. `channel_items` are writes that wait
-    in the channels of all workloads, `channel_items_max` in the fullest of them, whose bound is
-    `channel_capacity`.
+    """`topics` are logs in memory, and `live` are the logs with a source. `channel_items` are
+    writes that wait in the channels of all workloads. `channel_items_max` are those in the fullest
+    channel, whose bound is `channel_capacity`.
 
-    `lines_unsaved` have a number but are not in the store yet, and the oldest append has waited for
-    `oldest_wait` seconds. While the store fails, `store_error` is what it said last, and
-    `logs_failing` counts the logs whose lines it does not take.
+    `lines_unsaved` have a number but are not in the store yet. The oldest append has waited for
+    `oldest_wait` seconds. While the store fails, `store_error` is an error of the last appends, and
+    `logs_failing` counts the logs whose last append failed.
 
-    The rest counts since the start. Lines and bytes, line ends included, are published once and
-    delivered to each subscription; `batches_pushed` were written to a port, so that no reader woke,
-    and `rings_skipped` found a ring already waiting.
+    All other fields count since the start. Lines and bytes, line ends included, are published once
+    and delivered to each subscription. `batches_pushed` were written to a port, so that no reader
+    woke. `rings_skipped` counts rings that were skipped because an earlier one still waited.
     """
 
     topics: int
@@ -83,8 +83,8 @@ class LogBroker:
     Start it in a nursery, `await nursery.start(broker.run)`, or use `open_broker`. All methods are
     for Trio's thread; from another thread, call them through `trio.from_thread.run`.
 
-    `patience` is in seconds: while the store fails, a log holds its workload back for so long. Then
-    its lines are delivered from memory, without being durable, until the store is back.
+    `patience`: for how many seconds a failing store holds workloads back. After it, lines are
+    delivered from memory, without being durable, until the store is back.
     """
 
     def __init__(
@@ -93,14 +93,14 @@ class LogBroker:
         self._store = store
         self._patience = patience
         self._topics = Topics(store, limits or BrokerLimits())
-        # At most one for each log that is written.
+        # At most one for each topic.
         self._sources: dict[Topic, Source] = {}
         self._nursery: trio.Nursery
         self._ending = False
         self._ended = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Own the sources' tasks until cancelled. The store must run, and be cancelled later."""
+        """Run the sources until cancelled. The store must run, and must be cancelled later."""
         self._context = copy_context()
         try:
             async with trio.open_nursery() as self._nursery:
@@ -108,7 +108,7 @@ class LogBroker:
                     task_status.started()
                     await trio.sleep_forever()
                 finally:
-                    # Before the nursery closes: no source can be started any more.
+                    # Before the nursery closes: no source can start any more.
                     self._ending = True
         finally:
             self._ended.set()
@@ -141,15 +141,15 @@ class LogBroker:
     ) -> Reading:
         """A reader of the lines that `selection` asks for: a tail, a range of times, one stream.
 
-        `after` resumes behind that line. Without `follow`, the reading ends at the last line that
-        is known when it starts.
+        `after` is the number of the last line that the reader has, or "end"; the reading resumes
+        behind it. Without `follow`, the reading ends at the last line known when it starts.
         """
         live_only = selection.tail == 0 and after is None
         subscription = self.subscribe(workload_id, None if live_only else 1, must_exist=must_exist)
         return Reading(subscription, self._store, selection, after=after, follow=follow)
 
     async def open(self, workload_id: str) -> LogWriter:
-        """A writer for the log, which goes on where the store has it. Close the writer after use.
+        """A writer for the log, which goes on after its last line. Close the writer after use.
 
         Raises LogClosedError if the log has ended, and StoreError if it can't be looked up.
         """
@@ -164,7 +164,7 @@ class LogBroker:
             self._topics.release(topic)
 
     async def publish(self, workload_id: str, line: bytes | str, stream: str = "stdout") -> None:
-        """Add one line to the log; waits while its channel is full.
+        """Add one line to the log; wait while its channel is full.
 
         Raises as `open`.
         """
@@ -172,11 +172,11 @@ class LogBroker:
             await log.write(as_line(line), stream)
 
     async def close(self, workload_id: str, outcome: Outcome = SUCCEEDED) -> End:
-        """End the log after what has been written, and every subscription after its last line.
+        """End the log after all earlier writes, and every subscription after the last line.
 
-        Returns when all lines and the outcome are durable. Writers that are still open get
-        LogClosedError. Closing again returns the first end. Raises StoreError if the store fails
-        for longer than the patience: the broker goes on trying, so close again to wait on.
+        Returns once all lines and the outcome are durable. Writers that are still open get
+        LogClosedError. A second call returns the first end. Raises StoreError if the store fails
+        for longer than the patience. The broker goes on trying, so close again to wait on.
         """
         topic = self._topics.acquire(workload_id)
         try:
@@ -192,12 +192,13 @@ class LogBroker:
             self._topics.release(topic)
 
     def forget(self, workload_id: str) -> None:
-        """The log was deleted: its readers are told so, in the place of its lines."""
+        """The log was deleted: its readers get a gap with reason `deleted` for the missing
+        lines."""
         self._topics.delete(workload_id)
 
     async def flush(self) -> None:
-        """Wait until what was written before is durable, of all logs; at most 10 s, for a store
-        that fails or hangs. `statistics().lines_unsaved` tells what is not."""
+        """Wait until all earlier writes to all logs are durable, but at most 10 s for a store that
+        fails or hangs. `statistics().lines_unsaved` says how many lines are not durable then."""
         with trio.move_on_after(FLUSH_SECONDS):
             for topic, source in tuple(self._sources.items()):
                 with suppress(LogClosedError, StoreError):
@@ -208,13 +209,12 @@ class LogBroker:
                         await source.ended()
 
     def detach(self) -> None:
-        """End every subscription, also those to come, where it is; readers may resume there
-        later."""
+        """End every subscription where it is, later ones too; readers may resume there."""
         self._topics.detach()
 
     @property
     def is_failing(self) -> bool:
-        """Whether the store is known to fail at the moment, for one log at least."""
+        """Whether the store is known to fail now, for at least one log."""
         return self._topics.history.failing or any(
             source.is_failing for source in self._sources.values()
         )
@@ -235,7 +235,7 @@ class LogBroker:
             channel_items_max=max(fills, default=0),
             channel_capacity=CHANNEL_ITEMS,
             lines_unsaved=sum(source.lines_unsaved for source in sources),
-            # Without a write that waits it also works outside of Trio, after the end.
+            # Outside of Trio, after the end, there is no clock, and no write waits.
             oldest_wait=0.0 if waiting_since == math.inf else trio.current_time() - waiting_since,
             store_error=str(failing[0].failure) if failing else None,
             logs_failing=len(failing),
@@ -249,8 +249,8 @@ class LogBroker:
         )
 
     async def _source(self, topic: Topic) -> Source:
-        """The source of the topic; started if there is none. Raises LogClosedError once the broker
-        has ended."""
+        """The source of the topic; it starts if there is none. Raises LogClosedError once the
+        broker has ended."""
         if self._ending:
             # Callers in the same shutdown get Cancelled here; all others get LogClosedError below.
             await self._ended.wait()
@@ -278,7 +278,7 @@ class LogBroker:
         finally:
             del self._sources[topic]
             if topic.end is None:
-                # Another writer has the log: the next reader looks it up anew.
+                # Another writer has the log: have the next reader look it up anew.
                 self._topics.replace(topic)
             self._topics.release(topic)
 
@@ -292,9 +292,9 @@ async def open_broker(
 ) -> AsyncIterator[LogBroker]:
     """A running broker with its store, by default one in memory.
 
-    When its block ends, though not when it raises, what was written is made durable. Then its
-    subscriptions end; logs that were not closed stay open in the store. Raises StoreError if lines
-    could not be stored.
+    When the block ends without an exception, all writes are made durable. Then all subscriptions
+    end; logs that were not closed stay open in the store. Raises StoreError if lines could not be
+    stored.
     """
     store = store or MemoryStore()
     broker = LogBroker(store, limits, patience=patience)
