@@ -76,11 +76,15 @@ async def serve(
     ] = 30.0,
     write_timeout: Annotated[
         float,
-        Parameter(validator=number(1, DAY), help="Seconds a client may take nothing."),
+        Parameter(validator=number(1, DAY), help="Seconds that a client may read nothing."),
     ] = 30.0,
     certfile: Annotated[Path | None, Parameter(help="A certificate chain: serve TLS.")] = None,
-    keyfile: Annotated[Path | None, Parameter(help="Its key, unless that file has it.")] = None,
-    max_connections: Annotated[int, Parameter(validator=number(1), help="Open at once.")] = 11_000,
+    keyfile: Annotated[
+        Path | None, Parameter(help="The key of --certfile, unless that file has it.")
+    ] = None,
+    max_connections: Annotated[
+        int, Parameter(validator=number(1), help="Connections open at once.")
+    ] = 11_000,
     max_connections_per_peer: Annotated[
         int | None,
         Parameter(
@@ -92,7 +96,7 @@ async def serve(
     ] = 10 * GIB,
     history_age: Annotated[
         float,
-        Parameter(validator=number(1, 36_500 * DAY), help="How long it is kept, in seconds."),
+        Parameter(validator=number(1, 36_500 * DAY), help="How long history is kept, in seconds."),
     ] = 30 * DAY,
 ) -> int:
     """Run the service until SIGTERM or SIGINT; a second one cuts the shutdown short."""
