@@ -51,7 +51,7 @@ async def test_nothing_falls_into_a_line_that_comes_in_parts(tmp_path: Path, are
 @pytest.mark.parametrize(
     ("record", "told"),
     [
-        (Gap(8, 8, "store"), "line 8 is missing: the service could not store what was written"),
+        (Gap(8, 8, "store"), "line 8 is missing: the store of the service had failed"),
         (Gap(8, 9, "damaged"), "lines 8 to 9 are missing: the store of the service is damaged"),
         (Gap(8, 9, "deleted"), "lines 8 to 9 are missing: the workload was deleted"),
         (Gap(8, 9, "of_later"), "lines 8 to 9 are missing: of_later"),

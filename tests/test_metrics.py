@@ -11,15 +11,19 @@ import trio
 import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.live import Live
+from tests.failing_disk import Disk
+from tests.failing_disk import disk as disk
+from tests.live import Live, open_live
 from trio_logs.api import create_app
 from trio_logs.broker import BrokerLimits
 from trio_logs.engine import EngineLimits
+from trio_logs.errors import StoreError
 from trio_logs.service import open_service
 from trio_logs.settings import Settings
 from trio_logs.store import Retention
 from trio_logs.store.durations import BOUNDS, Durations
 from trio_logs.store.memory import MemoryStore
+from trio_logs.store.sqlite import SQLiteStore
 
 OpenServer = Callable[..., AbstractAsyncContextManager[Live]]
 
@@ -151,6 +155,37 @@ async def test_commits_and_history(open_server: OpenServer) -> None:
     assert found["history_bytes"] > trimmed["history_bytes"] == 0
     assert trimmed["batches_trimmed_total"] >= found["batches_trimmed_total"] + 1
     assert trimmed["store_writes_waiting"] == 0
+
+
+FAILING = ("topics_failing", "lines_unsaved", "store_oldest_wait_seconds")
+"""What tells of a failing store, and is zero while the store works."""
+
+
+async def test_a_store_that_fails_and_recovers(tmp_path: Path, disk: Disk) -> None:
+    patience = 0.05
+    settings = Settings(data=tmp_path, store_patience=patience)
+    store = SQLiteStore(tmp_path / "logs.db", vfs=disk.name)
+    async with open_live(settings, store=store) as live:
+        with await live.service.broker.open("w") as log:
+            await log.write("durable\n")
+            await log.flush()
+            before = await scrape(live)
+            disk.full()
+            await log.write("one\ntwo\n")
+            with pytest.raises(StoreError):
+                await log.flush()
+            during = await scrape(live)
+            disk.healthy()
+            with trio.fail_after(30):
+                after = during
+                while any(after[name] for name in FAILING):
+                    after = await scrape(live)
+    for healthy in (before, after):
+        assert [healthy[name] for name in FAILING] == [0, 0, 0]
+    assert before["store_writes_failed_total"] == 0
+    assert (during["topics_failing"], during["lines_unsaved"]) == (1, 2)
+    assert patience <= during["store_oldest_wait_seconds"] < 30
+    assert after["store_writes_failed_total"] >= during["store_writes_failed_total"] >= 1
 
 
 class StuckStore(MemoryStore):

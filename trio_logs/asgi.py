@@ -1,9 +1,9 @@
 """The app for other servers: `hypercorn -k trio trio_logs.asgi:app`, with one worker.
 
-Environment variables configure it; see `Settings.from_environment`. The service runs in the ASGI
-lifespan, and puts a bounded queue before the process's standard error; see `stderr`. Prefer
-`trio-logs serve`: other servers cut an app's streams before they announce their shutdown, so only
-there do streams end with a `shutdown` event.
+Environment variables configure the app; see `Settings.from_environment`. The service runs in the
+ASGI lifespan, and puts a bounded queue before the process's standard error; see `stderr`. Prefer
+`trio-logs serve`: other servers cut an app's streams before they announce their shutdown, so under
+them no stream ends with a `shutdown` event.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Application:
         await self._app(scope, receive, send)
 
     async def _live(self, receive: Any, send: Any) -> None:
-        await receive()  # lifespan.startup, the only first message there is
+        await receive()  # lifespan.startup: no other message comes first
         stage = "startup"
         try:
             configure_logging()
@@ -45,7 +45,7 @@ class Application:
                 await send({"type": "lifespan.startup.complete"})
                 await receive()  # lifespan.shutdown
         except Exception as error:
-            # Hypercorn raises on this message and so stops, instead of serving a dead service.
+            # On this message Hypercorn raises and stops. Otherwise it would serve a dead service.
             await send({"type": f"lifespan.{stage}.failed", "message": f"{error!r}"})
             raise
         await send({"type": "lifespan.shutdown.complete"})

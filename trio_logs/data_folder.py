@@ -1,4 +1,4 @@
-"""The data folder: where it is, and what the service leaves in it for clients on this machine."""
+"""The data folder: its place, and the files in it for clients on the same machine."""
 
 from __future__ import annotations
 
@@ -17,22 +17,25 @@ def default_data_folder() -> Path:
 
 
 def token_path(folder: Path) -> Path:
-    """Where the bearer token is, in a file that only its owner can read."""
+    """The file with the bearer token; only its owner can read it."""
     return folder / "token"
 
 
 def write_address(folder: Path, url: str) -> None:
-    """Leave the address of the service that uses this folder. It stays when the service ends: one
-    that is started again listens there again, most likely, and its clients wait for it."""
+    """Write the address of the service that uses this folder. Raises OSError.
+
+    The file stays when the service ends: a restarted service most likely has the same address, and
+    clients wait for it there.
+    """
     path = folder / "address"
-    # By renaming: a client never reads half of it.
+    # A rename is atomic, so a client never reads half an address.
     fresh = path.with_suffix(".new")
     fresh.write_text(url + "\n")
     fresh.replace(path)
 
 
 def read_address(folder: Path) -> str | None:
-    """The address of the service that uses this folder, or used it last."""
+    """The address of the service that uses this folder, or last used it; None without one."""
     with suppress(OSError):
         return (folder / "address").read_text().strip() or None
     return None

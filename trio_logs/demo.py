@@ -1,4 +1,4 @@
-"""`trio-logs demo`: the whole path in five seconds, over real HTTP."""
+"""`trio-logs demo`: a sample build and two readers over HTTP, in five seconds."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from .settings import Settings
 __all__ = ["run_demo"]
 
 LATE_SECONDS = 2.5
+"""How long after the first reader the second one starts."""
 
 SAMPLE = r"""
 step() { printf '\033[1;36m==> %s\033[0m\n' "$1"; }
@@ -41,7 +42,7 @@ done
 sleep 0.4; printf '\033[33m1 test took longer than a second\033[0m\n' >&2
 step 'Done'
 """
-"""Prints what a build would, in colour and with warnings on stderr, for about five seconds."""
+"""A shell script that prints like a build, in colour and with warnings on stderr, for 5 s."""
 
 
 async def run_demo() -> None:
@@ -60,8 +61,8 @@ async def run_demo() -> None:
             )
             print(f"Listening on {url}", file=sys.stderr, flush=True)
             headers = {"Authorization": f"Bearer {service.token}"}
-            # With its own transport the client ignores the environment's proxies, so that none of
-            # them sees the token.
+            # A transport of its own makes the client ignore the environment's proxies, which must
+            # not see the token.
             async with httpx2.AsyncClient(
                 base_url=url, headers=headers, timeout=30, transport=httpx2.AsyncHTTPTransport()
             ) as client:
@@ -74,7 +75,7 @@ async def _play(client: httpx2.AsyncClient, console: Console) -> None:
     answer = await client.post("/v1/workloads", json=body)
     answer.raise_for_status()
     logs_url: str = answer.json()["logs_url"]
-    # A wrapped command could not be copied.
+    # A wrapped command can't be copied.
     console.print(
         f"$ curl -N -H 'Authorization: Bearer ...' {client.base_url.join(logs_url)}",
         soft_wrap=True,
@@ -86,7 +87,7 @@ async def _play(client: httpx2.AsyncClient, console: Console) -> None:
         async with client.sse(logs_url, params={"format": "json"}) as events:
             async for event in events:
                 if not event.data:
-                    continue  # this client shows the `retry` at the start as an event
+                    continue  # this client yields an event for the `retry` at the start
                 line = json.loads(event.data)
                 if event.event == "message":
                     received[reader].append(line["text"])

@@ -29,15 +29,15 @@ class TrioLogsError(Exception):
 
 
 class InvalidRequestError(TrioLogsError):
-    """A parameter or header that can't be read; the message says what to write instead."""
+    """A parameter or header is malformed; the message says what to write instead."""
 
 
 class InvalidSpecError(TrioLogsError):
-    """A workload that can't be run as described; the message names the field."""
+    """A workload can't run as its specification says; the message names the field."""
 
 
 class BackendNotFoundError(InvalidSpecError):
-    """No backend has that name; the message lists those that are installed."""
+    """No backend has that name; the message lists the installed backends."""
 
 
 class WorkloadNotFoundError(TrioLogsError):
@@ -45,11 +45,11 @@ class WorkloadNotFoundError(TrioLogsError):
 
 
 class ConflictError(TrioLogsError):
-    """The workload's state does not allow this, such as deleting one that runs."""
+    """The workload's state does not allow the request, such as deleting a running workload."""
 
 
 class OffsetError(ConflictError):
-    """Bytes of a log that don't go on where the ones before ended; go on from `durable`."""
+    """Pushed bytes leave a hole before them: send again from offset `durable`, in bytes."""
 
     def __init__(self, detail: str, durable: int) -> None:
         super().__init__(detail)
@@ -57,18 +57,18 @@ class OffsetError(ConflictError):
 
 
 class LogClosedError(TrioLogsError):
-    """The log was closed, so nothing more can be written to it."""
+    """The log was closed, so it takes no more writes."""
 
 
 class FencedError(LogClosedError):
-    """Another writer has taken the log over, or the log has ended: this writer's epoch is past."""
+    """Another writer has taken the log over, or the log has ended: stop writing to it."""
 
 
 # The moment's fault: try again later.
 
 
 class BusyError(TrioLogsError):
-    """A limit is reached; what is asked for can be had later."""
+    """A limit is reached: repeat the request later."""
 
 
 class NotReadyError(TrioLogsError):
@@ -76,22 +76,22 @@ class NotReadyError(TrioLogsError):
 
 
 class IncompleteAnswerError(TrioLogsError):
-    """An answer that has begun can't be completed. The server ends it in a way that the client can
-    tell from its proper end."""
+    """An answer that has begun can't be completed. The server cuts it, so that the client does not
+    take it for complete."""
 
 
 # The machine's or the operator's fault.
 
 
 class DataFolderError(TrioLogsError):
-    """The data folder can't be used: in use by another process, or not writable."""
+    """The data folder is in use by another process, or can't be written."""
 
 
 class NotStartedError(TrioLogsError):
-    """A workload could not be started: its command can't be run here, or the machine is at a limit.
+    """A workload could not start: its command can't run here, or the machine is at a limit.
 
-    The message names the command, the folder or the limit. Raised by `Backend.run`; the workload's
-    outcome is `failed` with the reason `not_started`.
+    `Backend.run` raises it, with the command, the folder or the limit in the message. The
+    workload's outcome is then `failed` with the reason `not_started`.
     """
 
 

@@ -1,4 +1,4 @@
-"""The representations of a log: how batches and control records look in each, without I/O."""
+"""The representations of a log: the bytes of batches and control records in each, without I/O."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ __all__ = [
 
 
 MAX_FORMS = 2
-"""The newest forms of a batch that are kept: most logs are read in one or two formats."""
+"""How many wire forms of a batch stay cached: most logs are read in one or two formats."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Format:
-    """One representation. `opening` starts it; `keep_alive` is its heartbeat, if it has one."""
+    """One representation. `opening` are its first bytes; `keep_alive` is its heartbeat, empty if
+    the format can't have one."""
 
     content_type: str
     frames: Callable[[Batch], bytes]

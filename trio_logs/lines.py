@@ -1,8 +1,7 @@
 """Bytes to lines, without I/O.
 
-A line is what ends in `\\n`; a `\\r` just before it belongs to the line end. Nothing else splits:
-not `\\r` alone, U+2028, NEL, VT or FF. Bytes are never changed, so joining what comes out gives
-back what went in.
+A line ends at `\\n`, and a `\\r` just before it belongs to the line end. No other byte ends a line:
+not `\\r` alone, U+2028, NEL, VT or FF. Bytes are never changed: the output joined is the input.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ from dataclasses import dataclass
 __all__ = ["MAX_BATCH_BYTES", "MAX_BATCH_LINES", "MAX_LINE_BYTES", "LineSplitter", "Lines"]
 
 MAX_LINE_BYTES = 64 * 1024
-"""The longest line that stays whole, in bytes, its end not counted."""
+"""The longest line that stays whole, in bytes, without its line end."""
 
 MAX_BATCH_BYTES = 64 * 1024 + 2
-"""The most bytes in one run: as much as the longest whole line with its end."""
+"""The most bytes in one run: the longest whole line with its line end."""
 
 MAX_BATCH_LINES = 1000
 """The most lines in one run."""
@@ -23,9 +22,11 @@ MAX_BATCH_LINES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """A run of `count` lines. `partial`: its only line goes on in the next run. `continues`: its
-    first line began in the run before. Only `partial` runs and the last of a stream lack a final
-    `\\n`."""
+    """A run of `count` lines.
+
+    `partial`: the only line of this run goes on in the next run. `continues`: the first line began
+    in the previous run. Every run ends with `\\n`, except `partial` runs and the last of a stream.
+    """
 
     data: bytes
     count: int
@@ -36,8 +37,8 @@ class Lines:
 class LineSplitter:
     """Cuts one stream of bytes into runs of lines.
 
-    It holds at most `max_line` + 1 bytes: the start of a line whose end has not come yet.
-    `continues`: what comes first goes on with a line of which a part was cut before.
+    Bound: it holds at most `max_line` + 1 bytes, the start of a line whose newline has not arrived.
+    `continues`: the first bytes continue a line whose first part was delivered before.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class LineSplitter:
         self._max_lines = max_lines
         self._rest = b""
         self._continues = continues
-        # Whether the last run was cut for its number of lines: so is the next one, most likely.
+        # Whether the last run reached the limit of lines; then the next one probably does, too.
         self._short_lines = False
 
     def feed(self, *pieces: bytes) -> list[Lines]:
@@ -72,19 +73,19 @@ class LineSplitter:
         return runs
 
     def close(self) -> list[Lines]:
-        """The stream has ended; return its last line if that lacks an end."""
+        """The stream has ended: return its last line if that lacks a newline."""
         runs: list[Lines] = []
         rest, self._rest = self._rest, b""
         start = 0
         if len(rest) > self._max_line:
-            # The `\r` at the limit was waiting for its `\n`.
+            # Only a `\r` at the limit is kept so long: a `\n` could have followed it.
             start = self._fragment(rest, start, runs)
         if start < len(rest):
             self._append(rest[start:], 1, runs)
         return runs
 
     def _is_overlong(self, data: bytes, start: int) -> bool:
-        """Whether the line at `start` is known to be longer than the limit, its end not counted."""
+        """Whether the line at `start` is surely longer than the limit, without its line end."""
         limit = start + self._max_line
         if len(data) <= limit or data.find(b"\n", start, limit) >= 0:
             return False
@@ -101,12 +102,12 @@ class LineSplitter:
         run = data[start:stop]
         count = self._max_lines + 1
         if not self._short_lines:
-            # For lines of 100 bytes three times as fast as `count`, which looks at each byte:
-            # `replace` searches with memchr.
+            # `replace` searches with memchr, and `count` compares each byte: with lines of 100
+            # bytes, this is three times as fast.
             count = len(run) - len(run.replace(b"\n", b""))
         if count > self._max_lines:
-            # Its end is found without a count of all: of lines of a few bytes, that would take ten
-            # times as long for each run, and more.
+            # Split off only the lines that fit. With lines of a few bytes, counting all lines would
+            # take ten times as long for each run.
             *lines, rest = run.split(b"\n", self._max_lines)
             count = len(lines)
             stop -= len(rest)
@@ -116,13 +117,13 @@ class LineSplitter:
         return stop
 
     def _fragment(self, data: bytes, start: int, runs: list[Lines]) -> int:
-        """Append as much of an over-long line as the limit allows; a UTF-8 character stays
-        whole."""
+        """Append as much of an over-long line as the limit allows, without cutting a UTF-8
+        character."""
         stop = start + self._max_line
         for back in range(min(4, self._max_line)):
             byte = data[stop - back]
             if byte & 0xC0 != 0x80:
-                # A character starts here; if it is not valid UTF-8 after all, any cut is as good.
+                # A character starts here. In invalid UTF-8, any cut is as good as another.
                 stop -= back if byte >= 0xC0 else 0
                 break
         self._append(data[start:stop], 1, runs, partial=True)

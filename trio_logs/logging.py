@@ -1,7 +1,7 @@
 """The service's own log: structlog to standard error.
 
-Lines are coloured where standard error is a terminal. Each is formatted where it is logged, so that
-the queue behind it holds text alone, and neither exceptions nor the frames that they keep alive.
+Lines are coloured if standard error is a terminal. The thread that logs a record also formats it.
+So the queue holds only text, and keeps no exceptions and frames alive.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 def configure_logging(level: int = logging.INFO) -> None:
     """Set up the log of a process that serves nothing else; other programs configure their own.
 
-    `sys.stderr` is replaced, so that no write to it blocks or raises any more; see `stderr`.
+    This replaces `sys.stderr`, so that no write to it blocks or raises any more; see `stderr`.
     Raises RuntimeError if the thread of the log can't be started.
     """
     take_over_stderr()
@@ -39,13 +39,13 @@ def configure_logging(level: int = logging.INFO) -> None:
             ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        # PrintLogger would write the final newline separately, and so split a record.
+        # PrintLogger would write the final newline separately, which would split a record.
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
 
 
 class _Quoted:
-    """A value that is shown as `repr` has it: on one line, its control characters escaped."""
+    """A value that is shown by `repr`: on one line, with its control characters escaped."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -57,8 +57,9 @@ class _Quoted:
 def _quote_controls(
     _: Any, __: str, event: structlog.typing.EventDict
 ) -> structlog.typing.ProcessorReturnValue:
-    """A processor. Clients choose some values, such as a request's path, and structlog quotes only
-    those with white space: an escape sequence would reach the terminal that shows the log."""
+    """Escape control characters. Clients choose some values, such as a request's path, and
+    structlog quotes only values with white space. So an escape sequence would reach the terminal
+    that shows the log."""
     return {
         key: _Quoted(value) if isinstance(value, str) and not value.isprintable() else value
         for key, value in event.items()
@@ -66,5 +67,5 @@ def _quote_controls(
 
 
 def _write_traceback(stream: TextIO, exc_info: _ExcInfo) -> None:
-    """In place of structlog's default, which prints local variables by rich, and takes 0.2 s."""
+    """Replaces structlog's default, which prints local variables with Rich and takes 0.2 s."""
     stream.write("\n" + format_error(exc_info[1]))

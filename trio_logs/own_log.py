@@ -21,8 +21,8 @@ __all__ = ["OwnLog", "OwnLogStatistics"]
 
 MAX_RECORDS = 1000
 MAX_BYTES = 1024 * 1024
-"""The bound of the queue, the record that is being written included. Over it, records are dropped
-until the queue is empty again, so that each loss is one gap with one notice."""
+"""The bounds of the queue, with the record that is being written. When one is reached, records are
+dropped until the queue is empty again: so each loss is one gap with one notice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,11 @@ class OwnLog:
         self._records = 0
         self._bytes = 0
         self._dropped = 0
-        # Dropped and not yet told in a notice: by the full queue, and by the descriptor.
+        # Dropped records that no notice has counted yet: by the full queue, and by the descriptor.
         self._refused = 0
         self._failed = 0
         self._closed = False
-        # Whether the descriptor took the start of a record and not its end.
+        # Whether the descriptor took only the start of the last record.
         self._is_cut = False
 
     def start(self) -> None:
@@ -73,8 +73,8 @@ class OwnLog:
                 self._refused += 1
                 self._dropped += 1
                 return
-            # Put before it is counted: an interrupt in between must not leave a record that the
-            # thread never takes, for then the queue would never count as empty again.
+            # Put it before counting it: if an interrupt came between a count and its put, the queue
+            # would never count as empty again.
             self._queue.put(record)
             self._records += 1
             self._bytes += len(record)
@@ -135,7 +135,8 @@ class OwnLog:
             return True
 
     def _write_notice(self) -> bool:
-        """Say how many records are missing here, if any. Returns whether writing works."""
+        """Write how many records are missing at this place, if any. Returns whether writing
+        works."""
         if not self._failed:
             return True
         noun = "record" if self._failed == 1 else "records"
@@ -146,7 +147,8 @@ class OwnLog:
         return True
 
     def _write(self, record: bytes) -> bool:
-        """Write all of it, however long that blocks. Returns whether the descriptor took it."""
+        """Write the whole record, however long that blocks. Returns whether the descriptor took
+        it."""
         if self._descriptor is None:
             return False
         rest = memoryview(record)

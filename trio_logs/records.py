@@ -42,10 +42,11 @@ def rfc3339(moment: int) -> str:
 class Batch:
     """A run of lines that arrived together on one stream.
 
-    `data` is what the workload wrote, byte for byte, line ends included. Its lines are numbered
-    `first` to `last`. A line that is longer than the limit is cut into fragments: each but its last
-    is a batch of its own with `partial` set, and the batch after it on that stream has `continues`
-    set. Apart from fragments, only the last batch of a stream may lack its final line end.
+    `data` has the bytes as the workload wrote them, line ends included. The lines are numbered
+    `first` to `last`. `time` is when they arrived. A line longer than the limit is cut into
+    fragments. Each fragment but the last is a batch of its own with `partial` set, and the next
+    batch of that stream has `continues` set. Apart from fragments, only the last batch of a stream
+    may lack its final line end.
 
     `rendered` caches the batch's wire forms, so that all subscribers share one computation.
     """
@@ -66,7 +67,7 @@ class Batch:
 
     @property
     def weight(self) -> int:
-        """About the bytes that it takes on the wire, where each line is an event of its own."""
+        """About how many bytes this batch takes on the wire, where each line is one event."""
         return len(self.data) + 100 * self.count
 
     @property
@@ -78,7 +79,7 @@ class Batch:
         return lines if len(lines) == self.count else [*lines, unended]
 
     def since(self, first: int) -> Batch:
-        """The part of this batch that starts at line `first`, which must be one of its lines."""
+        """The part of this batch from line `first` on; the batch must hold that line."""
         skip = first - self.first
         if skip == 0:
             return self
@@ -88,7 +89,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A batch without its data, as `LogStore.scan` returns it; the fields are those of `Batch`."""
+    """A batch without its data, as `LogStore.scan` returns it. See `Batch` for the fields."""
 
     first: int
     count: int
@@ -119,7 +120,7 @@ class Gap:
 
     @property
     def weight(self) -> int:
-        """About the bytes of its event on the wire."""
+        """About how many bytes the gap's event takes on the wire."""
         return 100
 
 
@@ -136,7 +137,7 @@ class Status(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing can follow: the workload has finished."""
+        """Whether the workload has finished, so that its status stays."""
         return self not in (Status.QUEUED, Status.RUNNING)
 
 
@@ -177,7 +178,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The last record of a log: the outcome, how many lines there are, and their bytes."""
+    """The last record of a log: the outcome, the number of lines, and their bytes."""
 
     outcome: Outcome
     lines: int
@@ -186,12 +187,12 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Detached:
-    """The last record of a subscription that the server ends while the log may still go on."""
+    """The last record of a subscription that the server ends although the log may go on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """The position that was asked for does not exist; what follows starts at the first line asked
+    """The position to resume from does not exist, so the stream goes on with the first line asked
     for. `reason` is a wire value, `beyond_head` or `not_ended`; `detail` is a sentence for
     people."""
 
@@ -204,7 +205,7 @@ Record: TypeAlias = Batch | Gap | End | Detached
 
 @dataclass(frozen=True, slots=True)
 class WorkloadSpec:
-    """What to run. `timeout` is in seconds; `command` is an argument vector, never a shell line."""
+    """What to run. `command` is an argument vector, never a shell line; `timeout` is in seconds."""
 
     command: tuple[str, ...]
     backend: str = "process"
@@ -218,7 +219,7 @@ class WorkloadSpec:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A workload as the store knows it."""
+    """A workload's record, as the store has it."""
 
     id: str
     spec: WorkloadSpec

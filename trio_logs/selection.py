@@ -48,11 +48,11 @@ class Selection:
 
     @property
     def hides_lines(self) -> bool:
-        """Whether lines after the start may be left out."""
+        """Whether lines after the start may be hidden."""
         return self.stream is not None or self.since is not None or self.until is not None
 
     def admits(self, run: LineRun) -> bool:
-        """Whether the lines of this run are asked for; `tail` does not count here."""
+        """Whether the lines of this run are asked for, apart from `tail`."""
         return (
             (self.stream is None or run.stream == self.stream)
             and (self.since is None or run.time >= self.since)
@@ -144,8 +144,8 @@ class Tail:
     def start(self) -> Start:
         """Where the lines asked for begin.
 
-        Lines before the runs that were fed are missing if no run was left. They count as asked for
-        where the tail reaches back to them, so that the reader is told of the gap.
+        If no run is left before those that were fed, the earlier lines are missing. If the tail
+        reaches back to them, they count as asked for, so that the reader gets a gap.
         """
         earlier = {**self._begun, **self._unbegun}
         line = self._line

@@ -28,13 +28,13 @@ __all__ = ["Service", "ServiceStatistics", "open_service"]
 _log = structlog.get_logger("trio_logs.service")
 
 TRIM_SECONDS = 10.0
-"""Seconds between two trims of the history."""
+"""Seconds between two checks of the history against its bounds."""
 
 WATCH_SECONDS = 1.0
-"""How often the service looks whether its store takes writes."""
+"""Seconds between two checks whether the store takes writes."""
 
 FAILING_SECONDS = 2.0
-"""How long a write waits before the service's log says that the store fails."""
+"""Seconds that a write waits before the service's log says that the store fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +48,31 @@ class ServiceStatistics:
 
 
 class Service:
-    """The parts of a running service. Made by `open_service`."""
+    """The parts of a running service. `open_service` makes it.
+
+    `draining`: the service is shutting down.
+    """
 
     def __init__(self, settings: Settings, store: Store, backends: Mapping[str, Backend]) -> None:
         self.settings = settings
         self.token = load_token(settings)
         self.store = store
         self.broker = LogBroker(store, settings.broker, patience=settings.store_patience)
-        # Not found by an entry point: its lines come by the routes of this service.
+        # Without an entry point: the routes of this service need the instance.
         self.push = PushBackend(settings.push)
         backends = {"push": self.push, **backends}
         self.engine = Engine(store, self.broker, backends, settings.engine, settings.store_patience)
         self.draining = False
 
     def drain(self) -> None:
-        """Be ready for nothing new, have what runs stop, and end every stream, so that its client
-        resumes elsewhere or later. The first step of shutting down; doing it again does nothing."""
+        """Begin the shutdown: refuse new workloads, stop running ones, and end every stream, so
+        that its client resumes later. A second call does nothing."""
         self.draining = True
         self.engine.drain()
         self.broker.detach()
 
     def store_wait(self) -> float:
-        """For how many seconds the oldest write that is not durable has waited for the store."""
+        """Seconds that the oldest write which is not durable yet has waited for the store."""
         return max(self.store.statistics().oldest_wait, self.broker.statistics().oldest_wait)
 
     def statistics(self) -> ServiceStatistics:
@@ -91,10 +94,10 @@ async def open_service(
 ) -> AsyncIterator[Service]:
     """A running service, without its server. `store` is by default SQLite in the data folder.
 
-    On exit it drains, stops what runs, and closes inside out. A failure of any part cancels the
-    rest and is raised. Raises DataFolderError if another process uses the data folder, and
-    StoreError if the store can't be opened or read at the start, or if the store fails on exit, so
-    that ends of workloads or lines are lost.
+    On exit, the service drains, stops running workloads, and closes its parts from the inside out.
+    An exception in any part cancels the others and is raised. Raises DataFolderError if another
+    process uses the data folder. Raises StoreError if the store can't be opened or read at the
+    start, and if a failing store loses ends of workloads or lines on exit.
     """
     with _locked(settings.data):
         store = store or SQLiteStore(
@@ -113,9 +116,9 @@ async def open_service(
                     service.drain()
                     ends = await service.engine.shutdown()
                     engine_nursery.cancel_scope.cancel()
-                # Embedders may have written to logs of their own.
+                # If ends are lost, the shutdown has waited for the failing store already.
                 if not ends:
-                    # Otherwise the store has failed for long enough.
+                    # Embedders may have written to logs of their own.
                     await service.broker.flush()
                 lines = service.broker.statistics().lines_unsaved
                 broker_nursery.cancel_scope.cancel()
@@ -129,7 +132,7 @@ async def open_service(
 
 
 async def _keep_trimmed(store: LogStore, retention: Retention) -> None:
-    """Hold the history against its bounds until cancelled. A failing store only delays that."""
+    """Keep the history within its bounds until cancelled. A failing store only delays this."""
     failing = False
     while True:
         try:
@@ -165,7 +168,10 @@ async def _watch_store(service: Service) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the data folder: two services on one history would number the same lines twice."""
+    """Lock the data folder: two services on one history would number the same lines twice.
+
+    Raises DataFolderError if another process holds the lock, or if the folder can't be written.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (folder / "lock").open("a+")

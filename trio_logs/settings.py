@@ -26,9 +26,9 @@ DAY = 86_400
 class Settings:
     """Times are in seconds, sizes in bytes.
 
-    `token` None takes `$TRIO_LOGS_TOKEN` or the one in the data folder. `allowed_hosts` are the
-    names that a request's Host may have; empty allows any. `store_patience` is how long a caller
-    waits for a store that fails, before it gets StoreError.
+    Without a `token`, `load_token` finds one. `allowed_hosts` are the names that a request's Host
+    may have; empty allows any name. `store_patience` is how long a failing store holds up a caller,
+    before it gets StoreError, and a workload, before its lines are delivered from memory.
     """
 
     data: Path
@@ -46,9 +46,10 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
-        """For `trio_logs.asgi`, which has no command line.
+        """The settings of `trio_logs.asgi`, which has no command line.
 
-        Reads TRIO_LOGS_DATA, TRIO_LOGS_TOKEN and TRIO_LOGS_ALLOWED_HOSTS (separated by commas).
+        They come from TRIO_LOGS_DATA, TRIO_LOGS_TOKEN and TRIO_LOGS_ALLOWED_HOSTS, whose names are
+        separated by commas.
         """
         hosts = environ.get("TRIO_LOGS_ALLOWED_HOSTS", "")
         return cls(
@@ -59,7 +60,11 @@ class Settings:
 
 
 def load_token(settings: Settings) -> str:
-    """The bearer token: the one given, or else that of the data folder, made on first use."""
+    """The bearer token: that of the settings, of `$TRIO_LOGS_TOKEN`, or of the data folder.
+
+    The token of the data folder is created on first use. Raises DataFolderError if its file can't
+    be written or is empty, and InvalidRequestError for a token that no header can hold.
+    """
     token = settings.token or os.environ.get("TRIO_LOGS_TOKEN")
     if token is None or token == "":
         path = token_path(settings.data)

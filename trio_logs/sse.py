@@ -1,7 +1,7 @@
 """Records to Server-Sent Events, without I/O.
 
-Source: the WHATWG HTML standard, section 9.2 (server-sent events). A frame ends with a blank line;
-a `data` field ends at CR, LF or CRLF, so no line can carry one of these within a field.
+Source: the WHATWG HTML standard, section 9.2 (server-sent events). A blank line ends a frame. CR,
+LF and CRLF each end a field, so a line with a CR in it takes several `data` fields.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 END_ID: Final = "end"
-"""The id of the `end` event: a client that sends it back has the whole log."""
+"""The id of the `end` event: a client that sends this id back has the whole log."""
 
 OPENING: Final = b": open\nretry: 2000\n\n"
 """The first bytes of a stream, sent before any line exists."""
@@ -52,8 +52,8 @@ def event(
 ) -> bytes:
     """One frame. `retry` is in milliseconds.
 
-    Raises ValueError if `event` or `event_id` holds CR, LF or NUL, which would end the field early
-    or, for an id with NUL, make clients ignore it.
+    Raises ValueError if `event` or `event_id` holds CR, LF or NUL. CR and LF would end the field
+    early, and clients ignore an id with NUL.
     """
     fields = b""
     for name, value in (("event", event), ("retry", retry), ("id", event_id)):
@@ -97,8 +97,8 @@ def _lines(batch: Batch) -> bytes:
 
 def _frames(first: int, count: int, text: bytes) -> bytes:
     """Frames for the `count` lines in `text`, each of which ends in `\n`."""
-    # The text becomes one format string, and the numbers its arguments: no object for each line,
-    # nor for its number where all numbers share the digits before the last four.
+    # The text becomes one format string, and the numbers become its arguments. This makes no object
+    # for each line, and none for its number if all numbers share the digits before the last four.
     page, start = divmod(first, len(_LAST_DIGITS))
     numbers: Sequence[bytes | int]
     if page and start + count <= len(_LAST_DIGITS):
@@ -113,7 +113,7 @@ def _frames(first: int, count: int, text: bytes) -> bytes:
 
 
 class LogLine(msgspec.Struct, omit_defaults=True):
-    """A line in JSON; `partial` where it goes on in the next object of its stream."""
+    """A line in JSON. `partial`: the line goes on in the next object of its stream."""
 
     seq: int
     time: str
@@ -167,7 +167,7 @@ def control(record: Control) -> tuple[Literal["gap", "end", "shutdown", "reset"]
 
 
 def control_frame(record: Control) -> bytes:
-    """A control event. Only `end` has an id, so no other moves a client's resume point."""
+    """A control event. Only `end` has an id, so no other event moves a client's resume point."""
     name, data = control(record)
     return event(
         _encoder.encode(data),
@@ -188,5 +188,5 @@ def parse_last_event_id(text: str) -> int | Literal["end"]:
         raise InvalidRequestError(
             f"{text[:80]!r} is not an event id: send back the last `id` of this log, or none"
         )
-    # More than any log has; `int` of thousands of digits would be slow.
+    # Longer numbers exceed every log; `int` of thousands of digits would be slow.
     return int(text) if len(text) <= 18 else _NEVER

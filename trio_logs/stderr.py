@@ -1,6 +1,7 @@
-"""Puts the queue of `own_log` in the place of `sys.stderr`, for all that writes to it.
+"""Replaces `sys.stderr` by the queue of `own_log`.
 
-structlog, Python's `logging` and `warnings`, and the hooks for uncaught exceptions write to it.
+structlog, Python's `logging` and `warnings`, and the hooks for uncaught exceptions write to
+`sys.stderr`.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from .own_log import OwnLog, OwnLogStatistics
 __all__ = ["OwnLogStream", "drain", "statistics", "take_over_stderr"]
 
 MAX_RECORD = 16 * 1024
-"""Characters of a record; the rest is cut off."""
+"""Characters of a record; a longer record is cut."""
 
 EXIT_SECONDS = 1.0
-"""How long the end of the process waits for the queue; after it, what is left is given up."""
+"""Seconds that the end of the process waits for the queue; then the rest is dropped."""
 
 
 class OwnLogStream(io.TextIOBase):
     """Takes the place of `sys.stderr`, so that libraries and Python itself write to the log, too.
 
-    A write becomes a record once its last newline is there, or with `flush`, or when it is longer
-    than a record may be. `replaced` is the stream whose place it takes; None if there was none. As
-    on Python's own standard error, characters that the encoding lacks are escaped.
+    Text becomes a record at a newline, at a `flush`, or when it is longer than a record may be.
+    `replaced` is the stream whose place it takes; None if there was none. As on Python's own
+    standard error, characters that the encoding lacks are escaped.
     """
 
     def __init__(self, log: OwnLog, replaced: TextIO | None) -> None:
@@ -39,7 +40,7 @@ class OwnLogStream(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """That of the stream that was replaced."""
+        """The encoding of the replaced stream."""
         return (self._replaced and self._replaced.encoding) or "utf-8"
 
     def writable(self) -> bool:
@@ -51,12 +52,12 @@ class OwnLogStream(io.TextIOBase):
         return self._replaced is not None and self._replaced.isatty()
 
     def fileno(self) -> int:
-        """The descriptor; what is written to it directly bypasses the log."""
+        """The descriptor; direct writes to it bypass the log."""
         return super().fileno() if self._replaced is None else self._replaced.fileno()
 
     def write(self, text: str, /) -> int:
-        """Take all of it, without blocking."""
-        # At its end Python stops other threads wherever they are, also while they hold a lock.
+        """Take the whole text, without blocking."""
+        # At its end, Python stops other threads anywhere, even while they hold this lock.
         if self._log.closed:
             return len(text)
         with self._lock:
@@ -83,7 +84,7 @@ class OwnLogStream(io.TextIOBase):
 
 
 _log: OwnLog | None = None
-"""That of this process, of which there is at most one, as there is one standard error."""
+"""The log of this process: at most one, since there is one standard error."""
 
 
 def take_over_stderr() -> None:
@@ -94,22 +95,22 @@ def take_over_stderr() -> None:
     global _log
     if _log is not None:
         return
-    # None where the process was started with the descriptor closed. Its number may be that of
-    # another file by now, so it must not be written to.
+    # None if the process was started with the descriptor closed. The number may belong to another
+    # file by now, so nothing may be written to it.
     log = OwnLog(None if sys.stderr is None else sys.stderr.fileno())
     log.start()
-    # After the traceback of an uncaught exception, and before Python ends the thread.
+    # Runs after the traceback of an uncaught exception, before Python ends the thread.
     atexit.register(log.close, EXIT_SECONDS)
     sys.stderr = OwnLogStream(log, sys.stderr)
     _log = log
 
 
 def drain() -> None:
-    """At the end of a command: have its last lines written, within `EXIT_SECONDS`."""
+    """At the end of a command: wait until its last lines are written, at most `EXIT_SECONDS`."""
     if _log is not None:
         _log.drain(EXIT_SECONDS)
 
 
 def statistics() -> OwnLogStatistics:
-    """That of this process; zeros where `take_over_stderr` was not called."""
+    """The statistics of this process's log; zeros before `take_over_stderr`."""
     return OwnLogStatistics() if _log is None else _log.statistics()

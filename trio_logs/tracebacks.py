@@ -1,8 +1,8 @@
-"""Exceptions as text for the service's own log: what Python prints, and a bound to each part.
+"""Exceptions as text for the service's own log, as Python prints them, with a bound for each part.
 
-A traceback must not tell what a request or a submission holds, so it has no local variables. The
-task that logs it waits meanwhile, so neither a deep recursion nor a group of 10,000 exceptions may
-take long: only what is shown is looked at.
+A traceback must not show the contents of a request or a submission, so it has no local variables.
+The task that logs it waits meanwhile, so a deep recursion or a group of 10,000 exceptions must not
+take long: only the parts that are shown are read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_EXCEPTIONS = 16
 """The exceptions that are shown: causes, contexts, and members of groups."""
 
 MAX_FRAMES = 16
-"""The innermost frames of each."""
+"""The innermost frames of each exception."""
 
 MAX_MESSAGE = 1000
 """Characters of a message or note."""
@@ -25,11 +25,11 @@ MAX_MESSAGE = 1000
 MAX_NOTES = 4
 
 MAX_TEXT = 8 * 1024
-"""Characters of the whole; the middle is cut out, for the last exception tells most."""
+"""Characters of the whole text. The middle is cut out, because the last exception tells most."""
 
 _CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-"""Those of C0 and C1 but for the line feed, and Unicode's line ends. Such text may be a client's,
-and would control the terminal that shows the log."""
+"""The control characters of C0 and C1 except the line feed, and Unicode's line ends. A client may
+have sent them, and they would control the terminal that shows the log."""
 
 _CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
 _CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
@@ -47,14 +47,14 @@ def format_error(error: BaseException) -> str:
 
 
 class _Shown:
-    """Counts exceptions, so that a tree of any shape is bounded. `_seen` has their ids, for causes
-    may form a circle; the exceptions live as long as the root does."""
+    """Counts exceptions, which bounds a tree of any shape. `_seen` has their ids, since causes may
+    form a circle. Ids stay unique: the exceptions live as long as the root."""
 
     def __init__(self) -> None:
         self._seen: set[int] = set()
 
     def lines(self, error: BaseException) -> Iterator[str]:
-        """What Python prints for it, in pieces."""
+        """The text that Python prints for the exception, in pieces."""
         chain: list[tuple[BaseException, str]] = []
         link = ""
         following: BaseException | None = error

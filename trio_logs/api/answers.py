@@ -1,4 +1,4 @@
-"""How the app answers: in JSON, and with RFC 9457 problem details for each failure."""
+"""The answers of the app: JSON, and RFC 9457 problem details for each failure."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _STATUS: dict[type[TrioLogsError], HTTPStatus] = {
 }
 
 RETRY_SECONDS = 5
-"""The `Retry-After` of answers 429 and 503."""
+"""The `Retry-After` of answers with 429 and 503, in seconds."""
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -81,7 +81,8 @@ def no_content(headers: dict[str, str] | None = None) -> Response:
 
 
 def problem_of(error: Exception) -> Response:
-    """The answer to an exception of a request: whose fault it is, and what to do."""
+    """The answer to an exception of a request: its status says whose fault it is, its detail what
+    to do."""
     headers: dict[str, str] = {}
     match error:
         case TrioLogsError():

@@ -69,8 +69,8 @@ class _HTTPConnection(TrioASGIHTTPConnection):
         try:
             await super()._send_response(send, response)
         except* StoreError as group:
-            # The answer has begun, so no status can tell any more. The store's own log has the
-            # traceback; here it would come once for each open stream.
+            # The answer has begun, so its status can't tell. Log no traceback: it would come once
+            # for each open stream.
             error: BaseException = group
             while isinstance(error, BaseExceptionGroup):
                 error = error.exceptions[0]

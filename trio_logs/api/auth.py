@@ -1,4 +1,4 @@
-"""Which requests the app answers: those for an allowed Host and, where needed, with the token."""
+"""The checks of each request: an allowed Host and, on most routes, the token."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Guard:
         return self._table.is_open(request.path)
 
     def _check_token(self, given: str | None) -> None:
-        """Raises UnauthorizedError. See RFC 6750, section 2.1."""
+        """Check the token. Raises UnauthorizedError. See RFC 6750, section 2.1."""
         scheme, _, token = (given or "").partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:

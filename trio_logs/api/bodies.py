@@ -1,5 +1,7 @@
-"""The bodies of requests and answers, as msgspec types: the app decodes and encodes with them, and
-their JSON Schema is that of the OpenAPI document."""
+"""The bodies of requests and answers, as msgspec types.
+
+The app decodes and encodes with them, and the OpenAPI document has their JSON Schema.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ __all__ = [
     "WorkloadRecord",
 ]
 
-# No argument of a process can hold NUL. The backend checks that; the pattern is for the schema.
+# No argument of a process can hold NUL. The backend checks this; the pattern documents it.
 Text = Annotated[
     str,
     msgspec.Meta(description="text without NUL", extra_json_schema={"pattern": "^[^\\u0000]*$"}),
@@ -34,7 +36,7 @@ Environment = Annotated[
     msgspec.Meta(extra_json_schema={"propertyNames": {"pattern": "^[^=\\u0000]+$"}}),
 ]
 Name = Annotated[str, msgspec.Meta(max_length=200)]
-# The list filters by `name=value`.
+# Without `=`: the list of workloads filters by `name=value`.
 LabelName = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern="^[^=]+$")]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -49,8 +51,8 @@ EndReason = Annotated[
 
 
 class Submission(msgspec.Struct, forbid_unknown_fields=True):
-    """A workload to run. `command` is an argument vector, never a shell line, and needed unless the
-    backend is `push`; `timeout` is in seconds; `backend` is the name of one that is installed."""
+    """A workload to run. `command` is an argument vector, never a shell line; every backend but
+    `push` needs it. `timeout` is in seconds. `backend` is the name of an installed backend."""
 
     command: Command | msgspec.UnsetType = msgspec.UNSET
     name: Name | None = None
@@ -63,15 +65,15 @@ class Submission(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class StopRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """How to stop a workload: KILL follows TERM after `grace` seconds; null means the grace of the
+    """How to stop a workload: KILL follows TERM after `grace` seconds; null takes the grace of the
     service."""
 
     grace: Seconds | None = None
 
 
 class FinishRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """How a workload ended elsewhere. `exit_code` and `signal` are those of its record, both null
-    if unknown; `bytes` is the length of its log, line ends included."""
+    """How a workload ended that ran elsewhere. `exit_code` and `signal` are those of its record,
+    both null if unknown. `bytes` is the length of its log, line ends included."""
 
     exit_code: Annotated[int, msgspec.Meta(ge=0, le=255)] | None = None
     signal: Annotated[str, msgspec.Meta(pattern="^SIG[A-Z0-9+-]{1,20}$")] | None = None
@@ -80,8 +82,8 @@ class FinishRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 class WorkloadRecord(msgspec.Struct):
     """A workload. A field that does not apply yet is null, never absent; times are RFC 3339 in UTC.
-    `reason` says for programs why it ended, `error` for people. `lines` counts sequence numbers;
-    `bytes` is the length of its output, line ends included."""
+    `reason` says for programs why the workload ended, `error` says it for people. `lines` is the
+    number of the last line; `bytes` is the length of the output, line ends included."""
 
     id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
     name: str | None
@@ -128,8 +130,8 @@ class WorkloadRecord(msgspec.Struct):
 
 
 class Page(msgspec.Struct):
-    """Workloads, newest first. `next` is the `before` of the page that follows; null on the
-    last."""
+    """Workloads, newest first. Send `next` as `before` to get the next page; it is null on the last
+    page."""
 
     workloads: list[WorkloadRecord]
     next: str | None
@@ -142,8 +144,8 @@ class Health(msgspec.Struct):
 
 
 class Problem(msgspec.Struct, kw_only=True):
-    """RFC 9457 problem details: `title` is the status in words, `detail` says what to do. `reason`
-    tells programs why the service is not ready."""
+    """RFC 9457 problem details: `title` is the status in words, `detail` says what is wrong and
+    what to do. `reason` tells programs why the service is not ready."""
 
     type: Literal["about:blank"] = "about:blank"
     title: str

@@ -1,4 +1,4 @@
-"""Headers of requests that may be given once."""
+"""Headers that a request may have only once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["single_header"]
 def single_header(name: str) -> str | None:
     """The value of a header that is no list, or None if the request lacks it.
 
-    Raises InvalidRequestError if the request has several, even equal ones: RFC 9110, section 5.3,
-    lets only lists be repeated, and recipients on the way may have picked another one.
+    Raises InvalidRequestError if the request has several, even equal ones. RFC 9110, section 5.3,
+    lets only lists be repeated, and a proxy on the way may have picked another one.
     """
     values = request.headers.getlist(name)
     if len(values) > 1:

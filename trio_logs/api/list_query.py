@@ -1,4 +1,4 @@
-"""What a request for a list of workloads asks for."""
+"""The parameters of a request for a list of workloads."""
 
 from __future__ import annotations
 

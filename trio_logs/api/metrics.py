@@ -1,4 +1,4 @@
-"""Liveness, readiness, and Prometheus metrics."""
+"""The routes for liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["ROUTES"]
 
 
 STORE_WAIT_SECONDS = 10.0
-"""How long the oldest write may wait for the store before the service is not ready."""
+"""Seconds that the oldest write may wait for the store before `/readyz` answers 503."""
 
 
 @route("GET", "/healthz", described.ALIVE, is_open=True)
@@ -59,7 +59,7 @@ ROUTES = (healthz, readyz, metrics)
 
 
 class _Statistics(Collector):
-    """Reads `statistics()` at a scrape, so that metrics cost nothing between scrapes."""
+    """Reads `statistics()` at each scrape, so metrics cost nothing between scrapes."""
 
     def __init__(self, context: AppContext) -> None:
         self._service = context.service
@@ -70,7 +70,8 @@ class _Statistics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         found = self._service.statistics()
-        for name, text, value in _gauges(found):
+        oldest_wait = self._service.store_wait()
+        for name, text, value in _gauges(found, oldest_wait):
             yield GaugeMetricFamily(f"trio_logs_{name}", text, value)
         for name, text, value in _counters(found):
             yield CounterMetricFamily(f"trio_logs_{name}", text, value)
@@ -85,46 +86,55 @@ class _Statistics(Collector):
             yield from _server_metrics(self._server.statistics())
 
 
-def _gauges(found: ServiceStatistics) -> Iterable[tuple[str, str, float]]:
-    """Values of this moment. Names end in the unit, if there is one."""
+def _gauges(found: ServiceStatistics, oldest_wait: float) -> Iterable[tuple[str, str, float]]:
+    """Values of this moment. Names end in the unit, if there is one. `oldest_wait` is in
+    seconds."""
     store, broker, engine = found.store, found.broker, found.engine
     tasks = trio.lowlevel.current_statistics().tasks_living
     return (
-        ("tasks", "Trio's tasks, its own included.", tasks),
-        ("workloads_queued", "Workloads that wait for their turn.", engine.queued),
+        ("tasks", "Tasks of Trio, system tasks included.", tasks),
+        ("workloads_queued", "Workloads in the queue.", engine.queued),
         ("workloads_running", "Workloads that run.", engine.running),
         ("topics", "Logs in memory.", broker.topics),
         ("topics_live", "Logs that are written.", broker.live),
+        ("topics_failing", "Logs whose last append failed.", broker.logs_failing),
         ("subscriptions", "Readers of all logs.", broker.subscriptions),
-        ("window_bytes", "The newest lines of all logs, in memory.", broker.window_bytes),
-        ("channel_items", "Writes that wait for the broker.", broker.channel_items),
-        ("channel_items_max", "Those in the fullest channel.", broker.channel_items_max),
-        ("channel_capacity", "How many fit into one channel.", broker.channel_capacity),
+        ("window_bytes", "The newest batches of all logs, in memory.", broker.window_bytes),
+        ("channel_items", "Writes that wait in the channels of all logs.", broker.channel_items),
+        ("channel_items_max", "Writes in the fullest channel.", broker.channel_items_max),
+        ("channel_capacity", "Writes that fit into one channel.", broker.channel_capacity),
+        ("lines_unsaved", "Numbered lines that the store does not have.", broker.lines_unsaved),
         ("store_writes_waiting", "Writes that are not durable yet.", store.writes_waiting),
-        ("history_bytes", "What the history takes in the store.", store.bytes),
+        ("store_oldest_wait_seconds", "How long the oldest write has waited.", oldest_wait),
+        ("history_bytes", "Compressed lines of all logs in the store.", store.bytes),
     )
 
 
 def _counters(found: ServiceStatistics) -> Iterable[tuple[str, str, float]]:
-    """Counts since the start. Prometheus-client adds `_total` to the names."""
+    """Counts since the start. prometheus_client adds `_total` to the names."""
     store, broker, engine = found.store, found.broker, found.engine
     history = broker.history
     return (
         ("workloads_submitted", "New workloads.", engine.submitted),
-        ("published_lines", "Lines of all logs, once durable.", broker.lines_published),
-        ("published_bytes", "Their bytes, line ends included.", broker.bytes_published),
-        ("delivered_lines", "Lines for readers, once for each.", broker.lines_delivered),
-        ("delivered_bytes", "Their bytes, line ends included.", broker.bytes_delivered),
+        ("published_lines", "Lines of all logs, counted once each.", broker.lines_published),
+        ("published_bytes", "The bytes of these lines, with line ends.", broker.bytes_published),
+        (
+            "delivered_lines",
+            "Lines of all logs, counted once for each reader.",
+            broker.lines_delivered,
+        ),
+        ("delivered_bytes", "The bytes of these lines, with line ends.", broker.bytes_delivered),
         (
             "batches_pushed",
-            "Batches for readers that were not woken for them.",
+            "Batches written to streams whose tasks did not wake.",
             broker.batches_pushed,
         ),
-        ("rings_skipped", "Rings that found a reader rung already.", broker.rings_skipped),
+        ("rings_skipped", "Rings skipped: an earlier one was unanswered.", broker.rings_skipped),
         ("history_reads", "Reads of the store for readers behind the window.", history.reads),
-        ("history_reuses", "Pieces of earlier reads that served again.", history.reuses),
+        ("history_reuses", "Pieces of earlier reads that served a reader.", history.reuses),
         ("batches_read_back", "Batches read for readers behind the window.", history.batches_read),
         ("store_reads", "Queries of the store, of all kinds.", store.reads),
+        ("store_writes_failed", "Writes that the store could not commit.", store.writes_failed),
         ("batches_trimmed", "Batches that retention removed.", store.batches_trimmed),
         ("own_log_dropped", "Records of the service's own log, dropped.", found.own_log.dropped),
     )
@@ -138,16 +148,18 @@ def _histogram(name: str, text: str, durations: DurationStatistics) -> Histogram
 
 
 def _server_metrics(found: ServerStatistics) -> Iterator[Metric]:
-    yield GaugeMetricFamily("trio_logs_connections", "Connections of clients.", found.connections)
+    yield GaugeMetricFamily(
+        "trio_logs_connections", "Open connections of clients.", found.connections
+    )
     for name, text, count in (
         ("connections_accepted", "Connections accepted.", found.accepted),
         ("connections_refused", "Connections over a limit.", found.refused),
         ("connections_failed", "Connections that an error ended.", found.failed),
-        ("write_timeouts", "Connections of clients that took nothing.", found.timed_out_writing),
-        ("wait_timeouts", "Connections that were quiet too long.", found.timed_out_waiting),
-        ("accepts_exhausted", "Accepts without a descriptor left.", found.exhausted),
+        ("write_timeouts", "Connections closed: the client read nothing.", found.timed_out_writing),
+        ("wait_timeouts", "Connections closed: the client was silent.", found.timed_out_waiting),
+        ("accepts_exhausted", "Failed accepts: no file descriptor was free.", found.exhausted),
         ("http_requests", "Requests.", found.requests),
-        ("http_received_bytes", "Bytes that clients sent.", found.bytes_in),
-        ("http_sent_bytes", "Bytes that were sent to clients.", found.bytes_out),
+        ("http_received_bytes", "Bytes received from clients.", found.bytes_in),
+        ("http_sent_bytes", "Bytes sent to clients.", found.bytes_out),
     ):
         yield CounterMetricFamily(f"trio_logs_{name}", text, count)

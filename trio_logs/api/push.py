@@ -53,7 +53,7 @@ async def finish(context: AppContext, workload_id: str) -> Response:
         outcome.exit_code,
         outcome.signal,
     ):
-        raise ConflictError(f"the workload is {known.status}: it ended another way")
+        raise ConflictError(f"the workload is {known.status}: it ended in another way")
     return json_response(WorkloadRecord.of(known))
 
 
@@ -61,9 +61,9 @@ ROUTES = (receive, finish)
 
 
 async def _find(service: Service, workload_id: str) -> Inbox:
-    """Where the bytes of a workload go.
+    """The inbox that takes the bytes of a workload.
 
-    Raises WorkloadNotFoundError, ConflictError if none can be added to its log, and NotReadyError
+    Raises WorkloadNotFoundError, ConflictError if its log takes no bytes, and NotReadyError
     while the service starts or shuts down.
     """
     inbox = service.push.inbox(workload_id)
@@ -80,7 +80,7 @@ async def _find(service: Service, workload_id: str) -> Inbox:
 
 
 def _outcome(body: FinishRequest) -> Outcome:
-    """The outcome for the workload's record."""
+    """The outcome that the client reports."""
     if body.signal is not None:
         error = f"The command was ended by {body.signal}."
         return Outcome(Status.FAILED, body.exit_code, body.signal, error, Reason.SIGNALED)

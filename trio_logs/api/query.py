@@ -1,4 +1,4 @@
-"""What a request for a log asks for, without I/O."""
+"""The parameters of a request for a log, without I/O."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ one file type looks like another."""
 
 @dataclass(frozen=True, slots=True)
 class LogQuery:
-    """`after` is the position to resume from; `tail` and a relative `since` no longer count then.
+    """`after` is the position to resume from; with it, `tail` and a relative `since` do not apply.
     `download` is the name of a file, or empty for the default name."""
 
     format: Format

@@ -1,7 +1,7 @@
 """Request bodies of any length, read as they arrive.
 
-Quart buffers a body whether its view reads it or not. So these requests look to Quart as if they
-had none, and their views read the body themselves. While a view does not read, the server's queue
+Quart buffers a body whether its view reads it or not. So Quart sees these requests with an empty
+body, and their views read the real body themselves. While a view does not read, the server's queue
 fills, the server stops reading, and the client has to wait.
 """
 

@@ -1,4 +1,4 @@
-"""The table of routes: one row, beside its view, is all that anything knows of a route.
+"""The table of routes: one row, beside its view, has everything about a route.
 
 The rows feed the router, auth, the limits of the server, and the OpenAPI document.
 """
@@ -19,14 +19,14 @@ from ..service import Service
 __all__ = ["API_PREFIX", "AppContext", "Route", "RouteTable", "route"]
 
 API_PREFIX = "/v1"
-"""A path at or below it needs the token, also where there is no route."""
+"""Every path at or below this one needs the token, even without a route."""
 
 View: TypeAlias = Callable[..., Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
 class AppContext:
-    """What a view answers from; its first argument. `server` is None under another server."""
+    """The first argument of a view. `server` is None if another server runs the app."""
 
     service: Service
     server: Server | None

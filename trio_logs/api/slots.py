@@ -1,4 +1,4 @@
-"""How many streams may be open at once."""
+"""The limit on open streams."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SLOT = "trio_logs.slot"
 
 
 class StreamSlots:
-    """Counts streams from the check of the limit on: of many requests that arrive at once, none
-    has subscribed yet when the next one is checked."""
+    """Counts streams, from the check of the limit on. A count of subscriptions would be too late:
+    of many requests that arrive at once, none has subscribed when the next one is checked."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -49,8 +49,8 @@ class StreamSlot:
 def with_slots(app: ASGIApp, table: RouteTable, slots: StreamSlots) -> ASGIApp:
     """The app, with a `StreamSlot` in the scope of requests whose route takes one.
 
-    A view that took a slot may never see its answer begin, since its client disconnects. So the
-    slot belongs to the request, and is released here, however the request ends.
+    If the client disconnects, the answer of a view that took a slot may never begin. So the slot
+    belongs to the request, and is released here, however the request ends.
     """
 
     async def wrapped(scope: Any, receive: Any, send: Any) -> None:

@@ -20,15 +20,14 @@ from ..server import Port, Ports
 __all__ = ["LogStream"]
 
 CHUNKS_AT_ONCE = 2
-"""Chunks that a stream writes to its port before other tasks run. With one, a reader of a log at
-full speed that was held up for a moment stayed behind, until it had to read the store, at twice the
-cost."""
+"""Chunks that a stream writes to its port before other tasks run. With one chunk, a delayed reader
+of a log at full speed stays behind, until it has to read the store, at twice the cost."""
 
 
 @dataclass(frozen=True, slots=True)
 class FormatOutlet(Outlet):
-    """Streams of one format on one server. Equal outlets are one way, so all of a log's streams
-    with the same format share one chunk."""
+    """Writes to streams of one format on one server. Equal outlets share each chunk, and so do all
+    streams of a log with the same format."""
 
     format: Format
     ports: Ports
@@ -41,12 +40,12 @@ class FormatOutlet(Outlet):
 
 
 class LogStream(ResponseBody):
-    """It subscribes when it is entered, without waiting, so nothing leaks when the client
-    disconnects in between. A chunk is about 64 KiB: written to the port, or returned if there is
-    none or it is not open.
+    """The body of one answer. It subscribes on entry, without a wait, so that a disconnect before
+    the first chunk leaks nothing. It writes each chunk of about 64 KiB to the port, or returns the
+    chunk if there is no port or the port is closed.
 
-    A quiet stream carries a heartbeat every `heartbeat` seconds. Raises IncompleteAnswerError where
-    the answer must not look complete, in a format that has no event that says so, and StoreError.
+    A quiet stream carries a heartbeat every `heartbeat` seconds. In a format without control
+    events, raises IncompleteAnswerError if the answer must not look complete. Raises StoreError.
     """
 
     def __init__(
@@ -86,7 +85,7 @@ class LogStream(ResponseBody):
             await trio.lowlevel.checkpoint()
 
     def _sent(self, chunk: bytes) -> bool:
-        """Whether the port took the chunk, which spares it the way through the framework."""
+        """Write the chunk to the port, past the framework; False if the port did not take it."""
         return self._port is not None and not self._port.outlet.send_each(
             (self._port.number,), chunk
         )
@@ -98,12 +97,12 @@ class LogStream(ResponseBody):
             if self._format.opening:
                 await trio.lowlevel.checkpoint()
                 return self._format.opening
-        # The common case of a busy log, without a scope: a checkpoint follows soon, by the write or
-        # after a few of them.
+        # The common case of a busy log needs no cancel scope: a checkpoint follows with the write,
+        # or after a few writes.
         await trio.lowlevel.checkpoint_if_cancelled()
         chunk = self._render(self._reading.ready())
         while not chunk:
-            # A point in time: lines that a filter hides do not put the next heartbeat off.
+            # A point in time, so that lines which a filter hides do not delay the heartbeat.
             with trio.move_on_at(self._beat_at) as waiting:
                 chunk = self._render(await self._receive())
             if waiting.cancelled_caught:
@@ -124,7 +123,7 @@ class LogStream(ResponseBody):
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
         except WorkloadNotFoundError as error:
-            # The workload was deleted since the request came in; a client that returns gets 404.
+            # The workload was deleted after the request began; a client that returns gets 404.
             if not self._format.control(Detached()):
                 raise IncompleteAnswerError("the workload was deleted") from error
             raise StopAsyncIteration from None
@@ -138,7 +137,7 @@ class LogStream(ResponseBody):
             return self._format.render(record)
         frame = self._format.control(record)
         if not frame:
-            # The bytes alone can't say that there were more.
+            # Without events, only a cut tells the client that the log is not complete.
             match record:
                 case Detached():
                     raise IncompleteAnswerError("the server is shutting down")

@@ -23,7 +23,8 @@ TABLE = RouteTable(
 
 
 def body_limit(settings: Settings) -> Callable[[str, str], int | None]:
-    """What `Server.serve` asks about the body of a request: at most how many bytes, or None.
+    """The `body_limit` of `Server.serve`: the most bytes that the body of a request may have, or
+    None.
 
     The app has the same limits. The server refuses a declared length before the client sends it.
     """

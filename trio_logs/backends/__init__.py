@@ -31,8 +31,8 @@ __all__ = [
 class Log(Protocol):
     """The part of `trio_logs.broker.LogWriter` that a backend uses.
 
-    `write` and `flush` raise LogClosedError once the log is closed; `flush` also raises StoreError
-    while the store is away.
+    `write` and `flush` raise LogClosedError once the log is closed. `flush` also raises StoreError
+    if the store fails for longer than the patience.
     """
 
     async def write(self, data: bytes | str, stream: str = "stdout") -> None: ...
@@ -77,7 +77,8 @@ class Stop:
         await self._requested.wait()
 
     async def wait_grace(self) -> None:
-        """Return once the end is requested and the grace is over."""
+        """Return once the end is requested and the grace is over; the workload has to end by
+        force."""
         await self._requested.wait()
         while trio.current_time() < self._deadline:
             with trio.move_on_at(self._deadline):
@@ -89,7 +90,8 @@ class Execution:
     """One run of a workload, as its backend sees it.
 
     `remember` stores a handle, with which `Backend.reap` ends the run's remains after a crash of
-    the service. It raises StoreError if the store can't take the handle.
+    the service. While the store fails, it returns after the patience, and the handle is stored
+    later.
     """
 
     id: str

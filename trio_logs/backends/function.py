@@ -52,7 +52,7 @@ class FunctionBackend:
 
     async def run(self, execution: Execution) -> Outcome:
         try:
-            # A workload that was queued before a restart may name a function that is gone since.
+            # A workload that was queued before a restart may name a function that no longer exists.
             self.check(execution.spec)
         except InvalidSpecError as error:
             raise NotStartedError(str(error)) from error

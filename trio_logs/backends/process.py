@@ -20,7 +20,7 @@ from .process_start import not_started, spawn
 __all__ = ["ProcessBackend"]
 
 DRAIN_SECONDS = 2.0
-"""How long the output of a command is read after its exit, while another process holds it open."""
+"""Seconds that output is read after the command's exit, while another process holds it open."""
 
 THREADS = 4
 """They scan /proc, which takes milliseconds and never blocks."""
@@ -143,7 +143,7 @@ async def _stop_when_asked(
 
 
 def _expire(readers: Iterable[OutputReader]) -> None:
-    """The command has exited: another process that holds its output open may do so for a while."""
+    """The command has exited: give other processes that hold its output open a deadline."""
     for reader in readers:
         reader.expire(trio.current_time() + DRAIN_SECONDS)
 

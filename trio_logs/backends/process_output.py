@@ -18,11 +18,11 @@ from .process_group import ProcessGroup
 __all__ = ["OutputReader"]
 
 READ_BYTES = 120 * 1024
-"""One read of a pipe: one write to the log. With the start of a line from the read before, lines of
-up to 4 KiB still make two batches of 64 KiB."""
+"""The bytes of one read, which are one write to the log. Lines of up to 4 KiB still make two
+batches of 64 KiB of it, together with the start of a line from the previous read."""
 
 PIPE_BYTES = 256 * 1024
-"""What a pipe holds before the command blocks, where the kernel lets us choose."""
+"""The bytes that a pipe holds before the command blocks, if the kernel allows this size."""
 
 
 class OutputReader:
@@ -56,7 +56,7 @@ class OutputReader:
                 if not data:
                     return
                 await log.write(data, self._stream)
-                # After a full read there is more, most likely: read it without a wait.
+                # After a full read there is probably more: read it without a wait.
                 while len(data) == READ_BYTES and trio.current_time() < self._deadline:
                     if data := self._receive_ready():
                         await log.write(data, self._stream)

@@ -1,4 +1,4 @@
-"""The start of a command: its environment, its pipes or terminal, and what can prevent it."""
+"""The start of a command: its environment, its pipes or terminal, and the errors of a start."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _environment(spec: WorkloadSpec) -> dict[str, str]:
 
 
 def _check_startable(spec: WorkloadSpec, environment: dict[str, str]) -> None:
-    """Raise NotStartedError for what `exec` would refuse, in clearer words."""
+    """Raise NotStartedError if `exec` would refuse the command, in clearer words."""
     if spec.cwd is not None and not Path(spec.cwd).is_dir():
         raise NotStartedError(f"cwd: there is no folder {spec.cwd}")
     program, folder = spec.command[0], spec.cwd or "."

@@ -100,8 +100,8 @@ class Inbox:
     The client of the older connection has most likely lost it, which the server may notice much
     later.
 
-    While the store is away, the methods that need it raise StoreError. Received bytes stay
-    received: a client that sends them again, from whatever offset, doubles nothing.
+    While the store fails, the methods that need it raise StoreError. Received bytes stay received:
+    a client that sends them again, from whatever offset, doubles nothing.
     """
 
     def __init__(self, log: Log, patience: float) -> None:
@@ -130,7 +130,7 @@ class Inbox:
 
         `offset` is the place of the body's first byte in the log, from 0 on. Raises OffsetError if
         bytes before it are missing, ConflictError if a newer connection took over or the workload
-        ended, NotReadyError while shutting down, and StoreError while the store is away.
+        ended, NotReadyError while shutting down, and StoreError while the store fails.
         """
 
         async def take() -> int:
@@ -162,14 +162,14 @@ class Inbox:
         await self._in_turn(end)
 
     def close(self, why: Callable[[], TrioLogsError]) -> None:
-        """Refuse all bytes from now on, also those of the connection whose turn it is."""
+        """Refuse all bytes from now on, also those of the connection that has the turn."""
         self._closed = why
         if self._newest is not None:
             self._newest.cancel()
 
     async def durable(self) -> int:
         """How many bytes of the log are durable now. Raises ConflictError if the workload ended,
-        and StoreError while the store is away."""
+        and StoreError while the store fails."""
         try:
             return await self._log.flush()
         except LogClosedError as error:
@@ -180,7 +180,7 @@ class Inbox:
         self._finished.set()
 
     def _log_closed(self) -> TrioLogsError:
-        """An embedder closed the log, or the workload ended: it can't go on."""
+        """The error for a write to a closed log: an embedder closed it, or the workload ended."""
         if self._closed is not None:
             return self._closed()
         if not self._finished.is_set():
@@ -202,7 +202,7 @@ class Inbox:
             )
 
     async def _in_turn(self, act: Callable[[], Awaitable[T]]) -> T:
-        """Call `act` with all other connections shut out."""
+        """Call `act` while no other connection has the turn."""
         if self._closed is not None:
             raise self._closed()
         with trio.CancelScope() as scope:

@@ -1,5 +1,4 @@
-"""Who is told of new lines: readers that wait, each by a bell, and streams that are written to
-directly.
+"""The readers of a log: new lines ring their bells, or are written to their streams directly.
 
 A stream that waits at the head has every line up to it. So a publisher can write the next chunk to
 all such streams in its own step, and no task of a stream wakes. That wake-up costs many times as
@@ -24,7 +23,7 @@ AT_ONCE = 64
 
 
 class Listener(Protocol):
-    """A reader that wants to know when there is something new."""
+    """A reader that waits for new lines or the end."""
 
     def ring(self) -> bool:
         """Wake the reader, without waiting; False if an earlier ring is still unanswered."""
@@ -33,21 +32,21 @@ class Listener(Protocol):
 class Outlet(Protocol):
     """A way to write to many streams at once, in one wire form.
 
-    Outlets that are equal are one way: their streams are written to together. Both methods are
-    quick, do not wait and raise nothing.
+    Streams with equal outlets are written to together. Both methods are quick, do not wait and
+    raise nothing.
     """
 
     def render(self, batch: Batch) -> bytes:
-        """The batch in the wire form of these streams; empty if it has nothing for them."""
+        """The batch in the wire form of these streams; empty if it has no bytes for them."""
 
     def send_each(self, ports: Sequence[int], chunk: bytes) -> Sequence[int]:
-        """Write the chunk, which is not empty, to each port; return the ports to which it can't be
-        written at the moment."""
+        """Write the chunk, which is not empty, to each port. Return the ports that can't take it at
+        the moment."""
 
 
 class Bell:
-    """A channel of one item: a full channel means that a ring is already waiting in it. A reader of
-    several logs gives the same bell to each of its subscriptions."""
+    """Wakes a reader: a channel of one item, which is full while a ring waits to be heard. A reader
+    of several logs gives the same bell to each of its subscriptions."""
 
     def __init__(self) -> None:
         # Bound: 1 item, of no size. When it is full, a ring is skipped.
@@ -62,7 +61,7 @@ class Bell:
         return True
 
     async def wait(self) -> None:
-        """Wait for a ring. If it is cancelled, no ring is lost."""
+        """Wait for a ring. A cancelled wait loses no ring."""
         await self._heard.receive()
 
     def close(self) -> None:
@@ -82,12 +81,12 @@ class Group:
         self._audience = audience
         self._outlet = outlet
         self._members: dict[int, Listener] = {}
-        # The next line of each member, other than those below.
+        # The next line of each member that is neither in `_behind` nor in `_refused`.
         self._next = 1
-        # While lines are sent: the members that lack them yet, and the first of these lines.
+        # While lines are sent: the members that still lack them, and the number of the first one.
         self._behind: set[int] = set()
         self._first = 0
-        # Members that could not be written to, and the first line that each lacks.
+        # Members whose ports did not take a write, and the first line that each lacks.
         self._refused: dict[int, int] = {}
 
     def join(self, port: int, listener: Listener, head: int) -> None:
@@ -114,7 +113,7 @@ class Group:
         self._behind.difference_update(self._refused)
 
     async def send(self, published: Sequence[Batch], counters: Counters) -> None:
-        """Write the batches to the members; ring those that can't be written to now."""
+        """Write the batches to the members; ring the members whose ports can't take them now."""
         if not self._behind:
             return
         chunks = [self._outlet.render(batch) for batch in published]
@@ -123,7 +122,7 @@ class Group:
             count = min(AT_ONCE, len(self._behind))
             ports = [self._behind.pop() for _ in range(count)]
             for batch, chunk in zip(published, chunks, strict=True):
-                if chunk:  # An empty one would be the terminal chunk, which ends the answer.
+                if chunk:  # An empty chunk would be the terminal chunk, which ends the answer.
                     for port in self._outlet.send_each(tuple(ports), chunk):
                         ports.remove(port)
                         self._refused[port] = batch.first
@@ -140,9 +139,9 @@ class Audience:
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
         self._everyone: set[Listener] = set()
-        # All but the members of groups.
+        # The readers to ring for new lines: all but the members of groups.
         self._listening: set[Listener] = set()
-        # A group lasts while a reader refers to it.
+        # A group lives as long as a reader refers to it.
         self._groups: WeakValueDictionary[Outlet, Group] = WeakValueDictionary()
 
     def __len__(self) -> int:

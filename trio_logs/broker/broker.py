@@ -45,8 +45,8 @@ class LogBroker:
     Start it in a nursery, `await nursery.start(broker.run)`, or use `open_broker`. All methods are
     for Trio's thread; from another thread, call them through `trio.from_thread.run`.
 
-    `patience` is in seconds: while the store fails, a log holds its workload back for so long. Then
-    its lines are delivered from memory, without being durable, until the store is back.
+    `patience`: for how many seconds a failing store holds workloads back. After it, lines are
+    delivered from memory, without being durable, until the store is back.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class LogBroker:
         self._store = store
         self._patience = patience
         self._topics = Topics(store, limits or BrokerLimits())
-        # At most one for each log that is written.
+        # At most one for each topic.
         self._sources: dict[Topic, Source] = {}
         self._nursery: trio.Nursery
         self._ending = False
         self._ended = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Own the sources' tasks until cancelled. The store must run, and be cancelled later."""
+        """Run the sources until cancelled. The store must run, and must be cancelled later."""
         self._context = copy_context()
         try:
             async with trio.open_nursery() as self._nursery:
@@ -70,7 +70,7 @@ class LogBroker:
                     task_status.started()
                     await trio.sleep_forever()
                 finally:
-                    # Before the nursery closes: no source can be started any more.
+                    # Before the nursery closes: no source can start any more.
                     self._ending = True
         finally:
             self._ended.set()
@@ -103,15 +103,15 @@ class LogBroker:
     ) -> Reading:
         """A reader of the lines that `selection` asks for: a tail, a range of times, one stream.
 
-        `after` resumes behind that line. Without `follow`, the reading ends at the last line that
-        is known when it starts.
+        `after` is the number of the last line that the reader has, or "end"; the reading resumes
+        behind it. Without `follow`, the reading ends at the last line known when it starts.
         """
         live_only = selection.tail == 0 and after is None
         subscription = self.subscribe(workload_id, None if live_only else 1, must_exist=must_exist)
         return Reading(subscription, self._store, selection, after=after, follow=follow)
 
     async def open(self, workload_id: str) -> LogWriter:
-        """A writer for the log, which goes on where the store has it. Close the writer after use.
+        """A writer for the log, which goes on after its last line. Close the writer after use.
 
         Raises LogClosedError if the log has ended, and StoreError if it can't be looked up.
         """
@@ -126,7 +126,7 @@ class LogBroker:
             self._topics.release(topic)
 
     async def publish(self, workload_id: str, line: bytes | str, stream: str = "stdout") -> None:
-        """Add one line to the log; waits while its channel is full.
+        """Add one line to the log; wait while its channel is full.
 
         Raises as `open`.
         """
@@ -134,11 +134,11 @@ class LogBroker:
             await log.write(as_line(line), stream)
 
     async def close(self, workload_id: str, outcome: Outcome = SUCCEEDED) -> End:
-        """End the log after what has been written, and every subscription after its last line.
+        """End the log after all earlier writes, and every subscription after the last line.
 
-        Returns when all lines and the outcome are durable. Writers that are still open get
-        LogClosedError. Closing again returns the first end. Raises StoreError if the store fails
-        for longer than the patience: the broker goes on trying, so close again to wait on.
+        Returns once all lines and the outcome are durable. Writers that are still open get
+        LogClosedError. A second call returns the first end. Raises StoreError if the store fails
+        for longer than the patience. The broker goes on trying, so close again to wait on.
         """
         topic = self._topics.acquire(workload_id)
         try:
@@ -153,25 +153,25 @@ class LogBroker:
             self._topics.release(topic)
 
     def forget(self, workload_id: str) -> None:
-        """The log was deleted: its readers are told so, in the place of its lines."""
+        """The log was deleted: its readers get a gap with reason `deleted` for the missing
+        lines."""
         self._topics.delete(workload_id)
 
     async def flush(self) -> None:
-        """Wait until what was written before is durable, of all logs; at most 10 s, for a store
-        that fails or hangs. `statistics().lines_unsaved` tells what is not."""
+        """Wait until all earlier writes to all logs are durable, but at most 10 s for a store that
+        fails or hangs. `statistics().lines_unsaved` says how many lines are not durable then."""
         with trio.move_on_after(FLUSH_SECONDS):
             for source in tuple(self._sources.values()):
                 with suppress(LogClosedError, StoreError):
                     await source.flush()
 
     def detach(self) -> None:
-        """End every subscription, also those to come, where it is; readers may resume there
-        later."""
+        """End every subscription where it is, later ones too; readers may resume there."""
         self._topics.detach()
 
     @property
     def is_failing(self) -> bool:
-        """Whether the store is known to fail at the moment, for one log at least."""
+        """Whether the store is known to fail now, for at least one log."""
         return self._topics.history.failing or any(
             source.is_failing for source in self._sources.values()
         )
@@ -194,7 +194,7 @@ class LogBroker:
             channel_items_max=max(fills, default=0),
             channel_capacity=CHANNEL_ITEMS,
             lines_unsaved=sum(source.lines_unsaved for source in sources),
-            # Without a write that waits it also works outside of Trio, after the end.
+            # Outside of Trio, after the end, there is no clock, and no write waits.
             oldest_wait=0.0 if waiting_since == math.inf else trio.current_time() - waiting_since,
             store_error=str(errors[0]) if errors else None,
             logs_failing=len(failing),
@@ -242,6 +242,6 @@ class LogBroker:
         finally:
             del self._sources[topic]
             if topic.end is None:
-                # Another writer has the log: the next reader looks it up anew.
+                # Another writer has the log: have the next reader look it up anew.
                 self._topics.replace(topic)
             self._topics.release(topic)

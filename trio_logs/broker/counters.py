@@ -1,4 +1,4 @@
-"""What a broker counts."""
+"""The counters of a broker."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["Counters"]
 
 @dataclass(slots=True)
 class Counters:
-    """Shared by the broker, its topics and its subscriptions; see `BrokerStatistics`.
+    """The broker, its topics and its subscriptions share one instance; see `BrokerStatistics`.
 
-    Counting is an integer addition for each batch or chunk, never for each line.
+    Each batch or chunk costs an integer addition; a line costs nothing.
     """
 
     lines_published: int = 0

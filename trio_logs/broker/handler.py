@@ -17,17 +17,18 @@ from .writer import LogWriter
 __all__ = ["LogHandler", "log_records"]
 
 MAX_WAITING_BYTES = 1024 * 1024
-"""The records that may wait for the log. A thread that logs more has to wait, or is counted."""
+"""The bytes of records that may wait for the log; beyond them, a thread waits, or drops its record.
+"""
 
 WRITE_BYTES = 64 * 1024
 """Records that wait together are written together, up to this size."""
 
 PATIENCE_SECONDS = 10.0
-"""How long a thread waits for room. It may hold a lock that Trio's thread waits for: then no room
-comes before the thread goes on."""
+"""How long a thread waits for room. The wait needs a bound: the thread may hold a lock that Trio's
+thread waits for, and then no room comes before the thread goes on."""
 
 LAST_SECONDS = 1.0
-"""How long the last records may take if the block ends by an error or a cancellation."""
+"""How long the last writes may take after an exception or a cancellation in the block."""
 
 
 @asynccontextmanager
@@ -40,12 +41,12 @@ async def log_records(
 ) -> AsyncIterator[LogHandler]:
     """Within the block, write the records of `logger` (by default, the root logger) to the log.
 
-    A thread that logs faster than the log takes it waits, as a writer does, but for at most
-    `patience` seconds; Trio's own thread never waits. See `LogHandler`. The yielded handler takes a
-    formatter and a level.
+    A thread that logs faster than the log takes records waits, as a writer does, but for at most
+    `patience` seconds; Trio's own thread never waits. See `LogHandler`. Give the yielded handler a
+    formatter or a level as any other handler.
 
-    Records that were logged before the block ends are written, also if it ends by an error or a
-    cancellation; then for at most 1 s. The error comes out in a group, as from a nursery.
+    The end of the block waits until all records are written. After an exception or a cancellation
+    it waits for at most 1 s. An exception of the block comes out in a group, as from a nursery.
     """
     logger = logger or logging.getLogger()
     handler = LogHandler(log, stream, patience)
@@ -64,14 +65,14 @@ async def log_records(
 class LogHandler(logging.Handler):
     """Writes records to a log of the Trio run that makes the handler.
 
-    When `emit` returns, the record waits in the handler's memory, which holds 1 MiB, and `run`
-    writes it; or the record is dropped and counted, and a line tells how many are missing. The
-    records of each thread keep their order.
+    `emit` puts the record into the handler's memory, which holds 1 MiB, and `run` writes it. A
+    record that finds no room is dropped and counted, and a line in the log says how many are
+    missing. The records of each thread keep their order.
 
     If the memory is full, a thread waits for room for at most `patience` seconds. Then it drops the
-    record, and all threads drop theirs at once until the log takes records again. A thread that
-    runs Trio, this run or another, never waits: that would stop all tasks of its run. After `run`
-    has ended, records are dropped without a count.
+    record, and until the log takes records again, all threads drop theirs without a wait. A thread
+    that runs Trio, this run or another, never waits: the wait would stop all tasks of its run.
+    After `run` has ended, records are dropped without a count.
     """
 
     def __init__(
@@ -83,14 +84,14 @@ class LogHandler(logging.Handler):
         self._patience = patience
         self._token = trio.lowlevel.current_trio_token()
         self._thread = threading.get_ident()
-        # Guards the fields down to `_ended`. Each holds it for a few steps only, so Trio's thread
-        # may take it. Re-entrant: a finalizer that logs may interrupt those steps.
+        # Guards the fields down to `_ended`. A thread holds it for a few steps only, so Trio's
+        # thread may take it. Re-entrant: a finalizer that logs may interrupt these steps.
         self._room = threading.Condition()
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._missing = 0
         self._blocked = 0  # threads that wait for room
-        self._stalled = False  # a thread has waited in vain since `run` took records
+        self._stalled = False  # since `run` last took records, a thread has waited in vain
         self._rung = False
         self._ended = False
         self._wake = trio.Event()
@@ -98,8 +99,9 @@ class LogHandler(logging.Handler):
         self._scope = trio.CancelScope(shield=True)
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """As `logging.Handler.handle`, without its lock: a thread that waits for room would hold
-        the lock, and Trio's thread, which makes the room, would wait for the lock for ever."""
+        """As `logging.Handler.handle`, without the handler's lock. A thread that waits for room
+        would hold that lock. Trio's thread, which makes the room, would wait for the lock for
+        ever."""
         admitted = self.filter(record)
         if isinstance(admitted, logging.LogRecord):  # since Python 3.12, filters may replace it
             record = admitted
@@ -111,7 +113,7 @@ class LogHandler(logging.Handler):
         """Keep the record for `run`; see the class. Call it from any thread, at any time."""
         try:
             line = self.format(record).encode(errors="backslashreplace") + b"\n"
-            # A thread's own run of Trio, beside this one, must not be held up, either.
+            # Another run of Trio in the calling thread must not be held up, either.
             runs_trio = threading.get_ident() == self._thread or trio.lowlevel.in_trio_run()
             self._keep(line, 0.0 if runs_trio else self._patience)
         except Exception:
@@ -143,8 +145,9 @@ class LogHandler(logging.Handler):
                 self._token.run_sync_soon(self._ring)
 
     def _may_keep(self, line: bytes) -> bool:
-        """Whether a thread need not wait for room. A line that is longer than the whole memory has
-        the memory alone. After a missing line, the line that counts it has to be written first."""
+        """Whether a thread need not wait for room. A line longer than the whole memory is kept once
+        the memory is empty. After a dropped record, the line that counts it has to be written
+        first."""
         fits = not self._waiting or self._waiting_bytes + len(line) <= MAX_WAITING_BYTES
         return self._ended or (fits and not self._missing)
 
@@ -162,8 +165,8 @@ class LogHandler(logging.Handler):
     async def run(self) -> None:
         """Write the records as they come, until `finish`.
 
-        Before `finish`, no cancellation ends it: the last records before a cancellation tell why it
-        came.
+        Before `finish`, `run` is shielded: the last records before a cancellation may tell its
+        cause.
         """
         try:
             with self._scope, suppress(LogClosedError):
@@ -179,7 +182,7 @@ class LogHandler(logging.Handler):
             self._end()
 
     def _take(self) -> tuple[bytes, bool]:
-        """What to write next, and whether no thread waits to add to it."""
+        """The text to write next, which may be empty, and whether no thread waits to add more."""
         with self._room:
             self._rung = self._stalled = False
             lines = []

@@ -15,17 +15,17 @@ from ..store import LogStore
 __all__ = ["History", "HistoryStatistics"]
 
 READ_AHEAD = 4
-"""How many pieces one read of the store brings. A reader that fell behind its window while its log
-grows at full speed would never catch up if each piece cost a way to a thread and back."""
+"""How many pieces one read of the store brings. If each piece cost a round trip to a thread, a
+reader that fell behind a log which grows at full speed would never catch up."""
 
 MAX_RECENT = 64
-"""Pieces that are remembered, over all logs, of about 64 KiB each; the least recently used go."""
+"""Pieces of about 64 KiB in memory, over all logs; the least recently used go first."""
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryStatistics:
-    """Since the start: reads of the store for readers behind their window, the batches that these
-    brought back, and how often a piece of an earlier read was used instead."""
+    """Counts since the start: reads of the store for readers behind their window, the batches that
+    these reads brought, and how often a piece of an earlier read served instead."""
 
     reads: int
     batches_read: int
@@ -34,27 +34,27 @@ class HistoryStatistics:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """What the store had at a place when the head of the log was `head`."""
+    """The records that the store had at a place when the head of the log was `head`."""
 
     records: list[Batch | Gap]
     head: int
 
     def answers(self, head: int) -> bool:
-        """Whether it is right for this head: where nothing was left, more may have come since."""
+        """Whether the piece is still right for this head: an empty piece may have lines by now."""
         return bool(self.records) or self.head == head
 
 
 class History:
-    """Many readers of one log fall behind its window together, and many open a finished log at
-    once. Each piece is read once for all of them, and its batches are framed once."""
+    """Reads pieces of logs. Many readers may fall behind a window together, or open a finished log
+    at once. Each piece is read once for all of them, and its batches are framed once."""
 
     def __init__(self, store: LogStore) -> None:
         self._store = store
         # Bound: MAX_RECENT.
         self._recent: OrderedDict[tuple[str, int], _Piece] = OrderedDict()
-        # At most one for each reader that waits.
+        # Bound: one for each reader that waits.
         self._under_way: dict[tuple[str, int], trio.Event] = {}
-        # How many logs were deleted: a read that began before a deletion is not remembered.
+        # Counts deletions: the result of a read that began before a deletion is not kept.
         self._forgotten = 0
         # Whether the last read of the store failed.
         self.failing = False
@@ -65,9 +65,9 @@ class History:
     async def read(
         self, workload_id: str, first: int, max_bytes: int, head: int
     ) -> list[Batch | Gap]:
-        """A piece of the log, as `LogStore.read`, which may be a moment old: it may lack what was
-        appended since, and hold what retention has removed since. `head` is the last line that the
-        store is known to have. Raises StoreError."""
+        """A piece of the log, as from `LogStore.read`. It may come from an earlier read: then it
+        may lack records appended since, and hold records that retention has removed since. `head`
+        is the last line that the store is known to have. Raises StoreError."""
         place = (workload_id, first)
         while place in self._under_way:
             await self._under_way[place].wait()
@@ -86,7 +86,7 @@ class History:
             self.failing = True
             raise
         finally:
-            # Cancelled or failed, too: one of the readers that wait reads by itself then.
+            # After a cancellation or an error, too: then one of the waiting readers reads.
             del self._under_way[place]
             done.set()
         self._reads += 1
@@ -104,19 +104,19 @@ class History:
             place = (workload_id, first)
             known = self._recent.get(place)
             if known is None or not known.answers(piece.head):
-                # Otherwise the older piece stays: its batches have been framed, most likely.
+                # A known piece stays: its batches are probably framed already.
                 known = self._recent[place] = piece
             self._recent.move_to_end(place)
             kept.append(known)
             if len(self._recent) > MAX_RECENT:
                 self._recent.popitem(last=False)
             if piece.records:
-                # Where a reader goes on, also if retention left a hole there.
+                # A reader goes on here, even if retention has left a hole.
                 first = piece.records[-1].last + 1
         return kept
 
     def forget(self, workload_id: str) -> None:
-        """Its log was deleted."""
+        """Drop the pieces of a deleted log."""
         self._forgotten += 1
         for place in [place for place in self._recent if place[0] == workload_id]:
             del self._recent[place]

@@ -1,4 +1,4 @@
-"""What a workload writes to numbered batches, without I/O."""
+"""Writes of a workload to numbered batches, without I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Numbering:
     of the next line."""
 
     def __init__(self, state: LogState) -> None:
-        """Go on where the log stands."""
+        """Go on after the last line of the log, whose state is `state`."""
         self.next = state.lines + 1
         self._time = state.time
         self._splitters: dict[str, LineSplitter] = {}
@@ -25,11 +25,11 @@ class Numbering:
             self._splitters[state.unfinished] = LineSplitter(continues=True)
 
     def number(self, written: Sequence[Written]) -> list[Batch]:
-        """The batches that these writes complete."""
+        """The batches that become complete with these writes, in order."""
         batches: list[Batch] = []
         start = 0
         for stop in range(1, len(written) + 1):
-            # Neighbours on the same stream become one run: cost depends on the number of batches.
+            # Neighbouring writes to a stream become one run: cost depends on the number of batches.
             if stop < len(written) and written[stop].stream == written[start].stream:
                 continue
             first = written[start]
@@ -40,8 +40,8 @@ class Numbering:
         return batches
 
     def rest(self, time: int) -> list[Batch]:
-        """The lines that lack an end, once nothing more will come. `time` is in microseconds since
-        the Unix epoch."""
+        """The unfinished lines, once no more writes come. `time` is in microseconds since the Unix
+        epoch."""
         batches: list[Batch] = []
         for stream, splitter in self._splitters.items():
             self._append(splitter.close(), stream, time, batches)

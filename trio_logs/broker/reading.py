@@ -1,4 +1,4 @@
-"""A subscription with a selection: the records of a log that were asked for."""
+"""A subscription with a selection: only the records of a log that were asked for."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ from .subscription import Subscription
 __all__ = ["Reading"]
 
 SCAN_ROWS = 1000
-"""Batches of the store that are looked at in one call to find where a tail begins."""
+"""Batches of the store that one call looks at, to find where a tail begins."""
 
 CHECK_SECONDS = 5.0
-"""How long a store that fails may take to say whether it can be read."""
+"""Seconds that a failing store has to answer the read before a request gets an error."""
 
 UNTIL_SLACK = 1.0
-"""How long after `until` a reader still waits for lines that were written before it, in seconds."""
+"""Seconds that a reader waits after `until` for lines which were written before it."""
 
 
 class Reading(OneByOne[Record | Reset]):
     """Delivers the records of a log that a selection asks for, from `after` on if it is given.
 
     Use it as a context manager. `after` is the number of the last line that the reader has, or
-    "end"; a tail does not count then, and the first record is a `Reset` if this log never had that
-    position. Without `follow`, the reading ends at the last line that is known when it starts.
+    "end". With `after`, a tail does not apply, and the first record is a `Reset` if the log does
+    not have that position. Without `follow`, the reading ends at the last line known when it
+    starts.
     """
 
     def __init__(
@@ -49,14 +50,14 @@ class Reading(OneByOne[Record | Reset]):
         super().__init__()
         self._subscription = subscription
         self._store = store
-        # A reader that comes back gets everything that it missed, which may be more than the tail.
+        # A reader that resumes gets all lines that it missed, which may be more than the tail.
         self._selection = selection if after is None else replace(selection, tail=None)
         self._after = after
         self._follow = follow
         self._start: Start | None = None
-        # Whether records pass as they are, now that the start was found.
+        # Whether all later records pass unchanged.
         self._is_plain = False
-        # The last line of a reader that does not follow, or no more; None while it does.
+        # The last line of a reader that does not follow, or follows no more; None while it follows.
         self._stop_after: int | None = None
         self._done = False
         self._outlet: Outlet | None = None
@@ -75,8 +76,8 @@ class Reading(OneByOne[Record | Reset]):
         self._subscription.__exit__(exc_type, exc_value, traceback)
 
     def write_to(self, outlet: Outlet, port: int) -> None:
-        """Have the publisher write to this port while `receive` waits, as `Subscription.write_to`
-        does, if every line is asked for from some point on. Call it before `receive`."""
+        """Have the publisher write to this port while `receive` waits: see `Subscription.write_to`.
+        It has no effect if the selection hides lines. Call it before `receive`."""
         self._outlet = outlet
         self._port = port
 
@@ -86,11 +87,11 @@ class Reading(OneByOne[Record | Reset]):
         return self._subscription.written_at
 
     async def receive(self) -> Sequence[Record | Reset]:
-        """Wait for the next records that were asked for; never nothing.
+        """Wait for the next records that were asked for, at least one.
 
-        The last record is as that of `Subscription.receive`, unless the selection ends before it.
-        After it, raises trio.EndOfChannel. Raises as `Subscription.receive`. If it is cancelled or
-        raises, nothing is lost: call it again.
+        The last record is that of `Subscription.receive`, unless the selection ends before it;
+        after it, raises trio.EndOfChannel. Raises as `Subscription.receive`. A call that is
+        cancelled or raises loses nothing: call again.
         """
         if self._start is None:
             reset = await self._locate()
@@ -108,8 +109,8 @@ class Reading(OneByOne[Record | Reset]):
         raise trio.EndOfChannel
 
     async def check(self) -> None:
-        """Find out whether the first records can be had now. Raises StoreError if they need a store
-        that fails, or that does not answer in time, and otherwise as `receive`."""
+        """Return if the first records can be read now. Raises StoreError if they need a store that
+        fails or does not answer within 5 s, and otherwise as `receive`."""
         with trio.move_on_after(CHECK_SECONDS) as waiting:
             if self._start is None:
                 await self._locate()
@@ -124,19 +125,20 @@ class Reading(OneByOne[Record | Reset]):
         return self._admit(self._subscription.ready())
 
     async def _receive(self) -> Sequence[Record]:
-        """As `Subscription.receive`; when `until` is reached, nothing."""
+        """As `Subscription.receive`, but empty once `until` is reached."""
         if self._selection.until is None or self._stop_after is not None:
             return await self._subscription.receive()
         left = (self._selection.until - now()) / 1_000_000 + UNTIL_SLACK
         if left > 0:
             with trio.move_on_after(left):
                 return await self._subscription.receive()
-        # Every line that was written in time is known now, and this reader still gets it.
+        # All lines that were written before `until` are known now, and this reader gets them.
         self._stop_after = self._subscription.head
         return ()
 
     async def _locate(self) -> Reset | None:
-        """Find the first line that is asked for. If it is cancelled or raises, call it again."""
+        """Find the first line that is asked for. After a cancellation or an error, call it
+        again."""
         selection, subscription = self._selection, self._subscription
         head = await subscription.load()
         stop_after = None if self._follow else head
@@ -156,7 +158,7 @@ class Reading(OneByOne[Record | Reset]):
             start = Start(max(start.line, first))
         if selection.tail:
             start = await self._locate_tail(start.line, head)
-        # From here on in one step: a cancellation must not leave half of it.
+        # No await from here on: a cancellation must not leave half of this.
         if selection.tail != 0:
             subscription.move(start.first)
         self._stop_after = stop_after
@@ -201,7 +203,7 @@ class Reading(OneByOne[Record | Reset]):
         return await self._store.find(topic.workload_id, time + 1, head) - 1
 
     def _admit(self, records: Sequence[Record]) -> Sequence[Record]:
-        """The records, or parts of them, that are asked for."""
+        """The records that are asked for, cut where only a part of one is."""
         if self._is_plain:
             return records
         admitted: list[Record] = []
@@ -223,17 +225,17 @@ class Reading(OneByOne[Record | Reset]):
         return admitted
 
     def _is_past(self, line: int) -> bool:
-        """Whether the reader stops before this line; then it is done."""
+        """Whether the reader stops before this line; if so, it is done."""
         if self._stop_after is not None and line > self._stop_after:
             self._done = True
         return self._done
 
     def _is_late(self, batch: Batch) -> bool:
-        """Whether the batch, and so all lines after it, came after `until`."""
+        """Whether the batch arrived after `until`, and with it all lines behind it."""
         until = self._selection.until
         if until is None or batch.time <= until:
             return False
-        # Times of a log never step back: nothing that is asked for can follow but the end.
+        # Times of a log never step back: only the end can still be asked for.
         self._done = not self._subscription.skip_to_end()
         return True
 

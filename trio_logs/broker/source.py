@@ -18,22 +18,22 @@ from .writer import Flush, LogWriter, Written
 __all__ = ["CHANNEL_ITEMS", "Source"]
 
 CHANNEL_ITEMS = 8
-"""Writes that wait in a workload's channel, of at most 128 KiB each; when full, the workload
-waits."""
+"""Writes that wait in a workload's channel, of at most 128 KiB each. When the channel is full, the
+workload waits."""
 
 TURN_BYTES = 512 * 1024
-"""About what a source takes from its channel at once: one commit, with its way to the store's
-thread and back, pays for so much. With its frames it is a third of a window."""
+"""About how many bytes a source takes from its channel at once. So one commit, with the round trip
+to the store's thread, is paid by many lines. With their frames, they take a third of a window."""
 
 OVERDUE_SECONDS = 1.0
-"""After so long without an answer, the store is taken to fail."""
+"""Seconds without an answer after which the store counts as failing."""
 
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
 """Seconds before a failed append is tried again: the first delay, and the bound of doubling."""
 
 
 class Storing(Enum):
-    """How a source stands with its store."""
+    """Whether the store takes the lines of a source."""
 
     WORKS = auto()
     """Lines are stored, then delivered."""
@@ -42,14 +42,14 @@ class Storing(Enum):
     """The store failed for longer than the patience: lines are delivered from memory."""
 
     CATCHING_UP = auto()
-    """The store is back: the workload waits while it takes what the window holds."""
+    """The store is back: the workload waits while the store takes the lines of the window."""
 
 
 class Source:
-    """Extends one topic from one channel. The broker runs it once; it is never used again.
+    """Extends one topic from one channel. The broker runs each source once.
 
-    `waiting_since` is when the oldest append that is not durable was first tried, on Trio's clock;
-    `inf` if none waits. `failure` is the last error of the store, while it fails.
+    `waiting_since`: when the oldest append that is not durable was first tried, on Trio's clock;
+    `inf` if none waits. `failure`: the last error of the store, while it fails.
     """
 
     def __init__(self, topic: Topic, store: LogStore, patience: float) -> None:
@@ -68,10 +68,11 @@ class Source:
         # already, and would take an append without it for one of another writer.
         self._ending = False
         self._receiving = trio.CancelScope()
-        # The marks of this turn. Bound: that of the channel.
+        # The marks of this turn. Bound: the items of one turn.
         self._marks: list[Flush] = []
         self._storing = Storing.WORKS
-        # Replaced whenever `_storing` changes or the source ends, to wake who waits for that.
+        # Set and replaced whenever `_storing` changes or the source ends: wakes the tasks that
+        # wait.
         self._news = trio.Event()
         self._over = False
 
@@ -116,9 +117,11 @@ class Source:
                 await log.flush()
 
     async def ended(self) -> None:
-        """Return once the end is durable and published. Raises StoreError if the store fails for
-        longer than the patience; the source goes on trying, and so may the caller. Raises
-        LogClosedError if the source ended before that."""
+        """Return once the end is durable and published.
+
+        Raises StoreError if the store fails for longer than the patience; the source goes on
+        trying, so the caller may wait again. Raises LogClosedError if the source ends before.
+        """
         while self._topic.end is None:
             if self._over:
                 raise LogClosedError(f"the broker ended before the log of {self._name} did")
@@ -127,13 +130,13 @@ class Source:
             await self._news.wait()
 
     async def run(self) -> None:
-        """Publish what is written until the log is closed, and then its end."""
+        """Publish all writes until the log is closed, and then its end."""
         try:
             async with trio.open_nursery() as self._nursery:
                 await self._extend()
                 await self._finish()
         except* FencedError:
-            # Another writer has the log now. Readers find its lines where they come back to.
+            # Another writer has the log now. Readers find its lines when they resume.
             self._topic.detached = True
             self._topic.audience.ring_all()
         finally:
@@ -144,7 +147,7 @@ class Source:
     async def _extend(self) -> None:
         while taken := await self._take():
             if self._outcome is not None:
-                # All there was is taken: a writer that writes on is told so.
+                # All earlier writes are taken; from now on, writers get LogClosedError.
                 self._receive.close()
             self._marks += [item for item in taken if isinstance(item, Flush)]
             batches = self._numbering.number([item for item in taken if isinstance(item, Written)])
@@ -164,8 +167,7 @@ class Source:
         await self._topic.audience.tell(batches)
 
     async def _finish(self) -> None:
-        # The channel is closed by now: what came later would be dropped, and its writer has to be
-        # told.
+        # The channel is closed by now, so no later write is dropped in silence.
         assert self._outcome is not None
         rest = self._numbering.rest(now())
         if self._storing is not Storing.WORKS and rest:
@@ -192,7 +194,7 @@ class Source:
         topic = self._topic
         self.waiting_since = min(self.waiting_since, trio.current_time())
         delay = FIRST_DELAY
-        # A store that hangs ends the patience too, not only one that fails.
+        # The deadline is also for a store that hangs and raises nothing.
         with trio.CancelScope(deadline=trio.current_time() + self._patience):
             while True:
                 try:
@@ -216,7 +218,7 @@ class Source:
         return False
 
     def _lose_store(self, first: int) -> None:
-        """Deliver from memory, from line `first` on, while a task tries the store again."""
+        """Deliver from memory, from line `first` on, while a task retries the store."""
         self._topic.unstored = first
         self._set_storing(Storing.LOST)
         self._nursery.start_soon(self._recover, name=f"recovery of {self._topic.workload_id}")
@@ -257,7 +259,7 @@ class Source:
     def _stored(self, last: int) -> None:
         """The store has every line, or a gap for it, up to `last`."""
         if last < self._topic.head:
-            # Only what was published during that append is left: let no more come before it.
+            # Lines that were published during the append are left: store them before any others.
             self._topic.unstored = last + 1
             self._set_storing(Storing.CATCHING_UP)
         else:
@@ -284,7 +286,7 @@ class Source:
             await self._news.wait()
 
     async def _take(self) -> list[Written | Flush]:
-        """About a turn's worth of what is ready; empty at the end."""
+        """The items that are ready, about one turn of them; empty at the end."""
         taken: list[Written | Flush] = []
         if self._outcome is None:
             try:
@@ -293,7 +295,7 @@ class Source:
             except trio.EndOfChannel:
                 return taken
         size = _size(taken[0]) if taken else 0
-        # After `close`, all there is, in one step: a writer that goes on would never let it end.
+        # After `close`, take all items in one step: a writer that goes on would delay the end.
         while size < TURN_BYTES or self._outcome is not None:
             try:
                 taken.append(self._receive.receive_nowait())
@@ -303,7 +305,8 @@ class Source:
         return taken
 
     def _answer(self, mark: Flush) -> None:
-        """Everything before the mark is durable, or can't be for now."""
+        """Tell the task that waits for the mark: earlier writes are durable, or can't be for
+        now."""
         if self._storing is Storing.WORKS:
             mark.durable = self._topic.bytes
         else:
@@ -316,8 +319,8 @@ class Source:
         return error
 
     def _refuse(self) -> None:
-        """The source has ended: tell writers, and those that wait for a flush, so."""
-        # A close discards what is in the channel, so it comes after this.
+        """The source has ended: refuse writes, and end all waits for a flush."""
+        # A close discards the items in the channel: take them first.
         with suppress(trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
             while True:
                 item = self._receive.receive_nowait()

@@ -11,17 +11,17 @@ __all__ = ["BrokerStatistics"]
 
 @dataclass(frozen=True, slots=True)
 class BrokerStatistics:
-    """`topics` are logs in memory, `live` those with a source. `channel_items` are writes that wait
-    in the channels of all workloads, `channel_items_max` in the fullest of them, whose bound is
-    `channel_capacity`.
+    """`topics` are logs in memory, and `live` are the logs with a source. `channel_items` are
+    writes that wait in the channels of all workloads. `channel_items_max` are those in the fullest
+    channel, whose bound is `channel_capacity`.
 
-    `lines_unsaved` have a number but are not in the store yet, and the oldest append has waited for
-    `oldest_wait` seconds. While the store fails, `store_error` is what it said last, and
-    `logs_failing` counts the logs whose lines it does not take.
+    `lines_unsaved` have a number but are not in the store yet. The oldest append has waited for
+    `oldest_wait` seconds. While the store fails, `store_error` is an error of the last appends, and
+    `logs_failing` counts the logs whose last append failed.
 
-    The rest counts since the start. Lines and bytes, line ends included, are published once and
-    delivered to each subscription; `batches_pushed` were written to a port, so that no reader woke,
-    and `rings_skipped` found a ring already waiting.
+    All other fields count since the start. Lines and bytes, line ends included, are published once
+    and delivered to each subscription. `batches_pushed` were written to a port, so that no reader
+    woke. `rings_skipped` counts rings that were skipped because an earlier one still waited.
     """
 
     topics: int

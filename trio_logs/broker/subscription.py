@@ -1,4 +1,4 @@
-"""A reader's place in a log."""
+"""The place of a reader in a log."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .topics import Topics
 __all__ = ["Subscription"]
 
 READ_BYTES = 64 * 1024
-"""About how much a reader gets at once, by weight, so that one that catches up leaves room for
-others."""
+"""About how many bytes on the wire a reader gets at once, so that a reader which catches up takes
+turns with others."""
 
 
 class Subscription(OneByOne[Record]):
@@ -28,9 +28,9 @@ class Subscription(OneByOne[Record]):
     that are missing, and one `End` after the last line.
 
     Use it as a context manager; it holds nothing before it is entered. It buffers nothing: its
-    whole state is the number of the next line. `position` None delivers new lines only. A `bell`
-    that several subscriptions share wakes one reader of many logs: wait for it, then call `ready`
-    of each.
+    whole state is the number of the next line. With `position` None, it delivers new lines only.
+    For one reader of many logs, give several subscriptions the same `bell`: wait for it, then call
+    `ready` of each.
     """
 
     def __init__(
@@ -78,13 +78,15 @@ class Subscription(OneByOne[Record]):
         return self._bell.ring()
 
     async def load(self) -> int:
-        """Look the log up, if no reader has yet; return `head`. Raises StoreError, and
-        WorkloadNotFoundError if there is no such log and the subscription was made for one that
-        exists."""
+        """Look the log up, unless another reader has; return `head`.
+
+        Raises StoreError, and WorkloadNotFoundError if there is no such log and the subscription
+        has `must_exist`.
+        """
         topic = self._topic
         await topic.load()
         if self._cursor is None:
-            # The head when the log was looked up: lines that came since are new.
+            # From the head at the time of the look-up: all later lines are new.
             self._cursor = topic.state.lines + 1
         if self._must_exist and topic.life is Life.ABSENT:
             raise WorkloadNotFoundError(f"there is no workload {topic.workload_id!r}")
@@ -92,12 +94,12 @@ class Subscription(OneByOne[Record]):
 
     @property
     def head(self) -> int:
-        """The number of the last line that is known now, once the log was looked up."""
+        """The number of the last line known now; valid once the log was looked up."""
         return self._topic.head
 
     @property
     def topic(self) -> Topic:
-        """What it reads, once it was entered."""
+        """The topic of the log; valid once the subscription was entered."""
         return self._topic
 
     def move(self, position: int) -> None:
@@ -105,20 +107,20 @@ class Subscription(OneByOne[Record]):
         self._cursor = position
 
     def passed(self, line: int) -> bool:
-        """Whether everything up to that line was delivered, and that line is not the log's last."""
+        """Whether all lines up to `line` were delivered and no `End` has to follow it."""
         topic = self._topic
         passed = self._cursor is not None and self._cursor > line
         return passed and (topic.end is None or topic.head > line)
 
     def skip_to_end(self) -> bool:
-        """Skip all lines if the log has ended, so that its end comes next; False if it has not."""
+        """If the log has ended, skip all lines, so that the end comes next. False if it has not."""
         if self._topic.end is None:
             return False
         self._cursor = self._topic.head + 1
         return True
 
     async def receive(self) -> Sequence[Record]:
-        """Wait for what comes next; return what is ready, about 64 KiB, and never nothing.
+        """Wait for the next records; return those that are ready, about 64 KiB and at least one.
 
         The last record is `End`, a gap with reason `deleted`, or `Detached` when the server ends
         the subscription; after it, raises trio.EndOfChannel. Raises as `load`, and StoreError if
@@ -138,8 +140,7 @@ class Subscription(OneByOne[Record]):
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return records
             if self._cursor <= topic.durable:
-                # The head of now: lines that come while the store reads are not missing from its
-                # answer.
+                # Take the head before the read: lines that arrive during it are not missing.
                 head = topic.durable
                 found = await self._topics.history.read(
                     topic.workload_id, self._cursor, READ_BYTES, head
@@ -156,7 +157,7 @@ class Subscription(OneByOne[Record]):
         raise trio.EndOfChannel
 
     async def check(self) -> None:
-        """Read what comes next from the store, if memory does not have it, and leave it there.
+        """Read the next records from the store if memory does not have them, without moving on.
         Raises StoreError. Call it after `load`."""
         topic = self._topic
         assert self._cursor is not None
@@ -167,18 +168,18 @@ class Subscription(OneByOne[Record]):
             )
 
     def write_to(self, outlet: Outlet, port: int) -> None:
-        """From now on, have the publisher write new lines to this port while `receive` waits. Where
-        a write needs no waiting, that spares the reader's wake-up, which costs many times as much.
+        """From now on, have the publisher write new lines to this port while `receive` waits.
 
-        No two subscriptions may have the same port of equal outlets. Call it after `load`.
+        If the port takes a write at once, the reader need not wake, which would cost many times as
+        much. No two subscriptions may have the same port of equal outlets. Call it after `load`.
         """
         self._port = port
         self._group = self._topic.audience.group(outlet)
 
     @property
     def written_at(self) -> float:
-        """When the newest lines were written without the reader, on Trio's clock; -inf if they were
-        not, or if that is unknown."""
+        """When the publisher wrote the newest lines to the port, on Trio's clock; -inf if the
+        reader delivered them itself, or if that is unknown."""
         topic = self._topic
         at_head = self._cursor == topic.head + 1
         return topic.published_at if self._group is not None and at_head else -math.inf
@@ -190,7 +191,7 @@ class Subscription(OneByOne[Record]):
         return self._take()
 
     def _take(self) -> Sequence[Record]:
-        """What memory has for the cursor: the end, batches of the window, or a gap."""
+        """The records that memory has for the cursor: the end, batches of the window, or a gap."""
         topic = self._topic
         assert self._cursor is not None
         at_head = self._cursor > topic.head
@@ -207,23 +208,23 @@ class Subscription(OneByOne[Record]):
         return self._advance(batches)
 
     def _close_hole(self, found: Sequence[Batch | Gap], head: int) -> Sequence[Record]:
-        """Take what the store had for the cursor, or a gap for lines that it has no more."""
+        """The records that the store had for the cursor; a gap for lines that it has no more."""
         assert self._cursor is not None
-        # A record that is durable but not published yet comes with its own ring.
+        # A record that is durable but not published yet is delivered after its own ring.
         found = [record for record in found if record.first <= head]
         if found and found[0].first <= self._cursor:
             return self._advance(found)
         last = found[0].first - 1 if found else head
         gap = Gap(self._cursor, last, self._topic.gap_reason)
         if gap.reason == "deleted":
-            # What the store has no more can't come, nor an end: a client that returns gets 404.
+            # Neither lines nor an end can follow; a client that returns gets 404.
             self._ended = True
             return [Gap(gap.first, head, gap.reason)]
         self._cursor = gap.last + 1
         return [gap, *self._advance(found)]
 
     def _advance(self, found: Sequence[Batch | Gap]) -> list[Record]:
-        """Move past these records, which continue at the cursor or hold it."""
+        """Move past these records; the first one begins at the cursor or holds it."""
         assert self._cursor is not None
         records: list[Record] = []
         lines, size = 0, 0

@@ -1,4 +1,4 @@
-"""What the readers of a log see: its head, its newest batches, and its end."""
+"""The state of a log that its readers see: its head, its newest batches, and its end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Life(Enum):
     """Where a topic is in its life."""
 
     UNKNOWN = auto()
-    """The store was not asked yet, so head and end are not known."""
+    """The store was not asked yet, so head and end are unknown."""
 
     ABSENT = auto()
     """The store has no such log, and no source has begun one."""
@@ -33,16 +33,16 @@ class Life(Enum):
     """The end is known."""
 
     DELETED = auto()
-    """The log is gone: its readers get what the window still holds."""
+    """The log is gone: its readers get the lines that the window still holds."""
 
 
 class Topic:
     """One log in memory. Its state changes in plain functions only: on Trio, each is atomic.
 
     `head` is the number of the last line that may be delivered, and `bytes` the length of the log
-    up to it. `end` is set together with the head that it belongs to. `unstored` is the first line
-    that readers may have but the store does not, while the store fails; otherwise None.
-    `published_at` is when the head moved, on Trio's clock.
+    up to it. `end` is set in the same step as the last head. While the store fails, `unstored` is
+    the first line that readers may have and the store does not; otherwise it is None.
+    `published_at` is when the head last moved, on Trio's clock.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class Topic:
         self.published_at = -math.inf
         self.window = Window()
         self.audience = Audience(counters)
-        # What the store knew when it was asked.
+        # The state of the log at the look-up.
         self.state = LogState()
-        # Its subscriptions end where they are: another writer has taken the log over.
+        # Whether another writer has taken the log over: then all subscriptions end where they are.
         self.detached = False
         # Nothing will be published any more: its subscriptions end once they have every line.
         self.abandoned = False
@@ -77,11 +77,11 @@ class Topic:
 
     @property
     def gap_reason(self) -> str:
-        """Why lines that the store does not have any more are missing."""
+        """Why the store does not have lines any more, as a wire value."""
         return "deleted" if self.life is Life.DELETED else "retention"
 
     async def load(self) -> None:
-        """Learn from the store where the log stands, once. Raises StoreError."""
+        """Ask the store for the state of the log, once. Raises StoreError."""
         if self.life is Life.UNKNOWN:
             async with self._loading:
                 if self.life is Life.UNKNOWN:
@@ -98,8 +98,8 @@ class Topic:
             self.life = Life.OPEN if state.end is None else Life.ENDED
 
     def publish(self, batches: Sequence[Batch], end: End | None = None) -> None:
-        """Move head, window and end in one step, and tell groups that their members are behind; the
-        caller then tells the audience."""
+        """Change head, window and end in one step, and mark the members of groups as behind. The
+        caller has to tell the audience next."""
         if batches:
             size = sum(len(batch.data) for batch in batches)
             self._counters.lines_published += batches[-1].last - self.head
@@ -126,8 +126,8 @@ class Topic:
         self.audience.ring_all()
 
     def lost_at(self, line: int) -> Gap | None:
-        """The gap that holds this line, if the line is one that neither window nor store has: it
-        came while the store failed, and the window has had no room for it."""
+        """The gap that holds this line, if neither window nor store has the line: it arrived while
+        the store failed, and the window had no room for it."""
         if self.unstored is None or not self.unstored <= line <= self.head:
             return None
         first = self.window.first

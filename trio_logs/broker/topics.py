@@ -14,9 +14,9 @@ __all__ = ["Topics"]
 
 
 class Topics:
-    """A topic is here while something holds it: a subscription, a source, or a call of the broker.
+    """Keeps a topic while something holds it: a subscription, a source, or a call of the broker.
 
-    `detached`: every subscription ends where it is, since the service is shutting down.
+    `detached`: the service is shutting down, so every subscription ends where it is.
     """
 
     def __init__(self, store: LogStore, limits: BrokerLimits) -> None:
@@ -29,7 +29,7 @@ class Topics:
         self._holds: dict[Topic, int] = {}
 
     def __iter__(self) -> Iterator[Topic]:
-        """All topics, those of deleted logs that still have readers too."""
+        """All topics, with those of deleted logs that still have readers."""
         return iter(tuple(self._holds))
 
     def __len__(self) -> int:
@@ -37,7 +37,7 @@ class Topics:
         return len(self._current)
 
     def acquire(self, workload_id: str) -> Topic:
-        """The log's topic, to be released after use."""
+        """The log's topic; `release` it after use."""
         topic = self._current.get(workload_id)
         if topic is None:
             topic = Topic(workload_id, self.store, self.windows, self.counters)
@@ -64,7 +64,7 @@ class Topics:
             self.windows.discard(topic.window)
 
     def delete(self, workload_id: str) -> None:
-        """The log was deleted: its readers are told in the place of its lines."""
+        """The log was deleted: its readers get a gap that says so."""
         self.history.forget(workload_id)
         topic = self._current.get(workload_id)
         # Readers of a log that does not exist yet go on waiting for its first line.

@@ -16,9 +16,9 @@ __all__ = ["BrokerLimits", "Window", "Windows", "footprint"]
 class BrokerLimits:
     """Bounds in bytes: of one topic's window, and of all windows together.
 
-    A window has room for several turns of its source: a reader that is held up for a moment goes on
-    in memory. From the store, a line would cost the reader twice the CPU time, so it would stay
-    behind.
+    A window has room for several turns of its source, so a reader that is delayed for a moment goes
+    on in memory. A line from the store costs twice the CPU time, so a reader that needs the store
+    would stay behind.
     """
 
     window_bytes: int = 4 * 1024 * 1024
@@ -26,17 +26,17 @@ class BrokerLimits:
 
 
 def footprint(batch: Batch) -> int:
-    """What a batch may take in memory, in bytes: its data, its text frames, and the objects.
+    """How many bytes of memory a batch may take: its data, its text frames, and the objects.
 
-    A second format comes on top if a reader asks for it: JSON frames of lines of 100 bytes take
-    as much again, and those of empty lines twice as much. Text of `\\r` alone takes three times as
+    A second format comes on top if a reader asks for it. JSON frames of lines of 100 bytes take as
+    much again, and those of empty lines twice as much. Text of `\\r` alone takes three times as
     much.
     """
     return 2 * len(batch.data) + 32 * batch.count + 256
 
 
 class Window:
-    """A contiguous run of batches that ends at the head; over its bound, the oldest go."""
+    """A contiguous run of batches that ends at the head. Over its bound, the oldest batches go."""
 
     def __init__(self) -> None:
         self._batches: list[Batch] = []
@@ -47,19 +47,19 @@ class Window:
 
     @property
     def first(self) -> int | None:
-        """The number of its oldest line, or None if it is empty."""
+        """The number of the oldest line, or None if the window is empty."""
         return self._batches[0].first if self._batches else None
 
     def append(self, batches: Sequence[Batch]) -> int:
-        """Add the batches that follow; return what they weigh."""
+        """Add the batches that follow; return their footprint in bytes."""
         self._batches += batches
         added = sum(map(footprint, batches))
         self.bytes += added
         return added
 
     def shrink(self, max_bytes: int) -> int:
-        """Forget the oldest batches until the rest weighs no more than `max_bytes`; return what the
-        forgotten ones weighed."""
+        """Forget the oldest batches until the rest takes no more than `max_bytes`; return how many
+        bytes that freed."""
         before = self.bytes
         count = 0
         for batch in self._batches:
@@ -76,7 +76,8 @@ class Window:
 
     def first_since(self, time: int) -> int | None:
         """The number of the first line that is not older than `time`, in microseconds since the
-        Unix epoch, or that of the next line; None if lines before the window may be as new."""
+        Unix epoch; that of the next line if all are older. None if a line before the window may be
+        the first one."""
         if not self._batches or self._batches[0].time >= time:
             return None
         # Times of a log never step back.
@@ -90,7 +91,7 @@ class Window:
         return [batch for batch in self._batches if batch.first >= first]
 
     def read(self, first: int, max_bytes: int) -> list[Batch]:
-        """The batches from the one that holds line `first`, until they weigh `max_bytes`.
+        """The batches from that with line `first` on, until their weight is `max_bytes`.
 
         Empty if that line is not in the window.
         """
@@ -118,13 +119,13 @@ def _time(batch: Batch) -> int:
 
 
 class Windows:
-    """The windows of all topics, which share one bound: the one that was quiet longest gives
-    way."""
+    """The windows of all topics, which share one bound. Over it, the window that was quiet longest
+    shrinks first."""
 
     def __init__(self, limits: BrokerLimits) -> None:
         self._limits = limits
         self.bytes = 0
-        # Those that hold something, least recently appended to first.
+        # The windows that are not empty; the window that was quiet longest is first.
         self._by_age: OrderedDict[Window, None] = OrderedDict()
 
     def append(self, window: Window, batches: Sequence[Batch]) -> None:
@@ -140,7 +141,7 @@ class Windows:
                 del self._by_age[coldest]
 
     def discard(self, window: Window) -> None:
-        """Its topic is gone."""
+        """Take a window out of the count: its topic is gone."""
         if window in self._by_age:
             del self._by_age[window]
             self.bytes -= window.bytes

@@ -1,4 +1,4 @@
-"""The send end of a log, as a workload sees it."""
+"""The writer of a log, as a workload sees it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from ..records import now
 __all__ = ["MAX_WRITE_BYTES", "Flush", "LogWriter", "Written"]
 
 MAX_WRITE_BYTES = 128 * 1024
-"""The most bytes in one channel item; a longer write takes several."""
+"""The most bytes in one channel item; a longer write takes several items."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Bytes that a workload wrote on one stream, in the channel to the source."""
+    """Bytes that a workload wrote to one stream, in the channel to the source. `time` is when, in
+    microseconds since the Unix epoch."""
 
     time: int
     stream: str
@@ -40,9 +41,9 @@ class Flush:
 class LogWriter:
     """Writes to one log. Use it as a context manager, and give each task a `clone()`.
 
-    Writing waits when the log's channel is full: that is the back-pressure on the workload. A
-    stream is a stream of bytes, as a file is: a line ends at its newline, however many writes it
-    took.
+    When the log's channel is full, a write waits: this is the back-pressure on the workload. A
+    stream is a sequence of bytes, as a file is: only a newline ends a line, the end of a write does
+    not.
     """
 
     def __init__(self, channel: trio.MemorySendChannel[Written | Flush]) -> None:
@@ -51,10 +52,10 @@ class LogWriter:
     async def write(self, data: bytes | str, stream: str = "stdout") -> None:
         """Add bytes, or text as UTF-8, to a stream.
 
-        If it is cancelled, none of the data or, past 128 KiB, a first part of it was written.
-        Raises LogClosedError if the log was closed.
+        A cancelled call has written nothing; past 128 KiB, it may have written a first part. Raises
+        LogClosedError if the log was closed.
         """
-        # Checked here, in the caller's task: further on, a mistake would end the source.
+        # Check in the caller's task: in the source's task, a mistake would end the source.
         if isinstance(data, str):
             data = data.encode()
         elif not isinstance(data, bytes):
@@ -73,11 +74,11 @@ class LogWriter:
             raise LogClosedError("the log is closed: write before the workload ends") from error
 
     async def flush(self) -> int:
-        """Wait until what was written before is durable; return how many bytes of the log are.
+        """Wait until all earlier writes are durable; return how many bytes of the log are durable.
 
-        The start of a line whose newline was not written yet is not among them. Raises StoreError
-        if the store fails for longer than the broker's patience; what was written is kept, so
-        flush again later. Raises LogClosedError if the log was closed.
+        The start of a line whose newline was not written yet does not count. Raises StoreError if
+        the store fails for longer than the broker's patience. The lines are kept, so flush again
+        later. Raises LogClosedError if the log was closed.
         """
         mark = Flush()
         try:
@@ -90,15 +91,15 @@ class LogWriter:
         return mark.durable
 
     async def writelines(self, lines: Iterable[bytes | str], stream: str = "stdout") -> None:
-        """Add whole lines; each gets a newline unless it has one."""
+        """Add whole lines; each line that has no newline gets one."""
         await self.write(b"".join(map(as_line, lines)), stream)
 
     def clone(self) -> LogWriter:
-        """Another writer of the same log, to be closed on its own."""
+        """Another writer of the same log; close each of them."""
         return LogWriter(self._channel.clone())
 
     def close(self) -> None:
-        """End this writer; the log itself goes on until the broker's `close`."""
+        """Close this writer. The log itself goes on until the broker's `close`."""
         self._channel.close()
 
     def __enter__(self) -> Self:

@@ -54,7 +54,7 @@ def create_app(arguments: list[str]) -> App:
         result_action="return_value",
         exit_on_error=False,
         print_error=False,
-        # The default of a flag or an empty list would tell nothing.
+        # The default of a flag or an empty list has no information.
         default_parameter=Parameter(show_default=_default),
     )
     epilogue = describe(arguments) if {"--help", "-h"} & set(arguments) else None
@@ -123,8 +123,8 @@ def main() -> None:
 
 
 def _fill_standard_descriptors() -> None:
-    """Open /dev/null in the place of each closed standard descriptor. Otherwise the next file or
-    socket takes its number, and output goes there."""
+    """Open /dev/null for each closed standard descriptor. Otherwise the next file or socket takes
+    its number, and output goes there."""
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
             # open(2) takes the lowest free number, which is this one.

@@ -38,7 +38,9 @@ async def logs(
             help="Lines since a time (RFC 3339, Unix seconds) or a duration back, such as 10m."
         ),
     ] = None,
-    until: Annotated[str | None, Parameter(help="Lines until then, as --since.")] = None,
+    until: Annotated[
+        str | None, Parameter(help="Lines until a time, in the forms of --since.")
+    ] = None,
     stream: Annotated[
         Literal["stdout", "stderr"] | None, Parameter(help="Only this stream.")
     ] = None,

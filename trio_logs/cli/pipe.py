@@ -56,17 +56,17 @@ async def _tee(connection: Connection, options: SubmitOptions) -> int:
 
     Returns the exit code:
 
-    - 0: all of it is kept. A pipe can't know how its writer ended, so the workload has succeeded.
-    - 1: not all of it is kept; standard error says why. The pipe copies the rest all the same, so
-      its writer goes on.
+    - 0: the whole input is kept. A pipe can't know how its writer ended, so the workload succeeds.
+    - 1: the input is not kept completely; standard error says why. The pipe copies the rest all the
+      same, so its writer goes on.
     - 123: the workload was stopped; 124: it timed out. The pipe reads no more, so its writer gets
       SIGPIPE and stops, too.
     - 128 + N: signal N came, and everything that was read is kept. SIGINT also goes to the writer,
       so the pipe reads on to the end. After a second signal, or SIGTERM, it reads no more. One more
       signal ends it at once, whatever is kept.
 
-    Once the workload exists, the pipe waits for a server that is away, for ever. If the reader of
-    standard output leaves, the pipe goes on.
+    Once the workload exists, the pipe waits without limit for a server that is away. If the reader
+    of standard output disconnects, the pipe goes on.
     """
     send, receive = trio.open_memory_channel[bytes](0)
     signals = _Signals()
@@ -85,7 +85,7 @@ async def _tee(connection: Connection, options: SubmitOptions) -> int:
 
 @dataclass
 class _Signals:
-    """The signals that came. Once `enough`, the pipe reads no more."""
+    """The signals so far. Once `enough`, the pipe reads no more."""
 
     ending: Ending = field(default_factory=Ending)
     reading: trio.CancelScope = field(default_factory=trio.CancelScope)

@@ -25,17 +25,17 @@ _KIND, _TIMED_KIND = attrgetter("stream", "partial"), attrgetter("stream", "part
 
 GAPS = {
     "retention": "the service has trimmed its history",
-    "store": "the service could not store what was written then",
-    "damaged": "the store of the service is damaged there",
+    "store": "the store of the service had failed",
+    "damaged": "the store of the service is damaged",
     "deleted": "the workload was deleted",
 }
-"""Why lines are missing, by the reason of the gap. Other reasons are shown as they come."""
+"""Why lines are missing, by the reason of the gap. Other reasons are shown unchanged."""
 
 RESETS = {
     "beyond_head": "the service has lost lines that were read before",
     "not_ended": "the log has not ended yet",
 }
-"""Why a log starts again, by the reason of the reset, where the service gives no detail."""
+"""Why a log starts again, by the reason of the reset, if the service gives no detail."""
 
 
 @dataclass(frozen=True, slots=True)

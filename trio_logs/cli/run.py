@@ -30,12 +30,15 @@ async def run(
     ] = (),
     cwd: Annotated[Path | None, Parameter(help="Folder on the server to run in.")] = None,
     timeout: Annotated[
-        float | None, Parameter(validator=number(0.001), help="Seconds until it is stopped.")
+        float | None,
+        Parameter(validator=number(0.001), help="Seconds until the command is stopped."),
     ] = None,
     label: Annotated[tuple[str, ...], Parameter(negative="", help="Label, K=V; repeatable.")] = (),
-    pty: Annotated[bool, Parameter(negative="", help="Run it in a pseudo-terminal.")] = False,
+    pty: Annotated[
+        bool, Parameter(negative="", help="Run the command in a pseudo-terminal.")
+    ] = False,
     detach: Annotated[
-        bool, Parameter(negative="", help="Print its id, and do not wait for it.")
+        bool, Parameter(negative="", help="Print the workload's id, and do not wait for its end.")
     ] = False,
     raw: Annotated[bool, Parameter(negative="", help="Print all control sequences.")] = False,
     connect: Connect = None,
@@ -53,7 +56,7 @@ async def run(
         text("run", argument)
     variables = _environment(env)
     if pty:
-        # Of the size and kind of this terminal, unless --env overrides them.
+        # The workload's terminal has the size and kind of this one, unless --env overrides them.
         here = shutil.get_terminal_size()
         size = {"COLUMNS": str(here.columns), "LINES": str(here.lines)}
         kind = os.environ.get("TERM")

@@ -32,11 +32,11 @@ __all__ = ["leave_address", "serve"]
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 DESCRIPTORS = 65_536
-"""The most open files that the service asks for. Workloads inherit the limit, and some programs
-close every descriptor up to it when they start."""
+"""The limit on open files that the service asks for. Workloads inherit the limit, and some programs
+close every descriptor up to it when they start, so it is not higher."""
 
 CONNECTIONS_PER_PEER = 1000
-"""Connections that one address may have open, where the service listens on more than loopback."""
+"""Open connections of one address, if the service listens on more than loopback."""
 
 _log = structlog.get_logger("trio_logs.cli")
 
@@ -76,11 +76,15 @@ async def serve(
     ] = 30.0,
     write_timeout: Annotated[
         float,
-        Parameter(validator=number(1, DAY), help="Seconds a client may take nothing."),
+        Parameter(validator=number(1, DAY), help="Seconds that a client may read nothing."),
     ] = 30.0,
     certfile: Annotated[Path | None, Parameter(help="A certificate chain: serve TLS.")] = None,
-    keyfile: Annotated[Path | None, Parameter(help="Its key, unless that file has it.")] = None,
-    max_connections: Annotated[int, Parameter(validator=number(1), help="Open at once.")] = 11_000,
+    keyfile: Annotated[
+        Path | None, Parameter(help="The key of --certfile, unless that file has it.")
+    ] = None,
+    max_connections: Annotated[
+        int, Parameter(validator=number(1), help="Connections open at once.")
+    ] = 11_000,
     max_connections_per_peer: Annotated[
         int | None,
         Parameter(
@@ -92,12 +96,12 @@ async def serve(
     ] = 10 * GIB,
     history_age: Annotated[
         float,
-        Parameter(validator=number(1, 36_500 * DAY), help="How long it is kept, in seconds."),
+        Parameter(validator=number(1, 36_500 * DAY), help="How long history is kept, in seconds."),
     ] = 30 * DAY,
 ) -> int:
     """Run the service until SIGTERM or SIGINT; a second one cuts the shutdown short."""
     configure_logging()
-    # A parent that ignores SIGCHLD passes that on, and then no exit status can be waited for.
+    # A parent that ignores SIGCHLD passes this on, and then the kernel reports no exit status.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for module in import_:
         _import(module)
@@ -106,8 +110,8 @@ async def serve(
     is_loopback = all(each.is_loopback for each in binds)
     names = {each.host for each in binds if isinstance(each, TCPBind)}
     if allowed or (names and is_loopback):
-        # A web page could reach the service through a domain of its own that resolves to this
-        # address (DNS rebinding), so other names are refused. Local commands use loopback names.
+        # Refuse other names: a web page could reach the service through a domain of its own that
+        # resolves to this address (DNS rebinding). Local commands use loopback names.
         allowed |= LOOPBACK_NAMES | names
     if max_connections_per_peer is None and not is_loopback:
         max_connections_per_peer = CONNECTIONS_PER_PEER
@@ -128,12 +132,12 @@ async def serve(
         engine=EngineLimits(running=max_running, grace=grace),
         retention=Retention(history_bytes, history_age),
     )
-    # Objects that exist now live until the end. Each collection would look at them again, which
-    # took 7 % of the time of a busy stream.
+    # Objects that exist now live until the end. Without this, each collection looks at them again,
+    # which took 7 % of the time of a busy stream.
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000)
-    # Each stream takes a descriptor, and the usual soft limit is about a thousand.
+    # Each stream takes a descriptor, and a common soft limit is about a thousand.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, DESCRIPTORS)), hard))
     await _serve(settings, server, dict(zip(bind, binds, strict=True)))
@@ -141,7 +145,7 @@ async def serve(
 
 
 def _import(module: str) -> None:
-    """Raises UsageError if there is no such module."""
+    """Import a module with functions. Raises UsageError if it can't be imported."""
     if not all(part.isidentifier() for part in module.split(".")):
         raise UsageError(f"--import {module!r}: give a module's name, such as jobs.nightly")
     try:
@@ -180,22 +184,22 @@ def _cant_listen(addresses: Iterable[str], error: OSError) -> str:
 
 
 def _host(bind: TCPBind) -> str:
-    """The host as a URL has it."""
+    """The host in the form of a URL."""
     return f"[{bind.host}]" if ":" in bind.host else bind.host.lower()
 
 
 def leave_address(folder: Path, url: str, bind: Bind) -> None:
     """Write the address of the service to its data folder, where local commands look for it.
 
-    A certificate may name the host that the service binds, not the address that this resolves to.
-    So the written URL has the name.
+    A certificate names the host that the service binds, and may not name the address to which this
+    resolves. So the URL has the host's name.
     """
     if url.startswith("unix:"):
         url = f"unix:{Path(url.removeprefix('unix:')).absolute()}"
     elif isinstance(bind, TCPBind):
         scheme, _, address = url.partition("://")
         url = f"{scheme}://{_host(bind)}:{address.rpartition(':')[2]}"
-    # A wildcard address includes loopback.
+    # A wildcard address includes loopback, and a client can't connect to a wildcard.
     url = url.replace("://0.0.0.0:", "://127.0.0.1:").replace("://[::]:", "://[::1]:")
     try:
         write_address(folder, url)

@@ -58,7 +58,7 @@ class Sink:
                 pipe.close()
 
     async def write(self, data: bytes) -> None:
-        """Write all of it. Raises BrokenPipeError if the reader has gone."""
+        """Write all bytes. Raises BrokenPipeError if the reader has gone."""
         if self._pipe is not None:
             try:
                 await self._pipe.send_all(data)
@@ -76,8 +76,8 @@ class Sink:
             view = view[os.write(self._descriptor, view) :]
 
     async def watch(self) -> None:
-        """Raise BrokenPipeError once the reader of a pipe has gone: a quiet log would not notice by
-        writing. Otherwise never return."""
+        """Raise BrokenPipeError once the reader of a pipe has gone, which a quiet log would notice
+        late. Otherwise never return."""
         if self._pipe is not None:
             poll = select.poll()
             poll.register(self._pipe.fileno(), 0)

@@ -19,7 +19,7 @@ RETRIES = (0.2, 1.0, 3.0, 5.0)
 """Seconds before each retry of a submission without an answer."""
 
 WAIT_SECONDS = 15.0
-"""Seconds that a writer waits at most before it is told that its output is not kept."""
+"""The most seconds that a writer waits before it learns that its output is not kept."""
 
 
 async def submit(

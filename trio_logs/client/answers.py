@@ -14,14 +14,14 @@ __all__ = ["MALFORMED", "MAX_SHOWN", "check", "decode", "media_type", "unexpecte
 T = TypeVar("T")
 
 MAX_SHOWN = 200
-"""Characters of a foreign text that an error quotes at most."""
+"""The most characters of an answer that an error quotes."""
 
 MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for JSON that is broken, of another type, not UTF-8, or nested too deep."""
+"""The exceptions of msgspec for JSON that is broken, of another type, not UTF-8, or too deep."""
 
 
 class Problem(msgspec.Struct):
-    """The part of a problem (RFC 9457) that people read."""
+    """The part of a problem (RFC 9457) that is for people."""
 
     detail: str
 
@@ -33,7 +33,7 @@ def media_type(answer: httpx2.Response) -> str:
 
 
 def unexpected(answer: httpx2.Response, address: str) -> str:
-    """What the answer is, for one that the service does not give."""
+    """An answer that is not the service's, in words."""
     kind = media_type(answer)
     content = f"content type {kind}" if kind else "no content type"
     return f"{address} answers {answer.status_code} with {content}"

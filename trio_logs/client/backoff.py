@@ -10,13 +10,13 @@ from .errors import UnreachableError
 __all__ = ["Backoff", "Outage", "is_temporary"]
 
 MIN_DELAY = 0.1
-"""Seconds between two attempts, at least, whatever the server asks for."""
+"""The least seconds between two attempts, whatever the server asks for."""
 
 MAX_DELAY = 30.0
-"""Seconds between two attempts, at most."""
+"""The most seconds between two attempts."""
 
 TOLD_SECONDS = 3.0
-"""How many seconds a server may be away before the caller is told."""
+"""Seconds that a server may be away before the client tells the caller."""
 
 _MAX_EXPONENT = 20
 """The delay has long reached its maximum. A float overflows after 1,750 failures."""
@@ -25,7 +25,7 @@ _LATER = {429, 502, 503, 504}
 
 
 def is_temporary(status: int) -> bool:
-    """Whether to try again after an answer with this status code."""
+    """Whether an answer with this status code may be followed by a better one."""
     return status in _LATER
 
 
@@ -56,7 +56,7 @@ class Backoff:
         growth = 1.5 ** min(self._failures, _MAX_EXPONENT)
         seconds = min(longest or MAX_DELAY, max(first, MIN_DELAY) * growth)
         self._failures += 1
-        # Clients that lost a server at the same moment must not all come back at the same moment.
+        # Clients that lost a server at the same moment must not all reconnect at the same moment.
         return seconds * random.uniform(0.5, 1)
 
 

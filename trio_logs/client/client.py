@@ -96,7 +96,8 @@ class Client:
                 left -= len(page.workloads)
 
     async def stop(self, workload_id: str, *, grace: float | None = None) -> Workload:
-        """Ask a workload to end: TERM now, KILL after the grace. Doing it again does nothing."""
+        """Ask a workload to end: TERM now, KILL after the grace. A second call can only shorten
+        that."""
         body = {} if grace is None else {"grace": grace}
         url = requests.path(workload_id, "stop")
         answer = await self._connection.ask("POST", url, json=body)
@@ -115,7 +116,7 @@ class Client:
     async def follow(
         self, workload_id: str, **options: Unpack[FollowOptions]
     ) -> AsyncGenerator[LogRecord, None]:
-        """The log from its first line to its end: each line once, whatever happens to connections.
+        """The log from its first line to its end: each line once, also over broken connections.
 
         An answer that is not a log counts against `patience`, as no answer does. If the workload is
         deleted before its last line is read, a Gap with reason `deleted` comes, and then
@@ -129,7 +130,7 @@ class Client:
     def batches(
         self, workload_id: str, **options: Unpack[FollowOptions]
     ) -> AsyncGenerator[Sequence[LogRecord], None]:
-        """As `follow`, but as many records at a time as have arrived: for much output."""
+        """As `follow`, but in lists of the records that have arrived: faster for much output."""
         return following.follow(self._connection, workload_id, options)
 
     async def push(
@@ -142,10 +143,10 @@ class Client:
     ) -> Workload:
         """Send the log of a workload that was submitted with `backend="push"`, and then its end.
 
-        Each chunk is readable at once. The client asks `chunks` for no more than the server takes,
-        and holds 2 MiB at most. A connection that breaks or a server that restarts costs time, and
-        no byte. `patience` is how many seconds to try without an answer, by default for ever.
-        `ending` is read when `chunks` has ended, so it may be filled in until then.
+        Each line is readable at once. The client takes no more from `chunks` than the server takes,
+        and holds 2 MiB at most. A broken connection or a restart of the server loses no byte.
+        `patience`: seconds to try without an answer, by default without limit. `ending` is read
+        after the last chunk, so it may be filled in until then.
 
         If `chunks` raises, so does this, and the workload is not ended.
         """

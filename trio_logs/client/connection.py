@@ -1,4 +1,4 @@
-"""One server: its address, the HTTP client for it, and whether it is away."""
+"""One server: its address, the HTTP client for it, and its outages."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Connection:
             raise ClientError(f"{self.address} sends an unreadable answer: {reason}") from error
 
     def heard(self) -> None:
-        """The server is there: an outage is over."""
+        """The server has answered: an outage is over."""
         self._outage.over()
 
     async def pause(self, seconds: float, reason: str, since: float | None = None) -> None:

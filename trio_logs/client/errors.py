@@ -8,8 +8,8 @@ __all__ = ["ClientError", "RefusedError", "UnreachableError"]
 
 
 class ClientError(TrioLogsError):
-    """Base of the client's exceptions. Raised as such for an answer that is not the service's: a
-    proxy, or another service, may have sent it."""
+    """Base of the client's exceptions. The class itself is for an answer that is not the service's:
+    a proxy, or another service, may have sent it."""
 
 
 class RefusedError(ClientError):
@@ -22,4 +22,4 @@ class RefusedError(ClientError):
 
 
 class UnreachableError(ClientError):
-    """No answer came, or no log for as long as the client was to try; the message says why."""
+    """No answer came, or no log within the patience; the message says why."""

@@ -1,5 +1,7 @@
-"""The bytes of an answer to records, without I/O: of an event stream with `format=json`, and of
-NDJSON, which has no opening for quiet logs, but costs a third less.
+"""The bytes of an answer to records, without I/O.
+
+There are two parsers: for event streams with `format=json`, and for NDJSON. NDJSON costs a third
+less, but a quiet log has no heartbeat in it.
 
 Source: the WHATWG HTML standard, section 9.2.6 (interpreting an event stream). The service uses a
 part of it: `\\n` ends a line, fields have a space after the colon, and data is one line.
@@ -20,13 +22,13 @@ from .records import Line, LogRecord
 __all__ = ["EventParser", "ObjectParser", "Parser"]
 
 MAX_EVENT_BYTES = 1024 * 1024
-"""More than an event of the service takes: a line is 64 KiB, each byte of it 6 bytes of JSON."""
+"""More than any event of the service: a line is 64 KiB, and a byte at most 6 bytes of JSON."""
 
 _LINES = msgspec.json.Decoder(Line)
 _DATA = re.compile(rb"^data: (.*)$", re.MULTILINE)
 _CONTROL = re.compile(rb"^event: (.*)$", re.MULTILINE)
 _ID = re.compile(rb"^id: (.*)$", re.MULTILINE)
-# More digits than any server sends are no number of milliseconds.
+# No server sends a number of milliseconds with more digits.
 _RETRY = re.compile(rb"^retry: ([0-9]{1,9})$", re.MULTILINE)
 _EVENT = re.compile(rb"(?:(?::|(?:id|event|data|retry): )[^\n]*\n?)+")
 """The lines of an event: comments and fields."""
@@ -105,7 +107,7 @@ class Parser(ABC):
         return records
 
     def finish(self) -> None:
-        """The answer has come to its proper end."""
+        """The answer is complete."""
         if self._rest:
             self._break("it ends within an event")
 

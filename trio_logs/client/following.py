@@ -1,4 +1,4 @@
-"""A log from its first line to its end, over as many connections as that takes."""
+"""A log from its first line to its end, over any number of connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A log that is sent to the server, over as many requests as that takes."""
+"""A log that is sent to the server, over any number of requests."""
 
 from __future__ import annotations
 

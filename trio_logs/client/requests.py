@@ -29,11 +29,11 @@ __all__ = [
 TIMEOUT = httpx2.Timeout(30, connect=10)
 
 FOLLOW_TIMEOUT = httpx2.Timeout(30, connect=10, read=45)
-"""A quiet stream carries a comment every 15 s. After three missing ones the connection is dead."""
+"""Seconds. A quiet stream carries a comment every 15 s: without three of them, it is dead."""
 
 
 PUSH_TIMEOUT = httpx2.Timeout(60, connect=10)
-"""A server that takes nothing for so long may be gone: the client connects anew."""
+"""Seconds. A server that takes no bytes for so long may be gone: the client connects anew."""
 
 PUSH_DELAYS = (0.5, 5.0)
 """Seconds before sending again: after the first failure, and at most. A build waits meanwhile."""
@@ -77,7 +77,7 @@ class FollowOptions(TypedDict, total=False):
 
 
 def in_words(error: httpx2.RequestError) -> str:
-    """Why there is no answer, in words."""
+    """The reason for a missing answer, in words."""
     if isinstance(error, httpx2.TimeoutException):
         return "it took too long"
     # An error without a message has one in its cause, for example a refused certificate.

@@ -1,4 +1,4 @@
-"""How a followed log goes on after its stream broke, without I/O."""
+"""How a follower resumes after its stream broke, without I/O."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Resume:
 
     @property
     def broken(self) -> bool:
-        """Whether the rest of this answer is of no use."""
+        """Whether the rest of this answer has no use."""
         return self._parser.broken is not None
 
     def feed(self, data: bytes) -> Sequence[LogRecord]:

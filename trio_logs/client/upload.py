@@ -15,20 +15,20 @@ from .errors import ClientError
 __all__ = ["BODY_SECONDS", "BUFFER_BYTES", "Body", "Upload"]
 
 BUFFER_BYTES = 2 * 1024 * 1024
-"""Bytes that are held at most; when full, the source waits."""
+"""The most bytes in the buffer; when it is full, the source waits."""
 
 BODY_BYTES = 1024 * 1024
-"""Bytes of one request body at most. Each answer frees that much of the buffer, and it is the
-default limit of proxies."""
+"""The most bytes in one request body. Each response frees that much of the buffer, and common
+proxies limit bodies to this size."""
 
 BODY_SECONDS = 10.0
-"""Seconds that a body stays open at most. So the server is heard that often, also without bytes to
-send, and a proxy that buffers whole bodies passes them on."""
+"""The most seconds that a body stays open. So the server answers that often, even without new
+bytes, and a proxy that buffers whole bodies passes them on."""
 
 PIECE_BYTES = 64 * 1024
 
 MAX_CONFLICTS = 3
-"""Conflicts without progress after which going back to the server's offset does not help."""
+"""Conflicts without progress after which the client stops going back to the server's offset."""
 
 
 class Upload:
@@ -94,7 +94,7 @@ class Upload:
         self.sent = self.acknowledged
 
     def settle(self, answer: httpx2.Response, address: str) -> None:
-        """Learn from an answer how much the server has, and go back if it misses bytes.
+        """Take from an answer how many bytes the server has, and go back if it lacks some.
 
         Raises RefusedError if the server refuses the log, and ClientError if the answer is not the
         service's, or if the server has other bytes than this client sends.

@@ -1,4 +1,4 @@
-"""Submissions: their ids, their Idempotency-Keys, and what a failed one may leave in the store."""
+"""Submissions: ids, Idempotency-Keys, and records that failed submissions leave in the store."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ __all__ = ["Admission", "Submission"]
 
 
 MAX_UNSETTLED = 10_000
-"""Failed submissions that are remembered; during an outage, more are refused at once."""
+"""Failed submissions whose records are still to be deleted; further submissions are refused."""
 
 
 @dataclass(slots=True, eq=False)
 class Submission:
-    """A workload that a client wants to run. `decided` is set once `workload` or `error` tells.
+    """A workload that a client wants to run. Once `decided` is set, `workload` has the record; if
+    it is None, the submission failed with `error`.
 
-    `error` is also what the client is told if the task that decides fails.
+    The initial `error` is for a failure of the task that decides.
     """
 
     spec: WorkloadSpec
@@ -44,7 +45,7 @@ class Submission:
 
     @classmethod
     def of(cls, spec: WorkloadSpec, key: str | None, *, remote: bool) -> Submission:
-        """Raises InvalidSpecError for a text that is not Unicode."""
+        """A submission of this spec. Raises InvalidSpecError for a text that is not Unicode."""
         try:
             encoded = msgspec.json.encode(spec, order="deterministic")
         except UnicodeEncodeError as error:
@@ -55,11 +56,11 @@ class Submission:
 class Admission:
     """Creates the records of new workloads, each once.
 
-    The result of a call that failed is unknown: the store may have the record all the same, and the
-    next start would run it, although its client was told to submit again. Such a record is
-    *unsettled* until `settle` has deleted it. A submission with the same key deletes it first, so a
-    key never runs twice. Without a key, a workload runs twice if the service dies before `settle`
-    has deleted the record.
+    After a failed call, the store may have the record all the same. The next start would run it,
+    although the service told its client to submit again. Such a record is *unsettled* until
+    `settle` has deleted it. A submission with the same key deletes it first, so a key never runs
+    twice. Without a key, a workload runs twice if the service dies before `settle` has deleted the
+    record.
     """
 
     def __init__(self, store: WorkloadStore, queue: Queue, calls: StoreCalls) -> None:
@@ -76,7 +77,7 @@ class Admission:
 
     @property
     def unsettled(self) -> int:
-        """How many records of failed submissions the store may have."""
+        """How many records of failed submissions the store may still have."""
         return len(self._unsettled)
 
     async def admit(self, submission: Submission) -> tuple[Workload, bool]:
@@ -99,7 +100,7 @@ class Admission:
             return await self._create(submission), True
 
     async def _find(self, key: str, fingerprint: bytes) -> Workload | None:
-        """The workload that was submitted with the key before, if that did not fail."""
+        """The workload of an earlier submission with the key; None if that failed."""
         known = await self._store.find_key(key)
         if known is None:
             return None
@@ -110,7 +111,7 @@ class Admission:
             return None
         if known_fingerprint != fingerprint:
             raise InvalidSpecError("Idempotency-Key: it was used with another body; take a new key")
-        # None if it was deleted a moment ago, and its key with it.
+        # None if the workload was deleted a moment ago, with its key.
         return await self._store.workload(workload_id)
 
     async def _create(self, submission: Submission) -> Workload:
@@ -133,7 +134,7 @@ class Admission:
         return workload
 
     def _new_id(self, moment: int) -> str:
-        """An id that sorts by time: microseconds, never the same twice, and six random digits."""
+        """An id that sorts by time: microseconds, each used once, and six random digits."""
         self._last_id = max(moment, self._last_id + 1)
         return f"{self._last_id:014x}{secrets.token_hex(3)}"
 
@@ -145,7 +146,7 @@ class Admission:
                 if key is None:
                     await self._delete(workload_id)
                 else:
-                    # A submission with the key must not find a record that is about to go.
+                    # A submission with the key must not find a record that is being deleted.
                     async with self._keys.hold(key):
                         await self._delete(workload_id)
             await self._changed.wait()

@@ -1,4 +1,4 @@
-"""The engine: what callers ask for, and the start and shutdown of everything that runs."""
+"""The engine: the requests of callers, and the start and shutdown of all workloads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["Engine"]
 _log = structlog.get_logger("trio_logs.engine")
 
 END_SECONDS = 10.0
-"""How long a start and a shutdown wait for a failing store."""
+"""Seconds that a start and a shutdown wait for a failing store."""
 
 
 class Engine:
@@ -66,7 +66,7 @@ class Engine:
         self._nursery: trio.Nursery
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Clean up after a crash, take up the queue, then run what is submitted until cancelled.
+        """Clean up after a crash, continue the queue, then run submissions until cancelled.
 
         Raises StoreError if the store can't be read at the start.
         """
@@ -79,11 +79,11 @@ class Engine:
                 task_status.started()
                 await trio.sleep_forever()
             finally:
-                # Before the nursery closes, nothing can be started any more, even without a drain.
+                # Start nothing while the nursery closes, even without a drain before.
                 self._jobs.close()
 
     async def _take_up(self) -> None:
-        """Go on where the service before this one stopped."""
+        """Continue where the service stopped before."""
         recovered = await recover(self._store, self._backends, self._calls)
         deadline = trio.current_time() + END_SECONDS
         with trio.move_on_at(deadline):
@@ -94,7 +94,7 @@ class Engine:
         self._jobs.accepting = True
         for job in recovered.waiting:
             self._jobs.add(job)
-        # The clients of these are waiting for the service to be back.
+        # The clients of remote workloads wait for the service to be back.
         with trio.move_on_at(deadline):
             for job in recovered.waiting:
                 if job.remote:
@@ -103,11 +103,12 @@ class Engine:
     async def submit(self, spec: WorkloadSpec, key: str | None = None) -> tuple[Workload, bool]:
         """Queue a workload; return its record, and whether it is new.
 
-        `key` makes it idempotent: the same key with the same spec answers the first workload again.
-        Raises InvalidSpecError, also for a key that was used with another spec, BusyError when the
-        queue is full, NotReadyError while shutting down, and StoreError. After a StoreError there
-        is no workload, and the key is not used up. Only if the service dies right after it, the
-        next start may find the workload and run it: submit with a key, and it runs once.
+        `key` makes the call idempotent: the same key and spec return the first workload again.
+        Raises InvalidSpecError, also for a key that was used with another spec. Raises BusyError
+        when the queue is full, NotReadyError while shutting down, and StoreError. After a
+        StoreError there is no workload, and the key is free. But if the service dies right after
+        the error, the next start may find the workload and run it. With a key, a repeated
+        submission runs once all the same.
         """
         # A caller that is cancelled together with the engine must not find the engine closed.
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -116,7 +117,7 @@ class Engine:
         submission = Submission.of(spec, key, remote=remote)
         if not self._jobs.accepting:
             raise NotReadyError("the service is shutting down: submit again when it is back")
-        # A task of the engine admits it: a client that disconnects can't undo half a commit.
+        # Admit in a task of the engine: a disconnect of the client can't undo half a commit.
         self._nursery.start_soon(self._admit, submission)
         await submission.decided.wait()
         if submission.workload is None:
@@ -130,7 +131,7 @@ class Engine:
                 job = Job(workload, submission.remote)
                 self._jobs.add(job)
                 if job.remote:
-                    # Its client sends lines next, and the workload should be there by then.
+                    # The client sends lines next, and the workload has to accept them by then.
                     with trio.move_on_after(self._calls.patience):
                         await job.begun.wait()
                 workload = job.workload
@@ -141,8 +142,8 @@ class Engine:
             submission.decided.set()
 
     def is_live(self, workload_id: str) -> bool:
-        """Whether it exists and may not have finished; False says nothing. The store, which `get`
-        asks, is not needed for it."""
+        """Whether the engine has the workload: it exists, and may not have finished. False proves
+        nothing. Unlike `get`, this needs no store."""
         return self._jobs.get(workload_id) is not None
 
     async def get(self, workload_id: str) -> Workload:
@@ -155,7 +156,7 @@ class Engine:
         return workload
 
     async def finished(self, workload_id: str) -> Workload:
-        """Its record, once it has finished, or once this service lets go of it.
+        """The record of a workload, once it has finished, or once this service lets go of it.
 
         Raises WorkloadNotFoundError."""
         job = self._jobs.get(workload_id)
@@ -168,9 +169,11 @@ class Engine:
         return await self._calls.once("list workloads", partial(self._store.workloads, query))
 
     async def stop(self, workload_id: str, grace: float | None = None) -> Workload:
-        """Have a workload end: TERM now, KILL after `grace` seconds. Returns its record at once;
-        nothing happens if it has finished. Raises WorkloadNotFoundError, and NotReadyError while
-        shutting down, if it was left for the next start."""
+        """Stop a workload: TERM now, KILL after `grace` seconds. Returns its record at once.
+
+        A finished workload does not change. Raises WorkloadNotFoundError, and NotReadyError while
+        shutting down, if the workload was left to the next start.
+        """
         job = self._jobs.get(workload_id)
         if job is not None:
             self._jobs.stop(job, self._limits.grace if grace is None else grace)
@@ -196,20 +199,20 @@ class Engine:
             raise ConflictError(f"the workload is {workload.status}: stop it first")
         job = self._jobs.get(workload_id)
         if job is not None and not job.executed.is_set():
-            # An embedder closed its log, which also ended its record.
+            # An embedder closed its log, which also finished its record.
             raise ConflictError("the workload still runs, though its log was closed: stop it first")
         await self._deletions.delete(workload_id)
 
     def drain(self) -> None:
-        """Take no more workloads, and have what runs stop. What is queued, or runs elsewhere, stays
-        in the store, for the next start. Doing it again does nothing."""
+        """Refuse new workloads, and stop running ones. Workloads that are queued or run elsewhere
+        stay in the store for the next start. A second call does nothing."""
         self._jobs.drain(self._limits.grace)
 
     async def shutdown(self) -> int:
-        """Drain, and return when all that ran here has finished.
+        """Drain, and wait until all workloads that ran here have finished.
 
         Waits at most 10 s for a failing store. Returns how many workloads have an end that is not
-        durable: the next start finds them running, and makes them lost.
+        durable: the next start finds them running, and makes them `lost`.
         """
         self.drain()
         for job in self._jobs:

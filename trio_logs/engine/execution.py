@@ -1,4 +1,4 @@
-"""The execution of one workload: its backend, its time-out, its handle, and what its end is."""
+"""The execution of one workload: its backend, its time-out, its handle, and its outcome."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ __all__ = ["execute"]
 _log = structlog.get_logger("trio_logs.engine")
 
 FORCE_SECONDS = 10.0
-"""How long a backend may take, after the grace, to end a workload by force; then it is
-cancelled."""
+"""Seconds that a backend has, after the grace, to end a workload by force. Then the engine cancels
+the backend."""
 
 MAX_ERROR = 4096
-"""The characters of an error that are kept: it is in the record, in each list, and in `end`."""
+"""Characters of an error that are kept: the record, each list and `end` have it."""
 
 BY_STATUS = {
     Status.SUCCEEDED: Reason.EXITED,
@@ -35,7 +35,7 @@ BY_STATUS = {
     Status.TIMED_OUT: Reason.TIMEOUT,
     Status.LOST: Reason.CLIENT_LOST,
 }
-"""The reason of an outcome without one. The server is not lost, so what is lost is the client."""
+"""The reason of an outcome whose backend gave none. The server lives, so the client is lost."""
 
 
 async def execute(
@@ -46,10 +46,10 @@ async def execute(
     calls: StoreCalls,
     grace: float,
 ) -> Outcome:
-    """Have its backend run a workload, within its time-out, whose grace is in seconds.
+    """Run a workload by its backend, within its time-out. `grace` is in seconds, for the time-out.
 
-    An exception of the backend is the outcome, and the last line of the log. `remember` is the
-    store's.
+    An exception of the backend becomes the outcome, and the last line of the log. `remember` stores
+    a handle.
     """
     spec = job.workload.spec
     outcome = Outcome(
@@ -57,7 +57,7 @@ async def execute(
         error="The backend did not end the workload in time.",
         reason=Reason.EXCEPTION,
     )
-    # A clone: the backend may close it, and the last words are still to be written.
+    # A clone: the backend may close its writer, and an error is still to be written.
     with log.clone() as backend_log:
         try:
             async with trio.open_nursery() as nursery:
@@ -74,7 +74,7 @@ async def execute(
             reason = Reason.NOT_STARTED if refused else Reason.EXCEPTION
             outcome = Outcome(Status.FAILED, error=text, reason=reason)
             with suppress(LogClosedError):  # by an embedder
-                # Without a line end: it comes out last, after the unended lines of other streams.
+                # Without a newline: so it comes last, after the unfinished lines of other streams.
                 await log.write(text, "system")
     if job.stop.status is not None:
         outcome = replace(
@@ -84,7 +84,7 @@ async def execute(
 
 
 class _Handle:
-    """Stores what the next start needs to end a run's remains, for as long as the run goes on."""
+    """Stores the handle with which the next start ends a run's remains, while the run goes on."""
 
     def __init__(
         self,
@@ -100,12 +100,12 @@ class _Handle:
         self._storing = trio.CancelScope()
 
     async def remember(self, handle: str) -> None:
-        """Return when the store has the handle, or when the store's patience is over: the workload
-        runs already, so it must not wait for ever. The handle is stored later then."""
-        # A mistake of the backend is raised here, in its own call.
+        """Return once the store has the handle, or once the patience is over. The workload runs
+        already, so it must not wait for ever; a task stores the handle later."""
+        # Raise a mistake of the backend in its own call.
         handle.encode()
         stored = trio.Event()
-        # An older handle must not come after this one.
+        # An older handle must not overwrite this one.
         self._storing.cancel(reason="a newer handle")
         self._storing = trio.CancelScope()
         self._nursery.start_soon(self._store, handle, self._storing, stored)
@@ -118,7 +118,7 @@ class _Handle:
 
         with scope:
             await self._calls.until_done(self._what, call)
-        # A newer handle takes the place of a cancelled one, so nobody has to wait for this one.
+        # A newer handle has replaced a cancelled one, so the wait for this one is over.
         stored.set()
 
 
@@ -138,7 +138,7 @@ async def _see_to_its_end(job: Job, grace: float, scope: trio.CancelScope) -> No
 
 
 def _checked(outcome: object) -> Outcome:
-    """The outcome that a backend returned, if it is an end which can be stored."""
+    """The outcome that a backend returned, or a failure if that can't be stored."""
     match outcome:
         case Outcome(
             status=Status(final=True),
@@ -167,7 +167,7 @@ def _reason(outcome: Outcome) -> Reason:
 
 
 def _shown(text: str) -> str:
-    """Text that can be stored and sent, whatever was raised."""
+    """The text, bounded and valid as UTF-8, so that it can be stored and sent."""
     text = text.encode(errors="backslashreplace").decode()
     return text if len(text) <= MAX_ERROR else f"{text[:MAX_ERROR]} …"
 
@@ -180,7 +180,7 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def _in_words(error: BaseException) -> str:
-    # Ours are sentences for the user, and need no class name before them.
+    # Messages of this package are sentences for the user, without a class name.
     if isinstance(error, TrioLogsError):
         return str(error)
     return "".join(traceback.format_exception_only(error)).strip()

@@ -1,4 +1,4 @@
-"""One workload while the engine has it: where it is in its life, and how others change that."""
+"""One workload while the engine has it: its phase, and the changes of its phase."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ __all__ = ["STOPPED_EARLY", "Job", "Phase"]
 STOPPED_EARLY = "The workload was stopped before it started."
 
 MARK_SECONDS = 1.0
-"""Seconds that a shutdown waits for a store that is about to mark a workload as running. A working
-store does so at once, and stores the end as well: else the next start takes it for lost."""
+"""Seconds that a shutdown waits for a store which is marking a workload as running. A working store
+completes this and then stores the end. Without the wait, the next start would make the workload
+`lost`."""
 
 
 class Phase(Enum):
-    """A job goes through these in order, and may leave some out.
+    """A job goes through these phases in order, and may skip some.
 
     STARTING waits for the store, RUNNING for the backend, ENDING for a durable end.
     """
@@ -34,12 +35,12 @@ class Phase(Enum):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """`workload` is what the engine knows of the record. `remote`: it runs elsewhere, and goes on
-    while the service is down.
+    """`workload` is the engine's copy of the record. `remote`: the workload runs elsewhere, and
+    goes on while the service is down.
 
     `marking`: the store may have the workload as running. `leaving`: the service shuts down.
-    `begun`: the workload runs, or this engine won't run it. `executed`: its backend has let go of
-    it, or never had it. `done`: this engine has let go of it.
+    `begun`: the workload runs, or this engine won't run it. `executed`: its backend has ended, or
+    never began. `done`: this engine has let go of the workload.
     """
 
     workload: Workload
@@ -56,7 +57,7 @@ class Job:
     resumed_from: int | None = field(init=False)
 
     def __post_init__(self) -> None:
-        # The workload ran on while the service was down.
+        # A remote workload that has started before ran on while the service was down.
         self.resumed_from = self.workload.started_at
 
     def begin(self, started_at: int) -> None:
@@ -67,20 +68,20 @@ class Job:
         self.begun.set()
 
     def end(self) -> None:
-        """Nothing of the workload runs; its end has to be stored."""
+        """The workload runs no more; its end has to be stored."""
         self.phase = Phase.ENDING
         self.begun.set()
         self.executed.set()
 
     def let_go(self) -> None:
-        """The end is durable, or the next start has to see to the workload."""
+        """The end is durable, or the workload is left to the next start."""
         self.phase = Phase.GONE
         self.begun.set()
         self.executed.set()
         self.done.set()
 
     def request_stop(self, grace: float) -> None:
-        """Have the workload end: at once if it does not run yet; `grace` is in seconds.
+        """Stop the workload, at once if it does not run yet. `grace` is in seconds.
 
         A job that is ending is left alone.
         """
@@ -110,8 +111,8 @@ class Job:
         self.stop.request(Status.STOPPED, reason, grace, error)
 
     def stopped(self) -> Outcome | None:
-        """The outcome of a workload that was stopped before its backend had it; None if nobody has
-        stopped it."""
+        """The outcome of a workload that was stopped before its backend began; None if it was not
+        stopped."""
         if self.stop.status is None:
             return None
         return Outcome(self.stop.status, error=self.stop.error, reason=self.stop.reason)

@@ -18,10 +18,10 @@ __all__ = ["Jobs"]
 
 
 class Jobs:
-    """A job is here from its submission until its end is durable, or until the next start has to
-    see to it. `finished` counts the outcomes since the start.
+    """Keeps a job from its submission until its end is durable, or until it is left to the next
+    start. `finished` counts the outcomes since the start, by status.
 
-    The nursery is the engine's: `open` it before any job is added.
+    Call `open` with the engine's nursery before `add`.
     """
 
     def __init__(self, queue: Queue, runner: Runner) -> None:
@@ -45,13 +45,13 @@ class Jobs:
         return iter(tuple(self._jobs.values()))
 
     def get(self, workload_id: str) -> Job | None:
-        """The job of a workload, if it is here."""
+        """The job of a workload, if the engine has one."""
         return self._jobs.get(workload_id)
 
     def add(self, job: Job) -> None:
         """Queue a job, or start it at once if it runs elsewhere."""
         if not self.accepting:
-            # The service began to shut down during the commit: the next start runs the workload.
+            # The shutdown began during the commit: the next start runs the workload.
             job.let_go()
             return
         self._jobs[job.workload.id] = job
@@ -69,7 +69,7 @@ class Jobs:
         self._nursery.start_soon(self._end, job, outcome)
 
     def stop(self, job: Job, grace: float) -> None:
-        """Have a job end; `grace` is in seconds."""
+        """Stop a job; `grace` is in seconds."""
         if job.phase is Phase.QUEUED:
             self._queue.remove(job)
             reason = Reason.STOP_REQUESTED
@@ -78,7 +78,7 @@ class Jobs:
             job.request_stop(grace)
 
     def drain(self, grace: float) -> None:
-        """Take no more jobs, let go of the queue, and have what runs stop."""
+        """Refuse new jobs, leave the queue to the next start, and stop running jobs."""
         self.close()
         for job in self:
             if job.phase is Phase.QUEUED:
@@ -98,8 +98,8 @@ class Jobs:
 
     def _start(self, job: Job) -> None:
         job.phase = Phase.STARTING
-        # In the engine's context: the submitter's would keep its request in memory for as long as
-        # the workload runs.
+        # Start it in the engine's context: the submitter's would keep its request in memory for as
+        # long as the workload runs.
         name = f"workload {job.workload.id}"
         self._context.run(partial(self._nursery.start_soon, self._run, job, name=name))
 

@@ -11,9 +11,10 @@ __all__ = ["KeyLocks"]
 
 
 class KeyLocks:
-    """Submissions with different keys do not wait for each other: the store commits them at once.
+    """Submissions with different keys do not wait for each other, so the store commits them
+    together.
 
-    A lock is kept while a task holds it or waits for it: `len` counts those.
+    Bound: one lock for each key that a task holds or waits for; `len` counts them.
     """
 
     def __init__(self) -> None:
@@ -31,6 +32,6 @@ class KeyLocks:
                 yield
         finally:
             # A release hands the lock to the next waiter in the same step, so an unlocked lock has
-            # no waiters. The key may have another lock by now, if this task was cancelled.
+            # no waiters. If this task was cancelled, the key may have another lock by now.
             if not lock.locked() and self._locks.get(key) is lock:
                 del self._locks[key]

@@ -1,4 +1,4 @@
-"""The bounds of the engine, and what it counts."""
+"""The bounds of the engine, and its statistics."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ __all__ = ["EngineLimits", "EngineStatistics"]
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """How many workloads run and wait at once; `grace` is in seconds, between TERM and KILL.
+    """How many workloads run at once, and how many wait. `grace`: seconds between TERM and KILL.
 
-    `remote` bounds the workloads that run elsewhere. They neither wait nor count among the others.
+    `remote` bounds the workloads that run elsewhere; they do not wait, and do not count in
+    `running`.
     """
 
     running: int = 100
@@ -25,9 +26,10 @@ class EngineLimits:
 
 @dataclass(frozen=True, slots=True)
 class EngineStatistics:
-    """`queued` and `running` are workloads now; a workload whose end is not durable yet is running.
+    """`queued` and `running` count workloads now. A workload whose end is not durable yet is
+    running.
 
-    Since the start, `submitted` counts new workloads, and `finished` outcomes by status."""
+    `submitted` counts new workloads since the start, and `finished` counts outcomes by status."""
 
     queued: int
     running: int

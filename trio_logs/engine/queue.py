@@ -1,4 +1,4 @@
-"""The queue: which workloads wait, how many run, and whether there is room for one more."""
+"""The queue: the workloads that wait, how many run, and whether there is room for another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Queue"]
 
 
 class Queue:
-    """First in, first out. All changes are plain functions, so each is atomic on Trio.
+    """First in, first out. All changes are plain functions, so each change is atomic on Trio.
 
     `running` counts local workloads that have left the queue, `remote` those that run elsewhere;
     both count until `release`.
@@ -32,7 +32,7 @@ class Queue:
 
     @contextmanager
     def room_for(self, *, remote: bool) -> Iterator[None]:
-        """Count a workload that is being submitted. Raises BusyError if it is one too many."""
+        """Count a workload that is being submitted. Raises BusyError if there is no room for it."""
         submitting = self._submitting[remote]
         if remote:
             if self.remote + submitting >= self._limits.remote:
@@ -62,7 +62,7 @@ class Queue:
         self.remote += 1
 
     def release(self, job: Job) -> None:
-        """Nothing of the job runs any more, so another one may."""
+        """The job runs no more, so another job may."""
         if job.remote:
             self.remote -= 1
         else:

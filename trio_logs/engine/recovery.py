@@ -1,4 +1,4 @@
-"""Recovery: what the service before this one left behind."""
+"""Recovery: the workloads that an earlier run of the service has left in the store."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _log = structlog.get_logger("trio_logs.engine")
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """`lost` ran when the service died; each has its outcome with it. `waiting` are queued, or run
-    elsewhere and go on. Both are oldest first."""
+    """`lost` are workloads that ran when the service died, with their outcomes. `waiting` are
+    queued workloads, and those that run elsewhere and go on. Both are oldest first."""
 
     lost: list[tuple[Job, Outcome]]
     waiting: list[Job]
@@ -30,7 +30,7 @@ class Recovered:
 async def recover(
     store: WorkloadStore, backends: Mapping[str, Backend], calls: StoreCalls
 ) -> Recovered:
-    """Read what has not finished, and end the processes that outlived the service.
+    """Read the unfinished workloads, and end the processes that outlived the service.
 
     Raises StoreError if the store can't be read.
     """

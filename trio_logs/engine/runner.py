@@ -1,4 +1,4 @@
-"""The life of one workload: its log and its record open, its backend runs it, its end is stored."""
+"""The life of one workload: its log opens, its backend runs it, its end is stored."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class Runner:
         self._grace = grace
 
     async def run(self, job: Job) -> Outcome | None:
-        """Run a workload; return how it ended, or None if it is left to the next start."""
+        """Run a workload; return its outcome, or None if it is left to the next start."""
         with ExitStack() as stack:
             log: LogWriter | None = None
             try:
                 with job.starting:
                     log = await self._open(job, stack)
             except (LogClosedError, WorkloadNotFoundError) as error:
-                # An embedder closed the log, whose end stands, or deleted the record.
+                # An embedder has closed the log, which keeps its end, or deleted the record.
                 return Outcome(Status.FAILED, error=str(error), reason=Reason.NOT_STARTED)
             if log is None:
                 return job.stopped()
@@ -70,8 +70,8 @@ class Runner:
     async def _open(self, job: Job, stack: ExitStack) -> LogWriter:
         """The workload's log, once its record says that it runs.
 
-        Waits for a failing store: `job.starting` is around it. Raises LogClosedError, and
-        WorkloadNotFoundError if there is no record any more.
+        Waits for a failing store without a bound: `job.starting` cancels it. Raises LogClosedError,
+        and WorkloadNotFoundError if the record was deleted.
         """
         workload_id = job.workload.id
         log = stack.enter_context(
@@ -93,8 +93,8 @@ class Runner:
     async def end(self, job: Job, outcome: Outcome) -> Status | None:
         """Make the end of a workload durable, however long the store takes.
 
-        Returns the status of the end that stands: the first one, which may be an embedder's; or
-        None if the next start has to see to the workload.
+        Returns the status of the log's end, which may be an embedder's earlier one. Returns None if
+        the workload is left to the next start.
         """
         workload_id = job.workload.id
         try:
@@ -103,7 +103,7 @@ class Runner:
                 partial(self._broker.close, workload_id, outcome),
             )
         except LogClosedError as error:
-            # The broker has ended, or another writer has the log: its record is left as it is.
+            # The broker has ended, or another writer has the log: leave the record unchanged.
             _log.warning("workload not ended", workload=workload_id, error=str(error))
             return None
         return end.outcome.status

@@ -1,4 +1,4 @@
-"""Calls of a store that may fail or hang: bounded, or repeated until they succeed."""
+"""Calls of a store that may fail or hang: bounded in time, or repeated until they succeed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class StoreCalls:
     """`patience`: seconds that a client waits for a store that hangs.
 
     `what` completes the sentence "the store could not ...", and names the workload if there is one.
-    An outage is logged when the first call meets it, and when no call is repeated any more.
+    The log has one line when the first call is repeated, and one when no call is repeated any more.
     """
 
     def __init__(self, patience: float) -> None:
@@ -34,7 +34,7 @@ class StoreCalls:
         self._repeating = 0
 
     async def once(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
-        """The result of the call. Raises StoreError as the call does, and after `patience`.
+        """The result of the call. Raises StoreError if the call does, or after `patience`.
 
         After a StoreError, the call may have taken effect.
         """
@@ -47,7 +47,7 @@ class StoreCalls:
     async def until_done(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         """The result of the call, which is repeated after each StoreError.
 
-        The wait has no bound: the caller has to be cancellable.
+        The wait has no bound: the caller must be cancellable.
         """
         try:
             return await call()

@@ -1,7 +1,7 @@
-"""Where logs and workload records are kept.
+"""The stores of logs and workload records.
 
-A store is the truth: the broker delivers a line only after `append` has returned. Logs and workload
-records are two protocols, so that a broker can be embedded without the other.
+While the store works, the broker delivers a line only after `append` has returned. Logs and
+workload records have separate protocols, so that a broker can be embedded without workloads.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """What the store knows of a log: how many lines, how many bytes they had, and its end, if any;
-    or else the time of the last line that is left, and `unfinished`: the stream of its last batch,
-    if that is a fragment whose line goes on. `epoch` is that of the writer it takes lines from."""
+    """The state of a log in the store: the number of its lines, their bytes, and its end, if any.
+
+    For a log without an end, `time` is that of the last line that is left, in microseconds since
+    the Unix epoch. `unfinished` is the stream of the last batch, if that is a fragment whose line
+    goes on. `epoch` is that of the writer whose appends the store accepts.
+    """
 
     lines: int = 0
     bytes: int = 0
@@ -52,8 +55,8 @@ class WorkloadQuery:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much history is kept: at most so many bytes of compressed lines, and seconds; None is
-    no limit."""
+    """How much history is kept: `max_bytes` of compressed lines, and lines of the last `max_age`
+    seconds. None means no limit."""
 
     max_bytes: int | None = None
     max_age: float | None = None
@@ -62,8 +65,8 @@ class Retention:
 @dataclass(frozen=True, slots=True)
 class StoreStatistics:
     """`writes_waiting` are not durable yet, and the oldest has waited for `oldest_wait` seconds.
-    `bytes` is what the lines of all logs take here. The rest counts since the start: transactions
-    and how long they took, writes that failed, queries, and batches that retention has removed.
+    `bytes` is the size of the stored lines of all logs. All other fields count since the start:
+    transactions with their durations, failed writes, queries, and batches that retention removed.
     """
 
     commits: DurationStatistics
@@ -76,16 +79,16 @@ class StoreStatistics:
 
 
 class LogStore(Protocol):
-    """Where the broker keeps logs. The duties of a store, and of its caller.
+    """The duties of a store of logs, and of its caller.
 
-    For each log, the caller appends from one task at a time. A method that returned has taken
-    effect durably; one that was cancelled, or that raised StoreError, may have. Every method raises
-    StoreError when the store fails. Such an error concerns that call alone: the store goes on, and
-    `run` does not raise it.
+    For each log, the caller appends from one task at a time. When a method has returned, its effect
+    is durable. A method that was cancelled, or that raised StoreError, may have taken effect. Every
+    method raises StoreError when the store fails. Such an error concerns that call alone: the store
+    goes on, and `run` does not raise it.
     """
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve the other methods until cancelled, then close. Started before any other call.
+        """Serve the other methods until cancelled, then close. Start it before any other call.
 
         Raises StoreError if the store can't be opened."""
 
@@ -103,47 +106,47 @@ class LogStore(Protocol):
         outcome: Outcome | None = None,
         finished_at: int = 0,
     ) -> None:
-        """Add records to a log, creating it if need be; with an outcome, end it in the same step.
+        """Add records to a log, which is created on the first append; with an outcome, end it.
 
-        `expected` is the number of the first line of `records`, or of the line that would follow.
-        `size` is how many bytes the log has with these records. `epoch` is that of the caller's
-        `LogState`, or 0 for a new log. A gap takes the place of lines that are lost.
+        The records and the end become durable together. `expected` is the number of the first line
+        of `records`; without records, that of the next line. `size` is how many bytes the log has
+        with these records. `epoch` is that of the caller's `LogState`, or 0 for a new log. A gap
+        takes the place of lost lines. `finished_at` is in microseconds since the Unix epoch.
 
-        Appending again after an unknown result is safe: records that the log already has, as far
-        as its last line, are left out, and an end that it already has with the same `outcome` is
-        its own. Raises FencedError if the log has another epoch, has ended in another way, or lacks
-        lines before `expected` since it was deleted, and ValueError if `records` do not begin at
-        `expected`.
+        After an unknown result, a repeated append is safe: the store skips records that the log
+        already has, and accepts an end that the log already has with the same `outcome`. Raises
+        FencedError if the log has another epoch, has another end, or was deleted, so that it lacks
+        lines before `expected`. Raises ValueError if `records` do not begin at `expected`.
         """
 
     async def fence(self, workload_id: str) -> int:
-        """Raise the epoch of a log and return it: appends with an earlier one are refused from now
-        on. Raises WorkloadNotFoundError if there is no such log."""
+        """Raise the epoch of a log and return it: later appends with an earlier epoch are refused.
+        Raises WorkloadNotFoundError if there is no such log."""
 
     async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch | Gap]:
-        """The records from the one that holds line `first`, or else the next one that is left,
-        until they weigh `max_bytes`; empty if there are none. Bounded work.
+        """The records from line `first` on, or from the next line that is left, until their weight
+        is `max_bytes`; empty if there are none. The work is bounded.
 
-        A record that can't be read any more comes as a Gap with reason `damaged`."""
+        A record that can't be read any more is a Gap with reason `damaged`."""
 
     async def scan(self, workload_id: str, last: int, limit: int) -> list[Run]:
-        """The newest `limit` runs that begin at line `last` or before it, newest first."""
+        """The newest `limit` runs that begin at or before line `last`, newest first."""
 
     async def find(self, workload_id: str, time: int, head: int) -> int:
         """The number of the first line up to `head` that is not older than `time`, in microseconds
         since the Unix epoch; head + 1 if all are older, and 1 if none is known to be older."""
 
     async def trim(self, retention: Retention) -> int:
-        """Remove the oldest records beyond the bounds: those of finished workloads first, and only
-        then, for `max_bytes`, others. Returns how many were removed; zero when none was left to."""
+        """Remove a bounded number of the oldest records beyond the bounds. Over `max_bytes`, those
+        of finished workloads go first. Returns how many were removed: repeat it until that is 0."""
 
     def statistics(self) -> StoreStatistics:
         """A snapshot, and counters since the start."""
 
 
 class WorkloadStore(Protocol):
-    """Where the engine keeps the records of workloads. As with `LogStore`, a method that returned
-    has taken effect durably, and every method raises StoreError for that call alone."""
+    """The duties of a store of workload records. As with `LogStore`, the effect of a method that
+    has returned is durable, and every method raises StoreError for that call alone."""
 
     async def create(
         self, workload: Workload, *, key: str | None = None, fingerprint: bytes = b""
@@ -157,7 +160,7 @@ class WorkloadStore(Protocol):
         """Mark a workload as running."""
 
     async def remember(self, workload_id: str, handle: str) -> None:
-        """Keep what the backend needs to clean up after a crash."""
+        """Keep the handle that the backend needs to clean up after a crash."""
 
     async def workload(self, workload_id: str) -> Workload | None:
         """One workload record."""
@@ -166,11 +169,11 @@ class WorkloadStore(Protocol):
         """A page of workload records, newest first."""
 
     async def unfinished(self) -> list[tuple[Workload, str | None]]:
-        """The queued and running workloads, oldest first, with what `remember` kept of each."""
+        """The queued and running workloads, oldest first, each with the handle of `remember`."""
 
     async def delete(self, workload_id: str) -> None:
-        """Remove a record and its log; both are gone for every reader once this returns."""
+        """Remove a record and its log. Once this returns, no reader finds either."""
 
 
 class Store(LogStore, WorkloadStore, Protocol):
-    """Both in one, as a service needs them: ending a log also ends its workload's record."""
+    """Both in one, as a service needs them: the end of a log also ends its workload's record."""

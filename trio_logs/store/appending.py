@@ -1,4 +1,4 @@
-"""What an append adds to a log: the rules of `LogStore.append`, without I/O."""
+"""The rules of `LogStore.append`, without I/O."""
 
 from __future__ import annotations
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 __all__ = ["BOUNDS", "DurationStatistics", "Durations"]
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-"""The upper bounds of the buckets, in seconds, each included; one more bucket is above them all.
-They reach from a commit into the page cache to a disk that blocks every writer."""
+"""The upper bounds of the buckets, in seconds, each included. One more bucket has no bound. They
+range from a commit into the page cache to a disk that blocks every writer."""
 
 
 @dataclass(frozen=True, slots=True)
 class DurationStatistics:
     """Counts by bucket since the start, and the sum of all durations in seconds.
 
-    `counts` has one item for each of `BOUNDS`, and a last one for longer durations.
+    `counts` has one item for each bound of `BOUNDS`, and a last one for longer durations.
     """
 
     counts: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""A store in memory: for tests, and for embedding where history need not outlive the process."""
+"""A store in memory, for tests and for embedders whose history may end with the process."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class MemoryStore:
             log.state, records, expected=expected, epoch=epoch, size=size, outcome=outcome
         )
         self._logs[workload_id] = log
-        # Without their wire forms: only the window has a bound for these.
+        # Drop cached wire forms: only the window bounds their memory.
         log.records += [
             replace(record, rendered={}) if isinstance(record, Batch) else record
             for record in added.records
@@ -246,5 +246,5 @@ class MemoryStore:
 
 
 def _size(record: Batch | Gap) -> int:
-    """The bytes that a record takes here."""
+    """The bytes of a record that count as history."""
     return len(record.data) if isinstance(record, Batch) else 0

@@ -31,7 +31,10 @@ _PROBLEMS = {
         "No representation of the log is acceptable.",
         "a log is served as text/event-stream, application/x-ndjson or text/plain",
     ),
-    409: ("The workload's state does not allow it.", "the workload is running: stop it first"),
+    409: (
+        "The state of the workload does not allow the request.",
+        "the workload is running: stop it first",
+    ),
     413: ("The body is too large.", "a request's body has at most 1048576 bytes"),
     415: ("The body is not JSON.", "send JSON, with `Content-Type: application/json`"),
     421: ("The Host is not one of this server.", "this server does not answer for the host 'x'"),
@@ -43,11 +46,11 @@ _PROBLEMS = {
 _DESCRIPTION = """\
 Run a workload, watch its log live, and never lose a line.
 
-Each failure is answered with RFC 9457 problem details (`application/problem+json`) of the type
-`about:blank`: the status says what kind of problem it is, and `detail` what to do. An unknown path
-is 404, a method that a path does not have is 405 with `Allow`. Every path with GET has HEAD, too.
-Unknown fields are 422, unknown parameters of lists and logs are 400. A header that is no list, such
-as `Authorization`, is 400 if it is sent twice."""
+The answer to a failed request has RFC 9457 problem details (`application/problem+json`) of the type
+`about:blank`: the status says what kind of problem it is, and `detail` says what to do. An unknown
+path is 404, and a method that a path does not have is 405 with `Allow`. Every path with GET has
+HEAD, too. Unknown fields are 422, unknown parameters of lists and logs are 400. A header that is
+not a list, such as `Authorization`, is 400 if it is sent twice."""
 
 
 def make_document(routes: Iterable[Route]) -> dict[str, Any]:
@@ -76,7 +79,7 @@ def make_document(routes: Iterable[Route]) -> dict[str, Any]:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The token of the service; it is in its data folder.",
+                    "description": "The token of the service; `trio-logs token` prints it.",
                 }
             },
         },
@@ -92,14 +95,14 @@ def _paths(routes: Iterable[Route]) -> dict[str, Any]:
         item = paths.setdefault(route.path, {})
         if names := re.findall(r"\{(\w+)\}", route.path):
             item["parameters"] = [_PATH_PARAMETERS[name] for name in names]
-        # An operation without `security` needs the token, as the document says at its top.
+        # The `security` of the whole document applies to operations without their own.
         operation = route.description
         item[route.method.lower()] = {**operation, "security": []} if route.is_open else operation
     return paths
 
 
 _HEADERS = {
-    "NoStore": header("No cache may store it.", {"const": "no-store"}),
+    "NoStore": header("No cache may store the answer.", {"const": "no-store"}),
     "NoSniff": header("Browsers do not guess another media type.", {"const": "nosniff"}),
     "RetryAfter": header("Seconds to wait before the next attempt.", {"type": "integer"}, 5),
     "ContentSecurityPolicy": header("The page loads nothing.", {"type": "string"}),

@@ -32,26 +32,29 @@ def _flag(default: bool | None = None) -> dict[str, Any]:
 _PARAMETERS = [
     parameter(
         "follow",
-        "Keep the answer open until the workload ends. True by default for events, else false.",
+        "Keep the answer open until the workload ends. By default true for events, else false.",
         _flag(),
         "true",
     ),
     parameter(
-        "tail", "The last N of the lines asked for; `0`: live only.", text(f"^({TAIL})$"), "100"
+        "tail",
+        "Only the last N of the lines asked for; `0`: only new lines.",
+        text(f"^({TAIL})$"),
+        "100",
     ),
     parameter("since", "Lines from this time on.", _MOMENT, "10m"),
     parameter("until", "Lines up to this time.", _MOMENT, "2026-01-31T12:00:00Z"),
     parameter(
         "stream",
-        "Only lines of this stream; `system` is what the service itself has to say.",
+        "Only lines of this stream; `system` has messages of the service itself.",
         {"type": "string", "enum": [*STREAMS]},
     ),
     parameter(
-        "timestamps", "Put the time and a space before each line of a text.", _flag(default=False)
+        "timestamps", "Put the time and a space before each line of text.", _flag(default=False)
     ),
     parameter(
         "format",
-        "What the `data` of an event is.",
+        "The form of the `data` of an event.",
         {"type": "string", "enum": ["text", "json"], "default": "text"},
     ),
     parameter("last_event_id", f"{_RESUME} The header wins.", _EVENT_ID, "17"),
@@ -95,7 +98,7 @@ _REASONS = [
 
 _EVENT: dict[str, Any] = {
     "type": ["string", "object"],
-    "description": "The stream as text; for clients that parse it, one of its events.",
+    "description": "One event. The stream as a whole is text; a client that parses it gets these.",
     "properties": {
         "event": {"enum": ["message", *_CONTROLS]},
         "id": text("^([0-9]+|end)$"),
@@ -106,7 +109,7 @@ _EVENT: dict[str, Any] = {
     "additionalProperties": False,
 }
 
-_NDJSON = {**text(), "description": "a `LogLine` or a `LogControl` each line"}
+_NDJSON = {**text(), "description": "one `LogLine` or `LogControl` a line"}
 
 _CONTROL: dict[str, Any] = {
     "type": "object",
@@ -132,20 +135,24 @@ _CONTROL: dict[str, Any] = {
 }
 
 _DESCRIPTION = """\
-History first, then live, in one answer, with no gap and no duplicate at the seam; the URL is
-the same for a queued, a running and a finished workload. `Accept` chooses the representation:
-events unless it says otherwise.
+History first, then new lines as they come, in one answer, with no gap and no duplicate in between.
+The URL is the same for a queued, a running and a finished workload. `Accept` chooses the
+representation; the default is events.
 
 Each line is an unnamed event whose `id` is its number in the log; with `format=json` its data
-is a `LogLine`. `event: end` comes once, after the last line, with the outcome. `event: gap`
-announces lines that are missing, `event: reset` that this log never had the id to resume from, and
-`event: shutdown` that the server ends the answer early; none of these three has an id. A quiet
+is a `LogLine`. `event: end` comes once, after the last line, with the outcome. `event: gap` says
+which lines are missing. `event: reset` says that this log does not have the id to resume from.
+`event: shutdown` says that the server ends the answer early. These three events have no id. A quiet
 stream carries a comment every 15 s. As NDJSON, each line is a `LogLine`, and control events are
 objects with their name in `event`.
 
+If the workload is deleted during the answer, the last event is a `gap` with the reason `deleted`.
+An answer that stops early and can't say so is cut without its terminal chunk: plain text, or any
+answer whose store fails.
+
 As in Kubernetes, `tailLines`, `sinceSeconds` and `sinceTime` are other names of `tail` and `since`.
 
-Two `Last-Event-ID` headers are 400, also if both are equal."""
+Two `Last-Event-ID` headers are 400, even if both are equal."""
 
 READ: dict[str, Any] = {
     "operationId": "readLog",
@@ -170,10 +177,10 @@ READ: dict[str, Any] = {
             },
             {
                 "Cache-Control": header(
-                    "Nothing in between may keep or change it.",
+                    "No cache or proxy may store or change the answer.",
                     {"const": "no-cache, no-store, no-transform"},
                 ),
-                "X-Accel-Buffering": header("Proxies pass it on at once.", {"const": "no"}),
+                "X-Accel-Buffering": header("nginx passes each line on at once.", {"const": "no"}),
                 "Content-Disposition": {
                     "description": "With `download`: the file's name.",
                     "schema": text("^attachment; "),
@@ -181,7 +188,7 @@ READ: dict[str, Any] = {
                 },
             },
         ),
-        "204": answer("The client has the end already: it need not reconnect."),
+        "204": answer("The client has the whole log: it need not reconnect."),
         **refer_to_problems(400, 401, 404, 406, 421, 429, 503),
     },
 }

@@ -1,5 +1,8 @@
-"""The document as a page: plain HTML, made once. It has no script and loads nothing, so it works
-without a network and under a policy that allows nothing but its own style."""
+"""The document as a page of plain HTML, which is made once.
+
+The page has no script and loads nothing. So it works without a network, and its policy allows only
+its own style.
+"""
 
 from __future__ import annotations
 
@@ -40,13 +43,13 @@ def render_page(document: dict[str, Any]) -> tuple[bytes, str]:
 
 
 def _prose(text: str) -> Markup:
-    """Paragraphs, with what is between backticks as code."""
+    """Paragraphs of HTML, with text between backticks as code."""
     paragraphs = [f"<p>{escape(paragraph)}</p>" for paragraph in text.split("\n\n")]
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", "\n".join(paragraphs)))
 
 
 def _resolve(document: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
-    """What a part refers to, or itself."""
+    """The part of the document that `part` refers to, or `part` itself."""
     found = document if "$ref" in part else part
     for name in part.get("$ref", "#").split("/")[1:]:
         found = found[name]

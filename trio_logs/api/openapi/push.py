@@ -16,11 +16,11 @@ _DURABLE = {
 _CONFLICT = {
     "409": problem(
         409,
-        "Bytes are missing, a newer request has the turn, or the workload has ended.",
+        "Bytes are missing, a newer request sends the log, or the workload has ended.",
         "byte 14 is not where the log ends: 0 were received",
         {
             "Upload-Offset": {
-                "description": "Where to go on, if bytes are missing.",
+                "description": "The offset to send again from, if bytes are missing.",
                 "schema": _OFFSET,
                 "example": "0",
             }
@@ -32,15 +32,15 @@ PUSH: dict[str, Any] = {
     "operationId": "pushLog",
     "tags": ["logs"],
     "summary": "Send the output of a workload that runs elsewhere",
-    "description": "For workloads with the backend `push`. The body may be of any length. Its lines"
-    " are delivered as they arrive, and it is read only as fast as the log takes it. Bytes that the"
-    " service has already are skipped, so a client that does not know what arrived may send them"
-    " again. A newer request takes over from an older one, which gets 409. Where bytes are missing,"
-    " 409 says with `Upload-Offset` where to go on.",
+    "description": "For workloads with the backend `push`. The body may have any length. Its lines"
+    " are delivered as they arrive, and the service reads it only as fast as the log takes it."
+    " Bytes that the service has already are skipped, so a client may send bytes again if it does"
+    " not know whether they arrived. A newer request replaces an older one, which gets 409. If"
+    " bytes are missing, 409 has the offset to send again from in `Upload-Offset`.",
     "parameters": [
         parameter(
             "Upload-Offset",
-            "The place in the log of the body's first byte, from 0 on; 0 if it is left out.",
+            "The offset of the body's first byte in the log, counted from 0; by default 0.",
             _OFFSET,
             "1048576",
             where="header",
@@ -52,7 +52,7 @@ PUSH: dict[str, Any] = {
         "content": {"application/octet-stream": {"schema": text(), "example": "one\ntwo\n"}},
     },
     "responses": {
-        "204": answer("All of it was received.", headers=_DURABLE),
+        "204": answer("All whole lines of the body are durable.", headers=_DURABLE),
         **_CONFLICT,
         **refer_to_problems(400, 401, 404, 415, 421, 503),
     },
@@ -62,8 +62,8 @@ FINISH: dict[str, Any] = {
     "operationId": "finishWorkload",
     "tags": ["workloads"],
     "summary": "Say how a workload ended that ran elsewhere",
-    "description": "For workloads with the backend `push`: its log ends. With `bytes`, only if the"
-    " service has received that many. A second, equal request changes nothing.",
+    "description": "For workloads with the backend `push`: the log ends. With `bytes`, it ends only"
+    " if the service has received that many. A second, equal request changes nothing.",
     "requestBody": json_body(
         "FinishRequest", "May be left out.", {"exit_code": 0, "bytes": 14}, required=False
     ),

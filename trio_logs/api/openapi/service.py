@@ -47,7 +47,7 @@ METRICS = _get(
         {
             "text/plain": {
                 "schema": text(),
-                "example": "# HELP trio_logs_subscriptions Readers of logs.\n"
+                "example": "# HELP trio_logs_subscriptions Readers of all logs.\n"
                 "# TYPE trio_logs_subscriptions gauge\n"
                 "trio_logs_subscriptions 3.0\n",
             }

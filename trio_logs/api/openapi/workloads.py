@@ -25,7 +25,7 @@ Operation = dict[str, Any]
 ID = "06b2d5c1f0a3c29e4d7a1b"
 _LOCATION = {
     "Location": header(
-        "Where the workload is.", {**text(), "format": "uri-reference"}, f"/v1/workloads/{ID}"
+        "The path of the workload.", {**text(), "format": "uri-reference"}, f"/v1/workloads/{ID}"
     )
 }
 
@@ -64,7 +64,7 @@ _RECORD = ref("WorkloadRecord")
 
 
 def _links() -> dict[str, Any]:
-    """The operations on the workload in an answer."""
+    """Links from an answer to the operations on its workload."""
     return {
         name: {"operationId": operation, "parameters": {"workload_id": "$response.body#/id"}}
         for name, operation in (
@@ -88,11 +88,11 @@ SUBMIT: Operation = {
     "operationId": "submitWorkload",
     "tags": ["workloads"],
     "summary": "Submit a workload",
-    "description": "It is queued, and runs once fewer than the allowed number run.",
+    "description": "The workload is queued, and runs when its turn comes.",
     "parameters": [
         parameter(
             "Idempotency-Key",
-            "The same key with the same body answers the first workload again.",
+            "Makes the submission safe to repeat: the same key and body get the first workload.",
             {**text(), "minLength": 1, "maxLength": 255},
             "deploy-42",
             where="header",
@@ -134,7 +134,7 @@ LIST: Operation = {
             {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 50},
         ),
         parameter(
-            "before", "The `next` of the page before.", text("^[A-Za-z0-9_-]{1,64}$"), example=ID
+            "before", "The `next` of the previous page.", text("^[A-Za-z0-9_-]{1,64}$"), example=ID
         ),
     ],
     "responses": {
@@ -158,7 +158,7 @@ DELETE: Operation = {
     "tags": ["workloads"],
     "summary": "Delete a finished workload and its log",
     "responses": {
-        "204": answer("Both are gone."),
+        "204": answer("The workload and its log are gone."),
         **refer_to_problems(401, 404, 409, 421, 503),
     },
 }
@@ -167,11 +167,11 @@ STOP: Operation = {
     "operationId": "stopWorkload",
     "tags": ["workloads"],
     "summary": "Stop a workload",
-    "description": "TERM goes to the whole process group at once, KILL follows after the grace."
+    "description": "TERM goes to the whole process group at once, and KILL after the grace."
     " A finished workload does not change.",
     "requestBody": json_body("StopRequest", "May be left out.", {"grace": 2.5}, required=False),
     "responses": {
-        "202": json_answer("The workload, which is about to stop.", _RECORD, RECORD),
+        "202": json_answer("The workload, which stops within the grace.", _RECORD, RECORD),
         **refer_to_problems(400, 401, 404, 413, 415, 421, 422, 503),
     },
 }

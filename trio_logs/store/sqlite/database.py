@@ -26,10 +26,10 @@ __all__ = ["Database"]
 T = TypeVar("T")
 
 CLOSE_SECONDS = 5.0
-"""How long closing waits for a commit that hangs, and for the file to be closed."""
+"""Seconds that a close waits for a commit that hangs, and for the file to close."""
 
 READS_SECONDS = 3.0
-"""How much of that it waits for reads that hang."""
+"""The part of these seconds that a close waits for reads that hang."""
 
 _log = structlog.get_logger("trio_logs.store")
 
@@ -88,10 +88,10 @@ class Database:
         *,
         committed: Callable[[], object] | None = None,
     ) -> T:
-        """Have this done in the next transaction; return its result, or raise its error, once that
-        is durable. `committed` is called then, even if this task was cancelled meanwhile.
+        """Run `apply` in the next transaction; return its result once the transaction is durable.
 
-        Raises StoreError if the store fails, and what `apply` raises.
+        `committed` is called then, even if this task was cancelled meanwhile. Raises StoreError if
+        the store fails, and any exception of `apply`.
         """
         if self._is_closed:
             raise self._error("the store is closed")
@@ -126,7 +126,7 @@ class Database:
 
     @property
     def oldest_wait(self) -> float:
-        """Seconds that the oldest write has waited which is not durable yet; 0.0 without one."""
+        """Seconds that the oldest write which is not durable has waited; 0.0 without one."""
         oldest = self._group[0] if self._group else next(iter(self._pending), None)
         return 0.0 if oldest is None else trio.current_time() - oldest.since
 
@@ -154,7 +154,7 @@ class Database:
             self._writer.close()
 
     def _settle(self) -> None:
-        """The thread has ended a group, or is given up: tell the tasks that wait."""
+        """The thread has finished a group, or is given up: wake the tasks that wait."""
         group, self._group, self._call = self._group, [], None
         for write in group:
             if write.result is None:
@@ -187,7 +187,7 @@ class Database:
             self._settle()
 
     async def _close_writer(self) -> None:
-        # Submitted before any wait: when a disk that hangs answers late, the file is closed then.
+        # Submit before any wait: if a disk that hangs answers late, the thread closes the file.
         closing = self._thread.submit(self._close_connections)
         self._thread.close()
         if self._call is not None:

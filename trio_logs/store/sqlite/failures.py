@@ -1,4 +1,4 @@
-"""SQLite's errors, for people: what happened, to which file, and what to do."""
+"""Errors of SQLite in words: what happened, to which file, and what to do."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ...errors import StoreError
 __all__ = ["FAILURES", "store_error"]
 
 FAILURES = (apsw.Error, OSError)
-"""What the disk, the file or another program can cause. All other exceptions are programming
-errors."""
+"""The errors that the disk, the file or another program can cause. All other exceptions are
+programming errors."""
 
 _ADVICE: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (apsw.FullError, "Make room on its disk."),

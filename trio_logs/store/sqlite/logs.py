@@ -1,4 +1,4 @@
-"""What changes the logs, on the writer's connection and in its thread."""
+"""The changes of logs, on the writer's connection and in its thread."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .rows import COLUMNS, encode
 __all__ = ["TRIM_ROWS", "Logs", "Totals"]
 
 TRIM_ROWS = 500
-"""Rows removed in one transaction, so that trimming never holds up appends for long."""
+"""Rows that one transaction removes: so trimming never delays appends for long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +33,17 @@ class Totals:
 
 
 class Logs:
-    """The changes of logs. `totals` are those of the last transaction that was committed.
+    """The changes of logs. `totals` are those after the last committed transaction.
 
-    The transaction under way counts apart: a rollback must leave `totals` as they were, while a
-    second `trim` in one transaction must know what the first has removed.
+    The current transaction has counts of its own: a rollback must leave `totals` unchanged, but a
+    second `trim` in one transaction must know what the first one removed.
     """
 
     def __init__(self) -> None:
         self.totals = Totals()
         self._bytes = self._trimmed = 0
         self.has_deleted = False
-        # The checksum tells a damaged row from a sound one, for four bytes.
+        # For four bytes a row, the checksum detects damage.
         self._compress = zstandard.ZstdCompressor(level=1, write_checksum=True).compress
 
     def committed(self) -> None:
@@ -51,11 +51,11 @@ class Logs:
         self.totals = Totals(self._bytes, self._trimmed)
 
     def rolled_back(self) -> None:
-        """The transaction failed: its changes never happened."""
+        """The transaction failed: drop its counts."""
         self._bytes, self._trimmed = self.totals.bytes, self.totals.trimmed
 
     def load(self, connection: apsw.Connection) -> None:
-        """Sum up what the file holds, and look for deleted logs that are still to be removed."""
+        """Sum up the bytes in the file, and look for deleted logs that are still to be removed."""
         held: Any = connection.execute("SELECT COALESCE(sum(held), 0) FROM workloads").get
         self._bytes = held
         self.committed()
@@ -121,7 +121,7 @@ class Logs:
         ).fetchone()
 
     def trim(self, connection: apsw.Connection, retention: Retention) -> int:
-        """Remove a piece of what is beyond the bounds; return how many rows."""
+        """Remove a bounded number of rows beyond the bounds; return how many."""
         removed = 0
         if retention.max_age is not None:
             oldest = now() - int(retention.max_age * 1_000_000)
@@ -151,7 +151,7 @@ class Logs:
         values: Sequence[Any],
         excess: float = float("inf"),
     ) -> int:
-        """Remove the first of these rows, until `excess` bytes are free; return how many."""
+        """Remove the first of these rows until `excess` bytes are freed; return how many rows."""
         rows = []
         freed = Counter[int]()
         for rowid, log, size in connection.execute(

@@ -1,4 +1,4 @@
-"""What is read from a log, on a connection."""
+"""Queries of logs, on a connection."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def state(connection: apsw.Connection, workload_id: str) -> LogState | None:
 
 
 def number_and_state(connection: apsw.Connection, workload_id: str) -> tuple[int, LogState] | None:
-    """The number of a log, and what its workload's row tells of its state."""
+    """The number of a log, and its state as far as the row in `workloads` has it."""
     row = connection.execute(
         "SELECT number, lines, bytes, epoch, finished_at, status, exit_code, signal, error, reason"
         " FROM workloads WHERE id = ?",
@@ -49,7 +49,7 @@ def number_and_state(connection: apsw.Connection, workload_id: str) -> tuple[int
 def read(
     connection: apsw.Connection, workload_id: str, first: int, max_bytes: int
 ) -> list[Batch | Gap]:
-    """The records from the one that holds line `first`; see `LogStore.read`."""
+    """The records from line `first` on; see `LogStore.read`."""
     left = max_bytes
     found: list[Batch | Gap] = []
     decompress = zstandard.ZstdDecompressor().decompress
@@ -72,7 +72,7 @@ def read(
 
 
 def scan(connection: apsw.Connection, workload_id: str, last: int, limit: int) -> list[Run]:
-    """The newest runs that begin at line `last` or before it; see `LogStore.scan`."""
+    """The newest runs that begin at or before line `last`; see `LogStore.scan`."""
     rows = connection.execute(
         "SELECT first, count, time, stream, flags FROM batches"
         " WHERE log = (SELECT number FROM workloads WHERE id = ?) AND first <= ?"
@@ -83,8 +83,8 @@ def scan(connection: apsw.Connection, workload_id: str, last: int, limit: int) -
 
 
 def find(connection: apsw.Connection, workload_id: str, time: int, head: int) -> int:
-    """The first line that is not older; see `LogStore.find`. Times of a log never step back, so a
-    binary search finds it."""
+    """The first line that is not older; see `LogStore.find`. Times of a log never step back, so
+    this is a binary search."""
     [(log, oldest)] = connection.execute(
         "SELECT log, min(first) FROM batches"
         " WHERE log = (SELECT number FROM workloads WHERE id = ?)",

@@ -28,7 +28,8 @@ class Readers:
     def __init__(self, file: File) -> None:
         self._file = file
         self._threads = Threads("store reads", MAX_READERS)
-        # As many as threads. None stands for a connection that failed: its next user opens another.
+        # One for each idle thread. None stands for a failed connection: its next user opens
+        # another.
         self._idle: list[apsw.Connection | None] = []
         self._is_closed = False
         self._is_left = False
@@ -41,13 +42,14 @@ class Readers:
     def open(self) -> None:
         """In a thread: open all connections. Raises apsw.Error.
 
-        Later, clients may have taken every file descriptor, and a read must not fail for that.
+        Open all now: later, clients may have taken every file descriptor, and reads would fail.
         """
         for _ in range(MAX_READERS):
             self._idle.append(self._file.open_reader())
 
     async def read(self, query: Callable[[apsw.Connection], T]) -> T:
-        """The result of a query. A cancelled query ends by itself. Raises StoreError."""
+        """The result of a query. After a cancellation, the query ends by itself. Raises
+        StoreError."""
         if self._is_closed:
             raise StoreError(f"could not read {self._file.path}: the store is closed")
         self.reads += 1
@@ -66,7 +68,7 @@ class Readers:
         self._is_left = True
         with ExitStack() as stack, suppress(IndexError):
             while True:
-                # Atomic: a query that ends late may close its own connection meanwhile.
+                # `pop` is atomic: a query that ends late may be here at the same time.
                 connection = self._idle.pop()
                 if connection is not None:
                     stack.callback(connection.close)

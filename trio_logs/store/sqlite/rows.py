@@ -1,4 +1,4 @@
-"""A record of a log as a row of `batches`: compressed where that is worth it."""
+"""A record of a log as a row of `batches`, with compressed data if that saves space."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def decode(row: Row, decompress: Callable[[bytes], bytes]) -> Batch | Gap:
         try:
             data = decompress(data)
         except (zstandard.ZstdError, MemoryError):
-            # A damaged header may announce any size, more than there is memory for.
+            # MemoryError: a damaged header may announce more bytes than there is memory for.
             return Gap(first, first + count - 1, "damaged", time)
     return Batch(first, count, time, stream, data, bool(flags & PARTIAL), bool(flags & CONTINUES))
 

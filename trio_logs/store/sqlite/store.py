@@ -24,7 +24,7 @@ __all__ = ["SQLiteStore"]
 _log = structlog.get_logger("trio_logs.store")
 
 SWEEP_RETRY = 0.1, 60.0
-"""Seconds from a removal that failed to the next try: at first, and at most."""
+"""Seconds from a failed removal to the next try: the first delay, and the bound of doubling."""
 
 
 class SQLiteStore:
@@ -48,7 +48,7 @@ class SQLiteStore:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with self._database.open():
             if self._logs.has_deleted:
-                # The service ended before it had removed them.
+                # The service ended before it had removed all deleted logs.
                 self._deleted.set()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._database.commit_writes)
@@ -60,7 +60,7 @@ class SQLiteStore:
         delay, longest = SWEEP_RETRY
         while True:
             await self._deleted.wait()
-            # Before the write: a deletion in the same transaction may come after it.
+            # Reset it before the write: a deletion may follow in the same transaction.
             self._deleted = trio.Event()
             try:
                 while await self._database.write(self._logs.sweep):
@@ -105,7 +105,7 @@ class SQLiteStore:
     async def delete(self, workload_id: str) -> None:
         await self._database.write(
             partial(workloads.hide, workload_id=workload_id),
-            # Not here after the write: this task may be cancelled during the commit.
+            # As a callback, since this task may be cancelled during the commit.
             committed=lambda: self._deleted.set(),
         )
 

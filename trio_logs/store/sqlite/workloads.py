@@ -53,7 +53,7 @@ def start(connection: apsw.Connection, workload_id: str, started_at: int) -> Non
 
 
 def remember(connection: apsw.Connection, workload_id: str, handle: str) -> None:
-    """Keep what the backend needs to clean up after a crash."""
+    """Keep the handle that the backend needs to clean up after a crash."""
     connection.execute("UPDATE workloads SET handle = ? WHERE id = ?", (handle, workload_id))
 
 
@@ -75,8 +75,8 @@ def finish(connection: apsw.Connection, number: int, outcome: Outcome, finished_
 
 
 def hide(connection: apsw.Connection, workload_id: str) -> None:
-    """Take a workload away from all readers. `Logs.sweep` removes its rows later, in pieces."""
-    # Ids have no slash, so the new one is free.
+    """Hide a workload from all readers. `Logs.sweep` removes its rows later, in pieces."""
+    # Ids have no slash, so the new id is free.
     connection.execute(
         "UPDATE workloads SET id = '/' || number, spec = NULL, idempotency_key = NULL,"
         " status = ?, finished_at = COALESCE(finished_at, 0) WHERE id = ?",

@@ -22,15 +22,15 @@ __all__ = ["Write", "Writer"]
 T = TypeVar("T")
 
 APART_SECONDS = 5.0
-"""How long the writes of a group are tried one by one while the disk fails."""
+"""Seconds for which the writes of a group are tried one by one while the disk fails."""
 
 
 @dataclass(slots=True, eq=False)
 class Write(Generic[T]):
-    """One task's part of a group commit, which it has waited for since `since`, by Trio's clock.
+    """One task's part of a group commit. The task has waited since `since`, on Trio's clock.
 
-    `apply` runs in the transaction. `committed` is called in Trio's thread once that is durable,
-    whether or not the task still waits.
+    `apply` runs in the transaction. Once the transaction is durable, `committed` is called in
+    Trio's thread, whether or not the task still waits.
     """
 
     apply: Callable[[apsw.Connection], T]
@@ -60,14 +60,15 @@ class Writer:
             self._connection.close()
 
     def commit(self, writes: Sequence[Write[Any]]) -> None:
-        """Apply all writes in one transaction, or, if that fails, each in a transaction of its own.
+        """Apply all writes in one transaction. If that fails, apply each in a transaction of its
+        own.
 
-        An error is the result of its write; nothing is raised.
+        An error becomes the result of its write; the method raises nothing.
         """
         error = self._transaction(writes)
         if error is None:
             return
-        # Another program's lock stops any write, and each would wait for it again.
+        # Another program's lock stops every write, and each try would wait for it again.
         if len(writes) == 1 or isinstance(error, apsw.BusyError):
             for write in writes:
                 self._fail(write, error)
