@@ -173,7 +173,7 @@ class LogBroker:
     def is_failing(self) -> bool:
         """Whether the store is known to fail now, for at least one log."""
         return self._topics.history.failing or any(
-            source.is_failing for source in self._sources.values()
+            source.commits.is_failing for source in self._sources.values()
         )
 
     def statistics(self) -> BrokerStatistics:
@@ -181,9 +181,10 @@ class LogBroker:
         sources = self._sources.values()
         fills = [source.channel_items for source in sources]
         # A store that hangs has said nothing.
-        failing = [source for source in sources if source.is_failing]
-        errors = [source.failure for source in failing if source.failure is not None]
-        waiting_since = min((source.waiting_since for source in sources), default=math.inf)
+        commits = [source.commits for source in sources]
+        failing = [each for each in commits if each.is_failing]
+        errors = [each.failure for each in failing if each.failure is not None]
+        waiting_since = min((each.waiting_since for each in commits), default=math.inf)
         counters = self._topics.counters
         return BrokerStatistics(
             topics=len(self._topics),

@@ -1,0 +1,186 @@
+"""Has the lines of one log stored, and remembers what the store lacks while it fails."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import trio
+
+from ..errors import StoreError
+from ..records import Batch, Gap, Outcome
+from ..store import LogStore
+from .topic import Topic
+
+__all__ = ["Commits", "Ending", "Storing"]
+
+OVERDUE_SECONDS = 1.0
+"""After so long without an answer, the store is taken to fail."""
+
+FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
+"""Seconds before a failed append is tried again: the first delay, and the bound of doubling."""
+
+
+class Storing(Enum):
+    """How a log stands with its store."""
+
+    WORKS = auto()
+    """Lines are stored, then delivered."""
+
+    LOST = auto()
+    """The store failed for longer than the patience: lines are delivered from memory."""
+
+    CATCHING_UP = auto()
+    """The store is back: the workload waits while the store takes the lines of the window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How and when the log ended; the time is in microseconds since the Unix epoch."""
+
+    outcome: Outcome
+    at: int
+
+
+class Commits:
+    """The appends of one source, which publishes in the same step in which one returns.
+
+    `waiting_since`: when the oldest append that is not durable was first tried, on Trio's clock;
+    `inf` if none waits. `failure`: the last error of the store, while it fails.
+
+    `ending` is set once every line has its number. Each append from then on carries the end: the
+    store may have it already, and would take an append without it for one of another writer.
+    """
+
+    def __init__(self, topic: Topic, store: LogStore, patience: float) -> None:
+        self.waiting_since = math.inf
+        self.failure: StoreError | None = None
+        self.ending: Ending | None = None
+        # Where the recovery runs; the source opens it.
+        self.nursery: trio.Nursery
+        self._topic = topic
+        self._store = store
+        self._patience = patience
+        self._storing = Storing.WORKS
+        # Set and replaced at each change: wakes the tasks that wait for one.
+        self._change = trio.Event()
+
+    @property
+    def storing(self) -> Storing:
+        """How the log stands with its store."""
+        return self._storing
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the store is known to fail, or its answer is overdue."""
+        overdue = trio.current_time() - self.waiting_since > OVERDUE_SECONDS
+        return overdue or self.failure is not None or self._storing is not Storing.WORKS
+
+    async def change(self) -> None:
+        """Wait until `storing` changes, or `tell` is called."""
+        await self._change.wait()
+
+    def tell(self) -> None:
+        """Wake the tasks that wait for a change."""
+        self._change.set()
+        self._change = trio.Event()
+
+    async def append(self, batches: Sequence[Batch]) -> None:
+        """Have batches committed. If the store fails for longer than the patience, return as well:
+        the lines are delivered from memory, and stored later. Raises FencedError."""
+        while self._storing is Storing.CATCHING_UP:
+            await self.change()
+        if self._storing is Storing.WORKS:
+            await self._try(batches)
+
+    async def append_end(self, batches: Sequence[Batch]) -> bool:
+        """Have batches and the end committed, once the store works; False if it fails again for
+        longer than the patience. Raises FencedError."""
+        while self._storing is not Storing.WORKS:
+            await self.change()
+        return await self._try(batches)
+
+    def error(self, what: str) -> StoreError:
+        """An error for callers that wait for the store."""
+        error = StoreError(f"{what}: {self.failure or 'the store does not answer'}")
+        error.__cause__ = self.failure
+        return error
+
+    async def _try(self, batches: Sequence[Batch]) -> bool:
+        topic = self._topic
+        self.waiting_since = min(self.waiting_since, trio.current_time())
+        delay = FIRST_DELAY
+        # The deadline is also for a store that hangs and raises nothing.
+        with trio.CancelScope(deadline=trio.current_time() + self._patience):
+            while True:
+                try:
+                    size = topic.bytes + sum(len(batch.data) for batch in batches)
+                    await self._append(batches, topic.head + 1, size)
+                except StoreError as error:
+                    self.failure = error
+                else:
+                    self.failure = None
+                    self.waiting_since = math.inf
+                    return True
+                await trio.sleep(delay)
+                delay = min(2 * delay, LONGEST_DELAY)
+        topic.unstored = topic.head + 1
+        self._set(Storing.LOST)
+        self.nursery.start_soon(self._recover, name=f"recovery of {topic.workload_id}")
+        return False
+
+    async def _append(self, records: Sequence[Batch | Gap], expected: int, size: int) -> None:
+        topic, ending = self._topic, self.ending
+        await self._store.append(
+            topic.workload_id,
+            records,
+            expected=expected,
+            epoch=topic.state.epoch,
+            size=size,
+            outcome=None if ending is None else ending.outcome,
+            finished_at=0 if ending is None else ending.at,
+        )
+
+    async def _recover(self) -> None:
+        """Store what the window holds, and gaps for what it has no room for, until the store has
+        every line up to the head."""
+        topic = self._topic
+        delay = FIRST_DELAY
+        while topic.unstored is not None:
+            records = topic.unstored_records()
+            # A call that hangs while lines are lost holds up nothing but this task, so it is waited
+            # for. While the log catches up, the workload waits for it, too.
+            catching_up = self._storing is Storing.CATCHING_UP
+            patience = self._patience if catching_up else math.inf
+            try:
+                with trio.move_on_after(patience) as waiting:
+                    await self._append(records, topic.unstored, topic.bytes)
+            except StoreError as error:
+                self.failure = error
+                self._set(Storing.LOST)
+                await trio.sleep(delay)
+                delay = min(2 * delay, LONGEST_DELAY)
+            else:
+                if waiting.cancelled_caught:
+                    self._set(Storing.LOST)
+                else:
+                    self._stored(records[-1].last if records else topic.head)
+
+    def _stored(self, last: int) -> None:
+        """The store has every line, or a gap for it, up to `last`."""
+        if last < self._topic.head:
+            # Lines that were published during the append are left: store them before any others.
+            self._topic.unstored = last + 1
+            self._set(Storing.CATCHING_UP)
+        else:
+            self._topic.unstored = None
+            self.failure = None
+            self.waiting_since = math.inf
+            self._set(Storing.WORKS)
+
+    def _set(self, storing: Storing) -> None:
+        if storing is not self._storing:
+            self._storing = storing
+            self.tell()
