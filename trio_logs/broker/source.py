@@ -208,7 +208,7 @@ class Source:
         self._nursery.start_soon(self._recover, name=f"recovery of {self._topic.workload_id}")
 
     async def _recover(self) -> None:
-        """Store what the window holds, and gaps for what it has no room for, until the store has
+        """Store the lines of the window, and gaps for lines without room there, until the store has
         every line up to the head."""
         topic = self._topic
         delay = FIRST_DELAY
