@@ -1,4 +1,4 @@
-# `make demo` and `make test` set up what they need; the machine has to have make and a Python with venv.
+# The targets install their Python packages into VENV; the machine needs make and a Python with venv.
 # For another interpreter: make test VENV=.venv-3.13 PYTHON=python3.13
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV ?= .venv
 # More arguments for pytest, as in: make test ARGS='-k sse', or ARGS='-n 0' for one process
 ARGS ?=
 
-# Where this is set, each of some hundred starts would compile the package anew.
+# With this variable, each of some hundred processes would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN := $(VENV)/bin
@@ -18,7 +18,7 @@ NODE_MODULES := tests/clients/node_modules/.package-lock.json
 demo: $(VENV)/.installed
 	@$(BIN)/trio-logs demo
 
-# More processes than there are cores: tests also wait.
+# More processes than cores: tests also wait.
 test: $(VENV)/.installed-dev $(NODE_MODULES)
 	@$(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 2)) --dist worksteal $(ARGS)
 
@@ -29,11 +29,11 @@ check: $(VENV)/.installed-dev
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest --quiet tests/test_imports.py
 
-# Into docs/_build; a warning, such as a link that leads nowhere, is an error.
+# Builds docs/_build. A warning, such as a broken link, is an error.
 docs: $(VENV)/.installed-docs
 	@$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --nitpicky docs docs/_build
 
-# docs/terminal.png, from what two real terminals show; needs tmux and Chromium.
+# Draws docs/terminal.png from two real terminals; needs tmux and Chromium.
 picture: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.picture
 
@@ -48,22 +48,22 @@ campaign: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.disk_campaign --every $(EVERY)
 	@$(BIN)/python -m tests.outage_campaign --every $(EVERY) $(if $(filter-out 1,$(EVERY)),--short)
 
-# Some thousand requests that schemathesis makes of /openapi.json, other ones each time; 3 minutes.
+# Some thousand requests that schemathesis derives from /openapi.json, new ones each time; 3 minutes.
 conformance: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.conformance
 
-# Some minutes; less with ARGS=--quick.
+# Takes minutes; ARGS=--quick takes under one.
 bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m bench $(ARGS)
 
-# Only what is in this folder, whatever VENV says.
+# Removes files in this folder only, whatever VENV is.
 clean:
 	rm -rf .venv .venv-* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist docs/_build tests/clients/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "Setting up $(VENV) ..."; $(PYTHON) -m venv --clear $(VENV); }
-	@# A Python's own pip may be too old for dependency groups (25.1).
+	@# The pip of an older Python has no dependency groups (25.1).
 	@$(PIP) install -c constraints.txt --upgrade pip hatchling editables
 	@$(PIP) install -c constraints.txt --no-build-isolation --editable .
 	@touch $@
@@ -76,7 +76,7 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	@$(PIP) install -c constraints.txt --group docs
 	@touch $@
 
-# Without npm its test skips, except in CI.
+# Without npm, the test that needs these modules skips, except in CI.
 $(NODE_MODULES): tests/clients/package-lock.json
 	@if command -v npm >/dev/null; then \
 		npm --prefix tests/clients ci --silent --ignore-scripts --no-audit --no-fund; fi

@@ -159,7 +159,7 @@ async def _watch_store(service: Service) -> None:
         elif not failing and service.store_wait() > FAILING_SECONDS:
             failing = True
             _log.error(
-                "the store does not take writes: free space or repair it, the service tries on",
+                "the store takes no writes: make room on its disk, or repair it",
                 error=found.store_error or "it does not answer",
                 waiting_seconds=round(service.store_wait(), 1),
                 logs=found.logs_failing,

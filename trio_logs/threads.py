@@ -31,7 +31,7 @@ class Call(Generic[T]):
         self._task: trio.lowlevel.Task | None = None
 
     async def wait(self) -> T:
-        """Return or raise what the function does, once.
+        """Return the result of the function, or raise its exception.
 
         A cancelled wait leaves the call under way; it may be waited for again.
         """
@@ -122,7 +122,7 @@ class Threads:
         return call
 
     async def run(self, function: Callable[[], T], *, abandon_on_cancel: bool = False) -> T:
-        """Call the function in one of the threads; return or raise what it does.
+        """Call the function in one of the threads; return its result or raise its exception.
 
         A cancellation waits for the call to end. With `abandon_on_cancel` it does not: the call is
         dropped if no thread has taken it yet, and otherwise ends by itself, its result unused.

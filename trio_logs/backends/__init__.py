@@ -131,8 +131,8 @@ class Backend(Protocol):
         """
 
     async def reap(self, handle: str) -> None:
-        """End what is left of a run; `handle` is what the run gave to `Execution.remember` before
-        its service died."""
+        """End the remains of a run. `handle` is that which the run gave to `Execution.remember`
+        before its service died."""
 
 
 @runtime_checkable

@@ -148,12 +148,12 @@ class Audience:
         return len(self._everyone)
 
     def add(self, listener: Listener) -> None:
-        """Tell this reader of what is published from now on."""
+        """Tell this reader of new lines from now on."""
         self._everyone.add(listener)
         self._listening.add(listener)
 
     def discard(self, listener: Listener) -> None:
-        """Tell this reader nothing more."""
+        """Stop telling this reader."""
         self._everyone.discard(listener)
         self._listening.discard(listener)
 

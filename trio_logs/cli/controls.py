@@ -52,7 +52,7 @@ _MAX_COLOURS = 256
 last colour."""
 
 _BREAKS = str.maketrans({"\t": "⇥", "\n": "⏎", "\r": "␍", "\u2028": "⏎", "\u2029": "⏎"})
-"""Visible characters in the place of those that would move the rest of a line."""
+"""Visible characters that replace the ones which would move the rest of a line."""
 
 
 def one_line(text: str) -> str:

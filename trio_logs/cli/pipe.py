@@ -63,7 +63,7 @@ async def _tee(connection: Connection, options: SubmitOptions) -> int:
       SIGPIPE and stops, too.
     - 128 + N: signal N came, and everything that was read is kept. SIGINT also goes to the writer,
       so the pipe reads on to the end. After a second signal, or SIGTERM, it reads no more. One more
-      signal ends it at once, whatever is kept.
+      signal ends it at once, even if bytes are not kept yet.
 
     Once the workload exists, the pipe waits without limit for a server that is away. If the reader
     of standard output disconnects, the pipe goes on.
