@@ -200,7 +200,7 @@ async def test_a_full_disk_holds_the_workload_back_and_loses_nothing_seen(tmp_pa
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow, server, workload, seen)
             with trio.fail_after(60):
-                while not any("does not take writes" in line for line in server.lines):
+                while not any("takes no writes" in line for line in server.lines):
                     await trio.sleep(0.05)
             # Nothing moves any more, and nothing ends.
             held_at = server.get(f"/v1/workloads/{workload}").json()["lines"]

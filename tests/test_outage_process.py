@@ -87,7 +87,7 @@ async def test_a_full_disk_that_gets_room_again(tmp_path: Path) -> None:
             assert_refused(await client.post("/v1/workloads", json={"command": in_vain}))
             assert_refused(await client.delete(f"/v1/workloads/{old.workload_id}"))
             assert (await client.get("/healthz")).status_code == 200
-            await eventually(lambda: any("does not take writes" in line for line in server.lines))
+            await eventually(lambda: any("takes no writes" in line for line in server.lines))
             disk.free()
             await eventually(lambda: any("the store is back" in line for line in server.lines))
             (tmp_path / "stop").touch()
