@@ -352,7 +352,10 @@ async def test_a_slow_store_holds_up_neither_output_nor_a_stop() -> None:
             async def remember(handle: str) -> None:
                 await stored.wait()
 
-            script = "trap 'echo bye; exit 4' TERM; echo up; while :; do sleep 0.05; done"
+            # Silent, or the shell tells of the `sleep` that the signal ends.
+            script = (
+                "exec 2>&-; trap 'echo bye; exit 4' TERM; echo up; while :; do sleep 0.05; done"
+            )
             one = Execution("w", WorkloadSpec(("sh", "-c", script)), log, remember)
 
             async def run() -> None:
