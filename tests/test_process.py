@@ -199,7 +199,7 @@ async def test_term_then_kill_goes_to_the_whole_group() -> None:
 
 
 async def test_term_is_enough_for_a_polite_command() -> None:
-    script = "trap 'echo bye; exit 4' TERM; echo up; while :; do sleep 0.05; done"
+    script = "trap 'echo bye; exit 4' TERM; echo up; while sleep 0.05; do :; done"
     async with execution("sh", "-c", script) as (one, finished):
         await one.first_line()
         one.stop.request(Status.STOPPED, Reason.STOP_REQUESTED, 10, "")
@@ -250,7 +250,7 @@ async def test_no_name_of_a_process_is_too_odd(tmp_path: Path) -> None:
     """The kernel cuts it after 15 bytes, within a character if need be."""
     odd = tmp_path / ("a" * 14 + "é")
     shutil.copy(shutil.which("sleep") or "", odd)
-    script = "trap 'exit 4' TERM; echo up; while :; do sleep 0.05; done"
+    script = "trap 'exit 4' TERM; echo up; while sleep 0.05; do :; done"
     async with execution(str(odd), "50") as (stranger, _):
         async with execution("sh", "-c", script) as (one, finished):
             await one.first_line()
@@ -354,7 +354,7 @@ async def test_a_slow_store_holds_up_neither_output_nor_a_stop() -> None:
 
             # Silent, or the shell tells of the `sleep` that the signal ends.
             script = (
-                "exec 2>&-; trap 'echo bye; exit 4' TERM; echo up; while :; do sleep 0.05; done"
+                "exec 2>&-; trap 'echo bye; exit 4' TERM; echo up; while sleep 0.05; do :; done"
             )
             one = Execution("w", WorkloadSpec(("sh", "-c", script)), log, remember)
 
