@@ -93,6 +93,8 @@ class Database:
         `committed` is called then, even if this task was cancelled meanwhile. Raises StoreError if
         the store fails, and any exception of `apply`.
         """
+        # Callers in the same shutdown get Cancelled here; all others get StoreError below.
+        await trio.lowlevel.checkpoint_if_cancelled()
         if self._is_closed:
             raise self._error("the store is closed")
         write = Write(apply, trio.current_time(), committed)

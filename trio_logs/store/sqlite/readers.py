@@ -8,6 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 import apsw
+import trio
 
 from ...errors import StoreError
 from ...threads import Threads
@@ -50,6 +51,8 @@ class Readers:
     async def read(self, query: Callable[[apsw.Connection], T]) -> T:
         """The result of a query. After a cancellation, the query ends by itself. Raises
         StoreError."""
+        # Callers in the same shutdown get Cancelled here; all others get StoreError below.
+        await trio.lowlevel.checkpoint_if_cancelled()
         if self._is_closed:
             raise StoreError(f"could not read {self._file.path}: the store is closed")
         self.reads += 1
