@@ -110,10 +110,11 @@ class Commits:
 
     async def _try(self, batches: Sequence[Batch]) -> bool:
         topic = self._topic
-        self.waiting_since = min(self.waiting_since, trio.current_time())
+        moment = trio.current_time()
+        self.waiting_since = min(self.waiting_since, moment)
         delay = FIRST_DELAY
         # The deadline is also for a store that hangs and raises nothing.
-        with trio.CancelScope(deadline=trio.current_time() + self._patience):
+        with trio.CancelScope(deadline=moment + self._patience):
             while True:
                 try:
                     size = topic.bytes + sum(len(batch.data) for batch in batches)

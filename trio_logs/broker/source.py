@@ -39,7 +39,6 @@ class Source:
         self._topic = topic
         self._numbering = Numbering(topic.state)
         self._ending: Ending | None = None
-        self._receiving = trio.CancelScope()
         # The marks of this turn. Bound: the items of one turn.
         self._marks: list[Flush] = []
         self._over = False
@@ -65,8 +64,11 @@ class Source:
         Closing again does nothing: the first outcome stands."""
         if self._ending is None:
             self._ending = Ending(outcome, now())
+            # A mark wakes the source if it waits. It does not wait while its channel is full. A
+            # cancel scope around each wait would cost as much as the channel itself.
+            with suppress(trio.WouldBlock):
+                self._send.send_nowait(Flush())
             self._send.close()
-            self._receiving.cancel()
 
     async def flush(self) -> None:
         """Return once what was written before is durable, and the end too after `close`. Raises as
@@ -149,11 +151,7 @@ class Source:
         """The items that are ready, about one turn of them; empty at the end."""
         taken: list[Written | Flush] = []
         if self._ending is None:
-            try:
-                with trio.CancelScope() as self._receiving:
-                    taken.append(await self._receive.receive())
-            except trio.EndOfChannel:
-                return taken
+            taken.append(await self._receive.receive())
         size = _size(taken[0]) if taken else 0
         # After `close`, take all items in one step: a writer that goes on would delay the end.
         while size < TURN_BYTES or self._ending is not None:

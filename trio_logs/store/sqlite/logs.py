@@ -43,8 +43,7 @@ class Logs:
         self.totals = Totals()
         self._bytes = self._trimmed = 0
         self.has_deleted = False
-        # For four bytes a row, the checksum detects damage.
-        self._compress = zstandard.ZstdCompressor(level=1, write_checksum=True).compress
+        self._compress = zstandard.ZstdCompressor(level=1).compress
 
     def committed(self) -> None:
         """The transaction is durable: its changes count."""
