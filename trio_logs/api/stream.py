@@ -14,7 +14,7 @@ from quart.wrappers.response import ResponseBody
 from ..broker import Outlet, Reading
 from ..errors import IncompleteAnswerError, WorkloadNotFoundError
 from ..formats import Format
-from ..records import Batch, Detached, Gap, Record, Reset
+from ..records import Batch, Detached, End, Gap, Record, Reset
 from ..server import Port, Ports
 
 __all__ = ["LogStream"]
@@ -58,6 +58,7 @@ class LogStream(ResponseBody):
         if port is not None:
             reading.write_to(FormatOutlet(form, port.outlet), port.number)
         self._opened = False
+        self._is_over = False
         self._beat_at = math.inf
 
     async def __aenter__(self) -> Self:
@@ -97,6 +98,9 @@ class LogStream(ResponseBody):
             if self._format.opening:
                 await trio.lowlevel.checkpoint()
                 return self._format.opening
+        if self._is_over:
+            # The end of a log has many streams at once: ask nobody what is known.
+            raise StopAsyncIteration
         # The common case of a busy log needs no cancel scope: a checkpoint follows with the write,
         # or after a few writes.
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -135,6 +139,7 @@ class LogStream(ResponseBody):
     def _frame(self, record: Record | Reset) -> bytes:
         if isinstance(record, Batch):
             return self._format.render(record)
+        self._is_over = isinstance(record, End | Detached)
         frame = self._format.control(record)
         if not frame:
             # Without events, only a cut tells the client that the log is not complete.
