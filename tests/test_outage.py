@@ -314,29 +314,6 @@ async def test_the_end_comes_once_and_only_when_it_is_durable(
     assert state.end == end
 
 
-@pytest.mark.parametrize("unended", [b"", b"unended"])
-async def test_an_end_that_the_store_took_without_saying_so_is_delivered(
-    unended: bytes, autojump_clock: Clock
-) -> None:
-    reader = Reader()
-    async with failing() as (broker, store), trio.open_nursery() as nursery:
-        nursery.start_soon(reader.run, broker)
-        with await broker.open("w") as log:
-            await log.write(b"one\n" + unended)
-        await trio.testing.wait_all_tasks_blocked()
-        store.set_mode("unknown")
-        for _ in range(2):
-            with pytest.raises(StoreError):
-                await broker.close("w", FAILED)
-        assert not reader.ends
-        store.set_mode("works")
-        await trio.sleep(10)
-        end = await broker.close("w")
-    assert reader.ends == [end]
-    assert end.outcome == FAILED
-    assert list(reader.lines) == list(range(1, end.lines + 1))
-
-
 async def test_a_store_that_comes_and_goes_while_it_catches_up(autojump_clock: Clock) -> None:
     reader = Reader()
     async with failing() as (broker, store), trio.open_nursery() as nursery:
