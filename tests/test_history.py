@@ -127,6 +127,19 @@ async def test_a_deleted_log_is_not_remembered() -> None:
             assert await subscription.receive() == [Gap(11, 80, "deleted")]
 
 
+async def test_a_log_is_deleted_before_the_broker_hears_of_it() -> None:
+    store = await store_of(*range(8))
+    async with open_broker(store) as broker:
+        with broker.subscribe("w", 1) as subscription:
+            [batch] = await subscription.receive()
+            assert isinstance(batch, Batch)
+            await store.delete("w")
+            # One read brought four batches.
+            with trio.fail_after(5):
+                records = [record async for record in subscription]
+            assert records[3:] == [Gap(41, 80, "deleted")]
+
+
 async def test_what_is_read_while_its_log_is_deleted_is_not_remembered(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -145,6 +145,9 @@ class Subscription(OneByOne[Record]):
                 found = await self._topics.history.read(
                     topic.workload_id, self._cursor, READ_BYTES, head
                 )
+                if not found or found[0].first > self._cursor:
+                    # The store deletes a log before the broker hears of it.
+                    await topic.check_deleted()
                 return self._close_hole(found, head)
             if self._group is None or self._cursor != topic.head + 1:
                 await self._bell.wait()

@@ -97,6 +97,11 @@ class Topic:
             self.head, self.bytes, self.end = state.lines, state.bytes, state.end
             self.life = Life.OPEN if state.end is None else Life.ENDED
 
+    async def check_deleted(self) -> None:
+        """Ask the store whether the log is gone. Raises StoreError."""
+        if await self._store.log(self.workload_id) is None:
+            self.delete()
+
     def publish(self, batches: Sequence[Batch], end: End | None = None) -> None:
         """Change head, window and end in one step, and mark the members of groups as behind. The
         caller has to tell the audience next."""
