@@ -64,6 +64,8 @@ def _no_control(record: sse.Control) -> bytes:
 
 def _control_object(record: sse.Control) -> bytes:
     name, fields = sse.control(record)
+    if name == "shutdown":
+        fields["retry"] = sse.SHUTDOWN_RETRY
     return msgspec.json.encode({"event": name, **fields}) + b"\n"
 
 
@@ -79,6 +81,11 @@ _text = partial(Format, "text/plain; charset=utf-8", control=_no_control)
 TEXT_EVENTS = _events(sse.text_frames)
 TIMED_TEXT_EVENTS = _events(partial(sse.text_frames, times=True))
 JSON_EVENTS = _events(sse.json_frames)
-NDJSON = Format("application/x-ndjson", sse.json_lines, _control_object)
+NDJSON = Format(
+    "application/x-ndjson",
+    sse.json_lines,
+    _control_object,
+    keep_alive=b'{"event":"heartbeat"}\n',
+)
 TEXT = _text(_plain_text)
 TIMED_TEXT = _text(_timed_text)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from .filtering import Filter
 from .records import Batch
 
 __all__ = ["LineRun", "Selection", "Start", "Tail"]
@@ -38,21 +39,35 @@ class LineRun(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which lines of a log are asked for. Times are microseconds since the Unix epoch, both
-    included. `tail` is a number of whole lines."""
+    """Which lines of a log are asked for: lines `first` to `last`, of those the ones from `since`
+    to `until`, of those the ones of `stream`, then of `filter`, of those the last `tail`, and of
+    those the first `limit`.
+
+    Numbers and times are included. Times are microseconds since the Unix epoch. `tail` and `limit`
+    count whole lines.
+    """
 
     tail: int | None = None
     since: int | None = None
     until: int | None = None
     stream: str | None = None
+    first: int = 1
+    last: int | None = None
+    filter: Filter | None = None
+    limit: int | None = None
 
     @property
     def hides_lines(self) -> bool:
         """Whether lines after the start may be hidden."""
-        return self.stream is not None or self.since is not None or self.until is not None
+        return (
+            self.stream is not None
+            or self.since is not None
+            or self.until is not None
+            or self.filter is not None
+        )
 
     def admits(self, run: LineRun) -> bool:
-        """Whether the lines of this run are asked for, apart from `tail`."""
+        """Whether the lines of this run are asked for, by their time and stream."""
         return (
             (self.stream is None or run.stream == self.stream)
             and (self.since is None or run.time >= self.since)

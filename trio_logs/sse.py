@@ -12,12 +12,14 @@ from typing import Any, Final, Literal
 import msgspec
 
 from .errors import InvalidRequestError
-from .records import Batch, Detached, End, Gap, Reset, rfc3339
+from .records import Batch, Detached, End, Gap, Position, Reset, Stop, Unfinished, rfc3339
 
 __all__ = [
     "END_ID",
     "KEEP_ALIVE",
     "OPENING",
+    "SHUTDOWN_RETRY",
+    "STOP_ID",
     "LogLine",
     "control",
     "control_frame",
@@ -26,14 +28,19 @@ __all__ = [
     "json_lines",
     "parse_last_event_id",
     "text_frames",
-    "valid_utf8",
 ]
 
 END_ID: Final = "end"
 """The id of the `end` event: a client that sends this id back has the whole log."""
 
+STOP_ID: Final = "stop"
+"""The id of the `stop` event: a client that sends this id back has all that it asked for."""
+
 OPENING: Final = b": open\nretry: 2000\n\n"
 """The first bytes of a stream, sent before any line exists."""
+
+SHUTDOWN_RETRY: Final = 3000
+"""Milliseconds after which a client comes back to a service that is shutting down."""
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 """The heartbeat of a quiet stream."""
@@ -66,33 +73,14 @@ def event(
     return b"%bdata: %b\n\n" % (fields, lines)
 
 
-def valid_utf8(data: bytes) -> bytes:
-    """`data` with invalid UTF-8 replaced by U+FFFD."""
-    if data.isascii():
-        return data
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return data.decode(errors="replace").encode()
-    return data
-
-
 def text_frames(batch: Batch, *, times: bool = False) -> bytes:
     """One frame a line: its number as `id`, its text as `data`; `times` prefixes the time."""
-    text = _lines(batch)
+    text = batch.text
     if times:
         time = rfc3339(batch.time).encode() + b" "
         text = text.removesuffix(b"\n").replace(b"\n", b"\n" + time) + b"\n"
         text = text if batch.continues else time + text
     return _frames(batch.first, batch.count, text)
-
-
-def _lines(batch: Batch) -> bytes:
-    """The lines of a batch as UTF-8, with `\n` after each."""
-    text = valid_utf8(batch.data)
-    if b"\r" in text:
-        text = text.replace(b"\r\n", b"\n")
-    return text if text.endswith(b"\n") else text + b"\n"
 
 
 def _frames(first: int, count: int, text: bytes) -> bytes:
@@ -131,7 +119,7 @@ def json_lines(batch: Batch) -> bytes:
     return _encoder.encode_lines(
         [
             LogLine(seq, time, batch.stream, line.decode(), batch.partial)
-            for seq, line in enumerate(_lines(batch).split(b"\n")[:-1], batch.first)
+            for seq, line in enumerate(batch.text.split(b"\n")[:-1], batch.first)
         ]
     )
 
@@ -141,10 +129,10 @@ def json_frames(batch: Batch) -> bytes:
     return _frames(batch.first, batch.count, json_lines(batch))
 
 
-Control = Gap | End | Detached | Reset
+Control = Gap | End | Detached | Reset | Position | Stop | Unfinished
 
 
-def control(record: Control) -> tuple[Literal["gap", "end", "shutdown", "reset"], dict[str, Any]]:
+def control(record: Control) -> tuple[str, dict[str, Any]]:
     """The name of a control event and the fields of its data."""
     match record:
         case Gap(first, last, reason):
@@ -164,26 +152,37 @@ def control(record: Control) -> tuple[Literal["gap", "end", "shutdown", "reset"]
             return "shutdown", {"reason": "draining", "detail": detail}
         case Reset(reason, detail):
             return "reset", {"reason": reason, "detail": detail}
+        case Position(line):
+            return "position", {"id": str(line)}
+        case Stop(reason, following):
+            return "stop", {"reason": reason, "next": following}
+        case Unfinished(stream, text):
+            return "unfinished", {"stream": stream, "text": text}
 
 
 def control_frame(record: Control) -> bytes:
-    """A control event. Only `end` has an id, so no other event moves a client's resume point."""
+    """A control event. Only `end` and `stop` have an id, so no other event moves a client's resume
+    point. A position is an id alone, which dispatches no event."""
+    if isinstance(record, Position):
+        return b"id: %d\n\n" % record.line
     name, data = control(record)
     return event(
         _encoder.encode(data),
         event=name,
-        event_id=END_ID if name == "end" else None,
-        retry=3000 if name == "shutdown" else None,
+        event_id=name if name in (END_ID, STOP_ID) else None,
+        retry=SHUTDOWN_RETRY if name == "shutdown" else None,
     )
 
 
-def parse_last_event_id(text: str) -> int | Literal["end"]:
-    """The sequence number of the last line that a client has, or `end`.
+def parse_last_event_id(text: str) -> int | Literal["end", "stop"]:
+    """The sequence number of the last line that a client has, or `end` or `stop`.
 
     Raises InvalidRequestError for a text that is no event id.
     """
     if text == END_ID:
         return "end"
+    if text == STOP_ID:
+        return "stop"
     if not (text.isascii() and text.isdigit()):
         raise InvalidRequestError(
             f"{text[:80]!r} is not an event id: send back the last `id` of this log, or none"

@@ -32,11 +32,15 @@ async def logs(context: AppContext, workload_id: str) -> Response:
         single_header("Last-Event-ID"),
         now(),
     )
+    after = query.after
+    if after == "stop":
+        # The client has all that it asked for; 204 stops an EventSource from reconnecting.
+        return no_content()
     is_head = request.method == "HEAD"
     workload = None
-    if is_head or query.after == "end" or not service.engine.is_live(workload_id):
+    if is_head or after == "end" or not service.engine.is_live(workload_id):
         workload = await service.engine.get(workload_id)
-        if query.after == "end" and workload.status.final:
+        if after == "end" and workload.status.final:
             # The client has the end already; 204 stops an EventSource from reconnecting.
             return no_content()
     if service.draining:
@@ -50,7 +54,7 @@ async def logs(context: AppContext, workload_id: str) -> Response:
             service.broker.read,
             workload_id,
             query.selection,
-            after=query.after,
+            after=after,
             follow=query.follow,
             must_exist=True,
         )

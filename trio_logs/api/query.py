@@ -79,7 +79,7 @@ class LogQuery:
     format: Format
     follow: bool
     selection: Selection
-    after: int | Literal["end"] | None = None
+    after: int | Literal["end", "stop"] | None = None
     download: str | None = None
 
 

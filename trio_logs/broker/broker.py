@@ -16,6 +16,7 @@ from ..selection import Selection
 from ..store import LogStore
 from .audience import Bell
 from .reading import Reading
+from .searches import Searches
 from .source import CHANNEL_ITEMS, Source
 from .statistics import BrokerStatistics
 from .subscription import Subscription
@@ -28,7 +29,6 @@ __all__ = ["PATIENCE", "LogBroker"]
 
 
 SUCCEEDED = Outcome(Status.SUCCEEDED, reason=Reason.EXITED)
-
 EVERYTHING = Selection()
 
 FLUSH_SECONDS = 10.0
@@ -55,6 +55,7 @@ class LogBroker:
         self._store = store
         self._patience = patience
         self._topics = Topics(store, limits or BrokerLimits())
+        self.searches = Searches(store)
         # At most one for each topic.
         self._sources: dict[Topic, Source] = {}
         self._nursery: trio.Nursery
@@ -85,8 +86,8 @@ class LogBroker:
     ) -> Subscription:
         """A reader of the log from line `position` on. Omit the position to receive only new lines.
 
-        The workload need not exist yet, unless `must_exist` says so. Give the same `bell` to
-        several subscriptions to wait for any of them.
+        The workload need not exist yet, unless `must_exist` says so. Subscriptions may share a
+        `bell`, to wait for any of them.
         """
         if position is not None:
             position = max(1, position)
@@ -100,14 +101,17 @@ class LogBroker:
         after: int | Literal["end"] | None = None,
         follow: bool = True,
         must_exist: bool = False,
+        bell: Bell | None = None,
     ) -> Reading:
-        """A reader of the lines that `selection` asks for: a tail, a range of times, one stream.
+        """A reader of the lines that `selection` asks for.
 
         `after` is the number of the last line that the reader has, or "end"; the reading resumes
         behind it. Without `follow`, the reading ends at the last line known when it starts.
         """
         live_only = selection.tail == 0 and after is None
-        subscription = self.subscribe(workload_id, None if live_only else 1, must_exist=must_exist)
+        subscription = self.subscribe(
+            workload_id, None if live_only else 1, must_exist=must_exist, bell=bell
+        )
         return Reading(subscription, self._store, selection, after=after, follow=follow)
 
     async def open(self, workload_id: str) -> LogWriter:
@@ -126,10 +130,7 @@ class LogBroker:
             self._topics.release(topic)
 
     async def publish(self, workload_id: str, line: bytes | str, stream: str = "stdout") -> None:
-        """Add one line to the log; wait while its channel is full.
-
-        Raises as `open`.
-        """
+        """Add one line to the log; wait while its channel is full. Raises as `open`."""
         with await self.open(workload_id) as log:
             await log.write(as_line(line), stream)
 

@@ -82,8 +82,12 @@ class Reading(OneByOne[Record | Reset]):
         self._port = port
 
     @property
+    def position(self) -> int:
+        """The last line that was delivered or hidden; valid after the first record."""
+        return self._subscription.position
+
+    @property
     def written_at(self) -> float:
-        """See `Subscription.written_at`."""
         return self._subscription.written_at
 
     async def receive(self) -> Sequence[Record | Reset]:
@@ -125,7 +129,6 @@ class Reading(OneByOne[Record | Reset]):
         return self._admit(self._subscription.ready())
 
     async def _receive(self) -> Sequence[Record]:
-        """As `Subscription.receive`, but empty once `until` is reached."""
         if self._selection.until is None or self._stop_after is not None:
             return await self._subscription.receive()
         left = (self._selection.until - now()) / 1_000_000 + UNTIL_SLACK
@@ -203,7 +206,6 @@ class Reading(OneByOne[Record | Reset]):
         return await self._store.find(topic.workload_id, time + 1, head) - 1
 
     def _admit(self, records: Sequence[Record]) -> Sequence[Record]:
-        """The records that are asked for, cut where only a part of one is."""
         if self._is_plain:
             return records
         admitted: list[Record] = []

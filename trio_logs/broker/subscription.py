@@ -29,8 +29,7 @@ class Subscription(OneByOne[Record]):
 
     Use it as a context manager; it holds nothing before it is entered. It buffers nothing: its
     whole state is the number of the next line. With `position` None, it delivers new lines only.
-    For one reader of many logs, give several subscriptions the same `bell`: wait for it, then call
-    `ready` of each.
+    A reader of many logs gives all subscriptions the same `bell`, and calls `ready` of each.
     """
 
     def __init__(
@@ -99,11 +98,15 @@ class Subscription(OneByOne[Record]):
 
     @property
     def topic(self) -> Topic:
-        """The topic of the log; valid once the subscription was entered."""
         return self._topic
 
+    @property
+    def position(self) -> int:
+        """The number of the last line that was delivered; valid once the log was looked up."""
+        assert self._cursor is not None
+        return self._cursor - 1
+
     def move(self, position: int) -> None:
-        """Move to a line number."""
         self._cursor = position
 
     def passed(self, line: int) -> bool:
@@ -146,7 +149,6 @@ class Subscription(OneByOne[Record]):
                     topic.workload_id, self._cursor, READ_BYTES, head
                 )
                 if not found or found[0].first > self._cursor:
-                    # The store deletes a log before the broker hears of it.
                     await topic.check_deleted()
                 return self._close_hole(found, head)
             if self._group is None or self._cursor != topic.head + 1:

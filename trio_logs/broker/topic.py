@@ -98,7 +98,7 @@ class Topic:
             self.life = Life.OPEN if state.end is None else Life.ENDED
 
     async def check_deleted(self) -> None:
-        """Ask the store whether the log is gone. Raises StoreError."""
+        """Ask the store, which deletes a log before the broker hears of it. Raises StoreError."""
         if await self._store.log(self.workload_id) is None:
             self.delete()
 

@@ -6,7 +6,7 @@ workload records have separate protocols, so that a broker can be embedded witho
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,6 +21,7 @@ __all__ = [
     "Retention",
     "Store",
     "StoreStatistics",
+    "Visitor",
     "WorkloadQuery",
     "WorkloadStore",
 ]
@@ -78,6 +79,13 @@ class StoreStatistics:
     batches_trimmed: int
 
 
+class Visitor(Protocol):
+    """Looks at the records of a log in a thread of the store, one after the other."""
+
+    def visit(self, run: Run | Gap, load: Callable[[], Batch | Gap]) -> bool:
+        """Look at one record; `load` reads its data. Return False to stop after it."""
+
+
 class LogStore(Protocol):
     """The duties of a store of logs, and of its caller.
 
@@ -131,6 +139,19 @@ class LogStore(Protocol):
 
     async def scan(self, workload_id: str, last: int, limit: int) -> list[Run]:
         """The newest `limit` runs that begin at or before line `last`, newest first."""
+
+    async def visit(
+        self,
+        workload_id: str,
+        first: int,
+        last: int,
+        visitor: Visitor,
+        *,
+        newest_first: bool = False,
+    ) -> None:
+        """Show the visitor the records that have a line from `first` to `last`, until it stops or
+        none is left. It runs in a thread, and limits the time of a call itself. After a
+        cancellation, it may go on until it stops."""
 
     async def find(self, workload_id: str, time: int, head: int) -> int:
         """The number of the first line up to `head` that is not older than `time`, in microseconds

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import apsw
 import zstandard
 
 from ...records import Batch, End, Gap, Outcome, Run, Status
-from .. import LogState
+from .. import LogState, Visitor
 from .rows import COLUMNS, GAP, PARTIAL, decode, to_run
 
-__all__ = ["find", "number_and_state", "read", "scan", "state"]
+__all__ = ["find", "number_and_state", "read", "scan", "state", "visit"]
 
 
 def state(connection: apsw.Connection, workload_id: str) -> LogState | None:
@@ -80,6 +81,35 @@ def scan(connection: apsw.Connection, workload_id: str, last: int, limit: int) -
         (workload_id, last, limit),
     )
     return [to_run(*row) for row in rows]
+
+
+def visit(
+    connection: apsw.Connection,
+    workload_id: str,
+    first: int,
+    last: int,
+    visitor: Visitor,
+    newest_first: bool,
+) -> None:
+    """Show records to a visitor; see `LogStore.visit`."""
+    decompress = zstandard.ZstdDecompressor().decompress
+    order = "DESC" if newest_first else "ASC"
+    for row in connection.execute(
+        f"SELECT {COLUMNS} FROM batches"
+        " WHERE log = (SELECT number FROM workloads WHERE id = :id) AND first <= :last"
+        " AND first >= COALESCE((SELECT max(first) FROM batches WHERE log ="
+        " (SELECT number FROM workloads WHERE id = :id) AND first <= :first), 0)"
+        f" ORDER BY first {order}",
+        {"id": workload_id, "first": first, "last": last},
+    ):
+        at, count, time, stream, flags, _ = row
+        if at + count <= first:
+            continue
+        run: Run | Gap = to_run(at, count, time, stream, flags)
+        if flags & GAP:
+            run = Gap(at, at + count - 1, stream, time)
+        if not visitor.visit(run, partial(decode, row, decompress)):
+            break
 
 
 def find(connection: apsw.Connection, workload_id: str, time: int, head: int) -> int:

@@ -9,7 +9,7 @@ import apsw
 
 __all__ = ["prepare"]
 
-VERSION = 3
+VERSION = 4
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS workloads (
@@ -30,7 +30,10 @@ CREATE TABLE IF NOT EXISTS workloads (
     lines INTEGER NOT NULL DEFAULT 0,
     bytes INTEGER NOT NULL DEFAULT 0,
     held INTEGER NOT NULL DEFAULT 0, -- bytes of `data` that its rows of `batches` have
-    epoch INTEGER NOT NULL DEFAULT 0 -- appends to its log need this one
+    epoch INTEGER NOT NULL DEFAULT 0, -- appends to its log need this one
+    node TEXT,                       -- the service instance that runs it
+    rerun_of TEXT,                   -- the id of the workload that it repeats
+    changed INTEGER NOT NULL DEFAULT 0 -- the position of the last change of this record
 );
 CREATE INDEX IF NOT EXISTS unfinished ON workloads (id) WHERE finished_at IS NULL;
 CREATE INDEX IF NOT EXISTS by_status ON workloads (status, id);
@@ -45,6 +48,16 @@ CREATE TABLE IF NOT EXISTS batches (
     flags INTEGER NOT NULL,          -- see `rows`
     data BLOB NOT NULL
 );
+CREATE INDEX IF NOT EXISTS by_change ON workloads (changed);
+CREATE TABLE IF NOT EXISTS deletions (
+    position INTEGER PRIMARY KEY,    -- of the change that deleted a workload
+    id TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS positions (
+    newest INTEGER NOT NULL,         -- of all changes; the table has one row
+    forgotten INTEGER NOT NULL       -- deletions up to this position are not kept any more
+);
+INSERT INTO positions SELECT 0, 0 WHERE NOT EXISTS (SELECT 1 FROM positions);
 CREATE UNIQUE INDEX IF NOT EXISTS position ON batches (log, first);
 CREATE INDEX IF NOT EXISTS age ON batches (time, log);
 """
@@ -59,6 +72,12 @@ DROP TABLE history;
 _FROM_2 = """
 ALTER TABLE workloads ADD COLUMN reason TEXT;
 ALTER TABLE workloads ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+"""
+
+_FROM_3 = """
+ALTER TABLE workloads ADD COLUMN node TEXT;
+ALTER TABLE workloads ADD COLUMN rerun_of TEXT;
+ALTER TABLE workloads ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
 """
 
 
@@ -78,5 +97,7 @@ def prepare(connection: apsw.Connection) -> None:
             connection.execute(_FROM_1)
         if version in (1, 2):
             connection.execute(_FROM_2)
+        if version in (1, 2, 3):
+            connection.execute(_FROM_3)
         connection.execute(_SCHEMA)
         connection.execute(f"PRAGMA user_version = {VERSION}")

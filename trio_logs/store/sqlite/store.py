@@ -12,7 +12,7 @@ import trio
 
 from ...errors import StoreError
 from ...records import Batch, Gap, Outcome, Run, Workload
-from .. import LogState, Retention, StoreStatistics, WorkloadQuery
+from .. import LogState, Retention, StoreStatistics, Visitor, WorkloadQuery
 from . import queries, workloads
 from .database import Database
 from .file import File
@@ -149,6 +149,26 @@ class SQLiteStore:
     async def scan(self, workload_id: str, last: int, limit: int) -> list[Run]:
         return await self._database.read(
             partial(queries.scan, workload_id=workload_id, last=last, limit=limit)
+        )
+
+    async def visit(
+        self,
+        workload_id: str,
+        first: int,
+        last: int,
+        visitor: Visitor,
+        *,
+        newest_first: bool = False,
+    ) -> None:
+        await self._database.read(
+            partial(
+                queries.visit,
+                workload_id=workload_id,
+                first=first,
+                last=last,
+                visitor=visitor,
+                newest_first=newest_first,
+            )
         )
 
     async def find(self, workload_id: str, time: int, head: int) -> int:

@@ -28,7 +28,7 @@ DELETED = "deleted"
 
 _COLUMNS = (
     "id, spec, created_at, status, started_at, finished_at, exit_code, signal, error, lines, bytes,"
-    " reason"
+    " reason, node, rerun_of"
 )
 
 
@@ -38,9 +38,18 @@ def create(
     """Add a record. `key` must be new."""
     spec = msgspec.json.encode(workload.spec).decode()
     connection.execute(
-        "INSERT INTO workloads (id, spec, idempotency_key, fingerprint, status, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        (workload.id, spec, key, fingerprint, workload.status, workload.created_at),
+        "INSERT INTO workloads"
+        " (id, spec, idempotency_key, fingerprint, status, created_at, rerun_of)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            workload.id,
+            spec,
+            key,
+            fingerprint,
+            workload.status,
+            workload.created_at,
+            workload.rerun_of,
+        ),
     )
 
 

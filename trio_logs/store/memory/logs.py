@@ -1,20 +1,21 @@
-"""A store in memory, for tests and for embedders whose history may end with the process."""
+"""Logs in memory."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import trio
 
-from ..errors import WorkloadNotFoundError
-from ..records import Batch, End, Gap, Outcome, Run, Status, Workload, now
-from . import LogState, Retention, StoreStatistics, WorkloadQuery
-from .appending import addition
-from .durations import Durations
+from ...errors import WorkloadNotFoundError
+from ...records import Batch, End, Gap, Outcome, Run, now
+from .. import LogState, Retention, StoreStatistics, Visitor
+from ..appending import addition
+from ..durations import Durations
 
-__all__ = ["MemoryStore"]
+__all__ = ["MemoryLogs"]
 
 
 @dataclass(slots=True)
@@ -24,14 +25,11 @@ class _Log:
     finished_at: int = 0
 
 
-class MemoryStore:
-    """Keeps everything in lists. See `Store` for the methods."""
+class MemoryLogs:
+    """Keeps logs in lists. See `LogStore` for the methods."""
 
     def __init__(self) -> None:
         self._logs: dict[str, _Log] = {}
-        self._workloads: dict[str, Workload] = {}
-        self._handles: dict[str, str] = {}
-        self._keys: dict[str, tuple[str, bytes]] = {}
         self._commits = Durations()
         self._reads = 0
         self._bytes = 0
@@ -40,67 +38,6 @@ class MemoryStore:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
         await trio.sleep_forever()
-
-    # Workload records.
-
-    async def create(
-        self, workload: Workload, *, key: str | None = None, fingerprint: bytes = b""
-    ) -> None:
-        await trio.lowlevel.checkpoint()
-        self._workloads[workload.id] = workload
-        self._logs[workload.id] = _Log()
-        if key is not None:
-            self._keys[key] = (workload.id, fingerprint)
-
-    async def find_key(self, key: str) -> tuple[str, bytes] | None:
-        await trio.lowlevel.checkpoint()
-        return self._keys.get(key)
-
-    async def start(self, workload_id: str, started_at: int) -> None:
-        await trio.lowlevel.checkpoint()
-        workload = self._workloads.get(workload_id)
-        if workload is not None:
-            self._workloads[workload_id] = replace(
-                workload, status=Status.RUNNING, started_at=started_at
-            )
-
-    async def remember(self, workload_id: str, handle: str) -> None:
-        await trio.lowlevel.checkpoint()
-        self._handles[workload_id] = handle
-
-    async def workload(self, workload_id: str) -> Workload | None:
-        await trio.lowlevel.checkpoint()
-        return self._workloads.get(workload_id)
-
-    async def workloads(self, query: WorkloadQuery) -> list[Workload]:
-        await trio.lowlevel.checkpoint()
-        found = (
-            workload
-            for workload_id, workload in sorted(self._workloads.items(), reverse=True)
-            if (query.before is None or workload_id < query.before)
-            and (query.status is None or workload.status is query.status)
-            and query.labels.items() <= workload.spec.labels.items()
-        )
-        return [workload for workload, _ in zip(found, range(query.limit), strict=False)]
-
-    async def unfinished(self) -> list[tuple[Workload, str | None]]:
-        await trio.lowlevel.checkpoint()
-        return [
-            (workload, self._handles.get(workload_id))
-            for workload_id, workload in sorted(self._workloads.items())
-            if not workload.status.final
-        ]
-
-    async def delete(self, workload_id: str) -> None:
-        await trio.lowlevel.checkpoint()
-        self._workloads.pop(workload_id, None)
-        self._handles.pop(workload_id, None)
-        self._keys = {k: v for k, v in self._keys.items() if v[0] != workload_id}
-        log = self._logs.pop(workload_id, None)
-        if log is not None:
-            self._bytes -= sum(_size(record) for record in log.records)
-
-    # Logs.
 
     async def log(self, workload_id: str) -> LogState | None:
         await trio.lowlevel.checkpoint()
@@ -130,35 +67,31 @@ class MemoryStore:
             log.state, records, expected=expected, epoch=epoch, size=size, outcome=outcome
         )
         self._logs[workload_id] = log
-        # Drop cached wire forms: only the window bounds their memory.
-        log.records += [
-            replace(record, rendered={}) if isinstance(record, Batch) else record
-            for record in added.records
-        ]
+        log.records += map(_without_forms, added.records)
         self._bytes += sum(_size(record) for record in added.records)
         log.state = replace(log.state, lines=added.lines, bytes=added.bytes)
-        workload = self._workloads.get(workload_id)
-        if workload is not None:
-            self._workloads[workload_id] = replace(workload, lines=added.lines, bytes=added.bytes)
+        self._extended(workload_id, log.state)
         if added.ends and outcome is not None:
-            self._end(workload_id, log, outcome, finished_at)
+            log.state = replace(log.state, end=End(outcome, added.lines, added.bytes))
+            log.finished_at = finished_at
+            self._ended(workload_id, outcome, finished_at)
         self._commits.add(0.0)
 
-    def _end(self, workload_id: str, log: _Log, outcome: Outcome, finished_at: int) -> None:
-        log.state = replace(log.state, end=End(outcome, log.state.lines, log.state.bytes))
-        log.finished_at = finished_at
-        self._handles.pop(workload_id, None)
-        workload = self._workloads.get(workload_id)
-        if workload is not None:
-            self._workloads[workload_id] = replace(
-                workload,
-                status=outcome.status,
-                exit_code=outcome.exit_code,
-                signal=outcome.signal,
-                error=outcome.error,
-                reason=outcome.reason,
-                finished_at=finished_at,
-            )
+    def _extended(self, workload_id: str, state: LogState) -> None:
+        """A log has more lines, in the step in which readers find them."""
+
+    def _ended(self, workload_id: str, outcome: Outcome, finished_at: int) -> None:
+        """A log has ended, in the step in which readers find the end."""
+
+    def _create(self, workload_id: str) -> None:
+        """Begin an empty log."""
+        self._logs[workload_id] = _Log()
+
+    def _discard(self, workload_id: str) -> None:
+        """Remove a log, if there is one."""
+        log = self._logs.pop(workload_id, None)
+        if log is not None:
+            self._bytes -= sum(_size(record) for record in log.records)
 
     async def fence(self, workload_id: str) -> int:
         await trio.lowlevel.checkpoint()
@@ -177,7 +110,7 @@ class MemoryStore:
             record = records[i]
             if record.last < first:
                 continue
-            found.append(replace(record, rendered={}) if isinstance(record, Batch) else record)
+            found.append(_without_forms(record))
             max_bytes -= record.weight
             if max_bytes <= 0:
                 break
@@ -193,8 +126,34 @@ class MemoryStore:
                 break
             b = records[i]
             if isinstance(b, Batch):
-                found.append(Run(b.first, b.count, b.time, b.stream, b.partial, b.continues))
+                found.append(_run(b))
         return found
+
+    async def visit(
+        self,
+        workload_id: str,
+        first: int,
+        last: int,
+        visitor: Visitor,
+        *,
+        newest_first: bool = False,
+    ) -> None:
+        await trio.lowlevel.checkpoint()
+        self._reads += 1
+        records = self._records(workload_id)
+        start = max(bisect_right(records, first, key=lambda record: record.first) - 1, 0)
+        stop = bisect_right(records, last, key=lambda record: record.first)
+        found = [record for record in records[start:stop] if record.last >= first]
+        if newest_first:
+            found.reverse()
+
+        def visit() -> None:
+            for record in found:
+                run = _run(record) if isinstance(record, Batch) else record
+                if not visitor.visit(run, partial(_without_forms, record)):
+                    break
+
+        await trio.to_thread.run_sync(visit, abandon_on_cancel=True)
 
     async def find(self, workload_id: str, time: int, head: int) -> int:
         await trio.lowlevel.checkpoint()
@@ -243,6 +202,15 @@ class MemoryStore:
             bytes=self._bytes,
             batches_trimmed=self._trimmed,
         )
+
+
+def _run(batch: Batch) -> Run:
+    return Run(batch.first, batch.count, batch.time, batch.stream, batch.partial, batch.continues)
+
+
+def _without_forms(record: Batch | Gap) -> Batch | Gap:
+    """The record without cached wire forms: only the window bounds their memory."""
+    return replace(record, rendered={}) if isinstance(record, Batch) else record
 
 
 def _size(record: Batch | Gap) -> int:

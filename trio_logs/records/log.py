@@ -1,41 +1,24 @@
-"""The values that travel through the service. All are frozen; times are integers, in microseconds
-since the Unix epoch."""
+"""What a log consists of, and what its readers are told about it."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TypeAlias
+
+from .outcome import Outcome
 
 __all__ = [
     "Batch",
     "Detached",
     "End",
     "Gap",
-    "Outcome",
-    "Reason",
+    "Position",
     "Record",
     "Reset",
     "Run",
-    "Status",
-    "Workload",
-    "WorkloadSpec",
-    "now",
-    "rfc3339",
+    "Stop",
+    "Unfinished",
 ]
-
-
-def now() -> int:
-    """The wall clock, in microseconds since the Unix epoch."""
-    return time.time_ns() // 1000
-
-
-def rfc3339(moment: int) -> str:
-    """A time as RFC 3339 in UTC with microseconds: `2026-01-31T12:00:00.000001Z`."""
-    seconds, micros = divmod(moment, 1_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +61,19 @@ class Batch:
         lines = [line.removesuffix(b"\r") for line in lines]
         return lines if len(lines) == self.count else [*lines, unended]
 
+    @property
+    def text(self) -> bytes:
+        """The lines as UTF-8, each ended by `\\n`. U+FFFD replaces what is not valid UTF-8."""
+        text = self.data
+        if not text.isascii():
+            try:
+                text.decode()
+            except UnicodeDecodeError:
+                text = text.decode(errors="replace").encode()
+        if b"\r" in text:
+            text = text.replace(b"\r\n", b"\n")
+        return text if text.endswith(b"\n") else text + b"\n"
+
     def since(self, first: int) -> Batch:
         """The part of this batch from line `first` on; the batch must hold that line."""
         skip = first - self.first
@@ -85,6 +81,15 @@ class Batch:
             return self
         data = self.data.split(b"\n", skip)[skip]
         return Batch(first, self.count - skip, self.time, self.stream, data, self.partial)
+
+    def until(self, last: int) -> Batch:
+        """The part of this batch up to line `last`; the batch must hold that line."""
+        count = last - self.first + 1
+        if count == self.count:
+            return self
+        rest = self.data.split(b"\n", count)[count]
+        data = self.data[: len(self.data) - len(rest)]
+        return Batch(self.first, count, self.time, self.stream, data, continues=self.continues)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,58 +129,6 @@ class Gap:
         return 100
 
 
-class Status(StrEnum):
-    """Where a workload is in its life."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    STOPPED = "stopped"
-    TIMED_OUT = "timed_out"
-    LOST = "lost"
-
-    @property
-    def final(self) -> bool:
-        """Whether the workload has finished, so that its status stays."""
-        return self not in (Status.QUEUED, Status.RUNNING)
-
-
-class Reason(StrEnum):
-    """Why a workload ended, for programs; `Outcome.error` tells people.
-
-    `FAILED` has EXITED, SIGNALED, NOT_STARTED, EXCEPTION or OUT_OF_MEMORY; `SUCCEEDED` has EXITED;
-    `STOPPED` has STOP_REQUESTED or SHUTDOWN; `TIMED_OUT` has TIMEOUT; `LOST` has SERVER_LOST or
-    CLIENT_LOST.
-    """
-
-    EXITED = "exited"
-    SIGNALED = "signaled"
-    NOT_STARTED = "not_started"
-    EXCEPTION = "exception"
-    STOP_REQUESTED = "stop_requested"
-    SHUTDOWN = "shutdown"
-    TIMEOUT = "timeout"
-    SERVER_LOST = "server_lost"
-    CLIENT_LOST = "client_lost"
-    OUT_OF_MEMORY = "out_of_memory"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a workload ended. `signal` is a name such as `SIGKILL`, `error` a sentence for people.
-
-    `reason` is one of `Reason`, or another word that a later version of the service sent, or None
-    for a workload that ended before version 0.2.
-    """
-
-    status: Status
-    exit_code: int | None = None
-    signal: str | None = None
-    error: str | None = None
-    reason: str | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class End:
     """The last record of a log: the outcome, the number of lines, and their bytes."""
@@ -200,36 +153,29 @@ class Reset:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The reader has all that it asked for up to line `line`, which a filter may have hidden."""
+
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The last record of a reading that `to` or `limit` ended before the end of the log. `reason`
+    is that word, `next` the first line number that was not looked at."""
+
+    reason: str
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A line that has not ended, as it looks now: a prompt, or a progress bar. It has no number and
+    is not stored. An empty `text` clears the one before."""
+
+    stream: str
+    text: str
+
+
 Record: TypeAlias = Batch | Gap | End | Detached
-
-
-@dataclass(frozen=True, slots=True)
-class WorkloadSpec:
-    """What to run. `command` is an argument vector, never a shell line; `timeout` is in seconds."""
-
-    command: tuple[str, ...]
-    backend: str = "process"
-    name: str | None = None
-    env: dict[str, str] = field(default_factory=dict)
-    cwd: str | None = None
-    timeout: float | None = None
-    labels: dict[str, str] = field(default_factory=dict)
-    pty: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """A workload's record, as the store has it."""
-
-    id: str
-    spec: WorkloadSpec
-    created_at: int
-    status: Status = Status.QUEUED
-    started_at: int | None = None
-    finished_at: int | None = None
-    exit_code: int | None = None
-    signal: str | None = None
-    error: str | None = None
-    lines: int = 0
-    bytes: int = 0
-    reason: str | None = None
