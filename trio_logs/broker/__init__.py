@@ -4,6 +4,7 @@ from .audience import Bell, Outlet
 from .broker import LogBroker
 from .embedding import open_broker
 from .handler import LogHandler, log_records
+from .pending import Found
 from .reading import Reading
 from .statistics import BrokerStatistics
 from .subscription import Subscription
@@ -14,6 +15,7 @@ __all__ = [
     "Bell",
     "BrokerLimits",
     "BrokerStatistics",
+    "Found",
     "LogBroker",
     "LogHandler",
     "LogWriter",

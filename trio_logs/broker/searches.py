@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import trio
 
@@ -11,6 +12,8 @@ from ..errors import BusyError
 from ..store import LogStore, Visitor
 
 __all__ = ["SLICE_SECONDS", "Searches"]
+
+T = TypeVar("T")
 
 MAX_SEARCHES = 8
 """Searches of clients that look for matches at once; more are refused."""
@@ -41,6 +44,11 @@ class Searches:
             yield
         finally:
             self._admitted -= 1
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """Wait for a turn, then call a function of at most some milliseconds in a thread."""
+        async with self._turns:
+            return await trio.to_thread.run_sync(function, abandon_on_cancel=True)
 
     async def slice(
         self,

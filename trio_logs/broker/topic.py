@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from enum import Enum, auto
 
@@ -42,7 +41,6 @@ class Topic:
     `head` is the number of the last line that may be delivered, and `bytes` the length of the log
     up to it. `end` is set in the same step as the last head. While the store fails, `unstored` is
     the first line that readers may have and the store does not; otherwise it is None.
-    `published_at` is when the head last moved, on Trio's clock.
     """
 
     def __init__(
@@ -54,7 +52,6 @@ class Topic:
         self.bytes = 0
         self.end: End | None = None
         self.unstored: int | None = None
-        self.published_at = -math.inf
         self.window = Window()
         self.audience = Audience(counters)
         # The state of the log at the look-up.
@@ -111,7 +108,6 @@ class Topic:
             self._counters.bytes_published += size
             self.head = batches[-1].last
             self.bytes += size
-            self.published_at = trio.current_time()
             self._time = batches[-1].time
             self._windows.append(self.window, batches)
             self.audience.begin(batches)

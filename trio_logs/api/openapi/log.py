@@ -10,11 +10,15 @@ from ..query import FILE_NAME
 from .parts import answer, header, parameter, ref, refer_to_problems, text
 from .selection import SELECTION_PARAMETERS, flag
 
-__all__ = ["LOG_SCHEMAS", "READ"]
+__all__ = ["LOG_LINES", "LOG_SCHEMAS", "READ"]
 
 _EVENT_ID = text("^([0-9]+|end|stop)?$")
 _RESUME = "Resume after this `id`: the number of a line, `end` or `stop`."
 
+
+LOG_LINES = header(
+    "The number of the last line known when the answer began.", text("^[0-9]+$"), "1000"
+)
 
 _PARAMETERS = [
     parameter(
@@ -178,6 +182,7 @@ READ: dict[str, Any] = {
                     "No cache or proxy may store or change the answer.",
                     {"const": "no-cache, no-store, no-transform"},
                 ),
+                "Log-Lines": LOG_LINES,
                 "X-Accel-Buffering": header("nginx passes each line on at once.", {"const": "no"}),
                 "Content-Disposition": {
                     "description": "With `download`: the file's name.",
@@ -186,7 +191,10 @@ READ: dict[str, Any] = {
                 },
             },
         ),
-        "204": answer("The client has the whole log: it need not reconnect."),
+        "204": answer(
+            "The client has all that it asked for: it need not reconnect.",
+            headers={"Log-Lines": LOG_LINES},
+        ),
         **refer_to_problems(400, 401, 404, 406, 421, 429, 503),
     },
 }
