@@ -21,8 +21,8 @@ from .records import Batch
 __all__ = ["MAX_PROGRAM", "Filter", "visible"]
 
 MAX_PROGRAM = 2_000
-"""The most instructions of an expression's program; `\\pL` has 1,200. On text that defeats the cache
-of states, the time of RE2 grows with them."""
+"""The most instructions of an expression's program; `\\pL` has 1,200. On text that defeats RE2's
+cache of states, the time of a match grows with them."""
 
 COMPILE_MEMORY = 256 * 1024
 """Bytes. With this much memory, RE2 refuses a huge program within 2 ms, and compiles no other one

@@ -43,9 +43,9 @@ class Finding:
     """Finds the lines of a log that a selection asks for, in order, each once.
 
     `context` lines before and after each match come with it, whatever their stream, time and text.
-    It begins after line `after`, and ends after `limit` matches: with the lines around the last one,
-    but before the next match. Lines that the store does not have are left out. Bound: the numbers
-    of the matches of one slice, and about 64 KiB of lines.
+    It begins after line `after`, and ends after `limit` matches: with the lines around the last
+    one, but before the next match. Lines that the store does not have are left out. Bound: the
+    numbers of the matches of one slice, and about 64 KiB of lines.
     """
 
     def __init__(
@@ -100,6 +100,10 @@ class Finding:
         self.head = self._last = max(head, self._start)
         if self._wanted <= 0:
             self._last = self._start
+        elif self._selection.since is not None:
+            # No earlier line can match.
+            since = await self._store.find(self.workload_id, self._selection.since, head)
+            self.searched = max(self._start, since - 1)
 
     async def step(self) -> Sequence[FoundLine]:
         """Take one turn; return the lines that it brought, perhaps none. Call it after `load`, and
