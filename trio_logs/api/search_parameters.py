@@ -66,7 +66,7 @@ class SearchQuery:
     name: str | None
     ids: frozenset[str]
     limit: int
-    per_workload: int
+    per_workload: int | None
     context: int
     before: SearchPosition | None
 
@@ -102,7 +102,6 @@ def parse_search_query(parameters: Iterable[tuple[str, str]], now: int) -> Searc
         else:
             rest.append((name, value))
     given = collect(rest, SEARCH_PARAMETERS)
-    limit = whole_number(given, "limit", minimum=1, maximum=MAX_MATCHES) or DEFAULT_MATCHES
     position = given.get("before")
     return SearchQuery(
         selection=_filtered({name: given[name] for name in _LINES if name in given}, now),
@@ -110,8 +109,8 @@ def parse_search_query(parameters: Iterable[tuple[str, str]], now: int) -> Searc
         statuses=_statuses(repeated["status"]),
         name=given.get("name"),
         ids=_ids(repeated["workload"]),
-        limit=limit,
-        per_workload=whole_number(given, "per_workload", minimum=1) or limit,
+        limit=whole_number(given, "limit", minimum=1, maximum=MAX_MATCHES) or DEFAULT_MATCHES,
+        per_workload=whole_number(given, "per_workload", minimum=1),
         context=whole_number(given, "context") or 0,
         before=None if position is None else SearchPosition.parse(position),
     )

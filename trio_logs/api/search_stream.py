@@ -124,14 +124,16 @@ class SearchStream(ResponseBody):
         before = self._query.before
         is_resumed = before is not None and before.workload_id == workload.id
         line, self._earlier = (before.line, before.count) if before and is_resumed else (0, 0)
-        left = self._query.limit - self._count
+        limit = self._query.limit - self._count
+        if self._query.per_workload is not None:
+            limit = min(limit, self._query.per_workload - self._earlier)
         self._finding = Finding(
             self._service.store,
             self._place,
             workload.id,
             self._query.selection,
             after=line,
-            limit=max(min(left, self._query.per_workload - self._earlier), 0),
+            limit=max(limit, 0),
             context=self._query.context,
         )
         await self._finding.load()

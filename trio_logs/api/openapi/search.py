@@ -6,7 +6,7 @@ from typing import Any
 
 from ...records import Status
 from ..search_parameters import MAX_MATCHES, POSITION, SEARCH_PARAMETERS
-from .parts import answer, header, parameter, ref, refer_to_problems, text
+from .parts import answer, header, parameter, refer_to_problems, text
 from .selection import SELECTION_PARAMETERS
 
 __all__ = ["MATCHES", "SEARCH", "SEARCH_SCHEMAS"]
@@ -163,7 +163,12 @@ _OTHERS = [
         "The search ends after this many matches.",
         {"type": "integer", "minimum": 1, "maximum": MAX_MATCHES, "default": 1000},
     ),
-    parameter("per_workload", "At most this many matches of each log, the first ones.", _LINE, 10),
+    parameter(
+        "per_workload",
+        "At most this many matches of each log, the first ones.",
+        text("^[1-9][0-9]{0,17}$"),
+        "10",
+    ),
     parameter(
         "context",
         "Also so many lines before and after each match, whatever their stream, time and text.",
