@@ -20,7 +20,7 @@ from .routes import AppContext, route
 from .search_parameters import parse_matches_query
 from .slots import SLOT, StreamSlot
 
-__all__ = ["ROUTES", "ndjson_response"]
+__all__ = ["ROUTES", "MatchesStream", "ndjson_response"]
 
 
 @route("GET", "/v1/workloads/{workload_id}/matches", MATCHES, takes_slot=True)
@@ -36,7 +36,7 @@ async def matches(context: AppContext, workload_id: str) -> Response:
         slot: StreamSlot = extensions[SLOT]
         slot.take()
         slot.hold(service.broker.searches.admit())
-        body = _MatchesStream(service, workload_id, selection, workload.lines)
+        body = MatchesStream(service, workload_id, selection, workload.lines)
     response = ndjson_response(body)
     response.headers["Log-Lines"] = str(workload.lines)
     return response
@@ -56,7 +56,7 @@ def ndjson_response(body: ResponseBody | bytes) -> Response:
     return response
 
 
-class _MatchesStream(ResponseBody):
+class MatchesStream(ResponseBody):
     """The body of one answer. It holds its place among the searches from entry to exit.
 
     Raises IncompleteAnswerError if the answer must not look complete, and StoreError.
