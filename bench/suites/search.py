@@ -25,6 +25,7 @@ __all__ = ["TITLE", "run"]
 TITLE = "Search"
 
 NEEDLE_EVERY = 10_000
+FIRST_NEEDLE = 2_500
 SEARCHES = 8
 RATE = 100.0
 CHECK_SECONDS = 0.02
@@ -69,7 +70,7 @@ def _stored(running: Running, file: Path, lines: int, *, coloured: bool) -> str:
     start, stop = (b"\x1b[32m", b"\x1b[0m") if coloured else (b"", b"")
     with file.open("wb") as out:
         for number in range(lines):
-            word = b"needle" if number % NEEDLE_EVERY == NEEDLE_EVERY // 2 else b"nothing"
+            word = b"needle" if number % NEEDLE_EVERY == FIRST_NEEDLE else b"nothing"
             line = b"%09d %bINFO%b worker status=ok, %b" % (number, start, stop, word)
             out.write(line.ljust(LINE_BYTES - 1, b".") + b"\n")
     command = ["sh", "-c", f"exec cat {shlex.quote(str(file))}"]
