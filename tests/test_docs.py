@@ -22,6 +22,7 @@ from trio_logs.api.bodies import FinishRequest, Problem, StopRequest, Submission
 from trio_logs.api.list_query import PAGE_PARAMETERS
 from trio_logs.api.openapi.document import make_document
 from trio_logs.api.query import ALIASES, NAMES
+from trio_logs.api.search_parameters import SEARCH_PARAMETERS
 from trio_logs.api.table import TABLE
 from trio_logs.cli import CLIENTS, connection, create_app, exits
 from trio_logs.client import requests
@@ -213,6 +214,7 @@ def test_fields_of_bodies_and_answers() -> None:
     assert {status for status in Status if f"`{status}`" in documented} == set(Status)
     assert rows(section("http", "Logs")).keys() == {*NAMES, *ALIASES}
     assert rows(section("http", "List")).keys() == set(PAGE_PARAMETERS)
+    assert rows(section("http", "Search")).keys() == {*SEARCH_PARAMETERS, "progress", "end"}
 
 
 def test_headers_of_requests() -> None:

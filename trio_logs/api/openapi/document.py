@@ -13,8 +13,10 @@ from ... import __version__
 from ...sse import LogLine
 from ..bodies import FinishRequest, Health, Page, Problem, StopRequest, Submission
 from ..routes import Route
+from ..search_stream import FoundObject
 from .log import LOG_SCHEMAS
 from .parts import header, problems
+from .search import SEARCH_SCHEMAS
 from .workloads import WORKLOAD_ID
 
 __all__ = ["make_document"]
@@ -111,10 +113,10 @@ _HEADERS = {
 
 def _schemas() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(
-        [Submission, StopRequest, FinishRequest, Page, LogLine, Health, Problem],
+        [Submission, StopRequest, FinishRequest, Page, LogLine, FoundObject, Health, Problem],
         ref_template="#/components/schemas/{name}",
     )
     for schema in schemas.values():
         # msgspec keeps the indentation of docstrings.
         schema["description"] = " ".join(inspect.cleandoc(schema["description"]).split())
-    return {**schemas, **LOG_SCHEMAS}
+    return {**schemas, **LOG_SCHEMAS, **SEARCH_SCHEMAS}

@@ -17,6 +17,9 @@ from ..durations import Durations
 
 __all__ = ["MemoryLogs"]
 
+VISIT_RECORDS = 100
+"""Records that one call of a thread shows to a visitor: copying a whole log would take long."""
+
 
 @dataclass(slots=True)
 class _Log:
@@ -140,20 +143,31 @@ class MemoryLogs:
     ) -> None:
         await trio.lowlevel.checkpoint()
         self._reads += 1
+        goes_on = True
+        while goes_on and first <= last:
+            found = self._some(workload_id, first, last, newest_first=newest_first)
+            if not found:
+                break
+            goes_on = await trio.to_thread.run_sync(
+                partial(_visit, found, visitor), abandon_on_cancel=True
+            )
+            if newest_first:
+                last = found[-1].first - 1
+            else:
+                first = found[-1].last + 1
+
+    def _some(
+        self, workload_id: str, first: int, last: int, *, newest_first: bool
+    ) -> list[Batch | Gap]:
+        """Some of the records that have a line from `first` to `last`."""
         records = self._records(workload_id)
         start = max(bisect_right(records, first, key=lambda record: record.first) - 1, 0)
+        if start < len(records) and records[start].last < first:
+            start += 1
         stop = bisect_right(records, last, key=lambda record: record.first)
-        found = [record for record in records[start:stop] if record.last >= first]
         if newest_first:
-            found.reverse()
-
-        def visit() -> None:
-            for record in found:
-                run = _run(record) if isinstance(record, Batch) else record
-                if not visitor.visit(run, partial(_without_forms, record)):
-                    break
-
-        await trio.to_thread.run_sync(visit, abandon_on_cancel=True)
+            return records[max(start, stop - VISIT_RECORDS) : stop][::-1]
+        return records[start : min(stop, start + VISIT_RECORDS)]
 
     async def find(self, workload_id: str, time: int, head: int) -> int:
         await trio.lowlevel.checkpoint()
@@ -202,6 +216,15 @@ class MemoryLogs:
             bytes=self._bytes,
             batches_trimmed=self._trimmed,
         )
+
+
+def _visit(records: Sequence[Batch | Gap], visitor: Visitor) -> bool:
+    """In a thread: show records to a visitor. Whether it wants more of them."""
+    for record in records:
+        run = _run(record) if isinstance(record, Batch) else record
+        if not visitor.visit(run, partial(_without_forms, record)):
+            return False
+    return True
 
 
 def _run(batch: Batch) -> Run:
