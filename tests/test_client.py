@@ -165,7 +165,7 @@ async def test_every_page_is_listed(live: Live, monkeypatch: pytest.MonkeyPatch)
         ids = [(await client.submit(["true"])).id for _ in range(5)]
         monkeypatch.setattr(
             "trio_logs.client.requests.page_query",
-            lambda status, labels, before, left: [
+            lambda options, before, left: [
                 ("limit", "2"),
                 *([("before", before)] * bool(before)),
             ],
@@ -203,7 +203,7 @@ async def test_no_more_is_asked_for_than_is_wanted(live: Live) -> None:
         ids = [(await client.submit(["true"])).id for _ in range(5)][::-1]
         for limit in range(7):
             assert [each.id async for each in client.list(limit=limit)] == ids[:limit]
-    pages = [requests.page_query(None, None, None, left)[0] for left in (None, 1, 500, 501)]
+    pages = [requests.page_query({}, None, left)[0] for left in (None, 1, 500, 501)]
     assert pages == [("limit", limit) for limit in ("500", "1", "500", "500")]
 
 

@@ -56,7 +56,8 @@ PRAGMA user_version = 3;
 """
 ROWS = """
 INSERT INTO workloads (id, spec, status, exit_code, error, created_at, finished_at, lines, bytes)
-    VALUES ('done', '{"command":["make","TEST"],"name":"n","labels":{"k":"v"}}', 'failed', 1, 'sentence', 5, 6, 2, 14);
+    VALUES ('done', '{"command":["make","TEST"],"name":"n","labels":{"k":"v"}}', 'failed', 1,
+        'sentence', 5, 6, 2, 14);
 INSERT INTO workloads (id, status, created_at, lines, bytes) VALUES ('w', 'running', 7, 3, 21);
 INSERT INTO batches VALUES (1, 1, 2, 5, 'stdout', 0,
     x'6c696e6520310a6c696e6520320a');
