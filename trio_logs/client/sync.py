@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, aclosing, suppress
 from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
@@ -120,14 +120,14 @@ class SyncClient:
         send, receive = anyio.create_memory_object_stream[bytes](0)
 
         async def push() -> Workload:
-            # If the push fails, closing the channel ends the wait of the sender below.
-            with receive:
+            async with AsyncExitStack() as stack:
+                # If the push fails, closing the channel ends the wait of the sender below.
+                stack.enter_context(receive)
+                errors = None
+                if stderr is not None:
+                    errors = await stack.enter_async_context(aclosing(_in_thread(stderr)))
                 return await self._client.push(
-                    workload_id,
-                    receive,
-                    stderr=None if stderr is None else _in_thread(stderr),
-                    ending=ending,
-                    patience=patience,
+                    workload_id, receive, stderr=errors, ending=ending, patience=patience
                 )
 
         pushing = self._portal.start_task_soon(push)
@@ -151,7 +151,7 @@ class SyncClient:
             self._portal.call(items.aclose)
 
 
-async def _in_thread(items: Iterable[bytes]) -> AsyncIterator[bytes]:
+async def _in_thread(items: Iterable[bytes]) -> AsyncGenerator[bytes, None]:
     """The items, each taken in a thread. After a cancellation, the thread is left to end by
     itself."""
     iterator = iter(items)
