@@ -13,17 +13,21 @@ import pytest
 import trio
 import trio.testing
 
+from tests.failing_parts import FailingStore
 from tests.live import PATIENCE, Live, open_live
 from tests.pushing import Body, create, finish, open_body, raw_log
 from tests.test_api import problem
 from trio_logs import open_broker
 from trio_logs.backends.inbox import STREAMS, Inbox
+from trio_logs.broker import BrokerLimits
 from trio_logs.broker.numbering import Numbering
 from trio_logs.broker.writer import Written
+from trio_logs.errors import StoreError
 from trio_logs.lines import MAX_LINE_BYTES
-from trio_logs.records import Batch, Outcome, Status
+from trio_logs.records import Batch, Gap, Outcome, Status
 from trio_logs.settings import Settings
-from trio_logs.store import LogState, Retention
+from trio_logs.store import LogState, Retention, StreamState
+from trio_logs.store.memory import MemoryStore
 from trio_logs.store.sqlite import SQLiteStore
 
 
@@ -275,3 +279,39 @@ async def test_raw_bytes_of_both(live: Live) -> None:
         await push(live, workload, "stdout", b"a\nc\n")
     await finish(live, workload, bytes=6)
     assert await raw_log(live, workload) == b"a\nb\nc\n"
+
+
+async def test_lines_that_a_failing_store_lost_count_in_their_stream(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Only the source knows that: a gap has neither bytes nor a stream."""
+    store = FailingStore(MemoryStore())
+    limits = BrokerLimits(window_bytes=10_000)
+    sizes = {"stdout": 4, "stderr": MAX_LINE_BYTES}
+    async with open_broker(store, limits, patience=1) as broker:
+        with await broker.open("w") as log:
+            await log.write(b"one\n")
+            await log.write(b"x" * (MAX_LINE_BYTES + 1), "stderr")
+            assert {name: await log.flush(name) for name in STREAMS} == sizes
+            store.set_mode("fails")
+            # Within the gap, the line of one stream ends, and one of the other stream begins.
+            await log.write(b"end\n", "stderr")
+            await log.write(b"y" * (MAX_LINE_BYTES + 1))
+            for number in range(200):
+                await log.write(b"%0100d\n" % number, "stderr")
+                await trio.testing.wait_all_tasks_blocked()
+                await trio.sleep(0.1)
+            with pytest.raises(StoreError):
+                await log.flush("stderr")
+            store.set_mode("works")
+            await trio.sleep(60)
+            sizes = {"stdout": 4 + MAX_LINE_BYTES, "stderr": MAX_LINE_BYTES + 5 + 200 * 101}
+            assert {name: await log.flush(name) for name in STREAMS} == sizes
+        assert any(isinstance(each, Gap) for each in await store.read("w", 1, 1 << 30))
+        state = await store.log("w")
+        assert state is not None
+        assert state.streams == {
+            "stdout": StreamState(sizes["stdout"], unfinished=True),
+            "stderr": StreamState(sizes["stderr"]),
+        }
+        assert state.bytes == sum(sizes.values())
