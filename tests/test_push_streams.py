@@ -22,7 +22,7 @@ from trio_logs.backends.inbox import STREAMS, Inbox
 from trio_logs.broker import BrokerLimits
 from trio_logs.broker.numbering import Numbering
 from trio_logs.broker.writer import Written
-from trio_logs.errors import StoreError
+from trio_logs.errors import ConflictError, StoreError
 from trio_logs.lines import MAX_LINE_BYTES
 from trio_logs.records import Batch, Gap, Outcome, Status
 from trio_logs.settings import Settings
@@ -150,6 +150,30 @@ async def test_an_end_replaces_the_connections_of_both_streams(live: Live) -> No
         for body in bodies:
             assert (await body.answer()).status == 409
         await reader.read_until(b"event: end")
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+async def test_no_byte_comes_between_the_check_of_an_end_and_the_end(
+    stream: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_broker() as broker:
+        with await broker.open("w") as log:
+            inbox = Inbox(log, patience=10)
+            send, receive = trio.open_memory_channel[bytes](0)
+            refused: list[str] = []
+
+            async def connect() -> None:
+                try:
+                    await inbox.receive(receive, 0, stream)
+                except ConflictError as error:
+                    refused.append(str(error))
+
+            with send, receive:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(connect)
+                    await trio.testing.wait_all_tasks_blocked()
+                    await inbox.finish(Outcome(Status.SUCCEEDED), 0)
+                    assert refused == [f"a newer connection sends {stream} of this log now"]
 
 
 async def test_a_client_is_there_while_it_sends_one_stream(
