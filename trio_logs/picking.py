@@ -17,11 +17,12 @@ class Limit:
 
     The last of these lines may be an over-long one, whose parts have lines of other streams between
     them. Its other parts still pass; all other lines do not. `next` is the first number that did
-    not pass, or None.
+    not pass; as long as none was kept back, it follows the last one that passed.
     """
 
     left: int
-    next: int | None = None
+    next: int
+    _is_cut: bool = False
     # The streams whose over-long line was counted and goes on.
     _open: frozenset[str] = field(default=frozenset())
 
@@ -39,13 +40,16 @@ class Limit:
             free = 1 if is_counted and part.first == run.first else 0
             room = self.left + free
             if part.count > room:
-                if self.next is None:
+                if not self._is_cut:
                     self.next = part.first + room
+                    self._is_cut = True
                 if not room:
                     break
                 part = part.until(part.first + room - 1)
             self.left -= part.count - free
             kept.append(part)
+            if not self._is_cut:
+                self.next = part.last + 1
         if run.partial and (kept or is_counted):
             self._open |= {run.stream}
         else:
@@ -63,7 +67,9 @@ class Picker:
         self._selection = selection
         self._start = start
         self._last = last
-        self._limit = None if selection.limit is None else Limit(selection.limit)
+        self._limit = None
+        if selection.limit is not None:
+            self._limit = Limit(selection.limit, start.first)
 
     def copy(self) -> Picker:
         """A picker in the same state, for a search that may be cancelled."""
@@ -78,8 +84,8 @@ class Picker:
 
     @property
     def next(self) -> int | None:
-        """The first line that is asked for and that the limit keeps back, or None."""
-        return None if self._limit is None else self._limit.next
+        """Once the limit is reached, the line from which another reading goes on."""
+        return self._limit.next if self._limit is not None and self._limit.done else None
 
     def is_late(self, run: LineRun) -> bool:
         """Whether the run arrived after `until`. Times of a log never step back, so all later runs
