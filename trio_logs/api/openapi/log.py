@@ -105,9 +105,9 @@ _CONTROL: dict[str, Any] = {
     "description": "An object that is not a line: `end` with the outcome, `stop` with the `next`"
     " line number, `gap` with the numbers of the missing lines, `reset`, `position` with an `id` to"
     " resume after, `heartbeat`, or `shutdown` with the milliseconds of `retry`. `reason` is for"
-    " programs: of `end`, that of the workload; of `stop`, `to` or `limit`; of `gap`, `retention`, `store`, `damaged` or `deleted`;"
-    " of `reset`, `beyond_head` or `not_ended`; of `shutdown`, `draining`. `detail` is a sentence"
-    " for people. Clients ignore events that they do not know.",
+    " programs: of `end`, that of the workload; of `stop`, `to` or `limit`; of `gap`, `retention`,"
+    " `store`, `damaged` or `deleted`; of `reset`, `beyond_head` or `not_ended`; of `shutdown`,"
+    " `draining`. `detail` is a sentence for people. Clients ignore events that they do not know.",
     "properties": {
         "event": {"enum": _OBJECT_CONTROLS},
         "from": {"type": "integer", "minimum": 1},
