@@ -34,6 +34,9 @@ FIELDS = [
     "name",
     "backend",
     "command",
+    "cwd",
+    "timeout",
+    "pty",
     "labels",
     "status",
     "reason",
@@ -45,6 +48,8 @@ FIELDS = [
     "finished_at",
     "lines",
     "bytes",
+    "node",
+    "rerun_of",
     "logs_url",
 ]
 

@@ -18,7 +18,14 @@ from prometheus_client.parser import text_string_to_metric_families
 import trio_logs
 from tests.server_process import running_server
 from trio_logs import broker, client, errors, settings, sse
-from trio_logs.api.bodies import FinishRequest, Problem, StopRequest, Submission, WorkloadRecord
+from trio_logs.api.bodies import (
+    FinishRequest,
+    Problem,
+    ResizeRequest,
+    StopRequest,
+    Submission,
+    WorkloadRecord,
+)
 from trio_logs.api.list_query import PAGE_PARAMETERS
 from trio_logs.api.openapi.document import make_document
 from trio_logs.api.query import ALIASES, NAMES
@@ -206,6 +213,7 @@ def test_fields_of_bodies_and_answers() -> None:
         ("A workload", WorkloadRecord),
         ("Submit", Submission),
         ("Stop", StopRequest),
+        ("Resize", ResizeRequest),
         ("Finish", FinishRequest),
     ):
         names = {field.name for field in msgspec.structs.fields(kind)}
@@ -270,6 +278,10 @@ def test_the_client() -> None:
                 if each.name != "self"
             ]
             assert written == f"{name}{inspect.Signature(bare)}"
-    for method, kind in (("submit", requests.SubmitOptions), ("follow", requests.FollowOptions)):
+    for method, kind in (
+        ("submit", requests.SubmitOptions),
+        ("list", requests.ListOptions),
+        ("follow", requests.FollowOptions),
+    ):
         told = documented[signatures[method]][0].partition("Options: ")[2]
         assert set(re.findall(r"`(\w+)`", told)) == set(kind.__annotations__), method

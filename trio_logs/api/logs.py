@@ -15,6 +15,7 @@ from ..server import PORT
 from .answers import DrainingError, no_content
 from .headers import single_header
 from .openapi.log import READ
+from .push import upload_offsets
 from .query import LogQuery, accepted, parse_log_query
 from .routes import AppContext, route
 from .slots import SLOT, StreamSlot
@@ -64,7 +65,7 @@ async def logs(context: AppContext, workload_id: str) -> Response:
     response = _response(body, workload_id, query)
     response.headers.update(known)
     if is_head and workload is not None and workload.spec.backend == "push":
-        response.headers["Upload-Offset"] = str(workload.bytes)
+        response.headers.update(await upload_offsets(service, workload_id))
     return response
 
 

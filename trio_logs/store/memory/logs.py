@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -11,7 +11,7 @@ import trio
 
 from ...errors import WorkloadNotFoundError
 from ...records import Batch, End, Gap, Outcome, Run, now
-from .. import LogState, Retention, StoreStatistics, Visitor
+from .. import NO_STREAMS, LogState, Retention, StoreStatistics, StreamState, Visitor
 from ..appending import addition
 from ..durations import Durations
 
@@ -49,9 +49,7 @@ class MemoryLogs:
             return None
         if log.state.end is not None or not log.records:
             return log.state
-        last = log.records[-1]
-        unfinished = last.stream if isinstance(last, Batch) and last.partial else None
-        return replace(log.state, time=last.time, unfinished=unfinished)
+        return replace(log.state, time=log.records[-1].time)
 
     async def append(
         self,
@@ -61,18 +59,27 @@ class MemoryLogs:
         expected: int,
         epoch: int,
         size: int,
+        streams: Mapping[str, StreamState] = NO_STREAMS,
         outcome: Outcome | None = None,
         finished_at: int = 0,
     ) -> None:
         await trio.lowlevel.checkpoint()
         log = self._logs.get(workload_id, _Log())
         added = addition(
-            log.state, records, expected=expected, epoch=epoch, size=size, outcome=outcome
+            log.state,
+            records,
+            expected=expected,
+            epoch=epoch,
+            size=size,
+            streams=streams,
+            outcome=outcome,
         )
         self._logs[workload_id] = log
         log.records += map(_without_forms, added.records)
         self._bytes += sum(_size(record) for record in added.records)
         log.state = replace(log.state, lines=added.lines, bytes=added.bytes)
+        if added.streams is not None:
+            log.state = replace(log.state, streams=added.streams)
         self._extended(workload_id, log.state)
         if added.ends and outcome is not None:
             log.state = replace(log.state, end=End(outcome, added.lines, added.bytes))
