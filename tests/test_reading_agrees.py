@@ -172,8 +172,8 @@ async def run(
         if follow and selection.last is None and selection.limit is None:
             assert isinstance(found[-1], End)
         if not follow and selection.last is not None and selection.limit is None:
-            is_over = isinstance(found[-1], End)
-            assert is_over or found[-1].reason == "to"  # type: ignore[union-attr]
+            last = found[-1]
+            assert isinstance(last, End) or (isinstance(last, Stop) and last.reason == "to")
         await check_resumes(broker, found, asked, selection, follow=follow)
 
 

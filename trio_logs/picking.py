@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import copy
 from dataclasses import dataclass, field
 
@@ -109,8 +110,13 @@ class Picker:
 
     def pick(self, batch: Batch) -> list[Batch]:
         """The parts of the batch that are asked for, in order."""
-        parts = self._pick(batch)
-        return parts if self._limit is None else self._limit.take(batch, parts)
+        return self.pick_until(batch, math.inf)[0]
+
+    def pick_until(self, batch: Batch, deadline: float) -> tuple[list[Batch], int]:
+        """As `pick`, and the number of the last line looked at. It is the last one of the batch, or
+        the one at which `time.perf_counter` passed the deadline."""
+        parts, last = self._pick(batch, deadline)
+        return parts if self._limit is None else self._limit.take(batch, parts), last
 
     def pick_gap(self, gap: Gap) -> Gap | None:
         """The part of a gap within the range asked for."""
@@ -118,16 +124,17 @@ class Picker:
         first = max(gap.first, self._start.first)
         return Gap(first, last, gap.reason) if first <= last else None
 
-    def _pick(self, batch: Batch) -> list[Batch]:
+    def _pick(self, batch: Batch, deadline: float) -> tuple[list[Batch], int]:
         if not self._selection.admits(batch):
-            return []
+            return [], batch.last
         cut: Batch | None = batch
         if batch.first < self._start.line:
             cut = self._start.cut(batch)
         if cut is not None and self._last is not None and cut.last > self._last:
             cut = cut.until(self._last) if cut.first <= self._last else None
         if cut is None:
-            return []
+            return [], batch.last
         if self._selection.filter is None:
-            return [cut]
-        return cut.parts(self._selection.filter.numbers(cut))
+            return [cut], batch.last
+        numbers, last = self._selection.filter.numbers_until(cut, deadline)
+        return cut.parts(numbers), batch.last if last == cut.last else last

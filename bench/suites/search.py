@@ -81,17 +81,17 @@ def _stored(running: Running, file: Path, lines: int, *, coloured: bool) -> str:
     command = ["sh", "-c", f"exec cat {shlex.quote(str(file))}"]
     workload = running.request("POST", "/v1/workloads", {"command": command})
     path = f"/v1/workloads/{workload['id']}"
-    while running.request("GET", path)["finished_at"] is None:
-        time.sleep(0.01)
+    # It follows until the workload has ended.
+    _get(running, f"{path}/logs?tail=0&follow=true", NDJSON)
     return path
 
 
 def _row(running: Running, title: str, path: str, lines: int) -> dict[str, Any]:
     cpu = running.cpu_seconds()
     start = time.monotonic()
-    found = _get(running, path).splitlines()
+    found = _get(running, path)
     seconds = time.monotonic() - start
-    end = json.loads(found[-1])
+    end = json.loads(found.rstrip(b"\n").rpartition(b"\n")[2])
     assert end["event"] == "end", end
     return {
         "search": title,

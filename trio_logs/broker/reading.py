@@ -20,7 +20,7 @@ from .iteration import OneByOne
 from .locating import Locator
 from .pending import Found, Pending
 from .searches import Searches
-from .sieve import Sieve
+from .sieve import Sieve, pick_slice
 from .subscription import READ_BYTES, Subscription
 
 __all__ = ["Found", "Reading"]
@@ -190,9 +190,8 @@ class Reading(OneByOne[Found]):
         pending = self._pending
         assert pending is not None
         if (batch := pending.slow) is not None:
-            picker = pending.picker.copy()
-            parts = await self._searches.call(partial(picker.pick, batch))
-            return pending.picked(picker, parts)
+            search = partial(pick_slice, pending.picker, batch)
+            return pending.picked(*await self._searches.call(search))
         if not pending:
             if self._is_searchable():
                 return await self._search(pending)
