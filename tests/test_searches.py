@@ -80,9 +80,10 @@ async def test_two_slices_run_at_once_and_the_others_in_turn(store: FailingStore
         with trio.fail_after(PATIENCE):
             await store.switch.until_called("visit", 4)
         await trio.testing.wait_all_tasks_blocked()
-        assert crowd.begun == ["a", "b", "c", "d"]
+        # Both turns became free in one step, and Trio runs the two tasks in any order.
+        assert (crowd.begun[:2], set(crowd.begun[2:])) == (["a", "b"], {"c", "d"})
         store.switch.recover()
-    assert crowd.begun == ["a", "b", "c", "d", "e"]
+    assert crowd.begun[4:] == ["e"]
     found = searches.statistics()
     assert (found.running, found.waiting, found.slices) == (0, 0, 5)
 
