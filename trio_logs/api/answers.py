@@ -30,6 +30,7 @@ __all__ = [
     "NotAcceptableError",
     "UnsupportedMediaError",
     "json_response",
+    "no_body",
     "no_content",
     "problem_of",
     "stream_response",
@@ -86,8 +87,13 @@ def stream_response(body: ResponseBody | bytes, content_type: str) -> Response:
 
 
 def no_content(headers: dict[str, str] | None = None) -> Response:
-    """A 204, which has neither a body nor headers that describe one."""
-    response = Response(b"", HTTPStatus.NO_CONTENT, headers)
+    """A 204."""
+    return no_body(HTTPStatus.NO_CONTENT, headers)
+
+
+def no_body(status: HTTPStatus, headers: dict[str, str] | None = None) -> Response:
+    """An answer that has neither a body nor headers that describe one."""
+    response = Response(b"", status, headers)
     del response.headers["Content-Type"]
     del response.headers["Content-Length"]
     return response

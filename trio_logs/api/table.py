@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..settings import Settings
-from . import description, logs, matches, metrics, push, search, workloads
+from . import description, logs, matches, metrics, push, search, web, workloads
 from .routes import RouteTable
 
 __all__ = ["TABLE", "body_limit"]
@@ -19,6 +19,7 @@ TABLE = RouteTable(
         *search.ROUTES,
         *metrics.ROUTES,
         *description.ROUTES,
+        *web.ROUTES,
     )
 )
 """Every route of the app."""

@@ -27,6 +27,7 @@ from ..search_stream import FoundObject
 from .log import LOG_SCHEMAS
 from .parts import header, problems
 from .search import SEARCH_SCHEMAS
+from .web import PATH_PARAMETERS
 from .workloads import WORKLOAD_ID
 
 __all__ = ["make_document"]
@@ -81,6 +82,7 @@ def make_document(routes: Iterable[Route]) -> dict[str, Any]:
             {"name": "workloads", "description": "Submit, list, show, stop, rerun, delete."},
             {"name": "logs", "description": "A log as a stream."},
             {"name": "service", "description": "The state of the service, and this description."},
+            {"name": "page", "description": "The page for browsers, and its files."},
         ],
         "paths": _paths(routes),
         "components": {
@@ -98,7 +100,7 @@ def make_document(routes: Iterable[Route]) -> dict[str, Any]:
     }
 
 
-_PATH_PARAMETERS = {"workload_id": WORKLOAD_ID}
+_PATH_PARAMETERS = {"workload_id": WORKLOAD_ID, **PATH_PARAMETERS}
 
 
 def _paths(routes: Iterable[Route]) -> dict[str, Any]:
