@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
-NODE_MODULES := tests/clients/node_modules/.package-lock.json
+NODE_MODULES := tests/clients/node_modules/.package-lock.json tests/web/node_modules/.package-lock.json
 
 .PHONY: demo test check docs picture campaign conformance bench clean
 
@@ -22,11 +22,12 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev $(NODE_MODULES)
 	@$(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 2)) --dist worksteal $(ARGS)
 
-# Ruff's ASYNC rules are those of flake8-async.
-check: $(VENV)/.installed-dev
+# Ruff's ASYNC rules are those of flake8-async. TypeScript checks the modules of the page.
+check: $(VENV)/.installed-dev $(NODE_MODULES)
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@if command -v npm >/dev/null; then tests/web/node_modules/.bin/tsc -p tests/web; fi
 	@$(BIN)/python -m pytest --quiet tests/test_imports.py
 
 # Builds docs/_build. A warning, such as a broken link, is an error.
@@ -58,7 +59,7 @@ bench: $(VENV)/.installed-dev
 
 # Removes files in this folder only, whatever VENV is.
 clean:
-	rm -rf .venv .venv-* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist docs/_build tests/clients/node_modules
+	rm -rf .venv .venv-* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist docs/_build tests/*/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -76,7 +77,7 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	@$(PIP) install -c constraints.txt --group docs
 	@touch $@
 
-# Without npm, the test that needs these modules skips, except in CI.
-$(NODE_MODULES): tests/clients/package-lock.json
+# Without npm, the tests that need these modules skip, except in CI.
+%/node_modules/.package-lock.json: %/package-lock.json
 	@if command -v npm >/dev/null; then \
-		npm --prefix tests/clients ci --silent --ignore-scripts --no-audit --no-fund; fi
+		npm --prefix $* ci --silent --ignore-scripts --no-audit --no-fund; fi
