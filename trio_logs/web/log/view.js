@@ -1,0 +1,239 @@
+/** One log: its rows, live, with all that can be done to look at them. */
+
+import { make } from "../element.js"
+import { Follow } from "./follow.js"
+import { Found } from "./found.js"
+import { Footer } from "./footer.js"
+import { Header, isFinal } from "./header.js"
+import { Loader } from "./loader.js"
+import { LogModel } from "./model.js"
+import { objectsOf } from "../wire/ndjson.js"
+import { Problem } from "../wire/request.js"
+import { LogRows } from "./log_rows.js"
+import { copyRows } from "./selection.js"
+import { Tools } from "./tools.js"
+import { VirtualList } from "../scroll/list.js"
+
+/** @typedef {import("../address.js").Place} Place */
+/** @typedef {import("../format.js").Workload} Workload */
+
+/**
+ * @typedef {object} Surroundings What a view needs of the page.
+ * @property {import("../session.js").Session} session
+ * @property {import("../wire/connection.js").Connection} connection
+ * @property {(changes: Partial<Place>, isStep?: boolean) => void} go Changes the address.
+ * @property {import("./header.js").Actions} actions
+ * @property {() => void} openKeys
+ * @property {(workload: Workload) => void} changed
+ */
+
+/** Lines at the end with which a log opens. */
+const TAIL = 200
+
+export class LogView {
+  /** @type {Workload | undefined} */
+  workload = undefined
+  model = new LogModel()
+  #abort = new AbortController()
+  #timer = 0
+
+  /**
+   * @param {string} id
+   * @param {Place} place
+   * @param {Surroundings} surroundings
+   */
+  constructor(id, place, surroundings) {
+    this.id = id
+    this.place = place
+    this.surroundings = surroundings
+    const { go, actions, openKeys } = surroundings
+    const read = (/** @type {string} */ path, /** @type {AbortSignal} */ signal) => this.#read(path, signal)
+    this.scroller = make("div", { class: "log", role: "log", "aria-live": "off", "aria-label": "Log", tabindex: "0" })
+    this.body = make("div", { class: "log-body" }, this.scroller)
+    this.rows = new LogRows(this.model, (from, to) => this.loader.want(from, to))
+    this.loader = new Loader(this.model, (range, signal) => read(`logs?follow=false&${range}`, signal), () => this.list.refresh(), () => {})
+    this.list = new VirtualList(this.scroller, this.rows, {
+      follow: (isFollowing) => this.follow.show(isFollowing),
+      rendered: () => this.found.mark(),
+    })
+    this.header = new Header(actions)
+    this.tools = new Tools({
+      find: (query) => this.#find(query),
+      step: (step) => this.found.step(step),
+      only: (only) => go({ only }),
+      times: (times) => go({ times }),
+      wrap: (wrap) => go({ wrap }),
+      follow: (isOn) => this.list.follow(isOn),
+      leave: () => this.scroller.focus({ preventScroll: true }),
+    })
+    this.footer = new Footer(openKeys)
+    this.follow = new Follow(this.list, this.model, this.tools)
+    this.found = new Found(this, read)
+    this.body.append(this.found.canvas, this.follow.button)
+    this.element = make("section", { class: "view" }, this.header.element, this.tools.element, this.body, this.footer.element)
+    copyRows(this.scroller, this.list, this.model, (from, to) => this.#fetchRange(from, to), this.#abort.signal)
+    this.scroller.addEventListener("click", (event) => this.#clicked(event))
+    this.show(place)
+  }
+
+  /** Fetch the first rows and follow. */
+  async open() {
+    const { signal } = this.#abort
+    const target = this.place.target
+    const range = target ? `from=${Math.max(1, target.from - 100)}&limit=${TAIL + 100}` : `tail=${TAIL}`
+    try {
+      const record = this.surroundings.session.fetchJSON(`/v1/workloads/${this.id}`, { signal })
+      record.catch(() => {})
+      const answer = await this.#read(`logs?follow=false&${range}`, signal)
+      this.model.head = Number(answer.headers.get("Log-Lines"))
+      if (answer.body) for await (const objects of objectsOf(answer.body)) this.model.take(objects)
+      this.setWorkload(await record)
+    } catch (error) {
+      if (!signal.aborted) this.#fail(error)
+      return
+    }
+    if (target) this.#reveal(target)
+    else this.list.follow(true)
+    this.list.render()
+    this.#timer = window.setInterval(() => this.#tick(), 1000)
+    if (!this.model.hasEnded) {
+      this.surroundings.connection.follow(this.surroundings.session.key, this.id, () => this.model.head, (news) => this.#hear(news))
+    }
+    this.found.search(this.place)
+  }
+
+  close() {
+    this.#abort.abort()
+    clearInterval(this.#timer)
+    this.surroundings.connection.drop(this.id)
+    this.loader.close()
+    this.list.close()
+    this.found.close()
+  }
+
+  /** Show what the address says. @param {Place} place */
+  show(place) {
+    const before = this.place
+    this.place = place
+    const target = place.target && (!place.target.id || place.target.id === this.id) ? place.target : undefined
+    this.rows.look.times = place.times
+    this.rows.look.target = target && [target.from, target.to]
+    this.scroller.dataset.times = place.times
+    this.tools.show(place)
+    if (place.wrap !== this.list.isWrapped) this.list.wrap(place.wrap)
+    if (place !== before && this.workload) {
+      this.found.search(place)
+      if (target && JSON.stringify(target) !== JSON.stringify(before.target)) this.#reveal(target)
+    }
+    this.list.refresh()
+  }
+
+  /** @param {Workload} workload */
+  setWorkload(workload) {
+    this.workload = workload
+    const { look } = this.rows
+    look.workload = workload
+    look.start = Date.parse(workload.started_at ?? workload.created_at)
+    if (isFinal(workload)) {
+      this.model.head = Math.max(this.model.head, workload.lines)
+      this.model.hasEnded = true
+    }
+    this.header.show(workload, this.surroundings.session.isReadOnly)
+    this.scroller.setAttribute("aria-label", `Log of ${this.header.title.textContent}`)
+    this.surroundings.changed(workload)
+    this.#tick()
+    this.list.refresh()
+  }
+
+  /** Go to a line, as an address or a person says. @param {number} line */
+  goTo(line) {
+    const from = Math.min(Math.max(1, line), Math.max(1, this.model.head))
+    this.surroundings.go({ target: { id: "", from, to: from } }, true)
+  }
+
+  /** The line at the top of the view. */
+  get topLine() {
+    return this.rows.lineAt(this.list.visible().first)
+  }
+
+  /** @param {{ from: number }} target */
+  #reveal(target) {
+    this.list.reveal(this.rows.indexOfLine(target.from))
+  }
+
+  /** @param {{ find: string, matchCase: boolean, isRegex: boolean }} query */
+  #find(query) {
+    this.surroundings.go({ ...query, only: query.find ? this.place.only : false })
+  }
+
+  /** @param {import("../wire/log_stream.js").News} news */
+  #hear(news) {
+    const { events } = news
+    // Gaps and resets come before the lines that follow them.
+    this.model.take(events)
+    this.model.take(news.lines)
+    this.model.head = Math.max(this.model.head, news.head)
+    this.model.setUnfinished(news.unfinished)
+    this.follow.grew()
+    this.list.refresh()
+    this.#count()
+    if (events.some(({ event }) => event === "end")) this.#ended()
+    else if (this.workload?.status === "queued" && news.head > 0) this.#refetch()
+  }
+
+  async #ended() {
+    await this.#refetch()
+    this.surroundings.connection.drop(this.id)
+    this.found.grew()
+  }
+
+  async #refetch() {
+    try {
+      this.setWorkload(await this.surroundings.session.fetchJSON(`/v1/workloads/${this.id}`, { signal: this.#abort.signal }))
+    } catch {
+      // What shows stays as it was; the state of the connection tells.
+    }
+  }
+
+  #tick() {
+    if (this.workload) this.header.show(this.workload, this.surroundings.session.isReadOnly)
+    this.#count()
+    this.found.grew()
+  }
+
+  #count() {
+    this.footer.show(this.workload, this.model.head, this.found.finder, this.place.times)
+  }
+
+  /** @param {MouseEvent} event */
+  #clicked(event) {
+    const number = /** @type {Element} */ (event.target).closest?.("a.number")
+    if (!number) return
+    event.preventDefault()
+    const line = Number(/** @type {HTMLElement} */ (number.closest(".row")).dataset.line)
+    const start = this.place.target?.from
+    const [from, to] = event.shiftKey && start ? [Math.min(start, line), Math.max(start, line)] : [line, line]
+    this.surroundings.go({ target: { id: "", from, to }, only: false }, true)
+  }
+
+  /** @param {number} from @param {number} to */
+  async #fetchRange(from, to) {
+    const answer = await this.#read(`logs?follow=false&from=${from}&to=${to}`, this.#abort.signal)
+    const found = []
+    if (answer.body) for await (const objects of objectsOf(answer.body)) found.push(...objects.filter((each) => each.seq))
+    return found
+  }
+
+  /** @param {string} path @param {AbortSignal} signal */
+  #read(path, signal) {
+    const headers = { Accept: "application/x-ndjson" }
+    return this.surroundings.session.send(`/v1/workloads/${this.id}/${path}`, { signal, headers })
+  }
+
+  /** @param {unknown} error */
+  #fail(error) {
+    const isGone = error instanceof Problem && error.status === 404
+    const words = isGone ? `There is no workload ${this.id}; it may have been deleted.` : String(error instanceof Error ? error.message : error)
+    this.body.replaceChildren(make("p", { class: "empty", role: "alert" }, words))
+  }
+}
