@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
@@ -27,7 +28,6 @@ from .writer import LogWriter, as_line
 
 __all__ = ["PATIENCE", "LogBroker"]
 
-
 SUCCEEDED = Outcome(Status.SUCCEEDED, reason=Reason.EXITED)
 EVERYTHING = Selection()
 
@@ -35,8 +35,7 @@ FLUSH_SECONDS = 10.0
 """How long the end of a broker waits for a store that fails or hangs."""
 
 PATIENCE = 30.0
-"""Seconds for which a failing store holds a workload back; then its lines are delivered from
-memory."""
+"""Seconds for which a failing store holds a workload back, before lines come from memory."""
 
 
 class LogBroker:
@@ -154,17 +153,20 @@ class LogBroker:
             self._topics.release(topic)
 
     def forget(self, workload_id: str) -> None:
-        """The log was deleted: its readers get a gap with reason `deleted` for the missing
-        lines."""
+        """The log was deleted: its readers get a gap with reason `deleted` for missing lines."""
         self._topics.delete(workload_id)
 
     async def flush(self) -> None:
         """Wait until all earlier writes to all logs are durable, but at most 10 s for a store that
-        fails or hangs. `statistics().lines_unsaved` says how many lines are not durable then."""
+        fails or hangs: then `statistics().lines_unsaved` is not 0."""
         with trio.move_on_after(FLUSH_SECONDS):
             for source in tuple(self._sources.values()):
                 with suppress(LogClosedError, StoreError):
                     await source.flush()
+
+    def written(self) -> Iterator[tuple[str, int, int]]:
+        """Of each log that is written now: its workload's id, its lines, and its bytes."""
+        return ((topic.workload_id, topic.head, topic.bytes) for topic in self._sources)
 
     def detach(self) -> None:
         """End every subscription where it is, later ones too; readers may resume there."""
@@ -181,10 +183,9 @@ class LogBroker:
         """A snapshot, and counters since the start."""
         sources = self._sources.values()
         fills = [source.channel_items for source in sources]
-        # A store that hangs has said nothing.
         commits = [source.commits for source in sources]
         failing = [each for each in commits if each.is_failing]
-        errors = [each.failure for each in failing if each.failure is not None]
+        errors = [each.failure for each in failing if each.failure is not None]  # None: it hangs
         waiting_since = min((each.waiting_since for each in commits), default=math.inf)
         counters = self._topics.counters
         return BrokerStatistics(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import structlog
@@ -20,6 +20,7 @@ from ..errors import (
 from ..records import Status, Workload, WorkloadSpec
 from ..store import WorkloadQuery, WorkloadStore
 from .admission import Admission, Submission
+from .changes import Changes
 from .deletions import Deletions
 from .job import Job
 from .jobs import Jobs
@@ -63,6 +64,7 @@ class Engine:
         self._deletions = Deletions(store, broker, self._calls)
         runner = Runner(store, broker, backends, self._calls, self._limits.grace)
         self._jobs = Jobs(self._queue, runner)
+        self.changes = Changes(store, self._calls, self._written)
         self._nursery: trio.Nursery
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -74,6 +76,7 @@ class Engine:
             self._jobs.open(self._nursery)
             self._deletions.open(self._nursery)
             try:
+                await self._nursery.start(self.changes.run)
                 await self._take_up()
                 self._nursery.start_soon(self._admission.settle)
                 task_status.started()
@@ -235,4 +238,11 @@ class Engine:
             self._queue.running + self._queue.remote,
             self._admission.submitted,
             {status: self._jobs.finished[status] for status in Status if status.final},
+            self.changes.readers,
+            self.changes.published,
         )
+
+    def _written(self) -> Iterator[tuple[str, int, int]]:
+        # Embedders may write logs of their own, which are no workloads.
+        running = {job.workload.id for job in self._jobs if not job.executed.is_set()}
+        return (log for log in self._broker.written() if log[0] in running)

@@ -4,7 +4,7 @@ since the Unix epoch."""
 from .log import Batch, Detached, End, Gap, Position, Record, Reset, Run, Stop, Unfinished
 from .outcome import Outcome, Reason, Status
 from .times import now, rfc3339
-from .workload import Change, Workload, WorkloadSpec
+from .workload import Change, Progress, Workload, WorkloadSpec
 
 __all__ = [
     "Batch",
@@ -14,6 +14,7 @@ __all__ = [
     "Gap",
     "Outcome",
     "Position",
+    "Progress",
     "Reason",
     "Record",
     "Reset",
