@@ -131,10 +131,12 @@ class WorkloadRecord(msgspec.Struct):
 
 class Page(msgspec.Struct):
     """Workloads, newest first. Send `next` as `before` to get the next page; it is null on the last
-    page."""
+    page. Changes after `position` of the first page may be missing in the list: to get them, resume
+    the events from there."""
 
     workloads: list[WorkloadRecord]
     next: str | None
+    position: Annotated[str, msgspec.Meta(pattern="^[0-9]+$")]
 
 
 class Health(msgspec.Struct):

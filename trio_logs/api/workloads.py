@@ -45,12 +45,14 @@ async def submit(context: AppContext) -> Response:
 @route("GET", "/v1/workloads", described.LIST)
 async def page(context: AppContext) -> Response:
     query = parse_list_query(request.args)
+    # Before the page: the client resumes the events from here, and must miss no later change.
+    position = context.service.engine.changes.position
     found = await context.service.engine.list(
         WorkloadQuery(query.limit + 1, query.before, query.status, query.labels)
     )
     shown = found[: query.limit]
     cursor = shown[-1].id if len(found) > len(shown) else None
-    return json_response(Page([WorkloadRecord.of(item) for item in shown], cursor))
+    return json_response(Page([WorkloadRecord.of(item) for item in shown], cursor, str(position)))
 
 
 @route("GET", "/v1/workloads/{workload_id}", described.SHOW)

@@ -13,6 +13,7 @@ from ... import __version__
 from ...sse import LogLine
 from ..bodies import FinishRequest, Health, Page, Problem, StopRequest, Submission
 from ..routes import Route
+from .events import EVENT_SCHEMAS
 from .log import LOG_SCHEMAS
 from .parts import header, problems
 from .workloads import WORKLOAD_ID
@@ -28,7 +29,7 @@ _PROBLEMS = {
     404: ("There is no such workload.", "there is no workload 'x'"),
     405: ("The path is right, the method is not.", "The method is not allowed."),
     406: (
-        "No representation of the log is acceptable.",
+        "No representation of the answer is acceptable.",
         "a log is served as text/event-stream, application/x-ndjson or text/plain",
     ),
     409: (
@@ -66,7 +67,7 @@ def make_document(routes: Iterable[Route]) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "security": [{"token": []}],
         "tags": [
-            {"name": "workloads", "description": "Submit, list, show, stop, delete."},
+            {"name": "workloads", "description": "Submit, list, show, stop, delete, follow."},
             {"name": "logs", "description": "A log as a stream."},
             {"name": "service", "description": "The state of the service, and this description."},
         ],
@@ -117,4 +118,4 @@ def _schemas() -> dict[str, Any]:
     for schema in schemas.values():
         # msgspec keeps the indentation of docstrings.
         schema["description"] = " ".join(inspect.cleandoc(schema["description"]).split())
-    return {**schemas, **LOG_SCHEMAS}
+    return {**schemas, **LOG_SCHEMAS, **EVENT_SCHEMAS}
