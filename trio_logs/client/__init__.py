@@ -13,7 +13,7 @@
 through anyio, on asyncio; `SyncClient` has the same methods for scripts without either.
 """
 
-from ..records import End, Gap, Outcome, Reset, Status
+from ..records import End, Gap, Outcome, Reset, Status, Stop, Unfinished
 from .client import Client
 from .errors import ClientError, RefusedError, UnreachableError
 from .records import Ending, Line, LogRecord, Workload
@@ -31,7 +31,9 @@ __all__ = [
     "RefusedError",
     "Reset",
     "Status",
+    "Stop",
     "SyncClient",
+    "Unfinished",
     "UnreachableError",
     "Workload",
 ]

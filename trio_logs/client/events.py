@@ -1,7 +1,7 @@
 """The bytes of an answer to records, without I/O.
 
-There are two parsers: for event streams with `format=json`, and for NDJSON. NDJSON costs a third
-less, but a quiet log has no heartbeat in it.
+There are two parsers: for event streams with `format=json`, and for NDJSON, which costs a third
+less.
 
 Source: the WHATWG HTML standard, section 9.2.6 (interpreting an event stream). The service uses a
 part of it: `\\n` ends a line, fields have a space after the colon, and data is one line.
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..records import End, Gap, Outcome, Reset, Status
+from ..records import End, Gap, Outcome, Reset, Status, Stop, Unfinished
 from .answers import MALFORMED, MAX_SHOWN
 from .records import Line, LogRecord
 
@@ -61,6 +61,16 @@ class _Gap(msgspec.Struct):
 class _Reset(msgspec.Struct):
     reason: str
     detail: str = ""
+
+
+class _Stop(msgspec.Struct):
+    reason: str
+    next: int
+
+
+class _Unfinished(msgspec.Struct):
+    stream: str
+    text: str
 
 
 class _Shutdown(msgspec.Struct):
@@ -166,6 +176,13 @@ class Parser(ABC):
                 reset = decode(data, type=_Reset)
                 self.last_id = None
                 return [Reset(reset.reason, reset.detail)]
+            case "stop":
+                stop = decode(data, type=_Stop)
+                self.last_id = "stop"
+                return [Stop(stop.reason, stop.next)]
+            case "unfinished":
+                unfinished = decode(data, type=_Unfinished)
+                return [Unfinished(unfinished.stream, unfinished.text)]
             case "shutdown":
                 shutdown = decode(data, type=_Shutdown)
                 self.shutdown = shutdown.detail or shutdown.reason
@@ -173,7 +190,7 @@ class Parser(ABC):
                     self.retry = shutdown.retry / 1000
             case "position":
                 self.last_id = decode(data, type=_Position).id
-        # Later versions of the service may have events of other names.
+        # Others are heartbeats, and events of later versions of the service.
         return []
 
 

@@ -73,5 +73,7 @@ async def follow(
         if complete:
             resume.finished()
         if not resume.done:
+            if records := resume.clear():
+                yield records
             seconds = resume.delay()
             await connection.pause(seconds, resume.reason, since)

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from ..records import End, Gap, Reset, Status
+from ..records import End, Gap, Reset, Status, Stop, Unfinished
 
 __all__ = ["Ending", "Line", "LogRecord", "Workload"]
 
@@ -23,8 +23,9 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     partial: bool = False
 
 
-LogRecord: TypeAlias = Line | Gap | Reset | End
-"""A record of a followed log; see `trio_logs.records` for the other three."""
+LogRecord: TypeAlias = Line | Gap | Reset | End | Stop | Unfinished
+"""A record of a followed log; see `trio_logs.records` for all but `Line`. `Stop` is the last record
+if `last` or `limit` ended the log early. `Unfinished` comes only if the caller asks for it."""
 
 
 class Workload(msgspec.Struct, frozen=True):
