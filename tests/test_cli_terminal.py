@@ -79,7 +79,7 @@ def test_watching(terminal: Terminal, server: ServerProcess, client: SyncClient)
     assert screen.count("watched") == 1
     server.stop()
     # It goes on looking, so that it shows what runs when the server is back.
-    terminal.wait_for("does not answer")
+    terminal.wait_for("does not answer|is away")
     terminal.press("C-c")
     terminal.wait_for("code=130$")
 

@@ -16,10 +16,20 @@ through anyio, on asyncio; `SyncClient` has the same methods for scripts without
 from ..records import End, Gap, Outcome, Reset, Status, Stop, Unfinished
 from .client import Client
 from .errors import ClientError, RefusedError, UnreachableError
-from .records import Ending, Line, LogRecord, Workload
+from .records import (
+    ChangeRecord,
+    Ending,
+    Line,
+    LogRecord,
+    Workload,
+    WorkloadChanged,
+    WorkloadDeleted,
+    WorkloadProgress,
+)
 from .sync import SyncClient
 
 __all__ = [
+    "ChangeRecord",
     "Client",
     "ClientError",
     "End",
@@ -36,4 +46,7 @@ __all__ = [
     "Unfinished",
     "UnreachableError",
     "Workload",
+    "WorkloadChanged",
+    "WorkloadDeleted",
+    "WorkloadProgress",
 ]

@@ -19,7 +19,7 @@ from ..records import End, Gap, Outcome, Reset, Status, Stop, Unfinished
 from .answers import MALFORMED, MAX_SHOWN
 from .records import Line, LogRecord
 
-__all__ = ["EventParser", "ObjectParser", "Parser"]
+__all__ = ["ID", "EventParser", "ObjectParser", "Parser"]
 
 MAX_EVENT_BYTES = 1024 * 1024
 """More than any event of the service: a line is 64 KiB, and a byte at most 6 bytes of JSON."""
@@ -27,7 +27,7 @@ MAX_EVENT_BYTES = 1024 * 1024
 _LINES = msgspec.json.Decoder(Line)
 _DATA = re.compile(rb"^data: (.*)$", re.MULTILINE)
 _CONTROL = re.compile(rb"^event: (.*)$", re.MULTILINE)
-_ID = re.compile(rb"^id: (.*)$", re.MULTILINE)
+ID = re.compile(rb"^id: (.*)$", re.MULTILINE)
 # No server sends a number of milliseconds with more digits.
 _RETRY = re.compile(rb"^retry: ([0-9]{1,9})$", re.MULTILINE)
 _EVENT = re.compile(rb"(?:(?::|(?:id|event|data|retry): )[^\n]*\n?)+")
@@ -81,7 +81,8 @@ class _Shutdown(msgspec.Struct):
 
 
 class Parser(ABC):
-    """Takes the bytes of one answer as they come. It holds one unfinished event, of 1 MiB at most.
+    """Takes the bytes of one answer as they come. It holds one unfinished event,
+    of `_max_bytes` at most.
 
     `last_id` is the Last-Event-ID that resumes after the last record; pass it to the parser of the
     next answer. `retry` is the delay that the server asks for, in seconds. `heard`: the answer has
@@ -91,6 +92,8 @@ class Parser(ABC):
     """
 
     _end: bytes
+    _kind = "a log"
+    _max_bytes = MAX_EVENT_BYTES
 
     def __init__(self, last_id: str | None = None) -> None:
         self.last_id = last_id
@@ -112,8 +115,8 @@ class Parser(ABC):
         self._rest = data[whole:]
         # A copy of much data at once would cost the kernel new memory each time.
         records = self._read(memoryview(data)[:whole]) if whole else []
-        if len(self._rest) > MAX_EVENT_BYTES:
-            self._break(f"an event of more than {MAX_EVENT_BYTES:,} bytes")
+        if len(self._rest) > self._max_bytes:
+            self._break(f"an event of more than {self._max_bytes:,} bytes")
         return records
 
     def finish(self) -> None:
@@ -122,7 +125,7 @@ class Parser(ABC):
             self._break("it ends within an event")
 
     def _break(self, why: str) -> None:
-        self.broken = self.broken or f"the answer is not a log: {why[:MAX_SHOWN]}"
+        self.broken = self.broken or f"the answer is not {self._kind}: {why[:MAX_SHOWN]}"
         self._rest = b""
 
     def _read(self, view: memoryview) -> Sequence[LogRecord]:
@@ -216,7 +219,7 @@ class EventParser(Parser):
         name = _CONTROL.search(event)
         data = _DATA.findall(event)
         if name is None:
-            if not data and (position := _ID.search(event)):
+            if not data and (position := ID.search(event)):
                 self.last_id = position[1].decode()
             return self._lines(b"\n".join(data))
         return self._control(name[1].decode(), b"\n".join(data))

@@ -9,7 +9,16 @@ import msgspec
 
 from ..records import End, Gap, Reset, Status, Stop, Unfinished
 
-__all__ = ["Ending", "Line", "LogRecord", "Workload"]
+__all__ = [
+    "ChangeRecord",
+    "Ending",
+    "Line",
+    "LogRecord",
+    "Workload",
+    "WorkloadChanged",
+    "WorkloadDeleted",
+    "WorkloadProgress",
+]
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
@@ -51,6 +60,32 @@ class Workload(msgspec.Struct, frozen=True):
     bytes: int
     logs_url: str
     reason: str | None = None
+
+
+class WorkloadChanged(msgspec.Struct, frozen=True):
+    """A workload was created, or more of it has changed than `lines` and `bytes`."""
+
+    workload: Workload
+    position: str
+
+
+class WorkloadDeleted(msgspec.Struct, frozen=True):
+    """A workload was deleted."""
+
+    id: str
+    position: str
+
+
+class WorkloadProgress(msgspec.Struct, frozen=True):
+    """The log of a running workload has grown."""
+
+    id: str
+    lines: int
+    bytes: int
+
+
+ChangeRecord: TypeAlias = WorkloadChanged | WorkloadDeleted | WorkloadProgress | Reset
+"""A record of `Client.events`; see `trio_logs.records` for Reset."""
 
 
 class Ending(msgspec.Struct):

@@ -18,6 +18,7 @@ __all__ = [
     "TIMEOUT",
     "FollowOptions",
     "Page",
+    "Position",
     "SubmitOptions",
     "headers",
     "in_words",
@@ -48,6 +49,12 @@ class Page(msgspec.Struct, frozen=True):
 
     workloads: list[Workload]
     next: str | None
+
+
+class Position(msgspec.Struct, frozen=True):
+    """The part of a page that says which changes it has."""
+
+    position: str
 
 
 class SubmitOptions(TypedDict, total=False):
