@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -496,3 +496,46 @@ async def test_many_that_resume_together_read_the_store_once(make_store: MakeSto
             assert world.store.statistics().reads - reads == 1
         first = found[0][1]
         assert all(each[1] is first for each in found)
+
+
+async def test_a_page_serves_only_while_it_is_new(make_store: MakeStore) -> None:
+    async with running(make_store()) as store:
+        feed = ChangeFeed(store, lambda: ())
+        store.listen(feed.publish)
+        assert (await feed.fetch(1)).newest == 0
+        await store.create(workload("a"))
+        await store.create(workload("b"))
+        assert seen((await feed.fetch(1)).changes) == [(2, "b", "queued")]
+
+
+async def test_progress_waits_for_the_changes_before_it(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_logs.engine.change_feed.READ_BYTES", 1)
+    async with following(make_store()) as world:
+        with world.changes.read() as reader:
+            assert await reader.receive() == [Position(0)]
+            await world.store.create(workload("a"))
+            await world.store.create(workload("b"))
+            world.changes._feed.progress.look([("b", 1, 7)])
+            assert seen(await reader.receive()) == [(1, "a", "queued")]
+            last, progress = await reader.receive()
+            assert (seen([last]), progress) == ([(2, "b", "queued")], Progress("b", 1, 7))
+
+
+async def test_readers_cost_the_writer_nothing(autojump_clock: Any) -> None:
+    """Readers that take nothing hold nobody up, and hold no changes: all share the window."""
+    async with following(MemoryStore()) as world:
+        with ExitStack() as stack:
+            readers = [stack.enter_context(world.changes.read()) for _ in range(50)]
+            for reader in readers:
+                assert await reader.receive() == [Position(0)]
+            start = trio.current_time()
+            for number in range(MAX_CHANGES + 100):
+                await world.store.create(workload(f"{number:05}"))
+            assert trio.current_time() == start
+            assert all(reader.is_behind and reader.ready() == [] for reader in readers)
+            found: list[Any] = []
+            while len(found) < MAX_CHANGES + 100:
+                found += await readers[0].receive()
+            assert [each.position for each in found] == list(range(1, MAX_CHANGES + 101))

@@ -324,6 +324,25 @@ async def test_a_failing_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             await until(again, 1)
 
 
+async def test_the_position_of_a_list_is_from_before_it(tmp_path: Path) -> None:
+    store: Any = FailingStore(MemoryStore())
+    async with open_live(Settings(data=tmp_path), store=store) as live:
+        await live.service.engine.submit(WorkloadSpec(("true",), backend="push"))
+        before = live.service.engine.changes.position
+        pages: list[dict[str, Any]] = []
+
+        async def page() -> None:
+            pages.append((await live.client.get("/v1/workloads")).json())
+
+        async with trio.open_nursery() as nursery:
+            store.switch.hang("workloads")
+            nursery.start_soon(page)
+            await store.switch.until_called("workloads", 1)
+            await live.service.engine.submit(WorkloadSpec(("true",), backend="push"))
+            store.switch.recover()
+        assert pages[0]["position"] == str(before)
+
+
 async def test_many_readers_share_each_form(open_server: OpenServer) -> None:
     async with open_server() as live:
         streams = [await follow(live) for _ in range(5)]
