@@ -8,7 +8,7 @@ import pytest
 
 from tests.changes_campaign import STORES, run, run_with_kills
 
-RUNS = {"memory": 40, "sqlite": 12}
+RUNS = {"memory": 25, "sqlite": 8}
 
 
 @pytest.mark.parametrize("kind", STORES)
