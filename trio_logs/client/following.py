@@ -32,7 +32,7 @@ async def follow(
         request = connection.http.build_request(
             "GET",
             url,
-            params=resume.query,
+            params=resume.query(),
             headers=resume.begin(),
             timeout=requests.FOLLOW_TIMEOUT,
         )
@@ -47,7 +47,7 @@ async def follow(
                                 since = None
                             if records:
                                 yield records
-                            if resume.broken:
+                            if resume.useless:
                                 break
                         else:
                             complete = True
