@@ -110,6 +110,17 @@ COLUMNS: dict[str, Sequence[Column]] = {
         ("cpu_seconds", "CPU s", _short),
         ("lost", "lost", str),
     ),
+    "search": (
+        ("search", "what", str),
+        ("lines", "lines", _count),
+        ("matches", "matches", _whole),
+        ("lines_per_second", "lines/s", _count),
+        ("cpu_seconds", "CPU s", _short),
+        ("latency_p50_ms", "line p50 ms", _short),
+        ("latency_p99_ms", "line p99 ms", _short),
+        ("healthz_p99_ms", "/healthz p99 ms", _short),
+        ("lost", "lost", str),
+    ),
 }
 
 

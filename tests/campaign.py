@@ -12,12 +12,13 @@ from typing import Any
 
 from tests.outage_scenarios import OUTAGES
 from tests.scenarios import SCENARIOS, scenario_run, shutdown_run
+from tests.search_scenarios import SEARCHES
 from tests.steps import InvariantError, explore, run_once
 
 __all__ = ["RUNS", "campaign", "try_seed"]
 
 RUNS: dict[str, Any] = {
-    **{name: scenario_run(kind) for name, kind in {**SCENARIOS, **OUTAGES}.items()},
+    **{name: scenario_run(kind) for name, kind in {**SCENARIOS, **OUTAGES, **SEARCHES}.items()},
     "shutdown": shutdown_run(),
 }
 

@@ -11,7 +11,7 @@ import pytest
 from tests.stores import append, batch, running
 from trio_logs.errors import StoreError
 from trio_logs.records import End, Gap, Outcome, Status
-from trio_logs.store import LogState
+from trio_logs.store import LogState, StreamState, WorkloadQuery
 from trio_logs.store.sqlite import SQLiteStore
 
 _TABLES = """
@@ -46,9 +46,18 @@ CREATE INDEX by_status ON workloads (status, id);
 CREATE INDEX trimmable ON workloads (finished_at) WHERE finished_at IS NOT NULL AND held > 0;
 PRAGMA user_version = 2;
 """
+VERSION_3 = f"""
+PRAGMA auto_vacuum = INCREMENTAL;
+PRAGMA journal_mode = WAL;
+{_TABLES % ", held INTEGER NOT NULL DEFAULT 0, reason TEXT, epoch INTEGER NOT NULL DEFAULT 0"}
+CREATE INDEX by_status ON workloads (status, id);
+CREATE INDEX trimmable ON workloads (finished_at) WHERE finished_at IS NOT NULL AND held > 0;
+PRAGMA user_version = 3;
+"""
 ROWS = """
 INSERT INTO workloads (id, spec, status, exit_code, error, created_at, finished_at, lines, bytes)
-    VALUES ('done', '{"command":["true"]}', 'failed', 1, 'sentence', 5, 6, 2, 14);
+    VALUES ('done', '{"command":["make","TEST"],"name":"n","labels":{"k":"v"}}', 'failed', 1,
+        'sentence', 5, 6, 2, 14);
 INSERT INTO workloads (id, status, created_at, lines, bytes) VALUES ('w', 'running', 7, 3, 21);
 INSERT INTO batches VALUES (1, 1, 2, 5, 'stdout', 0,
     x'6c696e6520310a6c696e6520320a');
@@ -57,14 +66,14 @@ INSERT INTO batches VALUES (2, 1, 3, 9, 'stderr', 5,
 """
 
 
-@pytest.mark.parametrize("schema", [VERSION_1, VERSION_2])
+@pytest.mark.parametrize("schema", [VERSION_1, VERSION_2, VERSION_3])
 async def test_a_file_of_an_earlier_version_is_taken_over(tmp_path: Path, schema: str) -> None:
     path = tmp_path / "x.db"
     earlier = apsw.Connection(str(path))
     earlier.execute(schema).fetchall()
     earlier.execute(ROWS).fetchall()
     held = earlier.execute("SELECT sum(length(data)) FROM batches").get
-    if schema == VERSION_2:
+    if schema != VERSION_1:
         earlier.execute(
             "UPDATE workloads SET held = (SELECT sum(length(data)) FROM batches WHERE log = number)"
         )
@@ -74,13 +83,26 @@ async def test_a_file_of_an_earlier_version_is_taken_over(tmp_path: Path, schema
         async with running(SQLiteStore(path)) as store:
             assert store.statistics().bytes == held == 44
             failed = Outcome(Status.FAILED, 1, error="sentence")
-            assert await store.log("done") == LogState(2, 14, End(failed, 2, 14))
+            assert await store.log("done") == LogState(
+                2, 14, End(failed, 2, 14), streams={"stdout": StreamState(14)}
+            )
             found = await store.workload("done")
             assert found is not None
             assert (found.exit_code, found.error, found.reason) == (1, "sentence", None)
+            assert (found.node, found.rerun_of) == (None, None)
+            for query in (
+                WorkloadQuery(name="n"),
+                WorkloadQuery(labels={"k": "v"}),
+                WorkloadQuery(search="make test"),
+            ):
+                assert [each.id for each in await store.workloads(query)] == ["done"]
             assert await store.read("done", 1, 1) == [batch(1, 2, time=5)]
             last = batch(1, 3, time=9, stream="stderr", partial=True)
             assert await store.read("w", 1, 1) == [last]
+            log = await store.log("w")
+            assert log is not None
+            # Which bytes were of which stream is not known.
+            assert log.streams == {"stdout": StreamState(21), "stderr": StreamState(0, True)}
     async with running(SQLiteStore(path)) as store:
         assert await store.fence("w") == 1
         lost = Outcome(Status.LOST, reason="server_lost")

@@ -92,6 +92,8 @@ def problem_of(error: Exception) -> Response:
                 headers["WWW-Authenticate"] = "Bearer"
             elif isinstance(error, OffsetError):
                 headers["Upload-Offset"] = str(error.durable)
+                if error.stderr is not None:
+                    headers["Upload-Offset-Stderr"] = str(error.stderr)
         case RequestEntityTooLarge():
             status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
             detail = f"a request's body has at most {request.max_content_length} bytes"

@@ -16,12 +16,13 @@ through anyio, on asyncio; `SyncClient` has the same methods for scripts without
 from ..records import End, Gap, Outcome, Reset, Status, Stop, Unfinished
 from .client import Client
 from .errors import ClientError, RefusedError, UnreachableError
-from .records import Ending, Line, LogRecord, Workload
+from .records import Counts, Ending, Line, LogRecord, Version, Workload
 from .sync import SyncClient
 
 __all__ = [
     "Client",
     "ClientError",
+    "Counts",
     "End",
     "Ending",
     "Gap",
@@ -35,5 +36,6 @@ __all__ = [
     "SyncClient",
     "Unfinished",
     "UnreachableError",
+    "Version",
     "Workload",
 ]

@@ -11,10 +11,22 @@ import msgspec
 
 from ... import __version__
 from ...sse import LogLine
-from ..bodies import FinishRequest, Health, Page, Problem, StopRequest, Submission
+from ..bodies import (
+    FinishRequest,
+    Health,
+    Page,
+    Problem,
+    RerunRequest,
+    ResizeRequest,
+    StopRequest,
+    Submission,
+    Version,
+)
 from ..routes import Route
+from ..search_stream import FoundObject
 from .log import LOG_SCHEMAS
 from .parts import header, problems
+from .search import SEARCH_SCHEMAS
 from .workloads import WORKLOAD_ID
 
 __all__ = ["make_document"]
@@ -66,7 +78,7 @@ def make_document(routes: Iterable[Route]) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "security": [{"token": []}],
         "tags": [
-            {"name": "workloads", "description": "Submit, list, show, stop, delete."},
+            {"name": "workloads", "description": "Submit, list, show, stop, rerun, delete."},
             {"name": "logs", "description": "A log as a stream."},
             {"name": "service", "description": "The state of the service, and this description."},
         ],
@@ -111,10 +123,13 @@ _HEADERS = {
 
 def _schemas() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(
-        [Submission, StopRequest, FinishRequest, Page, LogLine, Health, Problem],
+        [
+            *(Submission, StopRequest, RerunRequest, ResizeRequest, FinishRequest),
+            *(Page, LogLine, FoundObject, Version, Health, Problem),
+        ],
         ref_template="#/components/schemas/{name}",
     )
     for schema in schemas.values():
         # msgspec keeps the indentation of docstrings.
         schema["description"] = " ".join(inspect.cleandoc(schema["description"]).split())
-    return {**schemas, **LOG_SCHEMAS}
+    return {**schemas, **LOG_SCHEMAS, **SEARCH_SCHEMAS}

@@ -5,52 +5,44 @@ from __future__ import annotations
 from typing import Any
 
 from ...records import Reason
-from ..query import DURATION, FILE_NAME, STREAMS, TAIL, UNIX_SECONDS
+from ..parameters import TAIL
+from ..query import FILE_NAME
 from .parts import answer, header, parameter, ref, refer_to_problems, text
+from .selection import SELECTION_PARAMETERS, flag
 
-__all__ = ["LOG_SCHEMAS", "READ"]
+__all__ = ["LOG_LINES", "LOG_SCHEMAS", "READ"]
 
-_MOMENT = {
-    "anyOf": [
-        {"type": "string", "format": "date-time", "description": "RFC 3339, with its zone"},
-        {**text(f"^{UNIX_SECONDS}$"), "description": "Unix seconds"},
-        {
-            **text(f"^{DURATION}$"),
-            "description": "a duration back from now",
-        },
-    ]
-}
-_EVENT_ID = text("^([0-9]+|end)?$")
-_RESUME = "Resume after this `id`: the number of a line, or `end`."
+_EVENT_ID = text("^([0-9]+|end|stop)?$")
+_RESUME = "Resume after this `id`: the number of a line, `end` or `stop`."
 
 
-def _flag(default: bool | None = None) -> dict[str, Any]:
-    schema = {"type": "string", "enum": ["true", "false", "1", "0"]}
-    return schema if default is None else {**schema, "default": str(default).lower()}
-
+LOG_LINES = header(
+    "The number of the last line known when the answer began.", text("^[0-9]+$"), "1000"
+)
 
 _PARAMETERS = [
     parameter(
         "follow",
-        "Keep the answer open until the workload ends. By default true for events, else false.",
-        _flag(),
-        "true",
+        "Keep the answer open until the workload ends. By default true for events, else false. `to`"
+        " implies false.",
+        flag(),
+        "false",
     ),
+    *SELECTION_PARAMETERS,
     parameter(
         "tail",
         "Only the last N of the lines asked for; `0`: only new lines.",
         text(f"^({TAIL})$"),
         "100",
     ),
-    parameter("since", "Lines from this time on.", _MOMENT, "10m"),
-    parameter("until", "Lines up to this time.", _MOMENT, "2026-01-31T12:00:00Z"),
+    parameter("limit", "The answer ends after N of the lines asked for.", text("^[0-9]{1,18}$")),
     parameter(
-        "stream",
-        "Only lines of this stream; `system` has messages of the service itself.",
-        {"type": "string", "enum": [*STREAMS]},
+        "unfinished",
+        "Also send lines that have not ended, such as prompts and progress bars.",
+        flag(default=False),
     ),
     parameter(
-        "timestamps", "Put the time and a space before each line of text.", _flag(default=False)
+        "timestamps", "Put the time and a space before each line of text.", flag(default=False)
     ),
     parameter(
         "format",
@@ -89,11 +81,13 @@ _OBJECTS = f"""\
 {{"event":"end",{_END},"lines":4001,"bytes":90000}}
 """
 
-_CONTROLS = ["end", "gap", "reset", "shutdown"]
+_CONTROLS = ["end", "stop", "gap", "reset", "unfinished", "shutdown"]
+_OBJECT_CONTROLS = [*_CONTROLS, "position", "heartbeat"]
 _REASONS = [
     *("retention", "store", "damaged", "deleted"),
     *("beyond_head", "not_ended"),
     "draining",
+    *("to", "limit"),
 ]
 
 _EVENT: dict[str, Any] = {
@@ -101,7 +95,7 @@ _EVENT: dict[str, Any] = {
     "description": "One event. The stream as a whole is text; a client that parses it gets these.",
     "properties": {
         "event": {"enum": ["message", *_CONTROLS]},
-        "id": text("^([0-9]+|end)$"),
+        "id": text("^([0-9]+|end|stop)$"),
         "data": text(),
         "retry": {"type": "integer"},
     },
@@ -113,16 +107,24 @@ _NDJSON = {**text(), "description": "one `LogLine` or `LogControl` a line"}
 
 _CONTROL: dict[str, Any] = {
     "type": "object",
-    "description": "An object that is not a line: `end` with the outcome, `gap` with the numbers of"
-    " the missing lines, `reset`, or `shutdown`. `reason` is for programs: of `end`, that of the"
-    " workload; of `gap`, `retention`, `store`, `damaged` or `deleted`; of `reset`,"
-    " `beyond_head` or `not_ended`; of `shutdown`, `draining`. `detail` is a sentence for people.",
+    "description": "An object that is not a line: `end` with the outcome, `stop` with the `next`"
+    " line number, `gap` with the numbers of the missing lines, `reset`, `unfinished` with the text"
+    " of a line that has not ended, `position` with an `id` to resume after, `heartbeat`, or"
+    " `shutdown` with the milliseconds of `retry`. `reason` is for programs: of `end`, that of the"
+    " workload; of `stop`, `to` or `limit`; of `gap`, `retention`, `store`, `damaged` or `deleted`;"
+    " of `reset`, `beyond_head` or `not_ended`; of `shutdown`, `draining`. `detail` is a sentence"
+    " for people. Clients ignore events that they do not know.",
     "properties": {
-        "event": {"enum": _CONTROLS},
+        "event": {"enum": _OBJECT_CONTROLS},
         "from": {"type": "integer", "minimum": 1},
         "to": {"type": "integer", "minimum": 1},
         "reason": {"type": ["string", "null"], "examples": [*Reason, *_REASONS]},
         "detail": text(),
+        "next": {"type": "integer", "minimum": 1},
+        "stream": text(),
+        "text": text(),
+        "id": text("^[0-9]+$"),
+        "retry": {"type": "integer", "minimum": 0},
         "status": ref("Status"),
         "exit_code": {"type": ["integer", "null"]},
         "signal": {"type": ["string", "null"]},
@@ -180,6 +182,7 @@ READ: dict[str, Any] = {
                     "No cache or proxy may store or change the answer.",
                     {"const": "no-cache, no-store, no-transform"},
                 ),
+                "Log-Lines": LOG_LINES,
                 "X-Accel-Buffering": header("nginx passes each line on at once.", {"const": "no"}),
                 "Content-Disposition": {
                     "description": "With `download`: the file's name.",
@@ -188,7 +191,10 @@ READ: dict[str, Any] = {
                 },
             },
         ),
-        "204": answer("The client has the whole log: it need not reconnect."),
+        "204": answer(
+            "The client has all that it asked for: it need not reconnect.",
+            headers={"Log-Lines": LOG_LINES},
+        ),
         **refer_to_problems(400, 401, 404, 406, 421, 429, 503),
     },
 }

@@ -7,6 +7,8 @@ from typing import Any
 
 import apsw
 
+from .workloads import index_workloads
+
 __all__ = ["prepare"]
 
 VERSION = 4
@@ -33,10 +35,15 @@ CREATE TABLE IF NOT EXISTS workloads (
     epoch INTEGER NOT NULL DEFAULT 0, -- appends to its log need this one
     node TEXT,                       -- the service instance that runs it
     rerun_of TEXT,                   -- the id of the workload that it repeats
-    changed INTEGER NOT NULL DEFAULT 0 -- the position of the last change of this record
+    changed INTEGER NOT NULL DEFAULT 0, -- the position of the last change of this record
+    name TEXT,                       -- that of `spec`
+    labels BLOB,                     -- those of `spec`; see `listing`
+    words BLOB,                      -- what a search looks at; see `listing`
+    streams TEXT                     -- JSON; the state of each stream, see `LogState`
 );
 CREATE INDEX IF NOT EXISTS unfinished ON workloads (id) WHERE finished_at IS NULL;
 CREATE INDEX IF NOT EXISTS by_status ON workloads (status, id);
+CREATE INDEX IF NOT EXISTS by_name ON workloads (name, id) WHERE name IS NOT NULL;
 CREATE INDEX IF NOT EXISTS trimmable ON workloads (finished_at)
     WHERE finished_at IS NOT NULL AND held > 0;
 CREATE TABLE IF NOT EXISTS batches (
@@ -78,6 +85,10 @@ _FROM_3 = """
 ALTER TABLE workloads ADD COLUMN node TEXT;
 ALTER TABLE workloads ADD COLUMN rerun_of TEXT;
 ALTER TABLE workloads ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE workloads ADD COLUMN name TEXT;
+ALTER TABLE workloads ADD COLUMN labels BLOB;
+ALTER TABLE workloads ADD COLUMN words BLOB;
+ALTER TABLE workloads ADD COLUMN streams TEXT;
 """
 
 
@@ -100,4 +111,6 @@ def prepare(connection: apsw.Connection) -> None:
         if version in (1, 2, 3):
             connection.execute(_FROM_3)
         connection.execute(_SCHEMA)
+        if version in (1, 2, 3):
+            index_workloads(connection)
         connection.execute(f"PRAGMA user_version = {VERSION}")

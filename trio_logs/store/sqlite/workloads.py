@@ -10,13 +10,16 @@ import msgspec
 
 from ...records import Outcome, Status, Workload, WorkloadSpec
 from .. import WorkloadQuery
+from .listing import conditions, labels_of, words_of
 
 __all__ = [
     "DELETED",
+    "count",
     "create",
     "find_key",
     "finish",
     "hide",
+    "index_workloads",
     "one",
     "page",
     "remember",
@@ -39,8 +42,9 @@ def create(
     spec = msgspec.json.encode(workload.spec).decode()
     connection.execute(
         "INSERT INTO workloads"
-        " (id, spec, idempotency_key, fingerprint, status, created_at, rerun_of)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        " (id, spec, idempotency_key, fingerprint, status, created_at, rerun_of, name, labels,"
+        " words)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             workload.id,
             spec,
@@ -49,15 +53,18 @@ def create(
             workload.status,
             workload.created_at,
             workload.rerun_of,
+            workload.spec.name,
+            labels_of(workload),
+            words_of(workload),
         ),
     )
 
 
-def start(connection: apsw.Connection, workload_id: str, started_at: int) -> None:
+def start(connection: apsw.Connection, workload_id: str, started_at: int, node: str | None) -> None:
     """Mark a workload as running."""
     connection.execute(
-        "UPDATE workloads SET status = ?, started_at = ? WHERE id = ?",
-        (Status.RUNNING, started_at, workload_id),
+        "UPDATE workloads SET status = ?, started_at = ?, node = ? WHERE id = ?",
+        (Status.RUNNING, started_at, node, workload_id),
     )
 
 
@@ -88,6 +95,7 @@ def hide(connection: apsw.Connection, workload_id: str) -> None:
     # Ids have no slash, so the new id is free.
     connection.execute(
         "UPDATE workloads SET id = '/' || number, spec = NULL, idempotency_key = NULL,"
+        " name = NULL, labels = NULL, words = NULL,"
         " status = ?, finished_at = COALESCE(finished_at, 0) WHERE id = ?",
         (DELETED, workload_id),
     )
@@ -107,20 +115,37 @@ def one(connection: apsw.Connection, workload_id: str) -> Workload | None:
 
 def page(connection: apsw.Connection, query: WorkloadQuery) -> list[Workload]:
     """A page of records, newest first."""
-    where, values = ["spec IS NOT NULL"], list[Any]()
+    terms, values = conditions(query)
     if query.before is not None:
-        where.append("id < ?")
+        terms.append("id < ?")
         values.append(query.before)
-    if query.status is not None:
-        where.append("status = ?")
-        values.append(query.status)
-    for name, value in query.labels.items():
-        where.append(
-            "EXISTS (SELECT 1 FROM json_each(spec, '$.labels') WHERE key = ? AND value = ?)"
-        )
-        values += [name, value]
-    condition = " AND ".join(where) + " ORDER BY id DESC LIMIT ?"
-    return list(_select(connection, condition, (*values, query.limit)))
+    if not query.statuses or query.name is not None:
+        if query.statuses:
+            # The plus keeps the planner from the index of statuses: that of names finds less.
+            terms.append(f"+status IN ({', '.join('?' * len(query.statuses))})")
+            values += query.statuses
+        return list(_select(connection, _page(terms), (*values, query.limit)))
+    # The index of statuses is in order for one status only. One statement sees one state of the
+    # database: a workload that changes its status meanwhile comes once.
+    each = f"SELECT * FROM (SELECT number FROM workloads WHERE {_page([*terms, 'status = ?'])})"
+    union = " UNION ALL ".join([each] * len(query.statuses))
+    numbers = [value for status in query.statuses for value in (*values, status, query.limit)]
+    condition = _page([f"number IN ({union})"])
+    return list(_select(connection, condition, (*numbers, query.limit)))
+
+
+def _page(terms: Sequence[str]) -> str:
+    return " AND ".join(terms) + " ORDER BY id DESC LIMIT ?"
+
+
+def count(connection: apsw.Connection, query: WorkloadQuery) -> dict[Status, int]:
+    """How many records there are of each status; see `WorkloadStore.count`."""
+    terms, values = conditions(query)
+    found = connection.execute(
+        f"SELECT status, count(*) FROM workloads WHERE {' AND '.join(terms)} GROUP BY status",
+        values,
+    )
+    return dict.fromkeys(Status, 0) | {Status(status): number for status, number in found}
 
 
 def unfinished(connection: apsw.Connection) -> list[tuple[Workload, str | None]]:
@@ -137,3 +162,12 @@ def _select(
         workload_id, spec, created_at, status, *rest = row
         spec = msgspec.json.decode(spec, type=WorkloadSpec)
         yield Workload(workload_id, spec, created_at, Status(status), *rest)
+
+
+def index_workloads(connection: apsw.Connection) -> None:
+    """Fill the columns that lists look at, for records of an earlier version."""
+    found = list(_select(connection, "spec IS NOT NULL"))
+    connection.executemany(
+        "UPDATE workloads SET name = ?, labels = ?, words = ? WHERE id = ?",
+        [(each.spec.name, labels_of(each), words_of(each), each.id) for each in found],
+    )
