@@ -246,7 +246,9 @@ async def test_a_signal_and_a_size(live: Live) -> None:
     async with Client(live.url, live.service.token) as client:
         workload = await client.submit(["sh", "-c", script + " 0<&1"], pty=True)
         async with aclosing(client.follow(workload.id)) as log:
-            assert (await anext(log)).text == "ready"  # type: ignore[union-attr]
+            ready = await anext(log)
+            assert isinstance(ready, Line)
+            assert ready.text == "ready"
             await client.resize(workload.id, 111, 22)
             with pytest.raises(RefusedError) as refused:
                 await client.resize(workload.id, 0, 22)

@@ -189,6 +189,12 @@ def test_an_expression_that_is_too_large_is_refused_at_once(expression: str) -> 
     assert time.thread_time() - start < 0.05
 
 
+def test_a_program_of_too_many_instructions_is_refused() -> None:
+    """Though RE2 takes it."""
+    with pytest.raises(InvalidRequestError, match="instructions, and 2,000 are the most"):
+        Filter(".{1,500}q", regex=True)
+
+
 @pytest.mark.parametrize(
     "expression", [r"\pL+\pN", r"(?i)\pL+", r"(x?y?z?){300}q", r"\p{Greek}+", "(?i)(\\w+ )+x"]
 )

@@ -62,7 +62,7 @@ ALONE: dict[str, set[str]] = {
     "sse": {"errors", "records"},
     "formats": {"records", "sse"},
     "store": {"errors", "records", "selection", "threads"},
-    "broker": {"errors", "lines", "picking", "records", "selection", "store"},
+    "broker": {"errors", "lines", "picking", "records", "selection", "store", "threads"},
     "backends": {"errors", "records", "threads"},
     "engine": {"backends", "broker", "errors", "records", "store"},
     "server": {"addresses", "errors"},

@@ -152,7 +152,7 @@ async def test_hard_texts_in_every_field() -> None:
                 for store, workload in product((memory, sqlite), workloads):
                     await store.create(workload)
                 queries = [
-                    WorkloadQuery(limit=500, **{field: text})  # type: ignore[arg-type]
+                    replace(WorkloadQuery(limit=500), **{field: text})
                     for text in (*HARD, *pairs)
                     for field in ("name", "search", "id")
                 ]

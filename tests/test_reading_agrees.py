@@ -172,17 +172,19 @@ async def run(
         if follow and selection.last is None and selection.limit is None:
             assert isinstance(found[-1], End)
         if not follow and selection.last is not None and selection.limit is None:
-            is_over = isinstance(found[-1], End)
-            assert is_over or found[-1].reason == "to"  # type: ignore[union-attr]
-        await check_resumes(broker, found, asked, selection, follow=follow)
+            last = found[-1]
+            assert isinstance(last, End) or (isinstance(last, Stop) and last.reason == "to")
+        await check_resumes(broker, found, everything, selection, follow=follow)
 
 
 async def check_resumes(
-    broker: Any, found: list[Found], asked: Sequence[Part], selection: Selection, *, follow: bool
+    broker: Any, found: list[Found], parts: Sequence[Part], selection: Selection, *, follow: bool
 ) -> None:
-    """A resume after any id that was sent completes the answer."""
+    """A resume after any id that was sent completes the answer. A tail does not count then, so
+    lines between the parts of its first line come, too."""
     if selection.limit is not None or not follow:
         return
+    asked = [part for part in parts if is_asked_for(part, selection)]
     for record in found:
         if isinstance(record, Batch | Position):
             after = record.last if isinstance(record, Batch) else record.line

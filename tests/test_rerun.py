@@ -111,13 +111,13 @@ async def test_what_can_not_run_again(tmp_path: Path) -> None:
 
 
 async def test_a_rerun_of_what_is_not_possible_any_more(
-    autojump_clock: trio.testing.MockClock,
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with engine() as parts:
         spec = WorkloadSpec(("impossible",), backend="stage")
-        check, parts.stage.check = parts.stage.check, lambda spec: None  # type: ignore[method-assign]
-        workload, _ = await parts.engine.submit(spec)
-        parts.stage.check = check  # type: ignore[method-assign]
+        with monkeypatch.context() as earlier:
+            earlier.setattr(parts.stage, "check", lambda spec: None)
+            workload, _ = await parts.engine.submit(spec)
         with pytest.raises(ConflictError, match=r"can't run here any more: .*impossible"):
             await parts.engine.rerun(workload.id)
 
@@ -228,22 +228,21 @@ async def test_equal_reruns_at_once_make_one_workload(
 
 
 async def test_a_mistake_in_the_check_of_a_backend_fails_one_request(
-    autojump_clock: trio.testing.MockClock,
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with engine() as parts:
         first = await parts.submit("wait")
-        check = parts.stage.check
 
         def broken(spec: WorkloadSpec) -> None:
             raise ZeroDivisionError
 
-        parts.stage.check = broken  # type: ignore[method-assign]
-        for key in (None, "key"):
-            with pytest.raises(ZeroDivisionError):
-                await parts.submit("wait", key=key)
-            with pytest.raises(ZeroDivisionError):
-                await parts.engine.rerun(first.id, key)
-        parts.stage.check = check  # type: ignore[method-assign]
+        with monkeypatch.context() as mistaken:
+            mistaken.setattr(parts.stage, "check", broken)
+            for key in (None, "key"):
+                with pytest.raises(ZeroDivisionError):
+                    await parts.submit("wait", key=key)
+                with pytest.raises(ZeroDivisionError):
+                    await parts.engine.rerun(first.id, key)
         await parts.engine.rerun(first.id, "key")
 
 

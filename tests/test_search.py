@@ -302,6 +302,28 @@ async def test_pages_of_a_search_have_each_line_once(
     assert lines == everything
 
 
+async def test_a_search_that_its_limit_ends_with_the_last_line_is_complete(live: Live) -> None:
+    await put(live.service.store, "w1", [batch_of(1, ["b", "a"])])
+    *_, end = await search(live, filter="a", limit=1)
+    assert (end["complete"], end["next"]) == (True, None)
+    await put(live.service.store, "w2", [batch_of(1, ["b", "a"])])
+    *lines, end = await search(live, filter="a", limit=1)
+    assert found(lines) == [("w2", 2, False)]
+    assert (end["complete"], end["next"]) == (False, "w2.2.1")
+    *lines, end = await search(live, filter="a", limit=1, before="w2.2.1")
+    assert found(lines) == [("w1", 2, False)]
+    assert end["complete"] is True
+
+
+async def test_pages_of_named_workloads_go_on_in_the_middle_of_a_log(filled: Live) -> None:
+    query = {"filter": "a", "workload": ["w1", "w2"]}
+    first = await search(filled, **query, limit=2)
+    assert first[-1]["next"] == "w2.7.2"
+    second = await search(filled, **query, before="w2.7.2")
+    assert found(first) + found(second) == expected_search(LOGS, "a")
+    assert found(await search(filled, **query, before="w1.1.1")) == [("w1", 4, False)]
+
+
 async def test_pages_count_the_matches_of_a_log_together(filled: Live) -> None:
     first = await search(filled, filter="a", limit=2, per_workload=3)
     second = await search(filled, filter="a", limit=2, per_workload=3, before=first[-1]["next"])

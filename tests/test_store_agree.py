@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import trio
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.stores import append, batch, running
@@ -34,6 +34,7 @@ hours = st.integers(0, 40).map(lambda number: number * HOUR)
 
 @settings(max_examples=25)
 @given(steps, st.integers(1, 60), st.integers(1, 2000), hours, st.none() | hours)
+@example([("a", 2, 1, "stdout", 0)] * 5, 2, 3, HOUR, None)
 def test_the_stores_agree(
     written: list[tuple[str, int, int, str, int]],
     first: int,

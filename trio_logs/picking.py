@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import copy
 from dataclasses import dataclass, field
 
@@ -17,11 +18,12 @@ class Limit:
 
     The last of these lines may be an over-long one, whose parts have lines of other streams between
     them. Its other parts still pass; all other lines do not. `next` is the first number that did
-    not pass, or None.
+    not pass; as long as none was kept back, it follows the last one that passed.
     """
 
     left: int
-    next: int | None = None
+    next: int
+    _is_cut: bool = False
     # The streams whose over-long line was counted and goes on.
     _open: frozenset[str] = field(default=frozenset())
 
@@ -39,13 +41,16 @@ class Limit:
             free = 1 if is_counted and part.first == run.first else 0
             room = self.left + free
             if part.count > room:
-                if self.next is None:
+                if not self._is_cut:
                     self.next = part.first + room
+                    self._is_cut = True
                 if not room:
                     break
                 part = part.until(part.first + room - 1)
             self.left -= part.count - free
             kept.append(part)
+            if not self._is_cut:
+                self.next = part.last + 1
         if run.partial and (kept or is_counted):
             self._open |= {run.stream}
         else:
@@ -63,7 +68,9 @@ class Picker:
         self._selection = selection
         self._start = start
         self._last = last
-        self._limit = None if selection.limit is None else Limit(selection.limit)
+        self._limit = None
+        if selection.limit is not None:
+            self._limit = Limit(selection.limit, start.first)
 
     def copy(self) -> Picker:
         """A picker in the same state, for a search that may be cancelled."""
@@ -78,8 +85,8 @@ class Picker:
 
     @property
     def next(self) -> int | None:
-        """The first line that is asked for and that the limit keeps back, or None."""
-        return None if self._limit is None else self._limit.next
+        """Once the limit is reached, the line from which another reading goes on."""
+        return self._limit.next if self._limit is not None and self._limit.done else None
 
     def is_late(self, run: LineRun) -> bool:
         """Whether the run arrived after `until`. Times of a log never step back, so all later runs
@@ -103,8 +110,13 @@ class Picker:
 
     def pick(self, batch: Batch) -> list[Batch]:
         """The parts of the batch that are asked for, in order."""
-        parts = self._pick(batch)
-        return parts if self._limit is None else self._limit.take(batch, parts)
+        return self.pick_until(batch, math.inf)[0]
+
+    def pick_until(self, batch: Batch, deadline: float) -> tuple[list[Batch], int]:
+        """As `pick`, and the number of the last line looked at. It is the last one of the batch, or
+        the one at which `time.perf_counter` passed the deadline."""
+        parts, last = self._pick(batch, deadline)
+        return parts if self._limit is None else self._limit.take(batch, parts), last
 
     def pick_gap(self, gap: Gap) -> Gap | None:
         """The part of a gap within the range asked for."""
@@ -112,16 +124,17 @@ class Picker:
         first = max(gap.first, self._start.first)
         return Gap(first, last, gap.reason) if first <= last else None
 
-    def _pick(self, batch: Batch) -> list[Batch]:
+    def _pick(self, batch: Batch, deadline: float) -> tuple[list[Batch], int]:
         if not self._selection.admits(batch):
-            return []
+            return [], batch.last
         cut: Batch | None = batch
         if batch.first < self._start.line:
             cut = self._start.cut(batch)
         if cut is not None and self._last is not None and cut.last > self._last:
             cut = cut.until(self._last) if cut.first <= self._last else None
         if cut is None:
-            return []
+            return [], batch.last
         if self._selection.filter is None:
-            return [cut]
-        return cut.parts(self._selection.filter.numbers(cut))
+            return [cut], batch.last
+        numbers, last = self._selection.filter.numbers_until(cut, deadline)
+        return cut.parts(numbers), batch.last if last == cut.last else last

@@ -29,6 +29,8 @@ FIRST_NEEDLE = 2_500
 SEARCHES = 8
 RATE = 100.0
 CHECK_SECONDS = 0.02
+ASKED = 50
+NDJSON = "application/x-ndjson"
 
 QUERIES: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("a text, sparse", "plain", {"filter": "needle"}),
@@ -59,6 +61,9 @@ def run(scale: Scale) -> Iterator[dict[str, Any]]:
             yield _row(running, title, f"{paths[kind]}/matches?{urlencode(query)}", lines)
         query = {"filter": "needle", "workload": paths["plain"].rpartition("/")[2]}
         yield _row(running, "over logs, sparse", f"/v1/search?{urlencode(query)}", lines)
+        plain = f"{paths['plain']}/logs?follow=false"
+        yield _asked(running, "256 lines by number", f"{plain}&limit=256&from=", lines, 256)
+        yield _asked(running, "the next match", f"{plain}&limit=1&filter=needle&from=", lines, 1)
         for searches in (0, SEARCHES):
             yield _live(
                 scale, running, f"{paths['plain']}/matches?filter=I.FO&regex=true", searches
@@ -76,17 +81,17 @@ def _stored(running: Running, file: Path, lines: int, *, coloured: bool) -> str:
     command = ["sh", "-c", f"exec cat {shlex.quote(str(file))}"]
     workload = running.request("POST", "/v1/workloads", {"command": command})
     path = f"/v1/workloads/{workload['id']}"
-    while running.request("GET", path)["finished_at"] is None:
-        time.sleep(0.01)
+    # It follows until the workload has ended.
+    _get(running, f"{path}/logs?tail=0&follow=true", NDJSON)
     return path
 
 
 def _row(running: Running, title: str, path: str, lines: int) -> dict[str, Any]:
     cpu = running.cpu_seconds()
     start = time.monotonic()
-    found = _get(running, path).splitlines()
+    found = _get(running, path)
     seconds = time.monotonic() - start
-    end = json.loads(found[-1])
+    end = json.loads(found.rstrip(b"\n").rpartition(b"\n")[2])
     assert end["event"] == "end", end
     return {
         "search": title,
@@ -95,6 +100,24 @@ def _row(running: Running, title: str, path: str, lines: int) -> dict[str, Any]:
         "seconds": seconds,
         "lines_per_second": lines / seconds,
         "cpu_seconds": running.cpu_seconds() - cpu,
+    }
+
+
+def _asked(running: Running, title: str, path: str, lines: int, wanted: int) -> dict[str, Any]:
+    """Answers of the log itself, from lines all over it on."""
+    seconds = []
+    for asked in range(ASKED):
+        start = time.monotonic()
+        body = _get(running, f"{path}{1 + lines // 2 * asked // ASKED}", NDJSON)
+        seconds.append(time.monotonic() - start)
+        found = body.count(b'"seq"')
+        assert found == wanted or lines < NEEDLE_EVERY, (path, found)
+    seconds.sort()
+    return {
+        "search": title,
+        "lines": lines,
+        "answer_p50_ms": percentile(seconds, 0.5) * 1e3,
+        "answer_p99_ms": percentile(seconds, 0.99) * 1e3,
     }
 
 
@@ -160,11 +183,12 @@ def _checking(running: Running) -> Iterator[list[float]]:
         thread.join()
 
 
-def _get(running: Running, path: str) -> bytes:
+def _get(running: Running, path: str, accept: str = "*/*") -> bytes:
     """The body of an answer; of a search that is refused, nothing."""
     connection = http.client.HTTPConnection(*running.address, timeout=60)
+    headers = {"Authorization": f"Bearer {running.token}", "Accept": accept}
     try:
-        connection.request("GET", path, headers={"Authorization": f"Bearer {running.token}"})
+        connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
         body = answer.read()
     finally:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from werkzeug.datastructures import MultiDict
 
 from ..errors import InvalidRequestError
-from ..records import Status
 from ..store import WorkloadQuery
-from .parameters import boolean, collect, moment
+from .parameters import boolean, collect, labels, moment, statuses
 
 __all__ = ["MAX_PAGE", "PAGE_PARAMETERS", "ListQuery", "parse_list_query"]
 
@@ -45,8 +44,8 @@ def parse_list_query(values: MultiDict[str, str], now: int) -> ListQuery:
     query = WorkloadQuery(
         limit=_limit(given.get("limit", "50")),
         before=before,
-        statuses=frozenset(map(_status, values.getlist("status"))),
-        labels=_labels(values.getlist("label")),
+        statuses=statuses(values.getlist("status")),
+        labels=labels(values.getlist("label")),
         name=given.get("name"),
         id=given.get("id"),
         search=given.get("search"),
@@ -60,21 +59,3 @@ def _limit(value: str) -> int:
     if not re.fullmatch(r"[0-9]{1,4}", value) or not 1 <= int(value) <= MAX_PAGE:
         raise InvalidRequestError(f"limit: it is a number from 1 to {MAX_PAGE}")
     return int(value)
-
-
-def _status(value: str) -> Status:
-    if value not in set(Status):
-        raise InvalidRequestError(f"status: it is one of {', '.join(Status)}")
-    return Status(value)
-
-
-def _labels(given: list[str]) -> dict[str, str]:
-    labels: dict[str, str] = {}
-    for label in given:
-        name, equals, value = label.partition("=")
-        if not name or not equals:
-            raise InvalidRequestError("label: write it as `name=value`")
-        if name in labels:
-            raise InvalidRequestError(f"label: a workload has one {name!r}, so give it once")
-        labels[name] = value
-    return labels

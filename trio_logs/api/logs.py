@@ -12,7 +12,7 @@ from quart.wrappers.response import ResponseBody
 
 from ..records import now
 from ..server import PORT
-from .answers import DrainingError, no_content
+from .answers import DrainingError, no_content, stream_response
 from .headers import single_header
 from .openapi.log import READ
 from .push import upload_offsets
@@ -73,10 +73,7 @@ ROUTES = (logs,)
 
 
 def _response(body: ResponseBody | bytes, workload_id: str, query: LogQuery) -> Response:
-    response = Response(body, content_type=query.format.content_type)
-    response.headers.pop("Content-Length", None)
-    response.headers["Cache-Control"] = "no-cache, no-store, no-transform"
-    response.headers["X-Accel-Buffering"] = "no"
+    response = stream_response(body, query.format.content_type)
     if query.download is not None:
         name = query.download or f"{workload_id}.log"
         # RFC 6266, section 4.3: the plain form is for ASCII names only.
@@ -84,6 +81,4 @@ def _response(body: ResponseBody | bytes, workload_id: str, query: LogQuery) -> 
         response.headers["Content-Disposition"] = "attachment; " + (
             plain or f"filename*=UTF-8''{quote(name, safe='')}"
         )
-    # A stream lasts as long as its workload runs and its reader reads: no time limit.
-    response.timeout = None
     return response

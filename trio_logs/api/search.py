@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from quart import Response, request
 from quart.wrappers.response import ResponseBody
 
 from ..records import now
-from .answers import DrainingError
-from .matches import ndjson_response
+from .answers import DrainingError, stream_response
 from .openapi.search import SEARCH
 from .routes import AppContext, route
+from .search_body import NDJSON, admit
 from .search_parameters import parse_search_query
 from .search_stream import SearchStream
 from .searched_workloads import SearchedWorkloads
-from .slots import SLOT, StreamSlot
 
 __all__ = ["ROUTES"]
 
@@ -30,12 +27,9 @@ async def search(context: AppContext) -> Response:
         raise DrainingError("the service is shutting down: search again when it is back")
     body: ResponseBody | bytes = b""
     if request.method != "HEAD":
-        extensions: Any = request.scope["extensions"]
-        slot: StreamSlot = extensions[SLOT]
-        slot.take()
-        slot.hold(service.broker.searches.admit())
+        admit(service)
         body = SearchStream(service, query, workloads)
-    return ndjson_response(body)
+    return stream_response(body, NDJSON)
 
 
 ROUTES = (search,)

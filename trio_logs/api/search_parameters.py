@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..errors import InvalidRequestError
 from ..records import Status, Workload
 from ..selection import Selection
-from .parameters import SELECTION, collect, selection, whole_number
+from .parameters import SELECTION, collect, labels, selection, statuses, whole_number
 
 __all__ = [
     "MAX_MATCHES",
@@ -105,8 +105,8 @@ def parse_search_query(parameters: Iterable[tuple[str, str]], now: int) -> Searc
     position = given.get("before")
     return SearchQuery(
         selection=_filtered({name: given[name] for name in _LINES if name in given}, now),
-        labels=_labels(repeated["label"]),
-        statuses=_statuses(repeated["status"]),
+        labels=labels(repeated["label"]),
+        statuses=statuses(repeated["status"]),
         name=given.get("name"),
         ids=_ids(repeated["workload"]),
         limit=whole_number(given, "limit", minimum=1, maximum=MAX_MATCHES) or DEFAULT_MATCHES,
@@ -120,25 +120,6 @@ def _filtered(given: dict[str, str], now: int) -> Selection:
     if "filter" not in given:
         raise InvalidRequestError("filter: it is missing; it says what to look for")
     return selection(given, now)
-
-
-def _labels(values: Iterable[str]) -> dict[str, str]:
-    labels: dict[str, str] = {}
-    for value in values:
-        name, equals, text = value.partition("=")
-        if not name or not equals:
-            raise InvalidRequestError("label: write it as `name=value`")
-        if name in labels:
-            raise InvalidRequestError(f"label: a workload has one {name!r}, so give it once")
-        labels[name] = text
-    return labels
-
-
-def _statuses(values: Iterable[str]) -> frozenset[Status]:
-    try:
-        return frozenset(map(Status, values))
-    except ValueError:
-        raise InvalidRequestError(f"status: it is one of {', '.join(Status)}") from None
 
 
 def _ids(values: Iterable[str]) -> frozenset[str]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
 import msgspec
 import trio
-from quart.wrappers.response import ResponseBody
 
-from ..broker import Finding, FoundLine, Place
-from ..errors import IncompleteAnswerError
+from ..broker import Finding, FoundLine
 from ..records import Workload, rfc3339
 from ..service import Service
+from .search_body import SearchBody, encode_line
 from .search_parameters import SearchPosition, SearchQuery
 from .searched_workloads import SearchedWorkloads
 
@@ -39,64 +37,36 @@ class FoundObject(msgspec.Struct, omit_defaults=True):
 _encoder = msgspec.json.Encoder()
 
 
-class SearchStream(ResponseBody):
-    """The body of one answer. It holds its place among the searches from entry to exit.
-
-    Raises IncompleteAnswerError if the answer must not look complete, and StoreError.
-    """
+class SearchStream(SearchBody):
+    """The lines that match, log by log."""
 
     def __init__(self, service: Service, query: SearchQuery, workloads: SearchedWorkloads) -> None:
-        self._service = service
+        super().__init__(service)
         self._query = query
         self._workloads = workloads
-        self._place: Place
         self._finding: Finding | None = None
         # Matches that were found in earlier answers, of the log that is searched now.
         self._earlier = 0
         self._count = 0
         self._searched = 0
         self._lines = 0
-        self._progress_at = 0.0
-        self._is_over = False
+        self._progress_at = -math.inf
 
-    async def __aenter__(self) -> Self:
-        self._place = self._service.broker.searches.place().__enter__()
-        self._progress_at = trio.current_time() + PROGRESS_SECONDS
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._place.__exit__(exc_type, exc_value, traceback)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self._is_over:
-            raise StopAsyncIteration
-        while not (chunk := await self._step()):
-            pass
-        return chunk
-
-    async def _step(self) -> bytes:
-        """Look at a little more; return what is to be sent, perhaps nothing."""
-        if self._service.draining:
-            raise IncompleteAnswerError("the server is shutting down")
+    async def step(self) -> bytes:
+        if self._progress_at == -math.inf:
+            self._progress_at = trio.current_time() + PROGRESS_SECONDS
         finding = self._finding
         if finding is None or finding.is_over:
             return await self._next_log(finding)
         if trio.current_time() >= self._progress_at:
             self._progress_at = trio.current_time() + PROGRESS_SECONDS
             lines = self._lines + finding.looked_at
-            return _line({"event": "progress", "workload": finding.workload_id, "lines": lines})
+            progress = {"event": "progress", "workload": finding.workload_id, "lines": lines}
+            return encode_line(progress)
         # Only the wait for the turn is cut short: a slice would have to begin anew.
         with trio.move_on_at(self._progress_at):
-            await self._place.wait()
-        if not self._place.has_turn:
+            await self.place.wait()
+        if not self.place.has_turn:
             return b""
         return _lines(finding.workload_id, await finding.step())
 
@@ -128,8 +98,8 @@ class SearchStream(ResponseBody):
         if self._query.per_workload is not None:
             limit = min(limit, self._query.per_workload - self._earlier)
         self._finding = Finding(
-            self._service.store,
-            self._place,
+            self.service.store,
+            self.place,
             workload.id,
             self._query.selection,
             after=line,
@@ -139,8 +109,8 @@ class SearchStream(ResponseBody):
         await self._finding.load()
 
     def _end(self, position: SearchPosition | None) -> bytes:
-        self._is_over = True
-        return _line(
+        self.is_over = True
+        return encode_line(
             {
                 "event": "end",
                 "count": self._count,
@@ -166,7 +136,3 @@ def _lines(workload_id: str, found: Sequence[FoundLine]) -> bytes:
             for line in found
         ]
     )
-
-
-def _line(value: object) -> bytes:
-    return _encoder.encode(value) + b"\n"

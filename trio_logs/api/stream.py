@@ -29,14 +29,14 @@ of a log at full speed stays behind, until it has to read the store, at twice th
 class FormatOutlet(Outlet):
     """Writes to streams of one format and selection on one server. Equal outlets share each chunk.
 
-    `shown` is the part of the selection that hides new lines."""
+    `shown` is the part of the selection that hides new lines, or None."""
 
     format: Format
     ports: Ports
-    shown: Selection
+    shown: Selection | None = None
 
     def render(self, batch: Batch) -> bytes | None:
-        if not self.shown.hides_lines:
+        if self.shown is None:
             return self.format.render(batch)
         if not self.shown.admits(batch):
             return b""
@@ -71,7 +71,8 @@ class LogStream(ResponseBody):
         self._heartbeat = heartbeat
         self._port = port
         if port is not None:
-            outlet = FormatOutlet(form, port.outlet, reading.selection.at_head(now()))
+            shown = reading.selection.at_head(now())
+            outlet = FormatOutlet(form, port.outlet, shown if shown.hides_lines else None)
             reading.write_to(outlet, port.number)
         self._opened = False
         self._is_over = False

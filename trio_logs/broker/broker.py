@@ -65,13 +65,14 @@ class LogBroker:
         """Run the sources until cancelled. The store must run, and must be cancelled later."""
         self._context = copy_context()
         try:
-            async with trio.open_nursery() as self._nursery:
-                try:
-                    task_status.started()
-                    await trio.sleep_forever()
-                finally:
-                    # Before the nursery closes: no source can start any more.
-                    self._ending = True
+            with self.searches.open():
+                async with trio.open_nursery() as self._nursery:
+                    try:
+                        task_status.started()
+                        await trio.sleep_forever()
+                    finally:
+                        # Before the nursery closes: no source can start any more.
+                        self._ending = True
         finally:
             self._ended.set()
 

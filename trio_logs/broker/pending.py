@@ -75,12 +75,15 @@ class Pending:
             self._records.popleft()
         return found
 
-    def picked(self, picker: Picker, parts: Sequence[Batch]) -> Sequence[Found]:
-        """A thread has picked these parts of the batch in `slow`; `picker` is the one it used."""
+    def picked(self, picker: Picker, parts: Sequence[Batch], last: int) -> Sequence[Found]:
+        """A thread has picked these parts of the batch in `slow`, and has looked at it up to line
+        `last`; `picker` is the one that it used."""
         batch = self._records.popleft()
         assert isinstance(batch, Batch)
         self.picker = picker
-        return self.settle(batch.last, parts, len(batch.data))
+        if last < batch.last:
+            self._records.appendleft(batch.since(last + 1))
+        return self.settle(last, parts, len(batch.until(last).data))
 
     def settle(self, line: int, found: Sequence[Batch | Gap], hidden: int) -> Sequence[Found]:
         """All lines up to `line` were looked at. `hidden` bytes came after `found`, or instead."""

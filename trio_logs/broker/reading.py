@@ -20,7 +20,7 @@ from .iteration import OneByOne
 from .locating import Locator
 from .pending import Found, Pending
 from .searches import Searches
-from .sieve import Sieve
+from .sieve import Sieve, pick_slice
 from .subscription import READ_BYTES, Subscription
 
 __all__ = ["Found", "Reading"]
@@ -64,6 +64,7 @@ class Reading(OneByOne[Found]):
         self._pending: Pending | None = None
         # Whether all later records pass unchanged.
         self._is_plain = False
+        self._ends_early = True
         # The last line of a reader that does not follow, or follows no more; None while it follows.
         self._stop_after: int | None = selection.last
         self._done = False
@@ -131,7 +132,7 @@ class Reading(OneByOne[Found]):
 
     def ready(self) -> Sequence[Found]:
         """The next records that memory has, without waiting; may be empty."""
-        if self._pending is None or self._done or self._stop_after is not None:
+        if self._pending is None or self._done or self._ends_early:
             return ()
         if self._is_plain:
             return self._subscription.ready()
@@ -157,6 +158,7 @@ class Reading(OneByOne[Found]):
         self._start = start.first
         self._pending = Pending(Picker(selection, start, self._stop_after), self._stop_after)
         is_open = self._follow and not selection.is_bounded
+        self._ends_early = not is_open
         self._is_plain = is_open and not selection.hides_lines and not start.earlier
         if self._outlet is not None and is_open:
             subscription.write_to(self._outlet, self._port)
@@ -169,15 +171,13 @@ class Reading(OneByOne[Found]):
         """The last record, if the selection ends here and the log does not; sets `_done`."""
         pending, subscription = self._pending, self._subscription
         assert pending is not None
-        picker, line = pending.picker, pending.next_line
-        if picker.done and not (picker.next is None and line is None and subscription.is_over):
-            self._done = True
-            following = picker.next or line or subscription.position + 1
-            if self._stop_after is not None:
-                following = min(following, self._stop_after + 1)
-            return [Stop("limit", following)]
         last = self._stop_after
-        if last is None or line is not None:
+        if (following := pending.picker.next) is not None:
+            if following > subscription.head and subscription.skip_to_end():
+                return ()
+            self._done = True
+            return [Stop("limit", following)]
+        if last is None or pending.next_line is not None:
             return ()
         is_over = subscription.is_over and subscription.head <= last
         if subscription.position >= last and not is_over:
@@ -187,13 +187,11 @@ class Reading(OneByOne[Found]):
         return ()
 
     async def _next(self) -> Sequence[Found]:
-        """The next records that are asked for, after one wait; may be empty."""
         pending = self._pending
         assert pending is not None
         if (batch := pending.slow) is not None:
-            picker = pending.picker.copy()
-            parts = await self._searches.call(partial(picker.pick, batch))
-            return pending.picked(picker, parts)
+            search = partial(pick_slice, pending.picker, batch)
+            return pending.picked(*await self._searches.call(search))
         if not pending:
             if self._is_searchable():
                 return await self._search(pending)

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
-import trio
-
-from ..errors import BusyError
+from ..errors import BusyError, StoreError
 from ..records import Batch, Gap, Run
 from ..store import LogStore, Visitor
+from ..threads import Threads
 from .turns import Turn, Turns
 
 __all__ = ["MAX_SEARCHES", "SLICE_SECONDS", "Place", "SearchStatistics", "Searches"]
@@ -49,9 +48,23 @@ class Searches:
     def __init__(self, store: LogStore) -> None:
         self._store = store
         self._turns = Turns(MAX_SLICES)
+        self._threads = Threads("searches", MAX_SLICES)
+        self._is_open = False
         self._admitted = 0
         self._slices = 0
         self._refused = 0
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Start the threads, and have them end after the block. Raises RuntimeError if the system
+        refuses one."""
+        self._threads.start()
+        self._is_open = True
+        try:
+            yield
+        finally:
+            self._is_open = False
+            self._threads.close()
 
     @contextmanager
     def admit(self) -> Iterator[None]:
@@ -66,10 +79,13 @@ class Searches:
             self._admitted -= 1
 
     async def call(self, function: Callable[[], T]) -> T:
-        """Wait for a turn, then call a function of at most some milliseconds in a thread."""
+        """Wait for a turn, then call a function of at most some milliseconds in a thread.
+        Raises StoreError unless the searches are open."""
         with self.place() as place:
             await place.wait()
-            return await trio.to_thread.run_sync(function, abandon_on_cancel=True)
+            if not self._is_open:
+                raise StoreError("the broker has ended: search again when it is back")
+            return await self._threads.run(function, abandon_on_cancel=True)
 
     def place(self) -> Place:
         """The place of one search, for a caller that has other things to do while it waits."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
+from time import perf_counter
 
 from ..picking import Picker
 from ..records import Batch, Gap, Run
 from ..selection import LineRun, Selection, Tail
 from .searches import SLICE_SECONDS
 
-__all__ = ["Sieve", "TailSieve"]
+__all__ = ["Sieve", "TailSieve", "pick_slice"]
 
 
 class Sieve:
@@ -37,7 +37,7 @@ class Sieve:
     def visit(self, run: Run | Gap, load: Callable[[], Batch | Gap]) -> bool:
         if not self._deadline:
             # The time in which the slice waited for a thread does not count.
-            self._deadline = time.monotonic() + SLICE_SECONDS
+            self._deadline = perf_counter() + SLICE_SECONDS
         if run.first > self.next:
             self.hole = run.first
             return False
@@ -54,11 +54,13 @@ class Sieve:
         if isinstance(record, Gap):
             gap = picker.pick_gap(Gap(self.next, record.last, record.reason))
             self._keep([] if gap is None else [gap], 0)
+            self.next = record.last + 1
         else:
             # The first batch may begin before the line that is next.
             batch = record.since(max(self.next, record.first))
-            self._keep(picker.pick(batch), len(batch.data))
-        self.next = record.last + 1
+            parts, last = picker.pick_until(batch, self._deadline)
+            self._keep(parts, len(batch.until(last).data))
+            self.next = last + 1
         return self._goes_on()
 
     def _keep(self, found: list[Batch] | list[Gap], size: int) -> None:
@@ -75,8 +77,15 @@ class Sieve:
             not self.picker.done
             and self._max_found > 0
             and self._max_seen > 0
-            and time.monotonic() < self._deadline
+            and perf_counter() < self._deadline
         )
+
+
+def pick_slice(picker: Picker, batch: Batch) -> tuple[Picker, list[Batch], int]:
+    """In a thread: pick from a batch until the time of a slice is over. Returns the picker after
+    it, the parts, and the last line looked at."""
+    picker = picker.copy()
+    return picker, *picker.pick_until(batch, perf_counter() + SLICE_SECONDS)
 
 
 class TailSieve:
@@ -106,5 +115,5 @@ class TailSieve:
     def _take(self, run: LineRun, numbers: Sequence[int]) -> bool:
         self.next = run.first - 1
         if not self._deadline:
-            self._deadline = time.monotonic() + SLICE_SECONDS
-        return not self._tail.take(run, numbers) and time.monotonic() < self._deadline
+            self._deadline = perf_counter() + SLICE_SECONDS
+        return not self._tail.take(run, numbers) and perf_counter() < self._deadline

@@ -1,14 +1,13 @@
 """The values that travel through the service. All are frozen; times are integers, in microseconds
 since the Unix epoch."""
 
-from .log import Batch, Detached, End, Gap, Position, Record, Reset, Run, Stop, Unfinished
+from .log import Batch, Detached, End, Gap, Position, Record, Reset, Run, Stop
 from .outcome import Outcome, Reason, Status
 from .times import now, rfc3339
-from .workload import Change, Workload, WorkloadSpec
+from .workload import Workload, WorkloadSpec
 
 __all__ = [
     "Batch",
-    "Change",
     "Detached",
     "End",
     "Gap",
@@ -20,7 +19,6 @@ __all__ = [
     "Run",
     "Status",
     "Stop",
-    "Unfinished",
     "Workload",
     "WorkloadSpec",
     "now",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from .outcome import Status
 
-__all__ = ["Change", "Workload", "WorkloadSpec"]
+__all__ = ["Workload", "WorkloadSpec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,3 @@ class Workload:
     reason: str | None = None
     node: str | None = None
     rerun_of: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A change of a workload's record. Positions grow; `workload` is None if it was deleted."""
-
-    position: int
-    id: str
-    workload: Workload | None

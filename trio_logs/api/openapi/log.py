@@ -37,11 +37,6 @@ _PARAMETERS = [
     ),
     parameter("limit", "The answer ends after N of the lines asked for.", text("^[0-9]{1,18}$")),
     parameter(
-        "unfinished",
-        "Also send lines that have not ended, such as prompts and progress bars.",
-        flag(default=False),
-    ),
-    parameter(
         "timestamps", "Put the time and a space before each line of text.", flag(default=False)
     ),
     parameter(
@@ -81,7 +76,7 @@ _OBJECTS = f"""\
 {{"event":"end",{_END},"lines":4001,"bytes":90000}}
 """
 
-_CONTROLS = ["end", "stop", "gap", "reset", "unfinished", "shutdown"]
+_CONTROLS = ["end", "stop", "gap", "reset", "shutdown"]
 _OBJECT_CONTROLS = [*_CONTROLS, "position", "heartbeat"]
 _REASONS = [
     *("retention", "store", "damaged", "deleted"),
@@ -108,12 +103,11 @@ _NDJSON = {**text(), "description": "one `LogLine` or `LogControl` a line"}
 _CONTROL: dict[str, Any] = {
     "type": "object",
     "description": "An object that is not a line: `end` with the outcome, `stop` with the `next`"
-    " line number, `gap` with the numbers of the missing lines, `reset`, `unfinished` with the text"
-    " of a line that has not ended, `position` with an `id` to resume after, `heartbeat`, or"
-    " `shutdown` with the milliseconds of `retry`. `reason` is for programs: of `end`, that of the"
-    " workload; of `stop`, `to` or `limit`; of `gap`, `retention`, `store`, `damaged` or `deleted`;"
-    " of `reset`, `beyond_head` or `not_ended`; of `shutdown`, `draining`. `detail` is a sentence"
-    " for people. Clients ignore events that they do not know.",
+    " line number, `gap` with the numbers of the missing lines, `reset`, `position` with an `id` to"
+    " resume after, `heartbeat`, or `shutdown` with the milliseconds of `retry`. `reason` is for"
+    " programs: of `end`, that of the workload; of `stop`, `to` or `limit`; of `gap`, `retention`,"
+    " `store`, `damaged` or `deleted`; of `reset`, `beyond_head` or `not_ended`; of `shutdown`,"
+    " `draining`. `detail` is a sentence for people. Clients ignore events that they do not know.",
     "properties": {
         "event": {"enum": _OBJECT_CONTROLS},
         "from": {"type": "integer", "minimum": 1},
@@ -121,8 +115,6 @@ _CONTROL: dict[str, Any] = {
         "reason": {"type": ["string", "null"], "examples": [*Reason, *_REASONS]},
         "detail": text(),
         "next": {"type": "integer", "minimum": 1},
-        "stream": text(),
-        "text": text(),
         "id": text("^[0-9]+$"),
         "retry": {"type": "integer", "minimum": 0},
         "status": ref("Status"),

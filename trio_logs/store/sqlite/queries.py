@@ -17,6 +17,14 @@ from .streams import decode_streams
 __all__ = ["find", "number_and_state", "read", "scan", "state", "visit"]
 
 
+_FROM = (
+    f"SELECT {COLUMNS} FROM batches WHERE log = (SELECT number FROM workloads WHERE id = :id)"
+    " AND first >= COALESCE((SELECT max(first) FROM batches WHERE log ="
+    " (SELECT number FROM workloads WHERE id = :id) AND first <= :first), 0)"
+)
+"""The rows of a log from that with line `first` on."""
+
+
 def state(connection: apsw.Connection, workload_id: str) -> LogState | None:
     """The state of a log; see `LogStore.log`."""
     found = _log(connection, workload_id)
@@ -66,11 +74,7 @@ def read(
     found: list[Batch | Gap] = []
     decompress = zstandard.ZstdDecompressor().decompress
     for row in connection.execute(
-        f"SELECT {COLUMNS} FROM batches"
-        " WHERE log = (SELECT number FROM workloads WHERE id = :id)"
-        " AND first >= COALESCE((SELECT max(first) FROM batches WHERE log ="
-        " (SELECT number FROM workloads WHERE id = :id) AND first <= :first), 0)"
-        " ORDER BY first",
+        f"{_FROM} ORDER BY first",
         {"id": workload_id, "first": first},
     ):
         record = decode(row, decompress)
@@ -106,11 +110,7 @@ def visit(
     decompress = zstandard.ZstdDecompressor().decompress
     order = "DESC" if newest_first else "ASC"
     for row in connection.execute(
-        f"SELECT {COLUMNS} FROM batches"
-        " WHERE log = (SELECT number FROM workloads WHERE id = :id) AND first <= :last"
-        " AND first >= COALESCE((SELECT max(first) FROM batches WHERE log ="
-        " (SELECT number FROM workloads WHERE id = :id) AND first <= :first), 0)"
-        f" ORDER BY first {order}",
+        f"{_FROM} AND first <= :last ORDER BY first {order}",
         {"id": workload_id, "first": first, "last": last},
     ):
         at, count, time, stream, flags, _ = row

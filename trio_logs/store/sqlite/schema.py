@@ -35,7 +35,6 @@ CREATE TABLE IF NOT EXISTS workloads (
     epoch INTEGER NOT NULL DEFAULT 0, -- appends to its log need this one
     node TEXT,                       -- the service instance that runs it
     rerun_of TEXT,                   -- the id of the workload that it repeats
-    changed INTEGER NOT NULL DEFAULT 0, -- the position of the last change of this record
     name TEXT,                       -- that of `spec`
     labels BLOB,                     -- those of `spec`; see `listing`
     words BLOB,                      -- what a search looks at; see `listing`
@@ -55,16 +54,6 @@ CREATE TABLE IF NOT EXISTS batches (
     flags INTEGER NOT NULL,          -- see `rows`
     data BLOB NOT NULL
 );
-CREATE INDEX IF NOT EXISTS by_change ON workloads (changed);
-CREATE TABLE IF NOT EXISTS deletions (
-    position INTEGER PRIMARY KEY,    -- of the change that deleted a workload
-    id TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS positions (
-    newest INTEGER NOT NULL,         -- of all changes; the table has one row
-    forgotten INTEGER NOT NULL       -- deletions up to this position are not kept any more
-);
-INSERT INTO positions SELECT 0, 0 WHERE NOT EXISTS (SELECT 1 FROM positions);
 CREATE UNIQUE INDEX IF NOT EXISTS position ON batches (log, first);
 CREATE INDEX IF NOT EXISTS age ON batches (time, log);
 """
@@ -84,7 +73,6 @@ ALTER TABLE workloads ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
 _FROM_3 = """
 ALTER TABLE workloads ADD COLUMN node TEXT;
 ALTER TABLE workloads ADD COLUMN rerun_of TEXT;
-ALTER TABLE workloads ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE workloads ADD COLUMN name TEXT;
 ALTER TABLE workloads ADD COLUMN labels BLOB;
 ALTER TABLE workloads ADD COLUMN words BLOB;
