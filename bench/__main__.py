@@ -26,12 +26,15 @@ from .suites import (
     holding,
     leaks,
     replay,
+    search,
     slow_readers,
 )
 
 SUITES: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
-    for module in (fan_out, end_to_end, cancellation, leaks, holding, slow_readers, replay)
+    for module in (
+        *(fan_out, end_to_end, cancellation, leaks, holding, slow_readers, replay, search),
+    )
 }
 
 RESULTS = Path(__file__).parent / "results"

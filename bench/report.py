@@ -110,6 +110,19 @@ COLUMNS: dict[str, Sequence[Column]] = {
         ("cpu_seconds", "CPU s", _short),
         ("lost", "lost", str),
     ),
+    "search": (
+        ("search", "what", str),
+        ("lines", "lines", _count),
+        ("matches", "matches", _whole),
+        ("lines_per_second", "lines/s", _count),
+        ("cpu_seconds", "CPU s", _short),
+        ("answer_p50_ms", "answer p50 ms", _short),
+        ("answer_p99_ms", "answer p99 ms", _short),
+        ("latency_p50_ms", "line p50 ms", _short),
+        ("latency_p99_ms", "line p99 ms", _short),
+        ("healthz_p99_ms", "/healthz p99 ms", _short),
+        ("lost", "lost", str),
+    ),
 }
 
 

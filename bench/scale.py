@@ -12,6 +12,7 @@ __all__ = ["FULL", "QUICK", "TINY", "Scale"]
 @dataclass(frozen=True, slots=True)
 class Scale:
     """`seconds` and `rate_seconds` are about what a run takes, `timeout` what it may take.
+    Logs that are replayed and searched have `replay_lines`.
     The first so many `programs` run in each suite; all of them in the fan-out at full speed.
     """
 
@@ -32,6 +33,7 @@ class Scale:
     stalled: tuple[int, ...]
     stalled_lines: int
     replay_lines: int
+    search_live_lines: int
     programs: int | None = None
     timeout: float = 60
     cores: tuple[int, int] = (0, 0)
@@ -55,6 +57,7 @@ FULL = Scale(
     stalled=(0, 200),
     stalled_lines=2_500,
     replay_lines=1_000_000,
+    search_live_lines=500,
     cores=cores(),
 )
 
@@ -76,6 +79,7 @@ QUICK = Scale(
     stalled=(50,),
     stalled_lines=1_000,
     replay_lines=200_000,
+    search_live_lines=100,
     programs=1,
     timeout=15,
     cores=cores(),
@@ -99,6 +103,7 @@ TINY = Scale(
     stalled=(2,),
     stalled_lines=200,
     replay_lines=5_000,
+    search_live_lines=20,
     programs=2,
     timeout=20,
     cores=cores(),

@@ -13,12 +13,16 @@ from typing import Any
 from tests.change_scenarios import CHANGES
 from tests.outage_scenarios import OUTAGES
 from tests.scenarios import SCENARIOS, scenario_run, shutdown_run
+from tests.search_scenarios import SEARCHES
 from tests.steps import InvariantError, explore, run_once
 
 __all__ = ["RUNS", "campaign", "try_seed"]
 
 RUNS: dict[str, Any] = {
-    **{name: scenario_run(kind) for name, kind in {**SCENARIOS, **OUTAGES, **CHANGES}.items()},
+    **{
+        name: scenario_run(kind)
+        for name, kind in {**SCENARIOS, **OUTAGES, **SEARCHES, **CHANGES}.items()
+    },
     "shutdown": shutdown_run(),
 }
 

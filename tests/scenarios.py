@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from itertools import pairwise
@@ -261,6 +261,25 @@ class Submit(Scenario):
         await world.final(workload.id)
 
 
+class Rerun(Scenario):
+    """As `Submit`; the workload that is repeated has ended."""
+
+    async def prepare(self, world: World) -> None:
+        workload, _ = await world.engine.submit(spec("steps.print", "1"))
+        self.id = workload.id
+        await world.final(self.id)
+
+    async def run(self, world: World) -> None:
+        await world.engine.rerun(self.id, "key")
+
+    async def check(self, world: World) -> None:
+        workload, _ = await world.engine.rerun(self.id, "key")
+        await world.final(workload.id)
+        found = await world.store.workloads(every())
+        if [each.rerun_of for each in found] != [self.id, None]:
+            raise InvariantError(f"{found}")
+
+
 class Stop(Scenario):
     spec = spec("steps.wait")
 
@@ -324,18 +343,45 @@ class Push(Scenario):
         if found != [*LINES, "unended"]:
             raise InvariantError(f"{found}")
 
-    async def send(self, world: World, all_of_it: bool) -> None:
-        async def pieces() -> AsyncIterator[bytes]:
-            for start in range(0, len(self.text), 30):
-                await trio.sleep(0.01)
-                yield self.text[start : start + 30].encode()
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        for start in range(0, len(self.text), 30):
+            await trio.sleep(0.01)
+            yield self.text[start : start + 30].encode()
 
+    async def send(self, world: World, all_of_it: bool) -> None:
         with suppress(ConflictError):  # the other one took over
             inbox = world.service.push.inbox(self.id)
-            async with aclosing(pieces()) as body:
+            async with aclosing(self.pieces()) as body:
                 await inbox.receive(body, 0)
             if all_of_it:
                 await inbox.finish(Outcome(Status.SUCCEEDED), len(self.text))
+
+
+class PushStreams(Push):
+    """As `Push`, with both streams; the end waits for its turn in each."""
+
+    async def check(self, world: World) -> None:
+        for stream in ("stdout", "stderr"):
+            await self.send_stream(world, stream)
+        inbox = world.service.push.inbox(self.id)
+        await inbox.finish(Outcome(Status.SUCCEEDED), 2 * len(self.text))
+        await world.final(self.id)
+        records = await read_log(world.store, self.id)
+        for stream in ("stdout", "stderr"):
+            found = b"".join(batch.data for batch in records if batch.stream == stream)
+            if found != self.text.encode():
+                raise InvariantError(f"{stream}: {found!r}")
+
+    async def send(self, world: World, all_of_it: bool) -> None:
+        async with trio.open_nursery() as nursery:
+            for stream in ("stdout", "stderr"):
+                nursery.start_soon(self.send_stream, world, stream)
+
+    async def send_stream(self, world: World, stream: str) -> None:
+        with suppress(ConflictError):  # the other one took over
+            inbox = world.service.push.inbox(self.id)
+            async with aclosing(self.pieces()) as body:
+                await inbox.receive(body, 0, stream)
 
 
 class StopProcess(Stop):
@@ -393,9 +439,11 @@ SCENARIOS: dict[str, type[Scenario]] = {
     "publish": Publish,
     "close": Close,
     "submit": Submit,
+    "rerun": Rerun,
     "stop": Stop,
     "finish": Finish,
     "push": Push,
+    "push of two streams": PushStreams,
     "append": Append,
     "retention": Trim,
 }
@@ -599,6 +647,7 @@ class FaultyStore:
         self.failed = ""
         self.statistics = inner.statistics
         self.run = inner.run
+        self.listen = inner.listen
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._inner, name)
@@ -657,6 +706,9 @@ async def again(call: Callable[[], Awaitable[T]]) -> T:
             await trio.sleep(0.1)
 
 
+READ_AT_START = ("position", "unfinished")
+
+
 async def run_with_failing_store(fail_at: int, *, after: bool) -> bool:
     """Everything ends as without the failure. Returns whether it came to that."""
     with tempfile.TemporaryDirectory() as name:
@@ -669,9 +721,9 @@ async def run_with_failing_store(fail_at: int, *, after: bool) -> bool:
                 async with open_world(store, folder, life) as world:
                     await life.run(world)
         except* StoreError:
-            if store.failed != "unfinished":
+            if store.failed not in READ_AT_START:
                 raise
-        if store.failed == "unfinished":
+        if store.failed in READ_AT_START:
             # A service that can't read what it has to take up does not start.
             await life.check_restart(inner, folder)
             return True

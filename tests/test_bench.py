@@ -38,7 +38,8 @@ def test_every_suite_runs(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "latest.json").read_text())
     suites = found["suites"]
     assert set(suites) == {
-        *("fan_out", "end_to_end", "cancellation", "leaks", "holding", "slow_readers", "replay")
+        *("fan_out", "end_to_end", "cancellation", "leaks", "holding", "slow_readers", "replay"),
+        "search",
     }
     rows = [(suite, row) for suite, rows in suites.items() for row in rows]
     skipped = [row for _, row in rows if "skipped" in row]
@@ -55,6 +56,8 @@ def test_every_suite_runs(tmp_path: Path) -> None:
         assert row["equal"], row["before_and_after"]
     assert [row["planted_bytes"] for row in suites["leaks"]] == [0, 64]
     assert {row["from"] for row in suites["replay"]} == {"start", "middle", "tail=100"}
+    assert {row.get("matches", 5000) for row in suites["search"]} == {0, 1, 5000}
+    assert {row.get("healthz_p99_ms", 1) > 0 for row in suites["search"]} == {True}
     ways = {row["way"] for row in suites["cancellation"]}
     assert {"FIN", "RST", "half-close", "stop of five processes"} <= ways
     table = (tmp_path / "latest.md").read_text()

@@ -1,4 +1,4 @@
-"""`trio-logs ps`, `stop` and `rm`."""
+"""`trio-logs ps`, `stop`, `rerun` and `rm`."""
 
 from __future__ import annotations
 
@@ -142,6 +142,32 @@ def test_the_grace_is_passed_on(server: ServerProcess, client: SyncClient) -> No
     assert client.get(deaf.id).signal == "SIGKILL"
 
 
+@pytest.mark.parametrize("written", ["INT", "SIGINT", "int", "2"])
+def test_a_signal_is_passed_on(server: ServerProcess, client: SyncClient, written: str) -> None:
+    one = client.submit(["sh", "-c", "trap 'exit 9' INT; echo ready; while :; do sleep 0.05; done"])
+    with closing(client.follow(one.id)) as log:
+        next(log)
+    assert trio_logs(server.data, "stop", "--signal", written, one.id).returncode == 0
+    assert client.get(one.id).exit_code == 9
+
+
+def test_running_again(server: ServerProcess, client: SyncClient) -> None:
+    one = client.submit(["true"], name="one")
+    two = client.submit(["true"])
+    found = trio_logs(server.data, "rerun", "one", two.id)
+    assert (found.returncode, found.stderr) == (0, "")
+    made = [client.get(each) for each in found.stdout.split()]
+    assert [each.rerun_of for each in made] == [one.id, two.id]
+    pushed = client.submit([], backend="push")
+    refused = trio_logs(server.data, "rerun", pushed.id)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "came from a client" in refused.stderr
+    assert trio_logs(server.data, "rerun", "nobody").returncode == 66
+    unknown = trio_logs(server.data, "stop", "--signal", "SIGFOO", two.id)
+    assert unknown.returncode == 2
+    assert "can't send SIGFOO" in unknown.stderr
+
+
 def test_nothing_happens_if_one_can_not_be_told(server: ServerProcess, client: SyncClient) -> None:
     workload = client.submit(["sh", "-c", "exec sleep 60"])
     found = trio_logs(server.data, "stop", workload.id, "nobody")
@@ -154,6 +180,9 @@ def test_nothing_happens_if_one_can_not_be_told(server: ServerProcess, client: S
     [
         (["stop"], "stop: give an id or a name"),
         (["rm"], "rm: give an id or a name"),
+        (["rerun"], "rerun: give an id or a name"),
+        (["stop", "x", "--signal", "not one"], "give a name such as INT"),
+        (["stop", "x", "--signal", "99"], "give a name such as INT"),
         (["rm", "x", ""], "rm: an id is empty"),
         (["stop", "x", "--grace", "nan"], "Give a number, 0 or more"),
         (["stop", "x", "--grace", "inf"], "Give a number, 0 or more"),

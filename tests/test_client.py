@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,6 +16,7 @@ import trio
 from tests.cutting_proxy import cutting_proxy
 from tests.live import PATIENCE, Live, open_live
 from tests.server_process import running_server
+from trio_logs import __version__
 from trio_logs.client import (
     Client,
     End,
@@ -165,7 +168,7 @@ async def test_every_page_is_listed(live: Live, monkeypatch: pytest.MonkeyPatch)
         ids = [(await client.submit(["true"])).id for _ in range(5)]
         monkeypatch.setattr(
             "trio_logs.client.requests.page_query",
-            lambda status, labels, before, left: [
+            lambda options, before, left: [
                 ("limit", "2"),
                 *([("before", before)] * bool(before)),
             ],
@@ -203,8 +206,58 @@ async def test_no_more_is_asked_for_than_is_wanted(live: Live) -> None:
         ids = [(await client.submit(["true"])).id for _ in range(5)][::-1]
         for limit in range(7):
             assert [each.id async for each in client.list(limit=limit)] == ids[:limit]
-    pages = [requests.page_query(None, None, None, left)[0] for left in (None, 1, 500, 501)]
+    pages = [requests.page_query({}, None, left)[0] for left in (None, 1, 500, 501)]
     assert pages == [("limit", limit) for limit in ("500", "1", "500", "500")]
+
+
+async def test_what_a_list_can_ask_for(live: Live) -> None:
+    async with Client(live.url, live.service.token) as client:
+        one = await client.submit(["echo", "x"], name="a&b=c", labels={"k": "v"}, cwd="/")
+        two = await client.submit(["false"], timeout=60)
+        for workload in (one, two):
+            async for _ in client.follow(workload.id):
+                pass
+
+        async def ids(**options: Any) -> list[str]:
+            found = [each.id async for each in client.list(**options)]
+            counted = await client.count(**options)
+            assert counted.total == len(found)
+            assert set(counted.counts) == set(Status)
+            return found
+
+        assert await ids() == [two.id, one.id]
+        assert await ids(status="failed") == await ids(status=[Status.FAILED, "lost"]) == [two.id]
+        assert await ids(status=None, labels=None, name=None) == [two.id, one.id]
+        assert await ids(name="a&b=c") == await ids(labels={"k": "v"}) == [one.id]
+        assert await ids(id=one.id[-6:], search="ECHO x") == [one.id]
+        assert await ids(since="1h") == [two.id, one.id]
+        assert await ids(until="1h") == []
+        assert (await client.count(status="queued")).counts[Status.FAILED] == 1
+        again = await client.rerun(one.id, idempotency_key="k")
+        assert (again.rerun_of, again.cwd, again.pty, again.name) == (one.id, "/", False, "a&b=c")
+        assert (await client.rerun(one.id, idempotency_key="k")).id == again.id
+        assert (await client.get(two.id)).timeout == 60
+        assert (await client.get(two.id)).node == platform.node()
+        assert (await client.version()).version == __version__
+
+
+async def test_a_signal_and_a_size(live: Live) -> None:
+    script = "trap 'stty size; exit 3' INT; echo ready; while :; do sleep 0.05; done"
+    async with Client(live.url, live.service.token) as client:
+        workload = await client.submit(["sh", "-c", script + " 0<&1"], pty=True)
+        async with aclosing(client.follow(workload.id)) as log:
+            ready = await anext(log)
+            assert isinstance(ready, Line)
+            assert ready.text == "ready"
+            await client.resize(workload.id, 111, 22)
+            with pytest.raises(RefusedError) as refused:
+                await client.resize(workload.id, 0, 22)
+            assert refused.value.status == 422
+            await client.stop(workload.id, signal="SIGINT", grace=60)
+            records = [each async for each in log]
+        assert "22 111" in [each.text for each in records if isinstance(each, Line)]
+        assert isinstance(records[-1], End)
+        assert records[-1].outcome.exit_code == 3
 
 
 async def test_nobody_there() -> None:
@@ -308,7 +361,17 @@ async def test_the_twin_for_scripts(live: Live) -> None:
             assert isinstance(end, End)
             assert end.outcome.exit_code == 4
             assert [found.id for found in client.list()] == [workload.id]
+            assert client.count(status="failed", search="exit 4").total == 1
+            assert client.version().api == 1
             assert client.get(workload.id).status is Status.FAILED
+            again = client.rerun(workload.id)
+            assert again.rerun_of == workload.id
+            *_, end = client.follow(again.id)
+            client.delete(again.id)
+            with pytest.raises(RefusedError):
+                client.resize(workload.id, 80, 24)
+            with pytest.raises(RefusedError):
+                client.stop(workload.id, signal="SIGNOPE")
             assert client.stop(workload.id).status is Status.FAILED
             with closing(client.follow(workload.id)) as log:
                 next(log)

@@ -118,7 +118,7 @@ def test_a_large_workload_is_no_broken_answer() -> None:
 
 def test_a_follower_asks_for_what_follows() -> None:
     resume = ChangesResume("5", None, "http://x")
-    assert resume.query == {}
+    assert resume.query() == {}
     assert resume.begin() == {
         "Accept": "text/event-stream",
         "Cache-Control": "no-store",

@@ -18,14 +18,22 @@ from prometheus_client.parser import text_string_to_metric_families
 import trio_logs
 from tests.server_process import running_server
 from trio_logs import broker, client, errors, settings, sse
-from trio_logs.api.bodies import FinishRequest, Problem, StopRequest, Submission, WorkloadRecord
+from trio_logs.api.bodies import (
+    FinishRequest,
+    Problem,
+    ResizeRequest,
+    StopRequest,
+    Submission,
+    WorkloadRecord,
+)
 from trio_logs.api.list_query import PAGE_PARAMETERS
 from trio_logs.api.openapi.document import make_document
 from trio_logs.api.query import ALIASES, NAMES
+from trio_logs.api.search_parameters import SEARCH_PARAMETERS
 from trio_logs.api.table import TABLE
 from trio_logs.cli import CLIENTS, connection, create_app, exits
 from trio_logs.client import requests
-from trio_logs.records import Detached, End, Gap, Outcome, Reset, Status
+from trio_logs.records import Detached, End, Gap, Outcome, Reset, Status, Stop
 from trio_logs.server import ServerLimits
 from trio_logs.settings import Settings
 from trio_logs.store import Retention
@@ -205,6 +213,7 @@ def test_fields_of_bodies_and_answers() -> None:
         ("A workload", WorkloadRecord),
         ("Submit", Submission),
         ("Stop", StopRequest),
+        ("Resize", ResizeRequest),
         ("Finish", FinishRequest),
     ):
         names = {field.name for field in msgspec.structs.fields(kind)}
@@ -213,6 +222,7 @@ def test_fields_of_bodies_and_answers() -> None:
     assert {status for status in Status if f"`{status}`" in documented} == set(Status)
     assert rows(section("http", "Logs")).keys() == {*NAMES, *ALIASES}
     assert rows(section("http", "List")).keys() == set(PAGE_PARAMETERS)
+    assert rows(section("http", "Search")).keys() == {*SEARCH_PARAMETERS, "progress", "end"}
 
 
 def test_headers_of_requests() -> None:
@@ -225,7 +235,7 @@ def test_headers_of_requests() -> None:
 
 def test_events() -> None:
     outcome = Outcome(Status.SUCCEEDED)
-    records = (Gap(1, 2), End(outcome, 1, 2), Detached(), Reset("reason"))
+    records = (Gap(1, 2), End(outcome, 1, 2), Detached(), Reset("reason"), Stop("to", 2))
     found = {name: list(data) for name, data in map(sse.control, records)}
     documented = rows(section("events", "Control events"))
     assert {name: re.findall(r"`(\w+)`", cells[0]) for name, cells in documented.items()} == found
@@ -268,6 +278,10 @@ def test_the_client() -> None:
                 if each.name != "self"
             ]
             assert written == f"{name}{inspect.Signature(bare)}"
-    for method, kind in (("submit", requests.SubmitOptions), ("follow", requests.FollowOptions)):
+    for method, kind in (
+        ("submit", requests.SubmitOptions),
+        ("list", requests.ListOptions),
+        ("follow", requests.FollowOptions),
+    ):
         told = documented[signatures[method]][0].partition("Options: ")[2]
         assert set(re.findall(r"`(\w+)`", told)) == set(kind.__annotations__), method

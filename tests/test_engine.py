@@ -129,7 +129,7 @@ async def test_what_was_submitted_before_needs_no_room(
         await trio.testing.wait_all_tasks_blocked()
         second, _ = await parts.engine.submit(spec, "second")
         assert await parts.engine.submit(spec, "second") == (second, False)
-        with pytest.raises(InvalidSpecError, match="another body"):
+        with pytest.raises(InvalidSpecError, match="another request"):
             await parts.engine.submit(replace(spec, name="other"), "second")
         for key in ("third", None):
             with pytest.raises(BusyError):
@@ -304,7 +304,7 @@ async def test_idempotency(autojump_clock: trio.testing.MockClock) -> None:
         first = await parts.submit("wait", key="k")
         again, created = await parts.engine.submit(first.spec, "k")
         assert (again.id, created) == (first.id, False)
-        with pytest.raises(InvalidSpecError, match="another body"):
+        with pytest.raises(InvalidSpecError, match="another request"):
             await parts.submit("wait", "more", key="k")
         ids: list[str] = []
 

@@ -20,7 +20,9 @@ from tests.live import PATIENCE, Live
 from tests.test_clients import CHROMIUM_ARGUMENTS, _program
 from trio_logs.api import create_app
 from trio_logs.api.list_query import PAGE_PARAMETERS
+from trio_logs.api.parameters import SELECTION
 from trio_logs.api.query import ALIASES, NAMES
+from trio_logs.api.search_parameters import SEARCH_PARAMETERS
 
 OpenServer = Callable[..., AbstractAsyncContextManager[Live]]
 
@@ -76,6 +78,8 @@ async def test_it_names_each_parameter_and_no_other(document: dict[str, Any]) ->
     # Each once, or a program may send a parameter under two names.
     assert all(f"`{name}`" in document["paths"][logs]["get"]["description"] for name in ALIASES)
     assert names(document, logs, "header") == {"Last-Event-ID"}
+    assert names(document, "/v1/workloads/{workload_id}/matches", "query") == set(SELECTION)
+    assert names(document, "/v1/search", "query") == set(SEARCH_PARAMETERS)
 
 
 def walk(part: Any) -> Iterator[dict[str, Any]]:

@@ -21,7 +21,8 @@ from tests.test_api import problem
 from trio_logs import LogWriter, Outcome, Status, open_broker
 from trio_logs.api import create_app
 from trio_logs.backends import Execution
-from trio_logs.backends.push import Inbox, PushBackend, PushLimits
+from trio_logs.backends.inbox import Inbox
+from trio_logs.backends.push import PushBackend, PushLimits
 from trio_logs.engine import EngineLimits
 from trio_logs.errors import OffsetError, StoreError
 from trio_logs.records import Batch, WorkloadSpec
@@ -377,10 +378,10 @@ class AwayLog:
         self.clone = log.clone
         self.close = log.close
 
-    async def flush(self) -> int:
+    async def flush(self, stream: str | None = None) -> int:
         if self.away:
             raise StoreError("the store is away")
-        return await self._log.flush()
+        return await self._log.flush(stream)
 
 
 async def pieces(*data: bytes) -> AsyncIterator[bytes]:

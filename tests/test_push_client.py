@@ -27,6 +27,7 @@ from trio_logs.client import (
     SyncClient,
     UnreachableError,
 )
+from trio_logs.client.pushing import OFFSETS_AT_END
 from trio_logs.client.upload import BUFFER_BYTES, Upload
 from trio_logs.settings import Settings
 
@@ -88,6 +89,60 @@ async def test_connections_that_break_lose_and_double_nothing(
     assert (ended.status, ended.bytes) == (Status.SUCCEEDED, len(data))
     assert await raw_log(live, workload) == data
     assert connections[0] > 10
+
+
+async def test_two_streams_over_connections_that_break(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_logs.client.requests.PUSH_DELAYS", (0.01, 0.01))
+    rng = random.Random(4)
+    data = {"stdout": some_lines(200_000), "stderr": some_lines(90_000)[::-1]}
+    async with (
+        breaking_proxy(live.url, lambda: int(10 ** rng.uniform(2, 6.3))) as (url, connections),
+        Client(url, live.service.token) as client,
+    ):
+        workload = await create(live)
+        with trio.fail_after(PATIENCE):
+            ended = await client.push(
+                workload, pieces(data["stdout"], 1), stderr=pieces(data["stderr"], 2)
+            )
+    assert (ended.status, ended.bytes) == (Status.SUCCEEDED, sum(map(len, data.values())))
+    for stream, sent in data.items():
+        url = f"/v1/workloads/{workload}/logs"
+        headers = {"Accept": "text/plain"}
+        answer = await live.client.get(url, params={"stream": stream}, headers=headers)
+        assert answer.content == sent
+    assert connections[0] > 10
+
+
+async def test_the_other_stream_ends_when_one_fails(live: Live) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"one\n"
+        raise LookupError("no more")
+
+    send, receive = trio.open_memory_channel[bytes](0)
+    async with Client(live.url, live.service.token) as client:
+        workload = await create(live)
+        with send, receive, trio.fail_after(PATIENCE):
+            with pytest.raises(LookupError, match="no more"):
+                await client.push(workload, receive, stderr=broken())
+            with pytest.raises(LookupError, match="no more"):
+                await client.push(workload, broken(), stderr=receive)
+        assert (await client.get(workload)).status is Status.RUNNING
+
+
+async def test_an_end_that_does_not_fit_tells_the_offsets_of_both(live: Live) -> None:
+    """The server lost what it held of both unfinished lines, as in a restart."""
+    uploads = {"stdout": Upload(), "stderr": Upload()}
+    await uploads["stdout"].fill(pieces(b"one\ntwo"))
+    await uploads["stderr"].fill(pieces(b"err"))
+    headers = {"Upload-Offset": "4", "Upload-Offset-Stderr": "0"}
+    request = httpx2.Request("POST", "http://x")
+    answer = httpx2.Response(409, headers=headers, request=request)
+    for stream, upload in uploads.items():
+        upload.take(100)
+        upload.settle(answer, "http://x", OFFSETS_AT_END[stream])
+    assert [each.take(100) for each in uploads.values()] == [b"two", b"err"]
 
 
 async def test_a_server_that_stalls_holds_up_the_source(tmp_path: Path) -> None:
@@ -235,6 +290,12 @@ async def test_the_twin_for_scripts(live: Live) -> None:
             assert (ended.status, ended.signal, ended.lines) == (Status.FAILED, "SIGINT", 1000)
             with pytest.raises(RefusedError):
                 client.push(workload.id, lines())
+            both = client.submit([], backend="push")
+            ended = client.push(both.id, lines(), stderr=[b"a\n", b"b"])
+            assert ended.lines == 1002
+            failing = client.submit([], backend="push")
+            with pytest.raises(ZeroDivisionError):
+                client.push(failing.id, lines(), stderr=(b"x" * (1 // n) for n in (1, 0)))
             open_ = client.submit([], backend="push")
             with pytest.raises(ZeroDivisionError):
                 client.push(open_.id, (b"x" * (1 // n) for n in (1, 0)))

@@ -13,7 +13,8 @@ import trio.testing
 
 from trio_logs import Batch, End, Gap, LogBroker, open_broker
 from trio_logs.broker import BrokerLimits
-from trio_logs.records import Record, Reset
+from trio_logs.broker.pending import Found
+from trio_logs.records import Position, Reset
 from trio_logs.selection import Selection
 from trio_logs.store import LogStore, Retention
 from trio_logs.store.memory import MemoryStore
@@ -23,20 +24,20 @@ LONG = b"x" * 150_000
 """A line of three parts: the limit is 64 KiB."""
 
 
-async def read(broker: LogBroker, selection: Selection, **options: Any) -> list[Record | Reset]:
+async def read(broker: LogBroker, selection: Selection, **options: Any) -> list[Found]:
     with broker.read("w", selection, **options) as reading:
-        return [record async for record in reading]
+        return [record async for record in reading if not isinstance(record, Position)]
 
 
-def numbers(records: list[Record | Reset]) -> list[int]:
+def numbers(records: list[Found]) -> list[int]:
     return [n for one in records if isinstance(one, Batch) for n in range(one.first, one.last + 1)]
 
 
-def texts(records: list[Record | Reset]) -> list[bytes]:
+def texts(records: list[Found]) -> list[bytes]:
     return [line for one in records if isinstance(one, Batch) for line in one.lines]
 
 
-def joined(records: list[Record | Reset], stream: str = "stdout") -> bytes:
+def joined(records: list[Found], stream: str = "stdout") -> bytes:
     return b"".join(one.data for one in records if isinstance(one, Batch) and one.stream == stream)
 
 
@@ -122,7 +123,7 @@ async def test_a_position_that_the_log_never_had(after: Any, reason: str) -> Non
 
 
 async def test_a_reader_that_follows_a_tail(autojump_clock: Clock) -> None:
-    found: list[Record | Reset] = []
+    found: list[Found] = []
 
     async def follow() -> None:
         found.extend(await read(broker, Selection(tail=2)))
@@ -165,7 +166,7 @@ async def test_a_cancelled_receive_loses_nothing(autojump_clock: Clock) -> None:
     store = SlowStore()
     async with ten_lines(store, BrokerLimits(0, 0)) as broker:
         await broker.close("w")
-    found: list[Record | Reset] = []
+    found: list[Found] = []
     async with open_broker(store, BrokerLimits(0, 0)) as broker:
         with broker.read("w", Selection(tail=4, stream="stdout")) as reading:
             patience = 0.25

@@ -13,7 +13,7 @@ import trio
 
 from tests.stores import append, batch, running, workload
 from trio_logs.records import Batch, End, Gap, Outcome, Reason, Run, Status, now
-from trio_logs.store import LogState, Retention, Store, WorkloadQuery
+from trio_logs.store import LogState, Retention, Store, StreamState, WorkloadQuery
 from trio_logs.store.sqlite import SQLiteStore, queries
 from trio_logs.store.sqlite.logs import TRIM_ROWS
 
@@ -88,7 +88,7 @@ async def test_workload_records(make_store: MakeStore) -> None:
         assert await ids(WorkloadQuery()) == ["b2", "b1", "a2", "a1"]
         assert await ids(WorkloadQuery(limit=2)) == ["b2", "b1"]
         assert await ids(WorkloadQuery(before="b1")) == ["a2", "a1"]
-        assert await ids(WorkloadQuery(status=Status.QUEUED)) == ["b2", "a1"]
+        assert await ids(WorkloadQuery(statuses=frozenset([Status.QUEUED]))) == ["b2", "a1"]
         assert await ids(WorkloadQuery(labels={"kind": "a"})) == ["a2", "a1"]
         assert await ids(WorkloadQuery(labels={"kind": "a", "x": "y"})) == []
         assert [item.id for item, _ in await store.unfinished()] == ["a1", "a2", "b2"]
@@ -186,12 +186,26 @@ async def test_runs_are_scanned_from_the_newest(make_store: MakeStore) -> None:
         assert await store.scan("other", 5, 2) == []
 
 
-async def test_a_log_that_ends_in_a_fragment_goes_on_with_it(make_store: MakeStore) -> None:
+async def test_the_state_of_each_stream_is_that_of_the_last_append(make_store: MakeStore) -> None:
     async with running(make_store()) as store:
-        await append(store, "w", [batch(1, time=5, partial=True)])
-        assert await store.log("w") == LogState(1, 7, None, 5, "stdout")
-        await append(store, "w", [batch(2, time=6, continues=True)])
-        assert await store.log("w") == LogState(2, 14, None, 6)
+        fragments = [batch(1, partial=True), batch(2, stream="stderr", partial=True)]
+        both = {"stdout": StreamState(7, unfinished=True), "stderr": StreamState(7, True)}
+        for _ in range(2):
+            await store.append("w", fragments, expected=1, epoch=0, size=14, streams=both)
+            assert await store.log("w") == LogState(2, 14, None, streams=both)
+        # The gap stands for the rest of one line, and for 100 bytes.
+        after = {**both, "stderr": StreamState(107)}
+        gap = [Gap(3, 3, "store", 5)]
+        await store.append("w", gap, expected=3, epoch=0, size=114, streams=after)
+        assert await store.log("w") == LogState(3, 114, None, 5, after)
+        # The log is ahead of this append.
+        await store.append("w", fragments, expected=1, epoch=0, size=14, streams=both)
+        await store.append("w", [], expected=4, epoch=0, size=114, outcome=OK)
+        assert await store.log("w") == LogState(3, 114, End(OK, 3, 114), 0, after)
+        # Retention does not change what the log had.
+        while await store.trim(Retention(max_age=0)):
+            pass
+        assert await store.log("w") == LogState(3, 114, End(OK, 3, 114), 0, after)
 
 
 async def test_a_long_log_is_removed_in_pieces(tmp_path: Path) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.stores import append, batch, running
-from trio_logs.records import Batch, Gap, now
+from trio_logs.records import Batch, Gap, Run, now
 from trio_logs.store import Retention
 from trio_logs.store.memory import MemoryStore
 from trio_logs.store.sqlite import SQLiteStore
@@ -33,6 +34,7 @@ hours = st.integers(0, 40).map(lambda number: number * HOUR)
 
 @settings(max_examples=25)
 @given(steps, st.integers(1, 60), st.integers(1, 2000), hours, st.none() | hours)
+@example([("a", 2, 1, "stdout", 0)] * 5, 2, 3, HOUR, None)
 def test_the_stores_agree(
     written: list[tuple[str, int, int, str, int]],
     first: int,
@@ -67,12 +69,40 @@ def test_the_stores_agree(
                         runs = await memory.scan(name, last, limit)
                         assert runs == await sqlite.scan(name, last, limit)
                     everything = await memory.read(name, 1, 10**9)
+                    limit = size % 7 + 1
+                    for last, backwards in ((first, False), (10**9, False), (first + 9, True)):
+                        expected = [
+                            one for one in everything if one.first <= last and one.last >= first
+                        ]
+                        expected = expected[::-1] if backwards else expected
+                        for store in (memory, sqlite):
+                            visitor = Visited(limit)
+                            await store.visit(name, first, last, visitor, newest_first=backwards)
+                            assert visitor.seen == expected[:limit]
                     for head in (0, *(one.last for one in everything)):
                         position = await memory.find(name, moment, head)
                         assert position == await sqlite.find(name, moment, head)
                         check_find(everything, moment, head, position)
 
     trio.run(main)
+
+
+class Visited:
+    """Keeps the records that it is shown, up to `limit` of them."""
+
+    def __init__(self, limit: int) -> None:
+        self.seen: list[Batch | Gap] = []
+        self._limit = limit
+
+    def visit(self, run: Run | Gap, load: Callable[[], Batch | Gap]) -> bool:
+        record = load()
+        if isinstance(record, Batch):
+            names = ("first", "count", "time", "stream", "partial", "continues")
+            assert all(getattr(run, each) == getattr(record, each) for each in names)
+        else:
+            assert run == record
+        self.seen.append(record)
+        return len(self.seen) < self._limit
 
 
 def check_find(everything: list[Batch | Gap], moment: int, head: int, position: int) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.stores import append, batch, running
 from trio_logs.errors import StoreError
 from trio_logs.records import Change, End, Gap, Outcome, Status
-from trio_logs.store import LogState
+from trio_logs.store import LogState, StreamState, WorkloadQuery
 from trio_logs.store.sqlite import SQLiteStore
 
 _TABLES = """
@@ -46,18 +46,34 @@ CREATE INDEX by_status ON workloads (status, id);
 CREATE INDEX trimmable ON workloads (finished_at) WHERE finished_at IS NOT NULL AND held > 0;
 PRAGMA user_version = 2;
 """
-_ADDED_BY_3 = ", reason TEXT, epoch INTEGER NOT NULL DEFAULT 0"
 VERSION_3 = f"""
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA journal_mode = WAL;
-{_TABLES % f", held INTEGER NOT NULL DEFAULT 0{_ADDED_BY_3}"}
+{_TABLES % ", held INTEGER NOT NULL DEFAULT 0, reason TEXT, epoch INTEGER NOT NULL DEFAULT 0"}
 CREATE INDEX by_status ON workloads (status, id);
 CREATE INDEX trimmable ON workloads (finished_at) WHERE finished_at IS NOT NULL AND held > 0;
 PRAGMA user_version = 3;
 """
+_ADDED_BY_4 = "node TEXT, rerun_of TEXT, name TEXT, labels BLOB, words BLOB, streams TEXT"
+VERSION_4 = f"""
+PRAGMA auto_vacuum = INCREMENTAL;
+PRAGMA journal_mode = WAL;
+{
+    _TABLES
+    % (
+        ", held INTEGER NOT NULL DEFAULT 0, reason TEXT, epoch INTEGER NOT NULL DEFAULT 0,"
+        f" {_ADDED_BY_4}"
+    )
+}
+CREATE INDEX by_status ON workloads (status, id);
+CREATE INDEX by_name ON workloads (name, id) WHERE name IS NOT NULL;
+CREATE INDEX trimmable ON workloads (finished_at) WHERE finished_at IS NOT NULL AND held > 0;
+PRAGMA user_version = 4;
+"""
 ROWS = """
 INSERT INTO workloads (id, spec, status, exit_code, error, created_at, finished_at, lines, bytes)
-    VALUES ('done', '{"command":["true"]}', 'failed', 1, 'sentence', 5, 6, 2, 14);
+    VALUES ('done', '{"command":["make","TEST"],"name":"n","labels":{"k":"v"}}', 'failed', 1,
+        'sentence', 5, 6, 2, 14);
 INSERT INTO workloads (id, status, created_at, lines, bytes) VALUES ('w', 'running', 7, 3, 21);
 INSERT INTO batches VALUES (1, 1, 2, 5, 'stdout', 0,
     x'6c696e6520310a6c696e6520320a');
@@ -66,14 +82,23 @@ INSERT INTO batches VALUES (2, 1, 3, 9, 'stderr', 5,
 """
 
 
-@pytest.mark.parametrize("schema", [VERSION_1, VERSION_2])
+# What version 4 adds to the first of these rows.
+ROWS_OF_4 = """
+UPDATE workloads SET name = 'n', labels = x'ff6b3d76ff',
+    words = x'6eff646f6e65ff6d616b652074657374' WHERE id = 'done';
+"""
+
+
+@pytest.mark.parametrize("schema", [VERSION_1, VERSION_2, VERSION_3, VERSION_4])
 async def test_a_file_of_an_earlier_version_is_taken_over(tmp_path: Path, schema: str) -> None:
     path = tmp_path / "x.db"
     earlier = apsw.Connection(str(path))
     earlier.execute(schema).fetchall()
     earlier.execute(ROWS).fetchall()
+    if schema == VERSION_4:
+        earlier.execute(ROWS_OF_4).fetchall()
     held = earlier.execute("SELECT sum(length(data)) FROM batches").get
-    if schema == VERSION_2:
+    if schema != VERSION_1:
         earlier.execute(
             "UPDATE workloads SET held = (SELECT sum(length(data)) FROM batches WHERE log = number)"
         )
@@ -83,13 +108,26 @@ async def test_a_file_of_an_earlier_version_is_taken_over(tmp_path: Path, schema
         async with running(SQLiteStore(path)) as store:
             assert store.statistics().bytes == held == 44
             failed = Outcome(Status.FAILED, 1, error="sentence")
-            assert await store.log("done") == LogState(2, 14, End(failed, 2, 14))
+            assert await store.log("done") == LogState(
+                2, 14, End(failed, 2, 14), streams={"stdout": StreamState(14)}
+            )
             found = await store.workload("done")
             assert found is not None
             assert (found.exit_code, found.error, found.reason) == (1, "sentence", None)
+            assert (found.node, found.rerun_of) == (None, None)
+            for query in (
+                WorkloadQuery(name="n"),
+                WorkloadQuery(labels={"k": "v"}),
+                WorkloadQuery(search="make test"),
+            ):
+                assert [each.id for each in await store.workloads(query)] == ["done"]
             assert await store.read("done", 1, 1) == [batch(1, 2, time=5)]
             last = batch(1, 3, time=9, stream="stderr", partial=True)
             assert await store.read("w", 1, 1) == [last]
+            log = await store.log("w")
+            assert log is not None
+            # Which bytes were of which stream is not known.
+            assert log.streams == {"stdout": StreamState(21), "stderr": StreamState(0, True)}
     async with running(SQLiteStore(path)) as store:
         assert await store.fence("w") == 1
         lost = Outcome(Status.LOST, reason="server_lost")
@@ -98,11 +136,12 @@ async def test_a_file_of_an_earlier_version_is_taken_over(tmp_path: Path, schema
         assert await store.log("w") == LogState(5, 21, End(lost, 5, 21), epoch=1)
 
 
-async def test_a_file_of_version_3_gets_positions(tmp_path: Path) -> None:
+@pytest.mark.parametrize("schema", [VERSION_3, VERSION_4])
+async def test_a_file_without_positions_gets_them(tmp_path: Path, schema: str) -> None:
     """Its records have no position yet, and take one with their next change."""
     path = tmp_path / "x.db"
     earlier = apsw.Connection(str(path))
-    earlier.execute(VERSION_3).fetchall()
+    earlier.execute(schema).fetchall()
     earlier.execute(ROWS).fetchall()
     earlier.execute(
         "UPDATE workloads SET reason = 'exited' WHERE id = 'done';"

@@ -49,11 +49,15 @@ class ConflictError(TrioLogsError):
 
 
 class OffsetError(ConflictError):
-    """Pushed bytes leave a hole before them: send again from offset `durable`, in bytes."""
+    """Pushed bytes leave a hole before them: send again from offset `durable`, in bytes.
 
-    def __init__(self, detail: str, durable: int) -> None:
+    For an end that does not fit, `durable` is the offset of stdout, and `stderr` that of stderr.
+    """
+
+    def __init__(self, detail: str, durable: int, stderr: int | None = None) -> None:
         super().__init__(detail)
         self.durable = durable
+        self.stderr = stderr
 
 
 class LogClosedError(TrioLogsError):

@@ -38,7 +38,8 @@ class LineSplitter:
     """Cuts one stream of bytes into runs of lines.
 
     Bound: it holds at most `max_line` + 1 bytes, the start of a line whose newline has not arrived.
-    `continues`: the first bytes continue a line whose first part was delivered before.
+    `continues`: the first bytes continue a line whose first part was delivered before. `size`: how
+    many bytes of the stream are in runs, those of an earlier splitter included.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class LineSplitter:
         max_lines: int = MAX_BATCH_LINES,
         *,
         continues: bool = False,
+        size: int = 0,
     ) -> None:
         self._max_line = max_line
         self._max_bytes = max_line + 2
         self._max_lines = max_lines
         self._rest = b""
-        self._continues = continues
+        self.continues = continues
+        self.size = size
         # Whether the last run reached the limit of lines; then the next one probably does, too.
         self._short_lines = False
 
@@ -70,12 +73,14 @@ class LineSplitter:
             else:
                 break
         self._rest = data[start:]
+        self.size += start
         return runs
 
     def close(self) -> list[Lines]:
         """The stream has ended: return its last line if that lacks a newline."""
         runs: list[Lines] = []
         rest, self._rest = self._rest, b""
+        self.size += len(rest)
         start = 0
         if len(rest) > self._max_line:
             # Only a `\r` at the limit is kept so long: a `\n` could have followed it.
@@ -130,5 +135,5 @@ class LineSplitter:
         return stop
 
     def _append(self, data: bytes, count: int, runs: list[Lines], *, partial: bool = False) -> None:
-        runs.append(Lines(data, count, partial, self._continues))
-        self._continues = partial
+        runs.append(Lines(data, count, partial, self.continues))
+        self.continues = partial

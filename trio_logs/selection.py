@@ -8,7 +8,8 @@ each stream on which the oldest of these lines began before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -65,6 +66,17 @@ class Selection:
             or self.until is not None
             or self.filter is not None
         )
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the lines asked for may end before the log does."""
+        return self.last is not None or self.until is not None or self.limit is not None
+
+    def at_head(self, now: int) -> Selection:
+        """The part that hides new lines, at this time. It is equal for readers that came at
+        different times with the same filter."""
+        since = self.since if self.since is not None and self.since > now else None
+        return Selection(since=since, stream=self.stream, filter=self.filter)
 
     def admits(self, run: LineRun) -> bool:
         """Whether the lines of this run are asked for, by their time and stream."""
@@ -126,33 +138,42 @@ class Tail:
         return (not self._wanted and not self._unbegun) or self._oldest <= self._first
 
     def feed(self, runs: Iterable[LineRun]) -> bool:
-        """Take the runs before those fed already, newest first; return `done`."""
+        """Take the runs before those fed already, newest first; return `done`. For a selection
+        without a filter."""
         for run in runs:
             if self.done:
                 break
-            if run.first > self._last:
-                continue
-            self._oldest = run.first
-            if self._selection.admits(run):
-                self._take(run)
+            self.take(run, range(run.first, run.last + 1))
         return self.done
 
-    def _take(self, run: LineRun) -> None:
+    def take(self, run: LineRun, numbers: Sequence[int]) -> bool:
+        """Take one run, of which the filter admits the lines with these numbers, ascending; return
+        `done`."""
+        if run.first > self._last:
+            return self.done
+        self._oldest = run.first
+        if self._selection.admits(run):
+            if run.first < self._first or run.last > self._last:
+                low = bisect_left(numbers, self._first)
+                numbers = numbers[low : bisect_right(numbers, self._last)]
+            self._count(run, numbers)
+        return self.done
+
+    def _count(self, run: LineRun, numbers: Sequence[int]) -> None:
         stream = run.stream
         if stream in self._unbegun and not run.partial:
             # The part before is missing, and this run is of other lines.
             self._begun[stream] = self._unbegun.pop(stream)
         if stream in self._unbegun:
             # The line before a continued one is its part, whole.
-            self._unbegun[stream] = max(run.first, self._first)
-            if not run.continues:
+            if numbers:
+                self._unbegun[stream] = numbers[0]
+            if not run.continues or run.first < self._first:
                 self._begun[stream] = self._unbegun.pop(stream)
-        elif self._wanted:
-            last = min(run.last, self._last)
-            first = max(run.first, self._first)
-            taken = min(self._wanted, last + 1 - first)
-            self._wanted -= taken
-            self._line = last + 1 - taken
+        elif self._wanted and numbers:
+            taken = numbers[-self._wanted :]
+            self._wanted -= len(taken)
+            self._line = taken[0]
             if self._line == run.first and run.continues:
                 self._unbegun[stream] = self._line
 
@@ -165,9 +186,9 @@ class Tail:
         earlier = {**self._begun, **self._unbegun}
         line = self._line
         if self._wanted and self._oldest > self._first:
-            # Without a stream, each missing number counts as a line.
+            # If nothing is hidden, each missing number counts as a line.
             missing = self._oldest - self._first
-            if self._selection.stream is None:
+            if self._selection.stream is None and self._selection.filter is None:
                 missing = min(missing, self._wanted)
             line = self._oldest - missing
         return Start(line, {stream: first for stream, first in earlier.items() if first < line})

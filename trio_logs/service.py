@@ -14,7 +14,7 @@ import trio
 
 from .backends import Backend, installed_backends
 from .backends.push import PushBackend
-from .broker import BrokerStatistics, LogBroker
+from .broker import BrokerStatistics, LogBroker, SearchStatistics
 from .engine import Engine, EngineStatistics
 from .errors import DataFolderError, StoreError
 from .own_log import OwnLogStatistics
@@ -43,6 +43,7 @@ class ServiceStatistics:
 
     store: StoreStatistics
     broker: BrokerStatistics
+    searches: SearchStatistics
     engine: EngineStatistics
     own_log: OwnLogStatistics
 
@@ -81,6 +82,7 @@ class Service:
         return ServiceStatistics(
             self.store.statistics(),
             self.broker.statistics(),
+            self.broker.searches.statistics(),
             self.engine.statistics(),
             own_log_statistics(),
         )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 import structlog
 from quart import Response, request
+from quart.wrappers.response import ResponseBody
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from ..errors import (
@@ -31,6 +32,7 @@ __all__ = [
     "json_response",
     "no_content",
     "problem_of",
+    "stream_response",
 ]
 
 _log = structlog.get_logger("trio_logs.api")
@@ -72,6 +74,17 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
     return Response(body, status, headers, content_type="application/json")
 
 
+def stream_response(body: ResponseBody | bytes, content_type: str) -> Response:
+    """An answer that comes as it is made. No cache or proxy may hold it back."""
+    response = Response(body, content_type=content_type)
+    response.headers.pop("Content-Length", None)
+    response.headers["Cache-Control"] = "no-cache, no-store, no-transform"
+    response.headers["X-Accel-Buffering"] = "no"
+    # It lasts as long as its logs and its reader do: no time limit.
+    response.timeout = None
+    return response
+
+
 def no_content(headers: dict[str, str] | None = None) -> Response:
     """A 204, which has neither a body nor headers that describe one."""
     response = Response(b"", HTTPStatus.NO_CONTENT, headers)
@@ -92,6 +105,8 @@ def problem_of(error: Exception) -> Response:
                 headers["WWW-Authenticate"] = "Bearer"
             elif isinstance(error, OffsetError):
                 headers["Upload-Offset"] = str(error.durable)
+                if error.stderr is not None:
+                    headers["Upload-Offset-Stderr"] = str(error.stderr)
         case RequestEntityTooLarge():
             status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
             detail = f"a request's body has at most {request.max_content_length} bytes"

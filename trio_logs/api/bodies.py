@@ -16,8 +16,11 @@ __all__ = [
     "Health",
     "Page",
     "Problem",
+    "RerunRequest",
+    "ResizeRequest",
     "StopRequest",
     "Submission",
+    "Version",
     "WorkloadRecord",
 ]
 
@@ -40,6 +43,9 @@ Name = Annotated[str, msgspec.Meta(max_length=200)]
 LabelName = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern="^[^=]+$")]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+# The kernel keeps the size of a terminal in 16 bits: ioctl_tty(2).
+Cells = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+SignalName = Annotated[str, msgspec.Meta(pattern="^SIG[A-Z0-9+-]{1,20}$")]
 Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 EndReason = Annotated[
     str,
@@ -65,30 +71,47 @@ class Submission(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class StopRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """How to stop a workload: KILL follows TERM after `grace` seconds; null takes the grace of the
-    service."""
+    """How to stop a workload: KILL follows `signal` after `grace` seconds. Null takes TERM, and the
+    grace of the service."""
 
     grace: Seconds | None = None
+    signal: SignalName | None = None
+
+
+class RerunRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A rerun has no fields: the new workload has the specification of the old one."""
+
+
+class ResizeRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The size of a terminal, in characters."""
+
+    columns: Cells
+    rows: Cells
 
 
 class FinishRequest(msgspec.Struct, forbid_unknown_fields=True):
     """How a workload ended that ran elsewhere. `exit_code` and `signal` are those of its record,
-    both null if unknown. `bytes` is the length of its log, line ends included."""
+    both null if unknown. `bytes` is the length of its log, line ends and both streams included."""
 
     exit_code: Annotated[int, msgspec.Meta(ge=0, le=255)] | None = None
-    signal: Annotated[str, msgspec.Meta(pattern="^SIG[A-Z0-9+-]{1,20}$")] | None = None
+    signal: SignalName | None = None
     bytes: Count | None = None
 
 
 class WorkloadRecord(msgspec.Struct):
     """A workload. A field that does not apply yet is null, never absent; times are RFC 3339 in UTC.
     `reason` says for programs why the workload ended, `error` says it for people. `lines` is the
-    number of the last line; `bytes` is the length of the output, line ends included."""
+    number of the last line; `bytes` is the length of the output, line ends included. `timeout` is
+    in seconds. `node` names the service instance that runs the workload, `rerun_of` the workload
+    that it repeats."""
 
     id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
     name: str | None
     backend: str
     command: tuple[str, ...]
+    cwd: str | None
+    timeout: float | None
+    pty: bool
     labels: dict[str, str]
     status: Status
     reason: EndReason | None
@@ -100,6 +123,8 @@ class WorkloadRecord(msgspec.Struct):
     finished_at: Moment | None
     lines: Count
     bytes: Count
+    node: str | None
+    rerun_of: str | None
     logs_url: Annotated[str, msgspec.Meta(extra_json_schema={"format": "uri-reference"})]
 
     @classmethod
@@ -114,6 +139,9 @@ class WorkloadRecord(msgspec.Struct):
             name=workload.spec.name,
             backend=workload.spec.backend,
             command=workload.spec.command,
+            cwd=workload.spec.cwd,
+            timeout=workload.spec.timeout,
+            pty=workload.spec.pty,
             labels=workload.spec.labels,
             status=workload.status,
             reason=workload.reason,
@@ -125,18 +153,31 @@ class WorkloadRecord(msgspec.Struct):
             finished_at=moment(workload.finished_at),
             lines=workload.lines,
             bytes=workload.bytes,
+            node=workload.node,
+            rerun_of=workload.rerun_of,
             logs_url=f"/v1/workloads/{workload.id}/logs",
         )
 
 
 class Page(msgspec.Struct):
     """Workloads, newest first. Send `next` as `before` to get the next page; it is null on the last
-    page. Changes after `position` of the first page may be missing in the list: to get them, resume
-    the events from there."""
+    page, and on no other. Changes after `position` of the first page may be missing in the list: to
+    get them, resume the events from there. With `counts=true`, `total` is the number of workloads
+    that match, on all pages, and `counts` are those that match apart from their status, by status.
+    """
 
     workloads: list[WorkloadRecord]
     next: str | None
     position: Annotated[str, msgspec.Meta(pattern="^[0-9]+$")]
+    total: Count | msgspec.UnsetType = msgspec.UNSET
+    counts: dict[Status, Count] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Version(msgspec.Struct):
+    """The version of the service, and that of this interface, which its paths begin with."""
+
+    version: str
+    api: Literal[1] = 1
 
 
 class Health(msgspec.Struct):

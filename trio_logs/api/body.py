@@ -1,4 +1,4 @@
-"""What the bodies of streamed answers share: how chunks are written, and their headers."""
+"""What the bodies of streams share: a first chunk, a heartbeat, and how chunks are written."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from abc import abstractmethod
 from typing import Self
 
 import trio
-from quart import Response
 from quart.wrappers.response import ResponseBody
 
 from ..server import Port
 
-__all__ = ["StreamBody", "stream_response"]
+__all__ = ["StreamBody"]
 
 CHUNKS_AT_ONCE = 2
 """Chunks that a stream writes to its port before other tasks run. With one chunk, a delayed reader
@@ -63,14 +62,3 @@ class StreamBody(ResponseBody):
         return self._port is not None and not self._port.outlet.send_each(
             (self._port.number,), chunk
         )
-
-
-def stream_response(body: ResponseBody | bytes, content_type: str) -> Response:
-    """An answer that lasts as long as its stream. The body is empty for HEAD."""
-    response = Response(body, content_type=content_type)
-    response.headers.pop("Content-Length", None)
-    response.headers["Cache-Control"] = "no-cache, no-store, no-transform"
-    response.headers["X-Accel-Buffering"] = "no"
-    # The reader sets the pace: no time limit.
-    response.timeout = None
-    return response

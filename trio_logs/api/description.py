@@ -1,4 +1,4 @@
-"""The routes of `/openapi.json` and `/docs`, which describe the API for programs and for people."""
+"""The routes that describe the API: its version, and its description for programs and people."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from functools import cache
 import msgspec
 from quart import Response
 
+from .. import __version__
+from .answers import json_response
+from .bodies import Version
 from .openapi import service as described
 from .openapi.document import make_document
 from .openapi.page import render_page
@@ -28,7 +31,12 @@ async def docs(context: AppContext) -> Response:
     return Response(page, headers=headers, content_type="text/html; charset=utf-8")
 
 
-ROUTES = (openapi, docs)
+@route("GET", "/v1/version", described.VERSION)
+async def version(context: AppContext) -> Response:
+    return json_response(Version(__version__))
+
+
+ROUTES = (openapi, docs, version)
 
 
 @cache

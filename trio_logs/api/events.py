@@ -9,8 +9,7 @@ from werkzeug.datastructures import MIMEAccept
 
 from ..errors import InvalidRequestError
 from ..server import PORT
-from .answers import DrainingError, NotAcceptableError
-from .body import stream_response
+from .answers import DrainingError, NotAcceptableError, stream_response
 from .event_format import EVENTS, NDJSON, EventFormat
 from .event_stream import EventStream
 from .headers import single_header

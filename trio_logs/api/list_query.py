@@ -3,43 +3,59 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from werkzeug.datastructures import MultiDict
 
 from ..errors import InvalidRequestError
-from ..records import Status
 from ..store import WorkloadQuery
+from .parameters import boolean, collect, labels, moment, statuses
 
-__all__ = ["MAX_PAGE", "PAGE_PARAMETERS", "parse_list_query"]
+__all__ = ["MAX_PAGE", "PAGE_PARAMETERS", "ListQuery", "parse_list_query"]
 
 MAX_PAGE = 500
-PAGE_PARAMETERS = ("before", "label", "limit", "status")
+_REPEATABLE = ("label", "status")
+_SINGLE = ("before", "counts", "id", "limit", "name", "search", "since", "until")
+PAGE_PARAMETERS = (*_REPEATABLE, *_SINGLE)
 
 
-def parse_list_query(values: MultiDict[str, str]) -> WorkloadQuery:
-    """Read the parameters of a list.
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """`counts`: the client also wants to know how many workloads match, on all pages."""
+
+    workloads: WorkloadQuery
+    counts: bool
+
+
+def parse_list_query(values: MultiDict[str, str], now: int) -> ListQuery:
+    """Read the parameters of a list. `now` is in microseconds since the Unix epoch.
 
     Raises InvalidRequestError for a parameter that is unknown, repeated or malformed.
     """
-    for name in values:
-        if name not in PAGE_PARAMETERS:
-            known = ", ".join(PAGE_PARAMETERS)
-            raise InvalidRequestError(f"there is no parameter {name[:80]!r}; there are: {known}")
-        if name != "label" and len(values.getlist(name)) > 1:
-            raise InvalidRequestError(f"{name}: give it once")
-    status, limit, before = values.get("status"), values.get("limit", "50"), values.get("before")
-    if status is not None and status not in set(Status):
-        raise InvalidRequestError(f"status: it is one of {', '.join(Status)}")
-    if not re.fullmatch(r"[0-9]{1,4}", limit) or not 1 <= int(limit) <= MAX_PAGE:
-        raise InvalidRequestError(f"limit: it is a number from 1 to {MAX_PAGE}")
+    given = collect(
+        ((name, value) for name, value in values.items(multi=True) if name not in _REPEATABLE),
+        PAGE_PARAMETERS,
+    )
+    before = given.get("before")
     if before is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", before):
         raise InvalidRequestError("before: it is the `next` of the page before")
-    labels: dict[str, str] = {}
-    for label in values.getlist("label"):
-        name, equals, value = label.partition("=")
-        if not name or not equals:
-            raise InvalidRequestError("label: write it as `name=value`")
-        if name in labels:
-            raise InvalidRequestError(f"label: a workload has one {name!r}, so give it once")
-        labels[name] = value
-    return WorkloadQuery(int(limit), before, Status(status) if status else None, labels)
+    since, _ = moment(given, "since", now)
+    until, _ = moment(given, "until", now)
+    query = WorkloadQuery(
+        limit=_limit(given.get("limit", "50")),
+        before=before,
+        statuses=statuses(values.getlist("status")),
+        labels=labels(values.getlist("label")),
+        name=given.get("name"),
+        id=given.get("id"),
+        search=given.get("search"),
+        since=since,
+        until=until,
+    )
+    return ListQuery(query, boolean(given, "counts", default=False))
+
+
+def _limit(value: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,4}", value) or not 1 <= int(value) <= MAX_PAGE:
+        raise InvalidRequestError(f"limit: it is a number from 1 to {MAX_PAGE}")
+    return int(value)

@@ -12,10 +12,10 @@ from quart.wrappers.response import ResponseBody
 
 from ..records import now
 from ..server import PORT
-from .answers import DrainingError, no_content
-from .body import stream_response
+from .answers import DrainingError, no_content, stream_response
 from .headers import single_header
 from .openapi.log import READ
+from .push import upload_offsets
 from .query import LogQuery, accepted, parse_log_query
 from .routes import AppContext, route
 from .slots import SLOT, StreamSlot
@@ -34,16 +34,14 @@ async def logs(context: AppContext, workload_id: str) -> Response:
         now(),
     )
     after = query.after
-    if after == "stop":
-        # The client has all that it asked for; 204 stops an EventSource from reconnecting.
-        return no_content()
     is_head = request.method == "HEAD"
     workload = None
-    if is_head or after == "end" or not service.engine.is_live(workload_id):
+    if is_head or after in ("end", "stop") or not service.engine.is_live(workload_id):
         workload = await service.engine.get(workload_id)
-        if after == "end" and workload.status.final:
-            # The client has the end already; 204 stops an EventSource from reconnecting.
-            return no_content()
+    known = {"Log-Lines": str(await service.broker.head(workload_id))}
+    if after == "stop" or (after == "end" and workload is not None and workload.status.final):
+        # The client has all that it asked for; 204 stops an EventSource from reconnecting.
+        return no_content(known)
     if service.draining:
         raise DrainingError("the service is shutting down: resume when it is back")
     body: ResponseBody | bytes = b""
@@ -65,8 +63,9 @@ async def logs(context: AppContext, workload_id: str) -> Response:
                 await probe.check()
         body = LogStream(read(), query.format, service.settings.heartbeat, extensions.get(PORT))
     response = _response(body, workload_id, query)
+    response.headers.update(known)
     if is_head and workload is not None and workload.spec.backend == "push":
-        response.headers["Upload-Offset"] = str(workload.bytes)
+        response.headers.update(await upload_offsets(service, workload_id))
     return response
 
 

@@ -89,7 +89,7 @@ class _Statistics(Collector):
 def _gauges(found: ServiceStatistics, oldest_wait: float) -> Iterable[tuple[str, str, float]]:
     """Values of this moment. Names end in the unit, if there is one. `oldest_wait` is in
     seconds."""
-    store, broker, engine = found.store, found.broker, found.engine
+    store, broker, engine, searches = found.store, found.broker, found.engine, found.searches
     tasks = trio.lowlevel.current_statistics().tasks_living
     return (
         ("tasks", "Tasks of Trio, system tasks included.", tasks),
@@ -107,6 +107,9 @@ def _gauges(found: ServiceStatistics, oldest_wait: float) -> Iterable[tuple[str,
         ("lines_unsaved", "Numbered lines that the store does not have.", broker.lines_unsaved),
         ("store_writes_waiting", "Writes that are not durable yet.", store.writes_waiting),
         ("store_oldest_wait_seconds", "How long the oldest write has waited.", oldest_wait),
+        ("searches", "Searches for matches under way.", searches.admitted),
+        ("search_slices_running", "Searches that have a turn.", searches.running),
+        ("search_slices_waiting", "Searches that wait for their turn.", searches.waiting),
         ("history_bytes", "Compressed lines of all logs in the store.", store.bytes),
     )
 
@@ -137,6 +140,8 @@ def _counters(found: ServiceStatistics) -> Iterable[tuple[str, str, float]]:
         ("batches_read_back", "Batches read for readers behind the window.", history.batches_read),
         ("store_reads", "Queries of the store, of all kinds.", store.reads),
         ("store_writes_failed", "Writes that the store could not commit.", store.writes_failed),
+        ("searches_refused", "Searches over the limit.", found.searches.refused),
+        ("search_slices", "Turns of searches.", found.searches.slices),
         ("batches_trimmed", "Batches that retention removed.", store.batches_trimmed),
         ("own_log_dropped", "Records of the service's own log, dropped.", found.own_log.dropped),
     )

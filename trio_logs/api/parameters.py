@@ -12,6 +12,7 @@ from datetime import datetime
 
 from ..errors import InvalidRequestError
 from ..filtering import Filter
+from ..records import Status
 from ..selection import Selection
 
 __all__ = [
@@ -23,8 +24,10 @@ __all__ = [
     "UNIX_SECONDS",
     "boolean",
     "collect",
+    "labels",
     "moment",
     "selection",
+    "statuses",
     "whole_number",
 ]
 
@@ -43,7 +46,7 @@ _RFC3339 = (
     r"(?P<rest>(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2}))"
 )
 DURATION = rf"({NUMBER}(d|h|ms|m|s)){{1,5}}"
-LINE = r"0*[1-9][0-9]{0,17}"
+LINE = r"[1-9][0-9]{0,17}"
 _COUNT = r"[0-9]{1,18}"
 TAIL = rf"{_COUNT}|all"
 
@@ -135,6 +138,27 @@ def _rfc3339(name: str, value: str) -> int:
         f"{name}: it is an RFC 3339 time with its zone (2026-01-31T12:00:00Z),"
         " Unix seconds, or a duration back from now (10m)"
     )
+
+
+def labels(values: Iterable[str]) -> dict[str, str]:
+    """Labels that workloads must have, each written as `name=value`."""
+    found: dict[str, str] = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not name or not equals:
+            raise InvalidRequestError("label: write it as `name=value`")
+        if name in found:
+            raise InvalidRequestError(f"label: a workload has one {name!r}, so give it once")
+        found[name] = text
+    return found
+
+
+def statuses(values: Iterable[str]) -> frozenset[Status]:
+    """The statuses that workloads may have."""
+    try:
+        return frozenset(map(Status, values))
+    except ValueError:
+        raise InvalidRequestError(f"status: it is one of {', '.join(Status)}") from None
 
 
 def selection(given: Mapping[str, str], now: int, *, resumes: bool = False) -> Selection:

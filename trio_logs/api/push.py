@@ -7,7 +7,7 @@ from typing import Any
 
 from quart import Response, request
 
-from ..backends.push import Inbox
+from ..backends.inbox import STREAMS, Inbox
 from ..errors import ConflictError, InvalidRequestError, NotReadyError
 from ..records import Outcome, Reason, Status
 from ..service import Service
@@ -19,20 +19,27 @@ from .request_body import BODY
 from .routes import AppContext, route
 from .workloads import decode
 
-__all__ = ["ROUTES"]
+__all__ = ["ROUTES", "upload_offsets"]
 
 
 @route("POST", "/v1/workloads/{workload_id}/logs", described.PUSH, streams_body=True)
 async def receive(context: AppContext, workload_id: str) -> Response:
     if request.args:
-        raise InvalidRequestError("there are no parameters: a pushed log is one stream")
+        raise InvalidRequestError(
+            "there are no parameters: the header Upload-Stream names the stream"
+        )
     single_header("Content-Type")
     codings = ",".join(request.headers.getlist("Content-Encoding")).lower().split(",")
     if not {coding.strip() for coding in codings} <= {"", "identity"}:
         raise UnsupportedMediaError("send the bytes as they are, without a Content-Encoding")
+    stream = single_header("Upload-Stream")
+    if stream is None:
+        stream = "stdout"
+    elif stream not in STREAMS:
+        raise InvalidRequestError("Upload-Stream: it is `stdout` or `stderr`")
     inbox = await _find(context.service, workload_id)
     body: Any = request.scope["extensions"][BODY]
-    durable = await inbox.receive(body, _offset())
+    durable = await inbox.receive(body, _offset(), stream)
     return no_content({"Upload-Offset": str(durable)})
 
 
@@ -77,6 +84,15 @@ async def _find(service: Service, workload_id: str) -> Inbox:
     if workload.status.final:
         raise ConflictError(f"the workload is {workload.status}: its log has ended")
     raise NotReadyError("the service is starting or shutting down: go on when it is back")
+
+
+async def upload_offsets(service: Service, workload_id: str) -> dict[str, str]:
+    """Headers that say how many bytes of each stream of a pushed log are durable. Raises
+    StoreError."""
+    log = await service.store.log(workload_id)
+    streams = {} if log is None else log.streams
+    sizes = [streams[name].bytes if name in streams else 0 for name in STREAMS]
+    return dict(zip(("Upload-Offset", "Upload-Offset-Stderr"), map(str, sizes), strict=True))
 
 
 def _outcome(body: FinishRequest) -> Outcome:

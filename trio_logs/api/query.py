@@ -33,7 +33,6 @@ NAMES = {
     "follow",
     "tail",
     "limit",
-    "unfinished",
     "timestamps",
     "format",
     "last_event_id",
@@ -54,7 +53,6 @@ class LogQuery:
     follow: bool
     selection: Selection
     after: int | Literal["end", "stop"] | None = None
-    unfinished: bool = False
     download: str | None = None
 
 
@@ -95,7 +93,6 @@ def parse_log_query(
         follow=follow,
         selection=selection(given, now, resumes=after is not None),
         after=after,
-        unfinished=boolean(given, "unfinished", default=False),
         download=download,
     )
 

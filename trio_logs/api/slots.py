@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from ..errors import BusyError
@@ -24,10 +25,12 @@ class StreamSlots:
 
 
 class StreamSlot:
-    """The slot that one request may take. The request's wrapper releases it."""
+    """The slot that one request may take, and what else is counted until the request ends. The
+    request's wrapper releases it."""
 
     def __init__(self, slots: StreamSlots) -> None:
         self._slots = slots
+        self._held = ExitStack()
         self._is_taken = False
 
     def take(self) -> None:
@@ -39,11 +42,16 @@ class StreamSlot:
         self._slots.taken += 1
         self._is_taken = True
 
+    def hold(self, counted: AbstractContextManager[object]) -> None:
+        """Enter the context manager, and leave it when the request ends."""
+        self._held.enter_context(counted)
+
     def release(self) -> None:
         """Give the slot back, if it was taken."""
         if self._is_taken:
             self._slots.taken -= 1
             self._is_taken = False
+        self._held.close()
 
 
 def with_slots(app: ASGIApp, table: RouteTable, slots: StreamSlots) -> ASGIApp:

@@ -9,10 +9,11 @@ from typing import Self
 
 import trio
 
-from ..broker import Outlet, Reading
+from ..broker import Found, Outlet, Reading
 from ..errors import IncompleteAnswerError, WorkloadNotFoundError
 from ..formats import Format
-from ..records import Batch, Detached, End, Gap, Record, Reset
+from ..records import Batch, Detached, End, Gap, Position, Stop, now
+from ..selection import Selection
 from ..server import Port, Ports
 from .body import StreamBody
 
@@ -21,14 +22,28 @@ __all__ = ["LogStream"]
 
 @dataclass(frozen=True, slots=True)
 class FormatOutlet(Outlet):
-    """Writes to streams of one format on one server. Equal outlets share each chunk, and so do all
-    streams of a log with the same format."""
+    """Writes to streams of one format and selection on one server. Equal outlets share each chunk.
+
+    `shown` is the part of the selection that hides new lines, or None."""
 
     format: Format
     ports: Ports
+    shown: Selection | None = None
 
-    def render(self, batch: Batch) -> bytes:
-        return self.format.render(batch)
+    def render(self, batch: Batch) -> bytes | None:
+        if self.shown is None:
+            return self.format.render(batch)
+        if not self.shown.admits(batch):
+            return b""
+        if self.shown.filter is None:
+            return self.format.render(batch)
+        if not self.shown.filter.is_quick(len(batch.data)):
+            return None
+        parts = batch.parts(self.shown.filter.numbers(batch))
+        return b"".join([self.format.render(part) for part in parts])
+
+    def position(self, line: int) -> bytes:
+        return self.format.control(Position(line))
 
     def send_each(self, ports: Sequence[int], chunk: bytes) -> Sequence[int]:
         return self.ports.send_each(ports, chunk)
@@ -50,7 +65,9 @@ class LogStream(StreamBody):
         self._reading = reading
         self._format = form
         if port is not None:
-            reading.write_to(FormatOutlet(form, port.outlet), port.number)
+            shown = reading.selection.at_head(now())
+            outlet = FormatOutlet(form, port.outlet, shown if shown.hides_lines else None)
+            reading.write_to(outlet, port.number)
         self._is_over = False
 
     async def __aenter__(self) -> Self:
@@ -89,9 +106,12 @@ class LogStream(StreamBody):
         if trio.current_time() < self._beat_at:
             return b""
         self._beat_at = trio.current_time() + self._heartbeat
-        return self._format.keep_alive
+        position = self._reading.position
+        if position is None or not self._reading.selection.hides_lines:
+            return self._format.keep_alive
+        return self._format.keep_alive + self._format.control(Position(position))
 
-    async def _receive(self) -> Sequence[Record | Reset]:
+    async def _receive(self) -> Sequence[Found]:
         try:
             return await self._reading.receive()
         except trio.EndOfChannel:
@@ -102,14 +122,14 @@ class LogStream(StreamBody):
                 raise IncompleteAnswerError("the workload was deleted") from error
             raise StopAsyncIteration from None
 
-    def _render(self, records: Sequence[Record | Reset]) -> bytes:
+    def _render(self, records: Sequence[Found]) -> bytes:
         rendered = [self._frame(record) for record in records]
         return rendered[0] if len(rendered) == 1 else b"".join(rendered)
 
-    def _frame(self, record: Record | Reset) -> bytes:
+    def _frame(self, record: Found) -> bytes:
         if isinstance(record, Batch):
             return self._format.render(record)
-        self._is_over = isinstance(record, End | Detached)
+        self._is_over = isinstance(record, End | Stop | Detached)
         frame = self._format.control(record)
         if not frame:
             # Without events, only a cut tells the client that the log is not complete.

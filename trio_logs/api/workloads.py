@@ -1,17 +1,24 @@
-"""The routes of workloads: submit, list, show, stop, delete."""
+"""The routes of workloads: submit, list, show, stop, rerun, resize, delete."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
 from quart import Response, request
 
 from ..errors import InvalidRequestError, InvalidSpecError
-from ..records import WorkloadSpec
-from ..store import WorkloadQuery
+from ..records import Status, Workload, WorkloadSpec, now
 from .answers import UnsupportedMediaError, json_response, no_content
-from .bodies import Page, StopRequest, Submission, WorkloadRecord
+from .bodies import (
+    Page,
+    RerunRequest,
+    ResizeRequest,
+    StopRequest,
+    Submission,
+    WorkloadRecord,
+)
 from .headers import single_header
 from .list_query import parse_list_query
 from .openapi import workloads as described
@@ -35,24 +42,25 @@ async def submit(context: AppContext) -> Response:
         labels=body.labels or {},
         pty=body.pty,
     )
-    workload, created = await context.service.engine.submit(spec, _idempotency_key())
-    location = f"/v1/workloads/{workload.id}"
-    return json_response(
-        WorkloadRecord.of(workload), 201 if created else 200, {"Location": location}
-    )
+    return _started(*await context.service.engine.submit(spec, _idempotency_key()))
 
 
 @route("GET", "/v1/workloads", described.LIST)
 async def page(context: AppContext) -> Response:
-    query = parse_list_query(request.args)
+    engine = context.service.engine
+    asked = parse_list_query(request.args, now())
+    query = asked.workloads
     # Before the page: the client resumes the events from here, and must miss no later change.
-    position = context.service.engine.changes.position
-    found = await context.service.engine.list(
-        WorkloadQuery(query.limit + 1, query.before, query.status, query.labels)
-    )
+    position = engine.changes.position
+    # One more than the page has: it tells whether there is a next page.
+    found = await engine.list(replace(query, limit=query.limit + 1))
     shown = found[: query.limit]
     cursor = shown[-1].id if len(found) > len(shown) else None
-    return json_response(Page([WorkloadRecord.of(item) for item in shown], cursor, str(position)))
+    answer = Page([WorkloadRecord.of(item) for item in shown], cursor, str(position))
+    if asked.counts:
+        answer.counts = await engine.count(query)
+        answer.total = sum(answer.counts[status] for status in query.statuses or Status)
+    return json_response(answer)
 
 
 @route("GET", "/v1/workloads/{workload_id}", described.SHOW)
@@ -64,8 +72,23 @@ async def show(context: AppContext, workload_id: str) -> Response:
 async def stop(context: AppContext, workload_id: str) -> Response:
     data = await request.get_data()
     body = decode(data, StopRequest) if data.strip() else StopRequest()
-    workload = await context.service.engine.stop(workload_id, body.grace)
+    workload = await context.service.engine.stop(workload_id, body.grace, body.signal)
     return json_response(WorkloadRecord.of(workload), 202)
+
+
+@route("POST", "/v1/workloads/{workload_id}/rerun", described.RERUN)
+async def rerun(context: AppContext, workload_id: str) -> Response:
+    data = await request.get_data()
+    if data.strip():
+        decode(data, RerunRequest)
+    return _started(*await context.service.engine.rerun(workload_id, _idempotency_key()))
+
+
+@route("POST", "/v1/workloads/{workload_id}/resize", described.RESIZE)
+async def resize(context: AppContext, workload_id: str) -> Response:
+    size = decode(await request.get_data(), ResizeRequest)
+    await context.service.engine.resize(workload_id, size.columns, size.rows)
+    return no_content()
 
 
 @route("DELETE", "/v1/workloads/{workload_id}", described.DELETE)
@@ -74,7 +97,7 @@ async def delete(context: AppContext, workload_id: str) -> Response:
     return no_content()
 
 
-ROUTES = (submit, page, show, stop, delete)
+ROUTES = (submit, page, show, stop, rerun, resize, delete)
 
 
 def decode(data: bytes | str, kind: type[T]) -> T:
@@ -92,6 +115,14 @@ def decode(data: bytes | str, kind: type[T]) -> T:
         raise InvalidSpecError(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequestError(f"the body is not JSON: {error}") from error
+
+
+def _started(workload: Workload, created: bool) -> Response:
+    """The answer to a submission: a new workload, or that of an earlier request with its key."""
+    location = f"/v1/workloads/{workload.id}"
+    return json_response(
+        WorkloadRecord.of(workload), 201 if created else 200, {"Location": location}
+    )
 
 
 def _idempotency_key() -> str | None:

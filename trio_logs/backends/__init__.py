@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoints, entry_points
 from typing import Protocol, runtime_checkable
 
-import trio
-
 from ..errors import BackendNotFoundError
-from ..records import Outcome, Reason, Status, WorkloadSpec
+from ..records import Outcome, WorkloadSpec
+from .stop import Stop
 
 __all__ = [
     "Backend",
     "Execution",
     "Lifecycle",
     "Log",
+    "Resizable",
     "Stop",
     "find_backend",
     "installed_backends",
     "outlives_server",
     "serving",
+    "signals_of",
 ]
 
 
@@ -37,52 +37,11 @@ class Log(Protocol):
 
     async def write(self, data: bytes | str, stream: str = "stdout") -> None: ...
 
-    async def flush(self) -> int: ...
+    async def flush(self, stream: str | None = None) -> int: ...
 
     def clone(self) -> Log: ...
 
     def close(self) -> None: ...
-
-
-class Stop:
-    """A request to end an execution: softly at once, by force when the grace is over.
-
-    The engine puts `status`, `reason` and `error` into the outcome; they are None and empty before
-    the first request.
-    """
-
-    def __init__(self) -> None:
-        self.status: Status | None = None
-        self.reason: Reason | None = None
-        self.error = ""
-        self._deadline = math.inf
-        self._requested = trio.Event()
-        self._hurried = trio.Event()
-
-    def request(self, status: Status, reason: Reason, grace: float, error: str) -> None:
-        """Request the end; `grace` is in seconds.
-
-        The first request decides `status`, `reason` and `error`. A later request can only shorten
-        the grace.
-        """
-        if self.status is None:
-            self.status, self.reason, self.error = status, reason, error
-        self._deadline = min(self._deadline, trio.current_time() + grace)
-        self._requested.set()
-        self._hurried.set()
-        self._hurried = trio.Event()
-
-    async def wait(self) -> None:
-        """Return once the end is requested."""
-        await self._requested.wait()
-
-    async def wait_grace(self) -> None:
-        """Return once the end is requested and the grace is over; the workload has to end by
-        force."""
-        await self._requested.wait()
-        while trio.current_time() < self._deadline:
-            with trio.move_on_at(self._deadline):
-                await self._hurried.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +66,16 @@ class Backend(Protocol):
 
     A backend is made once, without arguments. An exception from `run` fails its workload only.
 
-    Two things are optional:
+    Four things are optional:
 
     - A method `serving`, if the backend needs threads, tasks or connections of its own: see
       `Lifecycle`.
     - An attribute `outlives_server`, true if the workload runs elsewhere, so that it survives this
       service. Such a workload runs at once, whatever is queued; it is cancelled when the service
       shuts down; and the next start calls `run` again, with the same log.
+    - An attribute `signals`, with the names of the signals that a stop may ask for, such as SIGINT.
+      Without it, the service refuses a stop that names a signal. See `Stop.signals`.
+    - A method `resize`, if the backend runs workloads in terminals: see `Resizable`.
     """
 
     def check(self, spec: WorkloadSpec) -> None:
@@ -147,6 +109,18 @@ class Lifecycle(Protocol):
         """
 
 
+@runtime_checkable
+class Resizable(Protocol):
+    """The optional part of a backend that runs workloads in terminals."""
+
+    async def resize(self, workload_id: str, columns: int, rows: int) -> None:
+        """Give the terminal of a workload another size, in characters, and tell its processes.
+
+        Raise ConflictError if the workload does not run now. The service calls this only for a
+        workload with `pty`.
+        """
+
+
 @asynccontextmanager
 async def serving(backends: Mapping[str, Backend]) -> AsyncIterator[None]:
     """Within the block, each backend that has a `Lifecycle` is open."""
@@ -175,6 +149,11 @@ def find_backend(backends: Mapping[str, Backend], name: str) -> Backend:
     except KeyError:
         known = ", ".join(sorted(backends))
         raise BackendNotFoundError(f"there is no backend {name!r}; installed: {known}") from None
+
+
+def signals_of(backends: Mapping[str, Backend], name: str) -> Collection[str]:
+    """The names of the signals that a stop of such a workload may ask for."""
+    return getattr(backends.get(name), "signals", ())
 
 
 def outlives_server(backends: Mapping[str, Backend], name: str) -> bool:

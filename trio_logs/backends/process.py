@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Sequence,
+)
 from contextlib import ExitStack, asynccontextmanager
+from typing import ClassVar
 
 import trio
 
-from ..errors import InvalidSpecError, NotStartedError
+from ..errors import ConflictError, InvalidSpecError, NotStartedError
 from ..records import Outcome, Reason, Status, WorkloadSpec
 from ..threads import Threads
 from . import Execution
@@ -35,9 +43,13 @@ class ProcessBackend:
     and its TERM, or else xterm-256color.
     """
 
+    signals: ClassVar[Collection[str]] = frozenset(signal.Signals.__members__)
+
     def __init__(self) -> None:
         self._threads: Threads | None = None
         self._unended: trio.Nursery
+        # The running workloads that have a terminal, by id.
+        self._terminals: dict[str, tuple[OutputReader, ProcessGroup]] = {}
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -78,12 +90,24 @@ class ProcessBackend:
             # In this thread and not in a worker: the parent-death signal goes by the thread.
             process, readers = spawn(execution.spec, stack)
             group = ProcessGroup(process, threads)
+            if execution.spec.pty:
+                self._terminals[execution.id] = readers[0], group
             try:
                 await _attend(execution, group, readers)
             finally:
+                # Before the child is reaped: after that, its pid may be another process's.
+                self._terminals.pop(execution.id, None)
                 if not await group.end():
                     self._unended.start_soon(group.reap)
         return _outcome(process.pid, group.exit_code)
+
+    async def resize(self, workload_id: str, columns: int, rows: int) -> None:
+        if workload_id not in self._terminals:
+            raise ConflictError("the command does not run now: its terminal has no size")
+        reader, group = self._terminals[workload_id]
+        if reader.resize(columns, rows):
+            # The kernel tells only processes whose controlling terminal this is.
+            await group.send(signal.SIGWINCH)
 
     async def reap(self, handle: str) -> None:
         await ProcessGroup.kill_remains(handle, self._opened_threads())
@@ -119,7 +143,8 @@ async def _attend(
 async def _stop_when_asked(
     group: ProcessGroup, execution: Execution, readers: Sequence[OutputReader]
 ) -> None:
-    """Send TERM, wait for the grace, send KILL: to the whole group, whose leader may be gone."""
+    """Send the signals of the requests, wait for the grace, send KILL: to the whole group, whose
+    leader may be gone."""
 
     async def until_gone() -> None:
         await group.wait()
@@ -129,11 +154,21 @@ async def _stop_when_asked(
                 return
             await trio.sleep(POLL_SECONDS)
 
+    async def send_signals() -> None:
+        for name in await execution.stop.signals():
+            await group.send(signal.Signals[name])
+
+    async def keep_sending() -> None:
+        while True:
+            await send_signals()
+
     await execution.stop.wait()
     for reader in readers:
         reader.expire(math.inf)
-    await group.send(signal.SIGTERM)
+    # The first one is sent whatever the grace is.
+    await send_signals()
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_sending)
         nursery.start_soon(_cancel_after, until_gone, nursery.cancel_scope)
         nursery.start_soon(_cancel_after, execution.stop.wait_grace, nursery.cancel_scope)
     await group.send(signal.SIGKILL)

@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import sys
+import termios
 from contextlib import closing, suppress
 
 import trio
@@ -44,6 +45,14 @@ class OutputReader:
     def expire(self, deadline: float) -> None:
         """Set the time, of Trio's clock, until which `run` waits for the end of the file."""
         self._deadline = self._receiving.deadline = deadline
+
+    def resize(self, columns: int, rows: int) -> bool:
+        """Change the size of the terminal; return whether it had another one."""
+        terminal = self._pipe.fileno()
+        if termios.tcgetwinsize(terminal) == (rows, columns):
+            return False
+        termios.tcsetwinsize(terminal, (rows, columns))
+        return True
 
     async def run(self, log: Log, group: ProcessGroup) -> None:
         """Read until the end of file or, past the deadline, until the pipe is empty."""

@@ -3,8 +3,12 @@
 from .audience import Bell, Outlet
 from .broker import LogBroker
 from .embedding import open_broker
+from .finding import Finding, FoundLine
 from .handler import LogHandler, log_records
+from .matches import Matches, Tile
+from .pending import Found
 from .reading import Reading
+from .searches import Place, Searches, SearchStatistics
 from .statistics import BrokerStatistics
 from .subscription import Subscription
 from .window import BrokerLimits
@@ -14,12 +18,20 @@ __all__ = [
     "Bell",
     "BrokerLimits",
     "BrokerStatistics",
+    "Finding",
+    "Found",
+    "FoundLine",
     "LogBroker",
     "LogHandler",
     "LogWriter",
+    "Matches",
     "Outlet",
+    "Place",
     "Reading",
+    "SearchStatistics",
+    "Searches",
     "Subscription",
+    "Tile",
     "log_records",
     "open_broker",
 ]

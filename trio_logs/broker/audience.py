@@ -7,6 +7,7 @@ much as the write.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -16,7 +17,11 @@ import trio
 from ..records import Batch
 from .counters import Counters
 
-__all__ = ["Audience", "Bell", "Group", "Listener", "Outlet"]
+__all__ = ["POSITION_BYTES", "Audience", "Bell", "Group", "Listener", "Outlet"]
+
+POSITION_BYTES = 4 * 1024 * 1024
+"""Bytes of hidden lines after which a reader gets its position, so that a resume does not search
+them again."""
 
 AT_ONCE = 64
 """Streams written to, or listeners rung, in one step: about a millisecond."""
@@ -36,8 +41,12 @@ class Outlet(Protocol):
     raise nothing.
     """
 
-    def render(self, batch: Batch) -> bytes:
-        """The batch in the wire form of these streams; empty if it has no bytes for them."""
+    def render(self, batch: Batch) -> bytes | None:
+        """The batch in the wire form of these streams; empty if it has no bytes for them. None if
+        that takes too long for the publisher's step: then each reader does it by itself."""
+
+    def position(self, line: int) -> bytes:
+        """The wire form of a `Position`; may be empty."""
 
     def send_each(self, ports: Sequence[int], chunk: bytes) -> Sequence[int]:
         """Write the chunk, which is not empty, to each port. Return the ports that can't take it at
@@ -86,6 +95,10 @@ class Group:
         # While lines are sent: the members that still lack them, and the number of the first one.
         self._behind: set[int] = set()
         self._first = 0
+        # Bytes of hidden lines since the last chunk.
+        self._hidden = 0
+        # When a chunk was last written, on Trio's clock.
+        self.written_at = -math.inf
         # Members whose ports did not take a write, and the first line that each lacks.
         self._refused: dict[int, int] = {}
 
@@ -112,11 +125,33 @@ class Group:
         # A refused member was rung, but its task has not run yet: it reads the lines by itself.
         self._behind.difference_update(self._refused)
 
+    def _chunk(self, batch: Batch) -> bytes | None:
+        """What to write for a batch. After 4 MiB of hidden lines, that is the position."""
+        chunk = self._outlet.render(batch)
+        if chunk == b"":
+            self._hidden += len(batch.data)
+            if self._hidden >= POSITION_BYTES:
+                chunk = self._outlet.position(batch.last)
+        if chunk != b"":
+            self._hidden = 0
+        return chunk
+
+    def _refuse_all(self) -> None:
+        """Have the members read the batches by themselves."""
+        for port in self._behind:
+            self._refused[port] = self._first
+            self._members[port].ring()
+        self._behind.clear()
+
     async def send(self, published: Sequence[Batch], counters: Counters) -> None:
         """Write the batches to the members; ring the members whose ports can't take them now."""
         if not self._behind:
             return
-        chunks = [self._outlet.render(batch) for batch in published]
+        chunks = [self._chunk(batch) for batch in published]
+        if any(chunks):
+            self.written_at = trio.current_time()
+        if None in chunks:
+            self._refuse_all()
         while self._behind:
             # A member that leaves before its turn is no longer in the set.
             count = min(AT_ONCE, len(self._behind))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import suppress
 from contextvars import copy_context
@@ -18,8 +17,8 @@ from ..store import LogStore
 from .audience import Bell
 from .reading import Reading
 from .searches import Searches
-from .source import CHANNEL_ITEMS, Source
-from .statistics import BrokerStatistics
+from .source import Source
+from .statistics import BrokerStatistics, snapshot
 from .subscription import Subscription
 from .topic import Life, Topic
 from .topics import Topics
@@ -28,6 +27,7 @@ from .writer import LogWriter, as_line
 
 __all__ = ["PATIENCE", "LogBroker"]
 
+
 SUCCEEDED = Outcome(Status.SUCCEEDED, reason=Reason.EXITED)
 EVERYTHING = Selection()
 
@@ -35,7 +35,8 @@ FLUSH_SECONDS = 10.0
 """How long the end of a broker waits for a store that fails or hangs."""
 
 PATIENCE = 30.0
-"""Seconds for which a failing store holds a workload back, before lines come from memory."""
+"""Seconds for which a failing store holds a workload back; then its lines are delivered from
+memory."""
 
 
 class LogBroker:
@@ -65,13 +66,14 @@ class LogBroker:
         """Run the sources until cancelled. The store must run, and must be cancelled later."""
         self._context = copy_context()
         try:
-            async with trio.open_nursery() as self._nursery:
-                try:
-                    task_status.started()
-                    await trio.sleep_forever()
-                finally:
-                    # Before the nursery closes: no source can start any more.
-                    self._ending = True
+            with self.searches.open():
+                async with trio.open_nursery() as self._nursery:
+                    try:
+                        task_status.started()
+                        await trio.sleep_forever()
+                    finally:
+                        # Before the nursery closes: no source can start any more.
+                        self._ending = True
         finally:
             self._ended.set()
 
@@ -111,10 +113,21 @@ class LogBroker:
         subscription = self.subscribe(
             workload_id, None if live_only else 1, must_exist=must_exist, bell=bell
         )
-        return Reading(subscription, self._store, selection, after=after, follow=follow)
+        return Reading(
+            subscription, self._store, self.searches, selection, after=after, follow=follow
+        )
+
+    async def head(self, workload_id: str) -> int:
+        """The number of the last line known now, 0 if there is none. Raises StoreError."""
+        topic = self._topics.acquire(workload_id)
+        try:
+            await topic.load()
+            return topic.head
+        finally:
+            self._topics.release(topic)
 
     async def open(self, workload_id: str) -> LogWriter:
-        """A writer for the log, which goes on after its last line. Close the writer after use.
+        """A writer for the log, which goes on after its last line. Close it after use.
 
         Raises LogClosedError if the log has ended, and StoreError if it can't be looked up.
         """
@@ -153,12 +166,13 @@ class LogBroker:
             self._topics.release(topic)
 
     def forget(self, workload_id: str) -> None:
-        """The log was deleted: its readers get a gap with reason `deleted` for missing lines."""
+        """The log was deleted: its readers get a gap with reason `deleted` for the missing
+        lines."""
         self._topics.delete(workload_id)
 
     async def flush(self) -> None:
         """Wait until all earlier writes to all logs are durable, but at most 10 s for a store that
-        fails or hangs: then `statistics().lines_unsaved` is not 0."""
+        fails or hangs. `statistics().lines_unsaved` says how many lines are not durable then."""
         with trio.move_on_after(FLUSH_SECONDS):
             for source in tuple(self._sources.values()):
                 with suppress(LogClosedError, StoreError):
@@ -181,34 +195,7 @@ class LogBroker:
 
     def statistics(self) -> BrokerStatistics:
         """A snapshot, and counters since the start."""
-        sources = self._sources.values()
-        fills = [source.channel_items for source in sources]
-        commits = [source.commits for source in sources]
-        failing = [each for each in commits if each.is_failing]
-        errors = [each.failure for each in failing if each.failure is not None]  # None: it hangs
-        waiting_since = min((each.waiting_since for each in commits), default=math.inf)
-        counters = self._topics.counters
-        return BrokerStatistics(
-            topics=len(self._topics),
-            live=len(fills),
-            subscriptions=sum(len(topic.audience) for topic in self._topics),
-            window_bytes=self._topics.windows.bytes,
-            channel_items=sum(fills),
-            channel_items_max=max(fills, default=0),
-            channel_capacity=CHANNEL_ITEMS,
-            lines_unsaved=sum(source.lines_unsaved for source in sources),
-            # Outside of Trio, after the end, there is no clock, and no write waits.
-            oldest_wait=0.0 if waiting_since == math.inf else trio.current_time() - waiting_since,
-            store_error=str(errors[0]) if errors else None,
-            logs_failing=len(failing),
-            lines_published=counters.lines_published,
-            bytes_published=counters.bytes_published,
-            lines_delivered=counters.lines_delivered,
-            bytes_delivered=counters.bytes_delivered,
-            batches_pushed=counters.batches_pushed,
-            rings_skipped=counters.rings_skipped,
-            history=self._topics.history.statistics(),
-        )
+        return snapshot(self._topics, tuple(self._sources.values()))
 
     async def _source(self, topic: Topic) -> Source:
         """The source of the topic; started if there is none. Raises LogClosedError once the broker

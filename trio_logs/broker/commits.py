@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -11,7 +11,7 @@ import trio
 
 from ..errors import StoreError
 from ..records import Batch, Gap, Outcome
-from ..store import LogStore
+from ..store import LogStore, StreamState
 from .topic import Topic
 
 __all__ = ["Commits", "Ending", "Storing"]
@@ -87,20 +87,23 @@ class Commits:
         self._change.set()
         self._change = trio.Event()
 
-    async def append(self, batches: Sequence[Batch]) -> None:
-        """Have batches committed. If the store fails for longer than the patience, return as well:
-        the lines are delivered from memory, and stored later. Raises FencedError."""
+    async def append(self, batches: Sequence[Batch], streams: Mapping[str, StreamState]) -> None:
+        """Have batches committed; `streams` is their state then. If the store fails for longer than
+        the patience, return as well: the lines are delivered from memory, and stored later. Raises
+        FencedError."""
         while self._storing is Storing.CATCHING_UP:
             await self.change()
         if self._storing is Storing.WORKS:
-            await self._try(batches)
+            await self._try(batches, streams)
 
-    async def append_end(self, batches: Sequence[Batch]) -> bool:
+    async def append_end(
+        self, batches: Sequence[Batch], streams: Mapping[str, StreamState]
+    ) -> bool:
         """Have batches and the end committed, once the store works; False if it fails again for
         longer than the patience. Raises FencedError."""
         while self._storing is not Storing.WORKS:
             await self.change()
-        return await self._try(batches)
+        return await self._try(batches, streams)
 
     def error(self, what: str) -> StoreError:
         """An error for callers that wait for the store."""
@@ -108,7 +111,7 @@ class Commits:
         error.__cause__ = self.failure
         return error
 
-    async def _try(self, batches: Sequence[Batch]) -> bool:
+    async def _try(self, batches: Sequence[Batch], streams: Mapping[str, StreamState]) -> bool:
         topic = self._topic
         moment = trio.current_time()
         self.waiting_since = min(self.waiting_since, moment)
@@ -118,7 +121,7 @@ class Commits:
             while True:
                 try:
                     size = topic.bytes + sum(len(batch.data) for batch in batches)
-                    await self._append(batches, topic.head + 1, size)
+                    await self._append(batches, topic.head + 1, size, streams)
                 except StoreError as error:
                     self.failure = error
                 else:
@@ -132,7 +135,13 @@ class Commits:
         self.nursery.start_soon(self._recover, name=f"recovery of {topic.workload_id}")
         return False
 
-    async def _append(self, records: Sequence[Batch | Gap], expected: int, size: int) -> None:
+    async def _append(
+        self,
+        records: Sequence[Batch | Gap],
+        expected: int,
+        size: int,
+        streams: Mapping[str, StreamState],
+    ) -> None:
         topic, ending = self._topic, self.ending
         await self._store.append(
             topic.workload_id,
@@ -140,6 +149,7 @@ class Commits:
             expected=expected,
             epoch=topic.state.epoch,
             size=size,
+            streams=streams,
             outcome=None if ending is None else ending.outcome,
             finished_at=0 if ending is None else ending.at,
         )
@@ -157,7 +167,7 @@ class Commits:
             patience = self._patience if catching_up else math.inf
             try:
                 with trio.move_on_after(patience) as waiting:
-                    await self._append(records, topic.unstored, topic.bytes)
+                    await self._append(records, topic.unstored, topic.bytes, topic.streams)
             except StoreError as error:
                 self.failure = error
                 self._set(Storing.LOST)

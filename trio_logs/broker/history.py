@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -12,7 +12,7 @@ from ..errors import StoreError
 from ..records import Batch, Gap
 from ..store import LogStore
 
-__all__ = ["History", "HistoryStatistics"]
+__all__ = ["History", "HistoryStatistics", "contiguous"]
 
 READ_AHEAD = 4
 """How many pieces one read of the store brings. If each piece cost a round trip to a thread, a
@@ -134,3 +134,19 @@ def _pieces(records: list[Batch | Gap], max_bytes: int) -> Iterator[list[Batch |
         if left <= 0 or stop == len(records):
             yield records[start:stop]
             start, left = stop, max_bytes
+
+
+def contiguous(found: Sequence[Batch | Gap], line: int) -> list[Batch | Gap]:
+    """The records from `line` on, up to the first hole; the first record begins at that line or
+    holds it."""
+    records: list[Batch | Gap] = []
+    for record in found:
+        if record.first > line:
+            # A hole between two stored records: the next read reports it.
+            break
+        if isinstance(record, Gap):
+            records.append(Gap(line, record.last, record.reason))
+        else:
+            records.append(record.since(line))
+        line = record.last + 1
+    return records

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ..lines import Lines, LineSplitter
 from ..records import Batch
-from ..store import LogState
+from ..store import LogState, StreamState
 from .writer import Written
 
 __all__ = ["Numbering"]
@@ -21,8 +21,9 @@ class Numbering:
         self.next = state.lines + 1
         self._time = state.time
         self._splitters: dict[str, LineSplitter] = {}
-        if state.unfinished is not None:
-            self._splitters[state.unfinished] = LineSplitter(continues=True)
+        for stream, each in state.streams.items():
+            splitter = LineSplitter(continues=each.unfinished, size=each.bytes)
+            self._splitters[stream] = splitter
 
     def number(self, written: Sequence[Written]) -> list[Batch]:
         """The batches that become complete with these writes, in order."""
@@ -38,6 +39,13 @@ class Numbering:
             self._append(runs, first.stream, first.time, batches)
             start = stop
         return batches
+
+    def streams(self) -> dict[str, StreamState]:
+        """The state of each stream after the batches so far."""
+        return {
+            stream: StreamState(splitter.size, splitter.continues)
+            for stream, splitter in self._splitters.items()
+        }
 
     def rest(self, time: int) -> list[Batch]:
         """The unfinished lines, once no more writes come. `time` is in microseconds since the Unix

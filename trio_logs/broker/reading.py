@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Literal, Self
 
 import trio
 
 from ..errors import StoreError
-from ..records import Batch, Detached, End, Gap, Record, Reset, now
-from ..selection import Selection, Start, Tail
+from ..picking import Picker
+from ..records import Position, Record, Stop, now
+from ..selection import Selection, Start
 from ..store import LogStore
 from .audience import Outlet
 from .iteration import OneByOne
-from .subscription import Subscription
+from .locating import Locator
+from .pending import Found, Pending
+from .searches import Searches
+from .sieve import Sieve, pick_slice
+from .subscription import READ_BYTES, Subscription
 
-__all__ = ["Reading"]
-
-SCAN_ROWS = 1000
-"""Batches of the store that one call looks at, to find where a tail begins."""
+__all__ = ["Found", "Reading"]
 
 CHECK_SECONDS = 5.0
 """Seconds that a failing store has to answer the read before a request gets an error."""
@@ -29,19 +32,21 @@ UNTIL_SLACK = 1.0
 """Seconds that a reader waits after `until` for lines which were written before it."""
 
 
-class Reading(OneByOne[Record | Reset]):
+class Reading(OneByOne[Found]):
     """Delivers the records of a log that a selection asks for, from `after` on if it is given.
 
     Use it as a context manager. `after` is the number of the last line that the reader has, or
     "end". With `after`, a tail does not apply, and the first record is a `Reset` if the log does
     not have that position. Without `follow`, the reading ends at the last line known when it
-    starts.
+    starts. A `Position` comes before the first line of a tail or a time, and while lines are
+    hidden. A `Stop` is the last record if `last` or `limit` end the reading before the log ends.
     """
 
     def __init__(
         self,
         subscription: Subscription,
         store: LogStore,
+        searches: Searches,
         selection: Selection,
         *,
         after: int | Literal["end"] | None = None,
@@ -50,15 +55,18 @@ class Reading(OneByOne[Record | Reset]):
         super().__init__()
         self._subscription = subscription
         self._store = store
+        self._searches = searches
         # A reader that resumes gets all lines that it missed, which may be more than the tail.
-        self._selection = selection if after is None else replace(selection, tail=None)
+        self.selection = selection if after is None else replace(selection, tail=None)
         self._after = after
         self._follow = follow
-        self._start: Start | None = None
+        self._start = 1
+        self._pending: Pending | None = None
         # Whether all later records pass unchanged.
         self._is_plain = False
+        self._ends_early = True
         # The last line of a reader that does not follow, or follows no more; None while it follows.
-        self._stop_after: int | None = None
+        self._stop_after: int | None = selection.last
         self._done = False
         self._outlet: Outlet | None = None
         self._port = 0
@@ -77,61 +85,126 @@ class Reading(OneByOne[Record | Reset]):
 
     def write_to(self, outlet: Outlet, port: int) -> None:
         """Have the publisher write to this port while `receive` waits: see `Subscription.write_to`.
-        It has no effect if the selection hides lines. Call it before `receive`."""
+        The outlet hides what the selection hides. It has no effect if the selection ends before
+        the log. Call it before `receive`."""
         self._outlet = outlet
         self._port = port
 
     @property
-    def position(self) -> int:
-        """The last line that was delivered or hidden; valid after the first record."""
-        return self._subscription.position
+    def position(self) -> int | None:
+        """The last line that was delivered or hidden; None until the start is known."""
+        if self._pending is None:
+            return None
+        following = self._pending.next_line or self._subscription.position + 1
+        return min(following - 1, self._subscription.head)
 
     @property
     def written_at(self) -> float:
         return self._subscription.written_at
 
-    async def receive(self) -> Sequence[Record | Reset]:
+    async def receive(self) -> Sequence[Found]:
         """Wait for the next records that were asked for, at least one.
 
         The last record is that of `Subscription.receive`, unless the selection ends before it;
         after it, raises trio.EndOfChannel. Raises as `Subscription.receive`. A call that is
         cancelled or raises loses nothing: call again.
         """
-        if self._start is None:
-            reset = await self._locate()
-            if reset is not None:
-                return [reset]
+        if self._pending is None and (found := await self._begin()):
+            return found
         while not self._done:
-            if self._stop_after is not None and self._subscription.passed(self._stop_after):
+            if found := self._stop():
+                return found
+            if self._done:
                 break
-            records = await self._receive()
-            admitted = self._admit(records)
-            if admitted:
-                return admitted
-        self._done = True
+            if found := await self._next():
+                return found
         await trio.lowlevel.checkpoint()
         raise trio.EndOfChannel
 
     async def check(self) -> None:
-        """Return if the first records can be read now. Raises StoreError if they need a store that
-        fails or does not answer within 5 s, and otherwise as `receive`."""
+        """Return if the first records can be read now. Raises StoreError, after 5 s at most."""
         with trio.move_on_after(CHECK_SECONDS) as waiting:
-            if self._start is None:
-                await self._locate()
+            if self._pending is None:
+                await self._begin()
             await self._subscription.check()
         if waiting.cancelled_caught:
             raise StoreError("the store does not answer: try again later")
 
-    def ready(self) -> Sequence[Record]:
+    def ready(self) -> Sequence[Found]:
         """The next records that memory has, without waiting; may be empty."""
-        if self._start is None or self._done or self._stop_after is not None:
+        if self._pending is None or self._done or self._ends_early:
             return ()
-        return self._admit(self._subscription.ready())
+        if self._is_plain:
+            return self._subscription.ready()
+        if not self._pending:
+            self._pending.add(self._subscription.ready())
+        return self._picked(self._pending.pick())
+
+    async def _begin(self) -> Sequence[Found]:
+        """Find the first line that is asked for. After a cancellation or an error, call it
+        again."""
+        selection, subscription = self.selection, self._subscription
+        head = await subscription.load()
+        locator = Locator(subscription.topic, self._store, self._searches)
+        place = await locator.locate(selection, self._after, head)
+        # No await from here on: a cancellation must not leave half of this.
+        start = place.start
+        if selection.tail == 0:
+            # Lines that came since the reader was there are new.
+            start = Start(max(selection.first, subscription.position + 1))
+        subscription.move(start.first)
+        if not self._follow:
+            self._stop_after = head if selection.last is None else min(head, selection.last)
+        self._start = start.first
+        self._pending = Pending(Picker(selection, start, self._stop_after), self._stop_after)
+        is_open = self._follow and not selection.is_bounded
+        self._ends_early = not is_open
+        self._is_plain = is_open and not selection.hides_lines and not start.earlier
+        if self._outlet is not None and is_open:
+            subscription.write_to(self._outlet, self._port)
+        found: list[Found] = [] if place.reset is None else [place.reset]
+        if selection.since is not None or selection.tail is not None:
+            found.append(Position(min(start.first - 1, subscription.head)))
+        return found
+
+    def _stop(self) -> Sequence[Found]:
+        """The last record, if the selection ends here and the log does not; sets `_done`."""
+        pending, subscription = self._pending, self._subscription
+        assert pending is not None
+        last = self._stop_after
+        if (following := pending.picker.next) is not None:
+            if following > subscription.head and subscription.skip_to_end():
+                return ()
+            self._done = True
+            return [Stop("limit", following)]
+        if last is None or pending.next_line is not None:
+            return ()
+        is_over = subscription.is_over and subscription.head <= last
+        if subscription.position >= last and not is_over:
+            self._done = True
+            if self.selection.last is not None:
+                return [Stop("to", max(last + 1, self._start))]
+        return ()
+
+    async def _next(self) -> Sequence[Found]:
+        pending = self._pending
+        assert pending is not None
+        if (batch := pending.slow) is not None:
+            search = partial(pick_slice, pending.picker, batch)
+            return pending.picked(*await self._searches.call(search))
+        if not pending:
+            if self._is_searchable():
+                return await self._search(pending)
+            records = await self._receive()
+            if self._is_plain:
+                return records
+            pending.add(records)
+        return self._picked(pending.pick())
 
     async def _receive(self) -> Sequence[Record]:
-        if self._selection.until is None or self._stop_after is not None:
+        if self.selection.until is None or self._stop_after is not None:
             return await self._subscription.receive()
-        left = (self._selection.until - now()) / 1_000_000 + UNTIL_SLACK
+        left = (self.selection.until - now()) / 1_000_000 + UNTIL_SLACK
         if left > 0:
             with trio.move_on_after(left):
                 return await self._subscription.receive()
@@ -139,112 +212,37 @@ class Reading(OneByOne[Record | Reset]):
         self._stop_after = self._subscription.head
         return ()
 
-    async def _locate(self) -> Reset | None:
-        """Find the first line that is asked for. After a cancellation or an error, call it
-        again."""
-        selection, subscription = self._selection, self._subscription
-        head = await subscription.load()
-        stop_after = None if self._follow else head
-        start = Start(1)
-        reset = None
-        if self._after == "end":
-            detail = "the log has not ended yet; it follows from its first line"
-            reset = Reset("not_ended", detail)
-        elif self._after is not None:
-            start = Start(self._after + 1)
-            if self._after > head:
-                detail = f"this log goes to line {head} only; it follows from its first line"
-                reset = Reset("beyond_head", detail)
-                start = Start(1)
-        if selection.since is not None and selection.tail != 0:
-            first = await self._first_since(selection.since, head)
-            start = Start(max(start.line, first))
-        if selection.tail:
-            start = await self._locate_tail(start.line, head)
+    def _is_searchable(self) -> bool:
+        """Whether the next lines are searched in the store: they are not in the window, and a
+        filter or a stream may hide most of them."""
+        selection = self.selection
+        hides = selection.filter is not None or selection.stream is not None
+        return hides and self._subscription.is_behind
+
+    async def _search(self, pending: Pending) -> Sequence[Found]:
+        subscription = self._subscription
+        topic, first, last = subscription.topic, subscription.position + 1, self._stop_after
+        last = topic.durable if last is None else min(topic.durable, last)
+        sieve = Sieve(pending.picker.copy(), first, READ_BYTES, pending.hidden_left)
+        await self._searches.slice(topic.workload_id, first, last, sieve)
+        if sieve.next == first and not sieve.is_late:
+            # The lines are trimmed or deleted: the subscription finds out.
+            pending.add(await self._receive())
+            return ()
         # No await from here on: a cancellation must not leave half of this.
-        if selection.tail != 0:
-            subscription.move(start.first)
-        self._stop_after = stop_after
-        self._is_plain = not selection.hides_lines and not start.earlier and self._follow
-        if self._outlet is not None and self._follow and not selection.hides_lines:
-            subscription.write_to(self._outlet, self._port)
-        self._start = start
-        return reset
+        pending.picker, pending.is_late = sieve.picker, sieve.is_late
+        subscription.skip_to(sieve.next, sieve.found)
+        return self._picked(pending.settle(sieve.next - 1, sieve.found, sieve.seen))
 
-    async def _locate_tail(self, first: int, head: int) -> Start:
-        topic = self._subscription.topic
-        last = head
-        if self._selection.until is not None:
-            last = await self._last_until(self._selection.until, head)
-        tail = Tail(self._selection, first, last)
-        tail.feed(topic.window.newest_first())
-        while not tail.done:
-            runs = await self._store.scan(topic.workload_id, tail.next, SCAN_ROWS)
-            if not runs:
-                break
-            tail.feed(runs)
-        return tail.start()
-
-    # The window is asked before the store: it may hold lines that retention has removed from the
-    # store, and it answers while the store fails.
-
-    async def _first_since(self, time: int, head: int) -> int:
-        """The number of the first line up to `head` that is not older than `time`."""
-        topic = self._subscription.topic
-        if (first := topic.window.first_since(time)) is not None:
-            return min(first, head + 1)
-        return await self._store.find(topic.workload_id, time, head)
-
-    async def _last_until(self, time: int, head: int) -> int:
-        """The number of the last line up to `head` that is not newer than `time`."""
-        topic = self._subscription.topic
-        for batch in topic.window.newest_first():
-            if batch.time <= time and batch.last <= head:
-                return batch.last
-        if topic.window.first is not None:
-            head = min(head, topic.window.first - 1)
-        return await self._store.find(topic.workload_id, time + 1, head) - 1
-
-    def _admit(self, records: Sequence[Record]) -> Sequence[Record]:
-        if self._is_plain:
-            return records
-        admitted: list[Record] = []
-        for record in records:
-            match record:
-                case Batch():
-                    if self._is_past(record.first) or self._is_late(record):
-                        break
-                    if kept := self._cut(record):
-                        admitted.append(kept)
-                case Gap(first, last, reason):
-                    if self._is_past(first):
-                        break
-                    if self._stop_after is not None and last > self._stop_after:
-                        record = Gap(first, self._stop_after, reason)
-                    admitted.append(record)
-                case End() | Detached():
-                    admitted.append(record)
-        return admitted
-
-    def _is_past(self, line: int) -> bool:
-        """Whether the reader stops before this line; if so, it is done."""
-        if self._stop_after is not None and line > self._stop_after:
-            self._done = True
-        return self._done
-
-    def _is_late(self, batch: Batch) -> bool:
-        """Whether the batch arrived after `until`, and with it all lines behind it."""
-        until = self._selection.until
-        if until is None or batch.time <= until:
-            return False
-        # Times of a log never step back: only the end can still be asked for.
-        self._done = not self._subscription.skip_to_end()
-        return True
-
-    def _cut(self, batch: Batch) -> Batch | None:
-        if not self._selection.admits(batch):
-            return None
-        assert self._start is not None
-        if self._start.earlier and batch.first < self._start.line:
-            return self._start.cut(batch)
-        return batch
+    def _picked(self, found: Sequence[Found]) -> Sequence[Found]:
+        """The records that were picked. If a line arrived after `until`, pass over all later lines:
+        only the end can still be asked for."""
+        pending, subscription = self._pending, self._subscription
+        assert pending is not None
+        if pending.is_late:
+            pending.is_late = False
+            if self._stop_after is not None:
+                subscription.move(max(self._stop_after, subscription.position) + 1)
+            elif not subscription.skip_to_end():
+                self._done = True
+        return found

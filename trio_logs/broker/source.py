@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 import trio
 
 from ..errors import FencedError, LogClosedError
 from ..records import Batch, End, Outcome, now
-from ..store import LogStore
+from ..store import LogStore, StreamState
 from .commits import Commits, Ending, Storing
 from .numbering import Numbering
 from .topic import Topic
@@ -115,35 +116,36 @@ class Source:
             self._marks += [item for item in taken if isinstance(item, Flush)]
             batches = self._numbering.number([item for item in taken if isinstance(item, Written)])
             if batches:
-                await self._publish(batches)
+                await self._publish(batches, self._numbering.streams())
             for mark in self._marks:
                 self._answer(mark)
             self._marks.clear()
         self._receive.close()
 
-    async def _publish(self, batches: list[Batch]) -> None:
-        await self.commits.append(batches)
+    async def _publish(self, batches: list[Batch], streams: Mapping[str, StreamState]) -> None:
+        await self.commits.append(batches, streams)
         # In the same step: the lines are durable, or the commits count on them being in the window.
-        self._topic.publish(batches)
+        self._topic.publish(batches, streams)
         await self._topic.audience.tell(batches)
 
     async def _finish(self) -> None:
         # The channel is closed by now, so no later write is dropped in silence.
         assert self._ending is not None
         rest = self._numbering.rest(now())
+        streams = self._numbering.streams()
         if rest and self.commits.storing is not Storing.WORKS:
-            await self._publish(rest)
+            await self._publish(rest, streams)
             rest = []
         self.commits.ending = self._ending
-        while not await self.commits.append_end(rest):
+        while not await self.commits.append_end(rest, streams):
             # The lines are delivered from memory, the end only once it is durable.
             if rest:
-                self._topic.publish(rest)
+                self._topic.publish(rest, streams)
                 await self._topic.audience.tell(rest)
                 rest = []
         size = self._topic.bytes + sum(len(batch.data) for batch in rest)
         end = End(self._ending.outcome, self._numbering.next - 1, size)
-        self._topic.publish(rest, end)
+        self._topic.publish(rest, streams, end)
         self.commits.tell()
         await self._topic.audience.tell_all()
 
@@ -166,10 +168,16 @@ class Source:
         """Tell the task that waits for the mark: earlier writes are durable, or can't be for
         now."""
         if self.commits.storing is Storing.WORKS:
-            mark.durable = self._topic.bytes
+            mark.durable = self._durable(mark.stream)
         else:
             mark.error = self.commits.error(f"the log of {self._name} is not stored yet")
         mark.done.set()
+
+    def _durable(self, stream: str | None) -> int:
+        if stream is None:
+            return self._topic.bytes
+        known = self._topic.streams.get(stream)
+        return 0 if known is None else known.bytes
 
     def _refuse(self) -> None:
         """The source has ended: refuse writes, and end all waits for a flush."""

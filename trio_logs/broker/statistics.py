@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .history import HistoryStatistics
+import trio
 
-__all__ = ["BrokerStatistics"]
+from .history import HistoryStatistics
+from .source import CHANNEL_ITEMS, Source
+from .topics import Topics
+
+__all__ = ["BrokerStatistics", "snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +48,35 @@ class BrokerStatistics:
     batches_pushed: int
     rings_skipped: int
     history: HistoryStatistics
+
+
+def snapshot(topics: Topics, sources: Sequence[Source]) -> BrokerStatistics:
+    """The statistics of a broker with these topics and sources."""
+    fills = [source.channel_items for source in sources]
+    # A store that hangs has said nothing.
+    commits = [source.commits for source in sources]
+    failing = [each for each in commits if each.is_failing]
+    errors = [each.failure for each in failing if each.failure is not None]
+    waiting_since = min((each.waiting_since for each in commits), default=math.inf)
+    counters = topics.counters
+    return BrokerStatistics(
+        topics=len(topics),
+        live=len(fills),
+        subscriptions=sum(len(topic.audience) for topic in topics),
+        window_bytes=topics.windows.bytes,
+        channel_items=sum(fills),
+        channel_items_max=max(fills, default=0),
+        channel_capacity=CHANNEL_ITEMS,
+        lines_unsaved=sum(source.lines_unsaved for source in sources),
+        # Outside of Trio, after the end, there is no clock, and no write waits.
+        oldest_wait=0.0 if waiting_since == math.inf else trio.current_time() - waiting_since,
+        store_error=str(errors[0]) if errors else None,
+        logs_failing=len(failing),
+        lines_published=counters.lines_published,
+        bytes_published=counters.bytes_published,
+        lines_delivered=counters.lines_delivered,
+        bytes_delivered=counters.bytes_delivered,
+        batches_pushed=counters.batches_pushed,
+        rings_skipped=counters.rings_skipped,
+        history=topics.history.statistics(),
+    )

@@ -12,6 +12,7 @@ import trio
 from ..errors import WorkloadNotFoundError
 from ..records import Batch, Detached, Gap, Record
 from .audience import Bell, Group, Outlet
+from .history import contiguous
 from .iteration import OneByOne
 from .topic import Life, Topic
 from .topics import Topics
@@ -72,7 +73,6 @@ class Subscription(OneByOne[Record]):
             self._own_bell.close()
 
     def ring(self) -> bool:
-        """Wake the reader; False if an earlier ring is still unanswered. The topic calls it."""
         assert self._bell is not None
         return self._bell.ring()
 
@@ -109,11 +109,26 @@ class Subscription(OneByOne[Record]):
     def move(self, position: int) -> None:
         self._cursor = position
 
-    def passed(self, line: int) -> bool:
-        """Whether all lines up to `line` were delivered and no `End` has to follow it."""
+    @property
+    def is_behind(self) -> bool:
+        """Whether the next line is in the store, and not in memory."""
         topic = self._topic
-        passed = self._cursor is not None and self._cursor > line
-        return passed and (topic.end is None or topic.head > line)
+        if self._topics.detached or topic.detached or self.position >= topic.durable:
+            return False
+        return topic.window.first is None or topic.window.first > self.position + 1
+
+    def skip_to(self, line: int, delivered: Sequence[Batch | Gap]) -> None:
+        counters = self._topics.counters
+        for record in delivered:
+            if isinstance(record, Batch):
+                counters.lines_delivered += record.count
+                counters.bytes_delivered += len(record.data)
+        self._cursor = line
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no line is left, so that the end comes next."""
+        return self._topic.end is not None and self.position >= self._topic.head
 
     def skip_to_end(self) -> bool:
         """If the log has ended, skip all lines, so that the end comes next. False if it has not."""
@@ -173,7 +188,7 @@ class Subscription(OneByOne[Record]):
             )
 
     def write_to(self, outlet: Outlet, port: int) -> None:
-        """From now on, have the publisher write new lines to this port while `receive` waits.
+        """Have the publisher write new lines to this port while `receive` waits.
 
         If the port takes a write at once, the reader need not wake, which would cost many times as
         much. No two subscriptions may have the same port of equal outlets. Call it after `load`.
@@ -183,11 +198,9 @@ class Subscription(OneByOne[Record]):
 
     @property
     def written_at(self) -> float:
-        """When the publisher wrote the newest lines to the port, on Trio's clock; -inf if the
-        reader delivered them itself, or if that is unknown."""
-        topic = self._topic
-        at_head = self._cursor == topic.head + 1
-        return topic.published_at if self._group is not None and at_head else -math.inf
+        """When the publisher last wrote to the port, on Trio's clock; -inf if that is unknown."""
+        group = self._group
+        return -math.inf if group is None or self.position < self._topic.head else group.written_at
 
     def ready(self) -> Sequence[Record]:
         """The next records that memory has, without waiting; may be empty."""
@@ -231,20 +244,7 @@ class Subscription(OneByOne[Record]):
     def _advance(self, found: Sequence[Batch | Gap]) -> list[Record]:
         """Move past these records; the first one begins at the cursor or holds it."""
         assert self._cursor is not None
-        records: list[Record] = []
-        lines, size = 0, 0
-        for record in found:
-            if record.first > self._cursor:
-                # A hole between two stored records: the next read reports it.
-                break
-            if isinstance(record, Gap):
-                records.append(Gap(self._cursor, record.last, record.reason))
-            else:
-                batch = record.since(self._cursor)
-                records.append(batch)
-                lines += batch.count
-                size += len(batch.data)
-            self._cursor = record.last + 1
-        self._topics.counters.lines_delivered += lines
-        self._topics.counters.bytes_delivered += size
-        return records
+        records = contiguous(found, self._cursor)
+        if records:
+            self.skip_to(records[-1].last + 1, records)
+        return [*records]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 
 import trio
 
 from ..records import Batch, End, Gap
-from ..store import LogState, LogStore
+from ..store import LogState, LogStore, StreamState
 from .audience import Audience
 from .counters import Counters
 from .window import Window, Windows
@@ -39,10 +38,10 @@ class Life(Enum):
 class Topic:
     """One log in memory. Its state changes in plain functions only: on Trio, each is atomic.
 
-    `head` is the number of the last line that may be delivered, and `bytes` the length of the log
-    up to it. `end` is set in the same step as the last head. While the store fails, `unstored` is
-    the first line that readers may have and the store does not; otherwise it is None.
-    `published_at` is when the head last moved, on Trio's clock.
+    `head` is the number of the last line that may be delivered, `bytes` the length of the log up to
+    it, and `streams` the state of its streams there. `end` is set in the same step as the last
+    head. While the store fails, `unstored` is the first line that readers may have and the store
+    does not; otherwise it is None.
     """
 
     def __init__(
@@ -52,9 +51,9 @@ class Topic:
         self.life = Life.UNKNOWN
         self.head = 0
         self.bytes = 0
+        self.streams: Mapping[str, StreamState] = {}
         self.end: End | None = None
         self.unstored: int | None = None
-        self.published_at = -math.inf
         self.window = Window()
         self.audience = Audience(counters)
         # The state of the log at the look-up.
@@ -95,6 +94,7 @@ class Topic:
         else:
             self.state = state
             self.head, self.bytes, self.end = state.lines, state.bytes, state.end
+            self.streams = state.streams
             self.life = Life.OPEN if state.end is None else Life.ENDED
 
     async def check_deleted(self) -> None:
@@ -102,16 +102,21 @@ class Topic:
         if await self._store.log(self.workload_id) is None:
             self.delete()
 
-    def publish(self, batches: Sequence[Batch], end: End | None = None) -> None:
+    def publish(
+        self,
+        batches: Sequence[Batch],
+        streams: Mapping[str, StreamState],
+        end: End | None = None,
+    ) -> None:
         """Change head, window and end in one step, and mark the members of groups as behind. The
-        caller has to tell the audience next."""
+        caller has to tell the audience next. `streams` is their state after the batches."""
         if batches:
+            self.streams = streams
             size = sum(len(batch.data) for batch in batches)
             self._counters.lines_published += batches[-1].last - self.head
             self._counters.bytes_published += size
             self.head = batches[-1].last
             self.bytes += size
-            self.published_at = trio.current_time()
             self._time = batches[-1].time
             self._windows.append(self.window, batches)
             self.audience.begin(batches)

@@ -31,8 +31,9 @@ class Written:
 @dataclass(slots=True, eq=False)
 class Flush:
     """A mark between writes. Once everything before it is durable, or can't be for now, the source
-    sets `done`, and either `durable`, the length of the log in bytes, or `error`."""
+    sets `done`, and either `durable`, the bytes of the log or of one stream of it, or `error`."""
 
+    stream: str | None = None
     done: trio.Event = field(default_factory=trio.Event)
     durable: int = 0
     error: Exception | None = None
@@ -73,14 +74,15 @@ class LogWriter:
         except (trio.ClosedResourceError, trio.BrokenResourceError) as error:
             raise LogClosedError("the log is closed: write before the workload ends") from error
 
-    async def flush(self) -> int:
-        """Wait until all earlier writes are durable; return how many bytes of the log are durable.
+    async def flush(self, stream: str | None = None) -> int:
+        """Wait until all earlier writes are durable; return how many bytes of the log, or of one
+        stream of it, are durable.
 
         The start of a line whose newline was not written yet does not count. Raises StoreError if
         the store fails for longer than the broker's patience. The lines are kept, so flush again
         later. Raises LogClosedError if the log was closed.
         """
-        mark = Flush()
+        mark = Flush(stream)
         try:
             await self._channel.send(mark)
         except (trio.ClosedResourceError, trio.BrokenResourceError) as error:

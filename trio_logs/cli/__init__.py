@@ -23,6 +23,7 @@ CLIENTS = {
     "pipe": "Copy standard input to standard output, and keep it as a log.",
     "ps": "List workloads, newest first.",
     "stop": "Stop workloads, wait until they have ended, and print their ids.",
+    "rerun": "Run workloads again, and print the ids of the new ones.",
     "rm": "Delete workloads that have ended, their logs too, and print their ids.",
     "token": "Print the token that the other commands send.",
 }
@@ -39,6 +40,7 @@ USAGES = {
     "run": "[OPTIONS] [--] COMMAND...",
     "logs": "[OPTIONS] IDS...",
     "stop": "[OPTIONS] IDS...",
+    "rerun": "[OPTIONS] IDS...",
     "rm": "[OPTIONS] IDS...",
 }
 """The usage of commands with arguments; that of cyclopts does not name the arguments."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from signal import Signals
 from typing import Any
 
 from .exits import UsageError
 
-__all__ = ["number", "pairs", "text"]
+__all__ = ["number", "pairs", "signal_name", "text"]
 
 
 def number(low: float, high: float = math.inf) -> Callable[[Any, Any], None]:
@@ -30,6 +33,19 @@ def text(option: str, given: str) -> str:
     except UnicodeEncodeError:
         raise UsageError(f"{option}: {given!r} is not UTF-8") from None
     return given
+
+
+def signal_name(given: str) -> str:
+    """The name of a signal that is written as in kill(1): `INT`, `SIGINT` or `2`. Raises
+    UsageError."""
+    name = given.upper()
+    if name.isdecimal():
+        with suppress(ValueError):
+            return Signals(int(name)).name
+    elif re.fullmatch(r"(SIG)?[A-Z][A-Z0-9+-]{0,19}", name):
+        # The server may have signals that this system lacks.
+        return name if name.startswith("SIG") else f"SIG{name}"
+    raise UsageError(f"--signal {given!r}: give a name such as INT")
 
 
 def pairs(option: str, given: Sequence[str]) -> dict[str, str]:

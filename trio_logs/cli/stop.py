@@ -11,7 +11,7 @@ from ..client import Client
 from .choose import choose_all, deletion_is_told
 from .connection import Connect, find_connection
 from .foreground import PATIENCE
-from .given import number
+from .given import number, signal_name
 
 __all__ = ["stop", "wait_for_end"]
 
@@ -20,21 +20,23 @@ async def stop(
     *ids: Annotated[str, Parameter(help="Ids, starts of ids, or names.")],
     grace: Annotated[
         float | None,
-        Parameter(
-            validator=number(0), help="Seconds between TERM and KILL; the server has a default."
-        ),
+        Parameter(validator=number(0), help="Seconds until KILL; the server has a default."),
+    ] = None,
+    signal: Annotated[
+        str | None, Parameter(help="Signal to send instead of TERM, such as INT or SIGINT.")
     ] = None,
     connect: Connect = None,
 ) -> int:
     """Stop workloads, wait until they have ended, and print their ids.
 
-    TERM goes to the whole process group now, KILL after the grace. A workload that has ended stays
-    as it is.
+    TERM, or the given signal, goes to the whole process group now, KILL after the grace. A workload
+    that has ended stays as it is.
     """
+    name = None if signal is None else signal_name(signal)
     async with find_connection(connect).client() as client:
         workloads = await choose_all(client, "stop", ids)
         for workload in workloads:
-            await client.stop(workload.id, grace=grace)
+            await client.stop(workload.id, grace=grace, signal=name)
         for workload in workloads:
             with deletion_is_told(workload.id):
                 await wait_for_end(client, workload.id)

@@ -1,10 +1,11 @@
-"""Submit a workload exactly once."""
+"""Submit or rerun a workload exactly once."""
 
 from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import httpx2
 import trio
@@ -13,7 +14,7 @@ from ..client import Client, RefusedError, UnreachableError, Workload
 from ..client.backoff import is_temporary
 from ..client.requests import SubmitOptions
 
-__all__ = ["submit"]
+__all__ = ["rerun", "submit"]
 
 RETRIES = (0.2, 1.0, 3.0, 5.0)
 """Seconds before each retry of a submission without an answer."""
@@ -30,11 +31,25 @@ async def submit(
     With `waits`, also retry while no server listens, or while it is busy or shuts down. Otherwise
     raise these errors at once. Raises UnreachableError and RefusedError.
     """
-    options = {**options, "idempotency_key": secrets.token_urlsafe(16)}
+    options = {**options, "idempotency_key": _new_key()}
+    return await _once(partial(client.submit, command, **options), waits=waits)
+
+
+async def rerun(client: Client, workload_id: str) -> Workload:
+    """Rerun a workload exactly once, as `submit` does."""
+    call = partial(client.rerun, workload_id, idempotency_key=_new_key())
+    return await _once(call, waits=False)
+
+
+def _new_key() -> str:
+    return secrets.token_urlsafe(16)
+
+
+async def _once(call: Callable[[], Awaitable[Workload]], *, waits: bool) -> Workload:
     with trio.move_on_after(WAIT_SECONDS if waits else math.inf):
         for attempt, delay in enumerate(RETRIES):
             try:
-                return await client.submit(command, **options)
+                return await call()
             except UnreachableError as error:
                 if not waits and attempt == 0 and isinstance(error.__cause__, httpx2.ConnectError):
                     # No server listens, so nothing was sent.
@@ -43,5 +58,5 @@ async def submit(
                 if not (waits and is_temporary(error.status)):
                     raise
             await trio.sleep(delay)
-        return await client.submit(command, **options)
+        return await call()
     raise UnreachableError(f"the server gave no answer for {WAIT_SECONDS:.0f} s")

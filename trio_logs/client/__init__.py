@@ -18,9 +18,11 @@ from .client import Client
 from .errors import ClientError, RefusedError, UnreachableError
 from .records import (
     ChangeRecord,
+    Counts,
     Ending,
     Line,
     LogRecord,
+    Version,
     Workload,
     WorkloadChanged,
     WorkloadDeleted,
@@ -32,6 +34,7 @@ __all__ = [
     "ChangeRecord",
     "Client",
     "ClientError",
+    "Counts",
     "End",
     "Ending",
     "Gap",
@@ -45,6 +48,7 @@ __all__ = [
     "SyncClient",
     "Unfinished",
     "UnreachableError",
+    "Version",
     "Workload",
     "WorkloadChanged",
     "WorkloadDeleted",

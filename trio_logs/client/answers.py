@@ -9,7 +9,7 @@ import msgspec
 
 from .errors import ClientError, RefusedError
 
-__all__ = ["MALFORMED", "MAX_SHOWN", "check", "decode", "media_type", "unexpected"]
+__all__ = ["MALFORMED", "MAX_SHOWN", "check", "check_empty", "decode", "media_type", "unexpected"]
 
 T = TypeVar("T")
 
@@ -57,6 +57,16 @@ def check(answer: httpx2.Response, address: str) -> None:
             " address, and what is in front of the service"
         )
     raise RefusedError(status, detail)
+
+
+def check_empty(answer: httpx2.Response, address: str) -> None:
+    """Raise RefusedError if the answer is a problem, and ClientError if it is no 204."""
+    check(answer, address)
+    if answer.status_code != httpx2.codes.NO_CONTENT:
+        raise ClientError(
+            f"{unexpected(answer, address)}, not 204 as trio-logs does; check the address, and what"
+            " is in front of the service"
+        )
 
 
 def decode(answer: httpx2.Response, address: str, kind: type[T]) -> T:

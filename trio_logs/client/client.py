@@ -7,22 +7,18 @@ from collections.abc import (
     AsyncIterable,
     Awaitable,
     Callable,
-    Mapping,
     Sequence,
 )
 from contextlib import aclosing
 from types import TracebackType
 from typing import Self, Unpack
 
-import httpx2
-
 from . import following, pushing, requests
-from .answers import check, decode, unexpected
+from .answers import check_empty, decode
 from .changes import ChangesResume
 from .connection import Connection
-from .errors import ClientError
-from .records import ChangeRecord, Ending, LogRecord, Workload
-from .requests import FollowOptions, SubmitOptions
+from .records import ChangeRecord, Counts, Ending, LogRecord, Version, Workload
+from .requests import FollowOptions, ListOptions, SubmitOptions
 from .resume import Resume
 
 __all__ = ["Client"]
@@ -71,22 +67,26 @@ class Client:
         answer = await self._connection.ask("POST", "/v1/workloads", json=body, headers=headers)
         return decode(answer, self._connection.address, Workload)
 
+    async def rerun(self, workload_id: str, *, idempotency_key: str | None = None) -> Workload:
+        """Submit a workload with the specification of another one. A second call with the same
+        `idempotency_key` returns the first workload."""
+        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        url = requests.path(workload_id, "rerun")
+        answer = await self._connection.ask("POST", url, headers=headers)
+        return decode(answer, self._connection.address, Workload)
+
     async def get(self, workload_id: str) -> Workload:
         """One workload."""
         answer = await self._connection.ask("GET", requests.path(workload_id))
         return decode(answer, self._connection.address, Workload)
 
     async def list(
-        self,
-        *,
-        status: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        limit: int | None = None,
+        self, *, limit: int | None = None, **options: Unpack[ListOptions]
     ) -> AsyncGenerator[Workload, None]:
         """Workloads, newest first, fetched page by page: all, or `limit` at most."""
         before, left = None, limit
         while left != 0:
-            query = requests.page_query(status, labels, before, left)
+            query = requests.page_query(options, before, left)
             answer = await self._connection.ask("GET", "/v1/workloads", params=query)
             page = decode(answer, self._connection.address, requests.Page)
             for workload in page.workloads:
@@ -97,23 +97,38 @@ class Client:
             if left is not None:
                 left -= len(page.workloads)
 
-    async def stop(self, workload_id: str, *, grace: float | None = None) -> Workload:
-        """Ask a workload to end: TERM now, KILL after the grace. A second call can only shorten
-        that."""
-        body = {} if grace is None else {"grace": grace}
+    async def count(self, **options: Unpack[ListOptions]) -> Counts:
+        """How many workloads `list` would return, and how many there are of each status."""
+        query = [*requests.list_query(options), ("limit", "1"), ("counts", "true")]
+        answer = await self._connection.ask("GET", "/v1/workloads", params=query)
+        return decode(answer, self._connection.address, Counts)
+
+    async def stop(
+        self, workload_id: str, *, grace: float | None = None, signal: str | None = None
+    ) -> Workload:
+        """Ask a workload to end: TERM now, or the signal of that name, such as SIGINT; KILL after
+        the grace. A later call sends its own signal, and can only shorten the grace."""
+        given = (("grace", grace), ("signal", signal))
+        body = {name: value for name, value in given if value is not None}
         url = requests.path(workload_id, "stop")
         answer = await self._connection.ask("POST", url, json=body)
         return decode(answer, self._connection.address, Workload)
 
+    async def resize(self, workload_id: str, columns: int, rows: int) -> None:
+        """Give the terminal of a running workload another size, in characters."""
+        url = requests.path(workload_id, "resize")
+        size = {"columns": columns, "rows": rows}
+        check_empty(await self._connection.ask("POST", url, json=size), self._connection.address)
+
     async def delete(self, workload_id: str) -> None:
         """Delete a finished workload and its log."""
         answer = await self._connection.ask("DELETE", requests.path(workload_id))
-        check(answer, self._connection.address)
-        if answer.status_code != httpx2.codes.NO_CONTENT:
-            raise ClientError(
-                f"{unexpected(answer, self._connection.address)}, not 204 as trio-logs does;"
-                " check the address, and what is in front of the service"
-            )
+        check_empty(answer, self._connection.address)
+
+    async def version(self) -> Version:
+        """The version of the server."""
+        answer = await self._connection.ask("GET", "/v1/version")
+        return decode(answer, self._connection.address, Version)
 
     async def follow(
         self, workload_id: str, **options: Unpack[FollowOptions]
@@ -164,18 +179,21 @@ class Client:
         workload_id: str,
         chunks: AsyncIterable[bytes],
         *,
+        stderr: AsyncIterable[bytes] | None = None,
         ending: Ending | None = None,
         patience: float | None = None,
     ) -> Workload:
         """Send the log of a workload that was submitted with `backend="push"`, and then its end.
 
-        Each line is readable at once. The client takes no more from `chunks` than the server takes,
-        and holds 2 MiB at most. A broken connection or a restart of the server loses no byte.
+        Each line is readable at once. The chunks of `stderr` go to the stream of that name, over a
+        connection of their own. The client takes no more chunks than the server takes, and holds
+        2 MiB of each stream at most. A broken connection or a restart of the server loses no byte.
         `patience`: seconds to try without an answer, by default without limit. `ending` is read
         after the last chunk, so it may be filled in until then.
 
-        If `chunks` raises, so does this, and the workload is not ended.
+        If `chunks` or `stderr` raises, so does this, and the workload is not ended.
         """
+        streams = {"stdout": chunks} if stderr is None else {"stdout": chunks, "stderr": stderr}
         return await pushing.push(
-            self._connection, workload_id, chunks, ending or Ending(), patience
+            self._connection, workload_id, streams, ending or Ending(), patience
         )

@@ -29,7 +29,7 @@ async def follow(
         request = connection.http.build_request(
             "GET",
             url,
-            params=resume.query,
+            params=resume.query(),
             headers=resume.begin(),
             timeout=requests.FOLLOW_TIMEOUT,
         )
@@ -44,7 +44,7 @@ async def follow(
                                 since = None
                             if records:
                                 yield records
-                            if resume.broken:
+                            if resume.useless:
                                 break
                         else:
                             complete = True

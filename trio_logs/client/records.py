@@ -11,9 +11,11 @@ from ..records import End, Gap, Reset, Status, Stop, Unfinished
 
 __all__ = [
     "ChangeRecord",
+    "Counts",
     "Ending",
     "Line",
     "LogRecord",
+    "Version",
     "Workload",
     "WorkloadChanged",
     "WorkloadDeleted",
@@ -41,7 +43,9 @@ class Workload(msgspec.Struct, frozen=True):
     """A workload as the server shows it. A field that does not apply yet is None.
 
     `reason` is one of `trio_logs.records.Reason`, or a word of a later version of the service. It
-    is None until the workload has ended, and from a service before version 0.2.
+    is None until the workload has ended. `node` names the service instance that runs the workload,
+    `rerun_of` the workload that it repeats. A service before version 0.2 has none of the fields
+    from `reason` on.
     """
 
     id: str
@@ -60,6 +64,26 @@ class Workload(msgspec.Struct, frozen=True):
     bytes: int
     logs_url: str
     reason: str | None = None
+    cwd: str | None = None
+    timeout: float | None = None
+    pty: bool = False
+    node: str | None = None
+    rerun_of: str | None = None
+
+
+class Version(msgspec.Struct, frozen=True):
+    """The version of a server, and that of its HTTP interface."""
+
+    version: str
+    api: int
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How many workloads match: `total` of them, and `counts` by status, whatever statuses were
+    asked for."""
+
+    total: int
+    counts: dict[Status, int]
 
 
 class WorkloadChanged(msgspec.Struct, frozen=True):

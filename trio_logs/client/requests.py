@@ -17,11 +17,13 @@ __all__ = [
     "PUSH_TIMEOUT",
     "TIMEOUT",
     "FollowOptions",
+    "ListOptions",
     "Page",
     "Position",
     "SubmitOptions",
     "headers",
     "in_words",
+    "list_query",
     "page_query",
     "path",
     "submission",
@@ -69,6 +71,20 @@ class SubmitOptions(TypedDict, total=False):
     backend: str
     pty: bool
     idempotency_key: str
+
+
+class ListOptions(TypedDict, total=False):
+    """Which workloads: of any of the statuses, with all labels, with exactly this name, an id that
+    starts or ends so, a text in name, id or command, and a time of creation in the forms of the
+    wire contract, such as `10m`."""
+
+    status: str | Sequence[str] | None
+    labels: Mapping[str, str] | None
+    name: str | None
+    id: str | None
+    search: str | None
+    since: str | None
+    until: str | None
 
 
 class FollowOptions(TypedDict, total=False):
@@ -133,11 +149,21 @@ def submission(command: Sequence[str], options: SubmitOptions) -> dict[str, Any]
     return {"command": list(command), **fields}
 
 
-def page_query(
-    status: str | None, labels: Mapping[str, str] | None, before: str | None, left: int | None
-) -> list[tuple[str, str]]:
+def list_query(options: ListOptions) -> list[tuple[str, str]]:
+    """The parameters that select workloads."""
+    given = dict(options)
+    labels: Any = given.pop("labels", None) or {}
+    statuses: Any = given.pop("status", None) or ()
+    if isinstance(statuses, str):
+        statuses = [statuses]
+    return [
+        *(("label", f"{key}={value}") for key, value in labels.items()),
+        *(("status", str(status)) for status in statuses),
+        *((name, str(value)) for name, value in given.items() if value is not None),
+    ]
+
+
+def page_query(options: ListOptions, before: str | None, left: int | None) -> list[tuple[str, str]]:
     """The parameters of one page, if `left` more workloads are wanted."""
-    query = [("limit", str(PAGE if left is None else min(left, PAGE)))]
-    query += [("label", f"{key}={value}") for key, value in (labels or {}).items()]
-    query += [(key, value) for key, value in (("status", status), ("before", before)) if value]
-    return query
+    query = [("limit", str(PAGE if left is None else min(left, PAGE))), *list_query(options)]
+    return query if before is None else [*query, ("before", before)]

@@ -55,17 +55,17 @@ class Resume:
     def _new_parser(self, last_id: str | None) -> Parser:
         return EventParser(last_id) if self._follows else ObjectParser(last_id)
 
-    @property
     def query(self) -> dict[str, str]:
         """The parameters of the next request."""
         if self._limit is None:
             return self._query
-        last_id = self._parser.last_id
-        if self._limit.left > 0 or last_id is None:
-            return {**self._query, "limit": str(self._limit.left)}
-        # All lines have come, but not the record after them: it comes alone.
         query = {name: value for name, value in self._query.items() if name != "limit"}
-        return {**query, "to": last_id, "follow": "false"}
+        limit = self._limit.resume()
+        last_id = self._parser.last_id
+        if self._limit.full and last_id is not None:
+            # All lines have come, but not the record after them: it comes alone.
+            return {**query, "to": last_id, "follow": "false"}
+        return query if limit is None else {**query, "limit": str(limit)}
 
     def begin(self) -> dict[str, str]:
         """The headers of the next request."""
@@ -85,9 +85,13 @@ class Resume:
         return self._gave_records or (self._parser.heard and not self._suspect)
 
     @property
-    def broken(self) -> bool:
+    def useless(self) -> bool:
         """Whether the rest of this answer has no use."""
-        return self._parser.broken is not None
+        return self._parser.broken is not None or self._has_all_lines
+
+    @property
+    def _has_all_lines(self) -> bool:
+        return self._limit is not None and self._limit.ends_here
 
     def feed(self, data: bytes) -> Sequence[LogRecord]:
         """Take bytes of the answer; return the records in them, at once if they come live."""
@@ -104,11 +108,15 @@ class Resume:
         self._held_bytes = 0
         if records and self._limit is not None:
             records = self._limit.count(records)
-            last = records[-1]
-            if isinstance(last, Stop) and self._limit.is_early(last):
-                self._parser.last_id = str(last.next - 1)
-                self._stopped_early = True
-                records = records[:-1]
+            if self._has_all_lines:
+                self._parser.last_id = str(self._limit.newest)
+            elif records and isinstance(stop := records[-1], Stop):
+                if self._limit.is_early(stop):
+                    self._parser.last_id = str(stop.next - 1)
+                    self._stopped_early = True
+                    records = records[:-1]
+                elif self._limit.full:
+                    records = [*records[:-1], Stop("limit", stop.next)]
         if records:
             if self._wants_unfinished:
                 self._watch_unfinished(records)
@@ -142,8 +150,8 @@ class Resume:
         """The answer came to its proper end, and was flushed."""
         parser = self._parser
         parser.finish()
-        goes_on = self._follows or self._stopped_early
-        if not (goes_on or parser.shutdown is not None or parser.deleted or self.broken):
+        goes_on = self._follows or self._stopped_early or self.useless
+        if not (goes_on or parser.shutdown is not None or parser.deleted):
             self.done = True
 
     def delay(self) -> float:
@@ -155,7 +163,8 @@ class Resume:
             self.reason = f"the server shuts down: {parser.shutdown}"
         if self.heard:
             self._backoff.succeeded()
-        self._suspect = self.broken or (self._suspect and not self._gave_records)
+        is_broken = parser.broken is not None
+        self._suspect = is_broken or (self._suspect and not self._gave_records)
         return self._backoff.delay(self.reason, parser.retry)
 
 

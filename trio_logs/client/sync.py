@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, aclosing, suppress
 from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
 import anyio
+from anyio import to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from .client import Client
-from .records import ChangeRecord, Ending, LogRecord, Workload
-from .requests import FollowOptions, SubmitOptions
+from .records import ChangeRecord, Counts, Ending, LogRecord, Version, Workload
+from .requests import FollowOptions, ListOptions, SubmitOptions
 
 __all__ = ["SyncClient"]
 
@@ -59,23 +60,41 @@ class SyncClient:
         """See `Client.get`."""
         return self._portal.call(self._client.get, workload_id)
 
+    def rerun(self, workload_id: str, *, idempotency_key: str | None = None) -> Workload:
+        """See `Client.rerun`."""
+        return self._portal.call(
+            partial(self._client.rerun, workload_id, idempotency_key=idempotency_key)
+        )
+
     def list(
-        self,
-        *,
-        status: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        limit: int | None = None,
+        self, *, limit: int | None = None, **options: Unpack[ListOptions]
     ) -> Iterator[Workload]:
         """See `Client.list`."""
-        return self._iterate(self._client.list(status=status, labels=labels, limit=limit))
+        return self._iterate(self._client.list(limit=limit, **options))
 
-    def stop(self, workload_id: str, *, grace: float | None = None) -> Workload:
+    def count(self, **options: Unpack[ListOptions]) -> Counts:
+        """See `Client.count`."""
+        return self._portal.call(partial(self._client.count, **options))
+
+    def stop(
+        self, workload_id: str, *, grace: float | None = None, signal: str | None = None
+    ) -> Workload:
         """See `Client.stop`."""
-        return self._portal.call(partial(self._client.stop, workload_id, grace=grace))
+        return self._portal.call(
+            partial(self._client.stop, workload_id, grace=grace, signal=signal)
+        )
+
+    def resize(self, workload_id: str, columns: int, rows: int) -> None:
+        """See `Client.resize`."""
+        self._portal.call(self._client.resize, workload_id, columns, rows)
 
     def delete(self, workload_id: str) -> None:
         """See `Client.delete`."""
         self._portal.call(self._client.delete, workload_id)
+
+    def version(self) -> Version:
+        """See `Client.version`."""
+        return self._portal.call(self._client.version)
 
     def follow(self, workload_id: str, **options: Unpack[FollowOptions]) -> Iterator[LogRecord]:
         """See `Client.follow`. To leave early, close it with `contextlib.closing`."""
@@ -103,17 +122,22 @@ class SyncClient:
         workload_id: str,
         chunks: Iterable[bytes],
         *,
+        stderr: Iterable[bytes] | None = None,
         ending: Ending | None = None,
         patience: float | None = None,
     ) -> Workload:
-        """See `Client.push`."""
+        """See `Client.push`. `chunks` is iterated here, `stderr` in a thread at the same time."""
         send, receive = anyio.create_memory_object_stream[bytes](0)
 
         async def push() -> Workload:
-            # If the push fails, closing the channel ends the wait of the sender below.
-            with receive:
+            async with AsyncExitStack() as stack:
+                # If the push fails, closing the channel ends the wait of the sender below.
+                stack.enter_context(receive)
+                errors = None
+                if stderr is not None:
+                    errors = await stack.enter_async_context(aclosing(_in_thread(stderr)))
                 return await self._client.push(
-                    workload_id, receive, ending=ending, patience=patience
+                    workload_id, receive, stderr=errors, ending=ending, patience=patience
                 )
 
         pushing = self._portal.start_task_soon(push)
@@ -135,3 +159,14 @@ class SyncClient:
                 yield item
         finally:
             self._portal.call(items.aclose)
+
+
+async def _in_thread(items: Iterable[bytes]) -> AsyncGenerator[bytes, None]:
+    """The items, each taken in a thread. After a cancellation, the thread is left to end by
+    itself."""
+    iterator = iter(items)
+    while True:
+        item = await to_thread.run_sync(next, iterator, None, abandon_on_cancel=True)
+        if item is None:
+            return
+        yield item

@@ -32,8 +32,8 @@ MAX_CONFLICTS = 3
 
 
 class Upload:
-    """A window of the log, from the bytes that the server has acknowledged to those that the source
-    has given. `sent` is the offset of the next piece."""
+    """A window of one stream of the log, from the bytes that the server has acknowledged to those
+    that the source has given. `sent` is the offset of the next piece."""
 
     def __init__(self) -> None:
         self.acknowledged = 0
@@ -93,22 +93,23 @@ class Upload:
         """Send again from the last acknowledged byte. The server skips bytes that it has."""
         self.sent = self.acknowledged
 
-    def settle(self, answer: httpx2.Response, address: str) -> None:
-        """Take from an answer how many bytes the server has, and go back if it lacks some.
+    def settle(self, answer: httpx2.Response, address: str, header: str = "Upload-Offset") -> None:
+        """Take from a header of an answer how many bytes the server has, and go back if it lacks
+        some.
 
         Raises RefusedError if the server refuses the log, and ClientError if the answer is not the
         service's, or if the server has other bytes than this client sends.
         """
-        offset = answer.headers.get("Upload-Offset")
+        offset = answer.headers.get(header)
         if offset is None or not (answer.is_success or self._conflicts < MAX_CONFLICTS):
             check(answer, address)
             raise ClientError(
-                f"{unexpected(answer, address)} and without Upload-Offset, not as trio-logs does;"
+                f"{unexpected(answer, address)} and without {header}, not as trio-logs does;"
                 " check the address, and what is in front of the service"
             )
         if not re.fullmatch(r"[0-9]{1,18}", offset):
             raise ClientError(
-                f"{unexpected(answer, address)} and Upload-Offset {offset[:80]!r}, which is no"
+                f"{unexpected(answer, address)} and {header} {offset[:80]!r}, which is no"
                 " number of bytes; check the address, and what is in front of the service"
             )
         if self._acknowledge(int(offset)):

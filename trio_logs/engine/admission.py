@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
 import msgspec
 import trio
 
-from ..errors import InvalidSpecError, NotReadyError, StoreError, TrioLogsError
+from ..errors import InvalidSpecError, NotReadyError, StoreError
 from ..records import Workload, WorkloadSpec, now
 from ..store import WorkloadStore
 from .key_locks import KeyLocks
 from .queue import Queue
 from .store_calls import StoreCalls
 
-__all__ = ["Admission", "Submission"]
+__all__ = ["Admission", "Submission", "fingerprint_of", "fingerprint_of_rerun"]
 
 
 MAX_UNSETTLED = 10_000
@@ -29,28 +30,35 @@ class Submission:
     """A workload that a client wants to run. Once `decided` is set, `workload` has the record; if
     it is None, the submission failed with `error`.
 
-    The initial `error` is for a failure of the task that decides.
+    `specify` returns what to run, or raises what speaks against it. It is not called if the key was
+    used before. `fingerprint` tells this request from others with the same key. The initial `error`
+    is for a failure of the task that decides.
     """
 
-    spec: WorkloadSpec
+    specify: Callable[[], Awaitable[WorkloadSpec]]
     key: str | None
-    remote: bool
     fingerprint: bytes
+    rerun_of: str | None = None
     decided: trio.Event = field(default_factory=trio.Event)
     workload: Workload | None = None
     created: bool = False
-    error: TrioLogsError = field(
+    error: Exception = field(
         default_factory=lambda: NotReadyError("the service failed: submit again when it is back")
     )
 
-    @classmethod
-    def of(cls, spec: WorkloadSpec, key: str | None, *, remote: bool) -> Submission:
-        """A submission of this spec. Raises InvalidSpecError for a text that is not Unicode."""
-        try:
-            encoded = msgspec.json.encode(spec, order="deterministic")
-        except UnicodeEncodeError as error:
-            raise InvalidSpecError(f"a text is not Unicode: {error}") from error
-        return cls(spec, key, remote, hashlib.sha256(encoded).digest())
+
+def fingerprint_of(spec: WorkloadSpec) -> bytes:
+    """The fingerprint of a submission. Raises InvalidSpecError for a text that is not Unicode."""
+    try:
+        encoded = msgspec.json.encode(spec, order="deterministic")
+    except UnicodeEncodeError as error:
+        raise InvalidSpecError(f"a text is not Unicode: {error}") from error
+    return hashlib.sha256(encoded).digest()
+
+
+def fingerprint_of_rerun(workload_id: str) -> bytes:
+    """The fingerprint of a rerun. No submission has it: those are of JSON objects."""
+    return hashlib.sha256(f"rerun {workload_id}".encode(errors="surrogatepass")).digest()
 
 
 class Admission:
@@ -63,10 +71,17 @@ class Admission:
     record.
     """
 
-    def __init__(self, store: WorkloadStore, queue: Queue, calls: StoreCalls) -> None:
+    def __init__(
+        self,
+        store: WorkloadStore,
+        queue: Queue,
+        calls: StoreCalls,
+        is_remote: Callable[[WorkloadSpec], bool],
+    ) -> None:
         self._store = store
         self._queue = queue
         self._calls = calls
+        self._is_remote = is_remote
         self._max_unsettled = MAX_UNSETTLED
         self._keys = KeyLocks()
         # The keys of unsettled records by workload id, oldest first.
@@ -83,8 +98,8 @@ class Admission:
     async def admit(self, submission: Submission) -> tuple[Workload, bool]:
         """The record of the workload, and whether it is new.
 
-        Raises BusyError, InvalidSpecError for a key that was used with another spec, and
-        StoreError, at the latest after the store's patience.
+        Raises InvalidSpecError for a key that was used for another request, what `specify` raises,
+        BusyError, and StoreError, at the latest after the store's patience.
         """
         return await self._calls.once(
             "take the submission", partial(self._find_or_create, submission)
@@ -110,18 +125,21 @@ class Admission:
             self._settled(workload_id)
             return None
         if known_fingerprint != fingerprint:
-            raise InvalidSpecError("Idempotency-Key: it was used with another body; take a new key")
+            raise InvalidSpecError(
+                "Idempotency-Key: it was used for another request; take a new key"
+            )
         # None if the workload was deleted a moment ago, with its key.
         return await self._store.workload(workload_id)
 
     async def _create(self, submission: Submission) -> Workload:
+        spec = await submission.specify()
         if self.unsettled >= self._max_unsettled:
             raise StoreError(
                 f"the store did not settle {self.unsettled} earlier submissions: submit again later"
             )
         moment = now()
-        workload = Workload(self._new_id(moment), submission.spec, moment)
-        with self._queue.room_for(remote=submission.remote):
+        workload = Workload(self._new_id(moment), spec, moment, rerun_of=submission.rerun_of)
+        with self._queue.room_for(remote=self._is_remote(spec)):
             try:
                 await self._store.create(
                     workload, key=submission.key, fingerprint=submission.fingerprint

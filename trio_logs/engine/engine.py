@@ -8,27 +8,22 @@ from functools import partial
 import structlog
 import trio
 
-from ..backends import Backend, find_backend, outlives_server, serving
+from ..backends import Backend, serving
 from ..broker import LogBroker
-from ..errors import (
-    ConflictError,
-    NotReadyError,
-    StoreError,
-    TrioLogsError,
-    WorkloadNotFoundError,
-)
+from ..errors import ConflictError, WorkloadNotFoundError
 from ..records import Status, Workload, WorkloadSpec
 from ..store import WorkloadQuery, WorkloadStore
-from .admission import Admission, Submission
+from .admission import Admission
 from .changes import Changes
+from .controls import Controls
 from .deletions import Deletions
-from .job import Job
 from .jobs import Jobs
 from .limits import EngineLimits, EngineStatistics
 from .queue import Queue
 from .recovery import recover
 from .runner import Runner
 from .store_calls import StoreCalls
+from .submissions import Submissions, is_remote
 
 __all__ = ["Engine"]
 
@@ -43,7 +38,8 @@ class Engine:
     store must run, and be cancelled later.
 
     `patience`: seconds that a caller waits for a store that hangs. Methods that need the store
-    raise StoreError when it fails, and at the latest after that time.
+    raise StoreError when it fails, and at the latest after that time. `node` is the name of this
+    service instance in the records of its workloads, by default that of the host.
     """
 
     def __init__(
@@ -53,6 +49,7 @@ class Engine:
         backends: Mapping[str, Backend],
         limits: EngineLimits | None = None,
         patience: float = 30.0,
+        node: str | None = None,
     ) -> None:
         self._store = store
         self._broker = broker
@@ -60,10 +57,14 @@ class Engine:
         self._limits = limits or EngineLimits()
         self._calls = StoreCalls(patience)
         self._queue = Queue(self._limits)
-        self._admission = Admission(store, self._queue, self._calls)
+        self._admission = Admission(
+            store, self._queue, self._calls, partial(is_remote, self._backends)
+        )
         self._deletions = Deletions(store, broker, self._calls)
-        runner = Runner(store, broker, backends, self._calls, self._limits.grace)
+        runner = Runner(store, broker, backends, self._calls, self._limits.grace, node)
         self._jobs = Jobs(self._queue, runner)
+        self._submissions = Submissions(store, backends, self._admission, self._jobs, self._calls)
+        self._controls = Controls(self._jobs, backends, self.get, self._limits.grace)
         self.changes = Changes(store, self._calls, self._written)
         self._nursery: trio.Nursery
 
@@ -75,6 +76,7 @@ class Engine:
         async with serving(self._backends), trio.open_nursery() as self._nursery:
             self._jobs.open(self._nursery)
             self._deletions.open(self._nursery)
+            self._submissions.open(self._nursery)
             try:
                 await self._nursery.start(self.changes.run)
                 await self._take_up()
@@ -106,43 +108,22 @@ class Engine:
     async def submit(self, spec: WorkloadSpec, key: str | None = None) -> tuple[Workload, bool]:
         """Queue a workload; return its record, and whether it is new.
 
-        `key` makes the call idempotent: the same key and spec return the first workload again.
-        Raises InvalidSpecError, also for a key that was used with another spec. Raises BusyError
-        when the queue is full, NotReadyError while shutting down, and StoreError. After a
-        StoreError there is no workload, and the key is free. But if the service dies right after
-        the error, the next start may find the workload and run it. With a key, a repeated
-        submission runs once all the same.
+        `key` makes the call idempotent: the same key and spec return the first workload again. The
+        key is looked up before anything else. Raises InvalidSpecError, also for a key that was used
+        for another request. Raises BusyError when the queue is full, NotReadyError while shutting
+        down, and StoreError. After a StoreError there is no workload, and the key is free. But if
+        the service dies right after the error, the next start may find the workload and run it.
+        With a key, a repeated submission runs once all the same.
         """
-        # A caller that is cancelled together with the engine must not find the engine closed.
-        await trio.lowlevel.checkpoint_if_cancelled()
-        find_backend(self._backends, spec.backend).check(spec)
-        remote = outlives_server(self._backends, spec.backend)
-        submission = Submission.of(spec, key, remote=remote)
-        if not self._jobs.accepting:
-            raise NotReadyError("the service is shutting down: submit again when it is back")
-        # Admit in a task of the engine: a disconnect of the client can't undo half a commit.
-        self._nursery.start_soon(self._admit, submission)
-        await submission.decided.wait()
-        if submission.workload is None:
-            raise submission.error
-        return submission.workload, submission.created
+        return await self._submissions.submit(spec, key)
 
-    async def _admit(self, submission: Submission) -> None:
-        try:
-            workload, created = await self._admission.admit(submission)
-            if created:
-                job = Job(workload, submission.remote)
-                self._jobs.add(job)
-                if job.remote:
-                    # The client sends lines next, and the workload has to accept them by then.
-                    with trio.move_on_after(self._calls.patience):
-                        await job.begun.wait()
-                workload = job.workload
-            submission.workload, submission.created = workload, created
-        except TrioLogsError as error:
-            submission.error = error
-        finally:
-            submission.decided.set()
+    async def rerun(self, workload_id: str, key: str | None = None) -> tuple[Workload, bool]:
+        """Queue a new workload with the specification of another one; return as `submit` does.
+
+        Raises WorkloadNotFoundError, ConflictError if that one was pushed, or if it can't run here
+        any more, and otherwise as `submit` does.
+        """
+        return await self._submissions.rerun(workload_id, key)
 
     def is_live(self, workload_id: str) -> bool:
         """Whether the engine has the workload: it exists, and may not have finished. False proves
@@ -171,25 +152,31 @@ class Engine:
         """A page of records, newest first."""
         return await self._calls.once("list workloads", partial(self._store.workloads, query))
 
-    async def stop(self, workload_id: str, grace: float | None = None) -> Workload:
-        """Stop a workload: TERM now, KILL after `grace` seconds. Returns its record at once.
+    async def count(self, query: WorkloadQuery) -> dict[Status, int]:
+        """How many workloads there are of each status, over all pages and whatever statuses the
+        query asks for."""
+        return await self._calls.once("count workloads", partial(self._store.count, query))
 
-        A finished workload does not change. Raises WorkloadNotFoundError, and NotReadyError while
-        shutting down, if the workload was left to the next start.
+    async def stop(
+        self, workload_id: str, grace: float | None = None, signal: str | None = None
+    ) -> Workload:
+        """Stop a workload: `signal` now, by default SIGTERM, and KILL after `grace` seconds.
+        Returns its record at once.
+
+        A later stop sends its own signal, and can only shorten the grace. A finished workload does
+        not change. Raises WorkloadNotFoundError, InvalidSpecError for a signal that the backend
+        can't send, and NotReadyError while shutting down, if the workload was left to the next
+        start.
         """
-        job = self._jobs.get(workload_id)
-        if job is not None:
-            self._jobs.stop(job, self._limits.grace if grace is None else grace)
-        try:
-            workload = await self.get(workload_id)
-        except StoreError:
-            if job is None:
-                raise
-            # The stop needs no store.
-            return job.workload
-        if not (self._jobs.accepting or job or workload.status.final):
-            raise NotReadyError("the service is shutting down: stop it when it is back")
-        return workload
+        return await self._controls.stop(workload_id, grace, signal)
+
+    async def resize(self, workload_id: str, columns: int, rows: int) -> None:
+        """Give the terminal of a running workload another size, in characters.
+
+        Raises WorkloadNotFoundError, and ConflictError if the workload has no pseudo-terminal or
+        does not run.
+        """
+        await self._controls.resize(workload_id, columns, rows)
 
     async def delete(self, workload_id: str) -> None:
         """Delete a finished workload and its log.

@@ -60,10 +60,12 @@ class Job:
         # A remote workload that has started before ran on while the service was down.
         self.resumed_from = self.workload.started_at
 
-    def begin(self, started_at: int) -> None:
-        """The store has the workload as running."""
+    def begin(self, started_at: int, node: str) -> None:
+        """The store has the workload as running on the service instance `node`."""
         if self.workload.status is Status.QUEUED:
-            self.workload = replace(self.workload, status=Status.RUNNING, started_at=started_at)
+            self.workload = replace(
+                self.workload, status=Status.RUNNING, started_at=started_at, node=node
+            )
         self.phase = Phase.RUNNING
         self.begun.set()
 
@@ -80,8 +82,9 @@ class Job:
         self.executed.set()
         self.done.set()
 
-    def request_stop(self, grace: float) -> None:
-        """Stop the workload, at once if it does not run yet. `grace` is in seconds.
+    def request_stop(self, grace: float, signal: str | None) -> None:
+        """Stop the workload, at once if it does not run yet. `grace` is in seconds; `signal` is by
+        default SIGTERM.
 
         A job that is ending is left alone.
         """
@@ -90,7 +93,7 @@ class Job:
                 self._request(Reason.STOP_REQUESTED, grace, STOPPED_EARLY)
                 self.starting.cancel(reason="the workload was stopped")
             case Phase.RUNNING:
-                self._request(Reason.STOP_REQUESTED, grace, "The workload was stopped.")
+                self._request(Reason.STOP_REQUESTED, grace, "The workload was stopped.", signal)
 
     def wind_down(self, grace: float) -> None:
         """The service shuts down: stop the workload if it runs here; leave it to the next start if
@@ -107,8 +110,8 @@ class Job:
             case Phase.RUNNING:
                 self._request(Reason.SHUTDOWN, grace, "The service was shut down.")
 
-    def _request(self, reason: Reason, grace: float, error: str) -> None:
-        self.stop.request(Status.STOPPED, reason, grace, error)
+    def _request(self, reason: Reason, grace: float, error: str, signal: str | None = None) -> None:
+        self.stop.request(Status.STOPPED, reason, grace, error, signal)
 
     def stopped(self) -> Outcome | None:
         """The outcome of a workload that was stopped before its backend began; None if it was not

@@ -68,14 +68,14 @@ class Jobs:
         job.end()
         self._nursery.start_soon(self._end, job, outcome)
 
-    def stop(self, job: Job, grace: float) -> None:
-        """Stop a job; `grace` is in seconds."""
+    def stop(self, job: Job, grace: float, signal: str | None = None) -> None:
+        """Stop a job; see `Job.request_stop`."""
         if job.phase is Phase.QUEUED:
             self._queue.remove(job)
             reason = Reason.STOP_REQUESTED
             self.end(job, Outcome(Status.STOPPED, error=STOPPED_EARLY, reason=reason))
         else:
-            job.request_stop(grace)
+            job.request_stop(grace, signal)
 
     def drain(self, grace: float) -> None:
         """Refuse new jobs, leave the queue to the next start, and stop running jobs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -23,7 +24,8 @@ _log = structlog.get_logger("trio_logs.engine")
 
 
 class Runner:
-    """Takes a job from STARTING to ENDING. `grace` is in seconds, for a time-out and a shutdown."""
+    """Takes a job from STARTING to ENDING. `grace` is in seconds, for a time-out and a shutdown.
+    `node` names this service instance, by default as the host."""
 
     def __init__(
         self,
@@ -32,12 +34,14 @@ class Runner:
         backends: Mapping[str, Backend],
         calls: StoreCalls,
         grace: float,
+        node: str | None,
     ) -> None:
         self._store = store
         self._broker = broker
         self._backends = backends
         self._calls = calls
         self._grace = grace
+        self._node = node or platform.node()
 
     async def run(self, job: Job) -> Outcome | None:
         """Run a workload; return its outcome, or None if it is left to the next start."""
@@ -83,11 +87,12 @@ class Runner:
         if job.workload.status is Status.QUEUED:
             job.marking = True
             what = f"mark {workload_id} as running"
-            await self._calls.until_done(what, partial(self._store.start, workload_id, started_at))
+            start = partial(self._store.start, workload_id, started_at, self._node)
+            await self._calls.until_done(what, start)
             record = partial(self._store.workload, workload_id)
             if await self._calls.until_done(what, record) is None:
                 raise WorkloadNotFoundError("The workload was deleted before it started.")
-        job.begin(started_at)
+        job.begin(started_at, self._node)
         return log
 
     async def end(self, job: Job, outcome: Outcome) -> Status | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -90,6 +91,29 @@ class Batch:
         rest = self.data.split(b"\n", count)[count]
         data = self.data[: len(self.data) - len(rest)]
         return Batch(self.first, count, self.time, self.stream, data, continues=self.continues)
+
+    def parts(self, numbers: Sequence[int]) -> list[Batch]:
+        """The lines with these numbers, ascending, as batches of lines that follow each other."""
+        if len(numbers) == self.count:
+            return [self]
+        if not numbers:
+            return []
+        pieces = self.data.split(b"\n")
+        parts = []
+        start = 0
+        for stop in range(1, len(numbers) + 1):
+            if stop < len(numbers) and numbers[stop] == numbers[stop - 1] + 1:
+                continue
+            first, last = numbers[start], numbers[stop - 1]
+            low, high = first - self.first, last + 1 - self.first
+            data = b"\n".join(pieces[low:high])
+            # A line end is missing only where the batch itself lacks it.
+            if high < len(pieces):
+                data += b"\n"
+            continues = self.continues and first == self.first
+            parts.append(Batch(first, stop - start, self.time, self.stream, data, False, continues))
+            start = stop
+        return parts
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,17 @@ import trio
 from ..records import Batch, Change, End, Gap, Outcome, Run, Status, Workload
 from .changes import ChangePage
 from .durations import DurationStatistics
+from .query import WorkloadQuery
 
 __all__ = [
+    "NO_STREAMS",
     "ChangePage",
     "LogState",
     "LogStore",
     "Retention",
     "Store",
     "StoreStatistics",
+    "StreamState",
     "Visitor",
     "WorkloadQuery",
     "WorkloadStore",
@@ -30,30 +33,32 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
+class StreamState:
+    """How many bytes of a stream the log has, and whether the last of them are a fragment, whose
+    line goes on in the next batch of that stream."""
+
+    bytes: int
+    unfinished: bool = False
+
+
+NO_STREAMS: Mapping[str, StreamState] = {}
+
+
+@dataclass(frozen=True, slots=True)
 class LogState:
     """The state of a log in the store: the number of its lines, their bytes, and its end, if any.
 
     For a log without an end, `time` is that of the last line that is left, in microseconds since
-    the Unix epoch. `unfinished` is the stream of the last batch, if that is a fragment whose line
-    goes on. `epoch` is that of the writer whose appends the store accepts.
+    the Unix epoch. `streams` has the state of each stream that has lines. `epoch` is that of the
+    writer whose appends the store accepts.
     """
 
     lines: int = 0
     bytes: int = 0
     end: End | None = None
     time: int = 0
-    unfinished: str | None = None
+    streams: Mapping[str, StreamState] = field(default_factory=dict)
     epoch: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class WorkloadQuery:
-    """A page of workloads, newest first: at most `limit` of those with an id below `before`."""
-
-    limit: int = 50
-    before: str | None = None
-    status: Status | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,7 @@ class LogStore(Protocol):
         expected: int,
         epoch: int,
         size: int,
+        streams: Mapping[str, StreamState] = NO_STREAMS,
         outcome: Outcome | None = None,
         finished_at: int = 0,
     ) -> None:
@@ -120,8 +126,10 @@ class LogStore(Protocol):
 
         The records and the end become durable together. `expected` is the number of the first line
         of `records`; without records, that of the next line. `size` is how many bytes the log has
-        with these records. `epoch` is that of the caller's `LogState`, or 0 for a new log. A gap
-        takes the place of lost lines. `finished_at` is in microseconds since the Unix epoch.
+        with these records, and `streams` the state of its streams then. The records can't tell
+        that: gaps stand for bytes, too. `epoch` is that of the caller's `LogState`, or 0 for a new
+        log. A gap takes the place of lost lines. `finished_at` is in microseconds since the Unix
+        epoch.
 
         After an unknown result, a repeated append is safe: the store skips records that the log
         already has, and accepts an end that the log already has with the same `outcome`. Raises
@@ -197,8 +205,8 @@ class WorkloadStore(Protocol):
     async def find_key(self, key: str) -> tuple[str, bytes] | None:
         """The id and fingerprint of the workload that was created with that Idempotency-Key."""
 
-    async def start(self, workload_id: str, started_at: int) -> None:
-        """Mark a workload as running."""
+    async def start(self, workload_id: str, started_at: int, node: str | None = None) -> None:
+        """Mark a workload as running on the service instance `node`."""
 
     async def remember(self, workload_id: str, handle: str) -> None:
         """Keep the handle that the backend needs to clean up after a crash."""
@@ -208,6 +216,10 @@ class WorkloadStore(Protocol):
 
     async def workloads(self, query: WorkloadQuery) -> list[Workload]:
         """A page of workload records, newest first."""
+
+    async def count(self, query: WorkloadQuery) -> dict[Status, int]:
+        """How many workloads there are of each status, over all pages. The statuses that the query
+        asks for do not count."""
 
     async def unfinished(self) -> list[tuple[Workload, str | None]]:
         """The queued and running workloads, oldest first, each with the handle of `remember`."""

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import FencedError
 from ..records import Batch, Gap, Outcome
-from . import LogState
+from . import LogState, StreamState
 
 __all__ = ["Addition", "addition"]
 
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """The records to add, and the lines and bytes that the log has with them. `ends`: the log ends
-    with them."""
+    """The records to add, and the lines, bytes and streams that the log has with them. `ends`: the
+    log ends with them. `streams` is None if the log has these records already."""
 
     records: Sequence[Batch | Gap]
     lines: int
     bytes: int
+    streams: Mapping[str, StreamState] | None
     ends: bool
 
 
@@ -30,6 +31,7 @@ def addition(
     expected: int,
     epoch: int,
     size: int,
+    streams: Mapping[str, StreamState],
     outcome: Outcome | None,
 ) -> Addition:
     """What to add to a log in this state; see `LogStore.append`. A new log is `LogState()`.
@@ -48,13 +50,13 @@ def addition(
     if state.end is not None:
         if outcome != state.end.outcome or last > state.lines:
             raise FencedError("the log has ended already, in another way")
-        return Addition((), state.lines, state.bytes, ends=False)
+        return Addition((), state.lines, state.bytes, None, ends=False)
     if expected <= state.lines:
         records = [_after(state.lines, record) for record in records if record.last > state.lines]
     if last <= state.lines:
         # An earlier append, whose result the caller does not know, has added all of it, or more.
-        last, size = state.lines, state.bytes
-    return Addition(records, last, size, ends=outcome is not None)
+        return Addition(records, state.lines, state.bytes, None, ends=outcome is not None)
+    return Addition(records, last, size, streams, ends=outcome is not None)
 
 
 def _after(line: int, record: Batch | Gap) -> Batch | Gap:

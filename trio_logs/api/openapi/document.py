@@ -11,11 +11,23 @@ import msgspec
 
 from ... import __version__
 from ...sse import LogLine
-from ..bodies import FinishRequest, Health, Page, Problem, StopRequest, Submission
+from ..bodies import (
+    FinishRequest,
+    Health,
+    Page,
+    Problem,
+    RerunRequest,
+    ResizeRequest,
+    StopRequest,
+    Submission,
+    Version,
+)
 from ..routes import Route
+from ..search_stream import FoundObject
 from .events import EVENT_SCHEMAS
 from .log import LOG_SCHEMAS
 from .parts import header, problems
+from .search import SEARCH_SCHEMAS
 from .workloads import WORKLOAD_ID
 
 __all__ = ["make_document"]
@@ -67,7 +79,10 @@ def make_document(routes: Iterable[Route]) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "security": [{"token": []}],
         "tags": [
-            {"name": "workloads", "description": "Submit, list, show, stop, delete, follow."},
+            {
+                "name": "workloads",
+                "description": "Submit, list, show, stop, rerun, delete, follow.",
+            },
             {"name": "logs", "description": "A log as a stream."},
             {"name": "service", "description": "The state of the service, and this description."},
         ],
@@ -112,10 +127,13 @@ _HEADERS = {
 
 def _schemas() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(
-        [Submission, StopRequest, FinishRequest, Page, LogLine, Health, Problem],
+        [
+            *(Submission, StopRequest, RerunRequest, ResizeRequest, FinishRequest),
+            *(Page, LogLine, FoundObject, Version, Health, Problem),
+        ],
         ref_template="#/components/schemas/{name}",
     )
     for schema in schemas.values():
         # msgspec keeps the indentation of docstrings.
         schema["description"] = " ".join(inspect.cleandoc(schema["description"]).split())
-    return {**schemas, **LOG_SCHEMAS, **EVENT_SCHEMAS}
+    return {**schemas, **LOG_SCHEMAS, **SEARCH_SCHEMAS, **EVENT_SCHEMAS}

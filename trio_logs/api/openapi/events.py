@@ -45,23 +45,50 @@ _OBJECTS = f"""\
 {{"event":"deleted","position":"19","id":"{ID}"}}
 """
 
+_AT = text("^[0-9]+$")
+_OTHERS = ["deleted", "progress", "reset", "shutdown"]
+
 _EVENT: dict[str, Any] = {
     "type": ["string", "object"],
     "description": "One event. The stream as a whole is text; a client that parses it gets these.",
     "properties": {
-        "event": {"enum": ["workload", "deleted", "progress", "reset", "shutdown"]},
-        "id": text("^[0-9]+$"),
+        "event": {"enum": ["workload", *_OTHERS]},
+        "id": _AT,
         "data": text(),
         "retry": {"type": "integer"},
     },
     "additionalProperties": False,
 }
 
-_NDJSON = {
-    **text(),
-    "description": "one object a line: the data of an event, with the event's name in `event`, and"
-    " its id, if it has one, in `position`",
+_CHANGED: dict[str, Any] = {
+    "description": "A workload whose record has changed, and the position of the change.",
+    "allOf": [ref("WorkloadRecord")],
+    "properties": {"event": {"const": "workload"}, "position": _AT},
+    "required": ["event", "position"],
 }
+
+_OBJECT: dict[str, Any] = {
+    "type": "object",
+    "description": "Any other event: `deleted` with its `position` and the `id` of the workload,"
+    " `progress` with the length of the workload's log, `position` with an `id` to resume after,"
+    " `reset`, `heartbeat`, or `shutdown` with the milliseconds of `retry`. `reason` is for"
+    " programs: of `reset`, `too_old` or `beyond_head`; of `shutdown`, `draining`. `detail` is a"
+    " sentence for people. Clients ignore events that they do not know.",
+    "properties": {
+        "event": {"enum": [*_OTHERS, "position", "heartbeat"]},
+        "position": _AT,
+        "id": text(),
+        "lines": {"type": "integer", "minimum": 0},
+        "bytes": {"type": "integer", "minimum": 0},
+        "reason": {"type": "string", "examples": ["too_old", "beyond_head", "draining"]},
+        "detail": text(),
+        "retry": {"type": "integer", "minimum": 0},
+    },
+    "required": ["event"],
+    "additionalProperties": False,
+}
+
+_NDJSON = {**text(), "description": "one `ChangedWorkload` or `ChangeObject` a line"}
 
 _DESCRIPTION = """\
 `event: workload` has the whole workload, a `WorkloadRecord`, whenever more of it changes than
@@ -104,4 +131,4 @@ READ: dict[str, Any] = {
     },
 }
 
-EVENT_SCHEMAS = {"ChangeEvent": _EVENT}
+EVENT_SCHEMAS = {"ChangeEvent": _EVENT, "ChangedWorkload": _CHANGED, "ChangeObject": _OBJECT}

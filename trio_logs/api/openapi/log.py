@@ -10,11 +10,15 @@ from ..query import FILE_NAME
 from .parts import answer, header, parameter, ref, refer_to_problems, text
 from .selection import SELECTION_PARAMETERS, flag
 
-__all__ = ["LOG_SCHEMAS", "READ"]
+__all__ = ["LOG_LINES", "LOG_SCHEMAS", "READ"]
 
 _EVENT_ID = text("^([0-9]+|end|stop)?$")
 _RESUME = "Resume after this `id`: the number of a line, `end` or `stop`."
 
+
+LOG_LINES = header(
+    "The number of the last line known when the answer began.", text("^[0-9]+$"), "1000"
+)
 
 _PARAMETERS = [
     parameter(
@@ -32,11 +36,6 @@ _PARAMETERS = [
         "100",
     ),
     parameter("limit", "The answer ends after N of the lines asked for.", text("^[0-9]{1,18}$")),
-    parameter(
-        "unfinished",
-        "Also send lines that have not ended, such as prompts and progress bars.",
-        flag(default=False),
-    ),
     parameter(
         "timestamps", "Put the time and a space before each line of text.", flag(default=False)
     ),
@@ -77,7 +76,7 @@ _OBJECTS = f"""\
 {{"event":"end",{_END},"lines":4001,"bytes":90000}}
 """
 
-_CONTROLS = ["end", "stop", "gap", "reset", "unfinished", "shutdown"]
+_CONTROLS = ["end", "stop", "gap", "reset", "shutdown"]
 _OBJECT_CONTROLS = [*_CONTROLS, "position", "heartbeat"]
 _REASONS = [
     *("retention", "store", "damaged", "deleted"),
@@ -104,12 +103,11 @@ _NDJSON = {**text(), "description": "one `LogLine` or `LogControl` a line"}
 _CONTROL: dict[str, Any] = {
     "type": "object",
     "description": "An object that is not a line: `end` with the outcome, `stop` with the `next`"
-    " line number, `gap` with the numbers of the missing lines, `reset`, `unfinished` with the text"
-    " of a line that has not ended, `position` with an `id` to resume after, `heartbeat`, or"
-    " `shutdown` with the milliseconds of `retry`. `reason` is for programs: of `end`, that of the"
-    " workload; of `stop`, `to` or `limit`; of `gap`, `retention`, `store`, `damaged` or `deleted`;"
-    " of `reset`, `beyond_head` or `not_ended`; of `shutdown`, `draining`. `detail` is a sentence"
-    " for people. Clients ignore events that they do not know.",
+    " line number, `gap` with the numbers of the missing lines, `reset`, `position` with an `id` to"
+    " resume after, `heartbeat`, or `shutdown` with the milliseconds of `retry`. `reason` is for"
+    " programs: of `end`, that of the workload; of `stop`, `to` or `limit`; of `gap`, `retention`,"
+    " `store`, `damaged` or `deleted`; of `reset`, `beyond_head` or `not_ended`; of `shutdown`,"
+    " `draining`. `detail` is a sentence for people. Clients ignore events that they do not know.",
     "properties": {
         "event": {"enum": _OBJECT_CONTROLS},
         "from": {"type": "integer", "minimum": 1},
@@ -117,8 +115,6 @@ _CONTROL: dict[str, Any] = {
         "reason": {"type": ["string", "null"], "examples": [*Reason, *_REASONS]},
         "detail": text(),
         "next": {"type": "integer", "minimum": 1},
-        "stream": text(),
-        "text": text(),
         "id": text("^[0-9]+$"),
         "retry": {"type": "integer", "minimum": 0},
         "status": ref("Status"),
@@ -178,6 +174,7 @@ READ: dict[str, Any] = {
                     "No cache or proxy may store or change the answer.",
                     {"const": "no-cache, no-store, no-transform"},
                 ),
+                "Log-Lines": LOG_LINES,
                 "X-Accel-Buffering": header("nginx passes each line on at once.", {"const": "no"}),
                 "Content-Disposition": {
                     "description": "With `download`: the file's name.",
@@ -186,7 +183,10 @@ READ: dict[str, Any] = {
                 },
             },
         ),
-        "204": answer("The client has the whole log: it need not reconnect."),
+        "204": answer(
+            "The client has all that it asked for: it need not reconnect.",
+            headers={"Log-Lines": LOG_LINES},
+        ),
         **refer_to_problems(400, 401, 404, 406, 421, 429, 503),
     },
 }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ... import __version__
 from .parts import answer, json_answer, problem, ref, refer_to_problems, text
 
-__all__ = ["ALIVE", "DOCS", "METRICS", "OPENAPI", "READY"]
+__all__ = ["ALIVE", "DOCS", "METRICS", "OPENAPI", "READY", "VERSION"]
 
 _OK = json_answer("Yes.", ref("Health"), {"status": "ok"})
 
@@ -64,6 +65,13 @@ OPENAPI = _get(
         {"type": "object", "required": ["openapi", "info", "paths", "components"]},
         {"openapi": "3.1.1", "info": {}, "paths": {}, "components": {}},
     ),
+)
+
+VERSION = _get(
+    "version",
+    "The version of the service",
+    json_answer("The version.", ref("Version"), {"version": __version__, "api": 1}),
+    401,
 )
 
 DOCS = _get(

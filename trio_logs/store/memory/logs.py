@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -11,11 +11,14 @@ import trio
 
 from ...errors import WorkloadNotFoundError
 from ...records import Batch, End, Gap, Outcome, Run, now
-from .. import LogState, Retention, StoreStatistics, Visitor
+from .. import NO_STREAMS, LogState, Retention, StoreStatistics, StreamState, Visitor
 from ..appending import addition
 from ..durations import Durations
 
 __all__ = ["MemoryLogs"]
+
+VISIT_RECORDS = 100
+"""Records that one call of a thread shows to a visitor: copying a whole log would take long."""
 
 
 @dataclass(slots=True)
@@ -46,9 +49,7 @@ class MemoryLogs:
             return None
         if log.state.end is not None or not log.records:
             return log.state
-        last = log.records[-1]
-        unfinished = last.stream if isinstance(last, Batch) and last.partial else None
-        return replace(log.state, time=last.time, unfinished=unfinished)
+        return replace(log.state, time=log.records[-1].time)
 
     async def append(
         self,
@@ -58,18 +59,26 @@ class MemoryLogs:
         expected: int,
         epoch: int,
         size: int,
+        streams: Mapping[str, StreamState] = NO_STREAMS,
         outcome: Outcome | None = None,
         finished_at: int = 0,
     ) -> None:
         await trio.lowlevel.checkpoint()
         log = self._logs.get(workload_id, _Log())
         added = addition(
-            log.state, records, expected=expected, epoch=epoch, size=size, outcome=outcome
+            log.state,
+            records,
+            expected=expected,
+            epoch=epoch,
+            size=size,
+            streams=streams,
+            outcome=outcome,
         )
         self._logs[workload_id] = log
         log.records += map(_without_forms, added.records)
         self._bytes += sum(_size(record) for record in added.records)
-        log.state = replace(log.state, lines=added.lines, bytes=added.bytes)
+        known = log.state.streams if added.streams is None else added.streams
+        log.state = replace(log.state, lines=added.lines, bytes=added.bytes, streams=known)
         self._extended(workload_id, log.state)
         if added.ends and outcome is not None:
             log.state = replace(log.state, end=End(outcome, added.lines, added.bytes))
@@ -140,20 +149,31 @@ class MemoryLogs:
     ) -> None:
         await trio.lowlevel.checkpoint()
         self._reads += 1
+        goes_on = True
+        while goes_on and first <= last:
+            found = self._some(workload_id, first, last, newest_first=newest_first)
+            if not found:
+                break
+            goes_on = await trio.to_thread.run_sync(
+                partial(_visit, found, visitor), abandon_on_cancel=True
+            )
+            if newest_first:
+                last = found[-1].first - 1
+            else:
+                first = found[-1].last + 1
+
+    def _some(
+        self, workload_id: str, first: int, last: int, *, newest_first: bool
+    ) -> list[Batch | Gap]:
+        """Some of the records that have a line from `first` to `last`."""
         records = self._records(workload_id)
         start = max(bisect_right(records, first, key=lambda record: record.first) - 1, 0)
+        if start < len(records) and records[start].last < first:
+            start += 1
         stop = bisect_right(records, last, key=lambda record: record.first)
-        found = [record for record in records[start:stop] if record.last >= first]
         if newest_first:
-            found.reverse()
-
-        def visit() -> None:
-            for record in found:
-                run = _run(record) if isinstance(record, Batch) else record
-                if not visitor.visit(run, partial(_without_forms, record)):
-                    break
-
-        await trio.to_thread.run_sync(visit, abandon_on_cancel=True)
+            return records[max(start, stop - VISIT_RECORDS) : stop][::-1]
+        return records[start : min(stop, start + VISIT_RECORDS)]
 
     async def find(self, workload_id: str, time: int, head: int) -> int:
         await trio.lowlevel.checkpoint()
@@ -202,6 +222,15 @@ class MemoryLogs:
             bytes=self._bytes,
             batches_trimmed=self._trimmed,
         )
+
+
+def _visit(records: Sequence[Batch | Gap], visitor: Visitor) -> bool:
+    """In a thread: show records to a visitor. Whether it wants more of them."""
+    for record in records:
+        run = _run(record) if isinstance(record, Batch) else record
+        if not visitor.visit(run, partial(_without_forms, record)):
+            return False
+    return True
 
 
 def _run(batch: Batch) -> Run:

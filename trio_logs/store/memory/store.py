@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from heapq import merge
-from itertools import dropwhile
+from itertools import dropwhile, islice
 
 import trio
 
@@ -45,13 +45,12 @@ class MemoryStore(MemoryLogs):
         await trio.lowlevel.checkpoint()
         return self._keys.get(key)
 
-    async def start(self, workload_id: str, started_at: int) -> None:
+    async def start(self, workload_id: str, started_at: int, node: str | None = None) -> None:
         await trio.lowlevel.checkpoint()
         workload = self._workloads.get(workload_id)
         if workload is not None:
-            self._change(
-                workload_id, replace(workload, status=Status.RUNNING, started_at=started_at)
-            )
+            running = replace(workload, status=Status.RUNNING, started_at=started_at, node=node)
+            self._change(workload_id, running)
 
     async def remember(self, workload_id: str, handle: str) -> None:
         await trio.lowlevel.checkpoint()
@@ -67,10 +66,15 @@ class MemoryStore(MemoryLogs):
             workload
             for workload_id, workload in sorted(self._workloads.items(), reverse=True)
             if (query.before is None or workload_id < query.before)
-            and (query.status is None or workload.status is query.status)
-            and query.labels.items() <= workload.spec.labels.items()
+            and (not query.statuses or workload.status in query.statuses)
+            and query.selects(workload)
         )
-        return [workload for workload, _ in zip(found, range(query.limit), strict=False)]
+        return list(islice(found, query.limit))
+
+    async def count(self, query: WorkloadQuery) -> dict[Status, int]:
+        await trio.lowlevel.checkpoint()
+        found = (each.status for each in self._workloads.values() if query.selects(each))
+        return dict.fromkeys(Status, 0) | Counter(found)
 
     async def unfinished(self) -> list[tuple[Workload, str | None]]:
         await trio.lowlevel.checkpoint()

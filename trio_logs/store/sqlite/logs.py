@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,12 @@ import zstandard
 
 from ...errors import WorkloadNotFoundError
 from ...records import Batch, Change, Gap, Outcome, Status, now
-from .. import LogState, Retention
+from .. import LogState, Retention, StreamState
 from ..appending import addition
 from . import workloads
 from .queries import number_and_state
 from .rows import COLUMNS, encode
+from .streams import encode_streams
 
 __all__ = ["TRIM_ROWS", "Logs", "Totals"]
 
@@ -68,13 +69,22 @@ class Logs:
         expected: int,
         epoch: int,
         size: int,
+        streams: Mapping[str, StreamState],
         outcome: Outcome | None,
         finished_at: int,
     ) -> Change | None:
         """Add records to a log; see `LogStore.append`. Returns the change of its workload's record,
         if the log ends and has one."""
         number, state = number_and_state(connection, workload_id) or (None, LogState())
-        added = addition(state, records, expected=expected, epoch=epoch, size=size, outcome=outcome)
+        added = addition(
+            state,
+            records,
+            expected=expected,
+            epoch=epoch,
+            size=size,
+            streams=streams,
+            outcome=outcome,
+        )
         if number is None:
             connection.execute(
                 "INSERT INTO workloads (id, status, created_at) VALUES (?, ?, ?)",
@@ -88,8 +98,9 @@ class Logs:
             )
             held = sum(len(row[-1]) for row in rows)
             connection.execute(
-                "UPDATE workloads SET lines = ?, bytes = ?, held = held + ? WHERE number = ?",
-                (added.lines, added.bytes, held, number),
+                "UPDATE workloads SET lines = ?, bytes = ?, streams = COALESCE(?, streams),"
+                " held = held + ? WHERE number = ?",
+                (added.lines, added.bytes, encode_streams(added.streams), held, number),
             )
             self._bytes += held
         if added.ends and outcome is not None:

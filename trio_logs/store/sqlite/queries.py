@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,40 +12,58 @@ import zstandard
 from ...records import Batch, End, Gap, Outcome, Run, Status
 from .. import LogState, Visitor
 from .rows import COLUMNS, GAP, PARTIAL, decode, to_run
+from .streams import decode_streams
 
 __all__ = ["find", "number_and_state", "read", "scan", "state", "visit"]
 
 
+_FROM = (
+    f"SELECT {COLUMNS} FROM batches WHERE log = (SELECT number FROM workloads WHERE id = :id)"
+    " AND first >= COALESCE((SELECT max(first) FROM batches WHERE log ="
+    " (SELECT number FROM workloads WHERE id = :id) AND first <= :first), 0)"
+)
+"""The rows of a log from that with line `first` on."""
+
+
 def state(connection: apsw.Connection, workload_id: str) -> LogState | None:
     """The state of a log; see `LogStore.log`."""
-    found = number_and_state(connection, workload_id)
+    found = _log(connection, workload_id)
     if found is None:
         return None
-    number, log = found
-    if log.end is not None:
-        return log
-    time, stream, flags = connection.execute(
-        "SELECT time, stream, flags FROM batches WHERE log = ? ORDER BY first DESC LIMIT 1",
-        (number,),
-    ).fetchone() or (0, None, 0)
+    number, log, streams = found
+    time, stream, flags = 0, "", 0
+    if log.end is None or streams is None:
+        time, stream, flags = connection.execute(
+            "SELECT time, stream, flags FROM batches WHERE log = ? ORDER BY first DESC LIMIT 1",
+            (number,),
+        ).fetchone() or (0, "", 0)
     unfinished = stream if flags & PARTIAL else None
-    return LogState(log.lines, log.bytes, None, time, unfinished, log.epoch)
+    return replace(
+        log,
+        time=time if log.end is None else 0,
+        streams=decode_streams(streams, log.bytes, unfinished),
+    )
 
 
 def number_and_state(connection: apsw.Connection, workload_id: str) -> tuple[int, LogState] | None:
-    """The number of a log, and its state as far as the row in `workloads` has it."""
+    """The number of a log, and its state as an append needs it: without time and streams."""
+    found = _log(connection, workload_id)
+    return None if found is None else found[:2]
+
+
+def _log(connection: apsw.Connection, workload_id: str) -> tuple[int, LogState, str | None] | None:
     row = connection.execute(
-        "SELECT number, lines, bytes, epoch, finished_at, status, exit_code, signal, error, reason"
-        " FROM workloads WHERE id = ?",
+        "SELECT number, lines, bytes, streams, epoch, finished_at, status, exit_code, signal,"
+        " error, reason FROM workloads WHERE id = ?",
         (workload_id,),
     ).fetchone()
     if row is None:
         return None
-    number, lines, size, epoch, finished_at, status, *rest = row
+    number, lines, size, streams, epoch, finished_at, status, *rest = row
     end = None
     if finished_at is not None:
         end = End(Outcome(Status(status), *rest), lines, size)
-    return number, LogState(lines, size, end, epoch=epoch)
+    return number, LogState(lines, size, end, epoch=epoch), streams
 
 
 def read(
@@ -55,11 +74,7 @@ def read(
     found: list[Batch | Gap] = []
     decompress = zstandard.ZstdDecompressor().decompress
     for row in connection.execute(
-        f"SELECT {COLUMNS} FROM batches"
-        " WHERE log = (SELECT number FROM workloads WHERE id = :id)"
-        " AND first >= COALESCE((SELECT max(first) FROM batches WHERE log ="
-        " (SELECT number FROM workloads WHERE id = :id) AND first <= :first), 0)"
-        " ORDER BY first",
+        f"{_FROM} ORDER BY first",
         {"id": workload_id, "first": first},
     ):
         record = decode(row, decompress)
@@ -95,11 +110,7 @@ def visit(
     decompress = zstandard.ZstdDecompressor().decompress
     order = "DESC" if newest_first else "ASC"
     for row in connection.execute(
-        f"SELECT {COLUMNS} FROM batches"
-        " WHERE log = (SELECT number FROM workloads WHERE id = :id) AND first <= :last"
-        " AND first >= COALESCE((SELECT max(first) FROM batches WHERE log ="
-        " (SELECT number FROM workloads WHERE id = :id) AND first <= :first), 0)"
-        f" ORDER BY first {order}",
+        f"{_FROM} AND first <= :last ORDER BY first {order}",
         {"id": workload_id, "first": first, "last": last},
     ):
         at, count, time, stream, flags, _ = row

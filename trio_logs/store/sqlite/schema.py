@@ -7,9 +7,11 @@ from typing import Any
 
 import apsw
 
+from .workloads import index_workloads
+
 __all__ = ["prepare"]
 
-VERSION = 4
+VERSION = 5
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS workloads (
@@ -33,21 +35,17 @@ CREATE TABLE IF NOT EXISTS workloads (
     epoch INTEGER NOT NULL DEFAULT 0, -- appends to its log need this one
     node TEXT,                       -- the service instance that runs it
     rerun_of TEXT,                   -- the id of the workload that it repeats
-    changed INTEGER NOT NULL DEFAULT 0 -- the position of the last change of this record
+    name TEXT,                       -- that of `spec`
+    labels BLOB,                     -- those of `spec`; see `listing`
+    words BLOB,                      -- what a search looks at; see `listing`
+    streams TEXT,                    -- JSON; the state of each stream, see `LogState`
+    changed INTEGER NOT NULL DEFAULT 0 -- the position of its last change; 0 before the first one
 );
 CREATE INDEX IF NOT EXISTS unfinished ON workloads (id) WHERE finished_at IS NULL;
 CREATE INDEX IF NOT EXISTS by_status ON workloads (status, id);
+CREATE INDEX IF NOT EXISTS by_name ON workloads (name, id) WHERE name IS NOT NULL;
 CREATE INDEX IF NOT EXISTS trimmable ON workloads (finished_at)
     WHERE finished_at IS NOT NULL AND held > 0;
-CREATE TABLE IF NOT EXISTS batches (
-    log INTEGER NOT NULL,            -- workloads.number
-    first INTEGER NOT NULL,          -- the sequence number of its first line
-    count INTEGER NOT NULL,
-    time INTEGER NOT NULL,
-    stream TEXT NOT NULL,            -- of a gap, its reason
-    flags INTEGER NOT NULL,          -- see `rows`
-    data BLOB NOT NULL
-);
 CREATE INDEX IF NOT EXISTS by_change ON workloads (changed);
 CREATE TABLE IF NOT EXISTS deletions (
     position INTEGER PRIMARY KEY,    -- of the change that deleted a workload
@@ -58,6 +56,15 @@ CREATE TABLE IF NOT EXISTS positions (
     forgotten INTEGER NOT NULL       -- deletions up to this position are not kept any more
 );
 INSERT INTO positions SELECT 0, 0 WHERE NOT EXISTS (SELECT 1 FROM positions);
+CREATE TABLE IF NOT EXISTS batches (
+    log INTEGER NOT NULL,            -- workloads.number
+    first INTEGER NOT NULL,          -- the sequence number of its first line
+    count INTEGER NOT NULL,
+    time INTEGER NOT NULL,
+    stream TEXT NOT NULL,            -- of a gap, its reason
+    flags INTEGER NOT NULL,          -- see `rows`
+    data BLOB NOT NULL
+);
 CREATE UNIQUE INDEX IF NOT EXISTS position ON batches (log, first);
 CREATE INDEX IF NOT EXISTS age ON batches (time, log);
 """
@@ -77,6 +84,13 @@ ALTER TABLE workloads ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
 _FROM_3 = """
 ALTER TABLE workloads ADD COLUMN node TEXT;
 ALTER TABLE workloads ADD COLUMN rerun_of TEXT;
+ALTER TABLE workloads ADD COLUMN name TEXT;
+ALTER TABLE workloads ADD COLUMN labels BLOB;
+ALTER TABLE workloads ADD COLUMN words BLOB;
+ALTER TABLE workloads ADD COLUMN streams TEXT;
+"""
+
+_FROM_4 = """
 ALTER TABLE workloads ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
 """
 
@@ -99,5 +113,9 @@ def prepare(connection: apsw.Connection) -> None:
             connection.execute(_FROM_2)
         if version in (1, 2, 3):
             connection.execute(_FROM_3)
+        if version in (1, 2, 3, 4):
+            connection.execute(_FROM_4)
         connection.execute(_SCHEMA)
+        if version in (1, 2, 3):
+            index_workloads(connection)
         connection.execute(f"PRAGMA user_version = {VERSION}")

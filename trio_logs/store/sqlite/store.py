@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -11,8 +11,17 @@ import structlog
 import trio
 
 from ...errors import StoreError
-from ...records import Batch, Change, Gap, Outcome, Run, Workload
-from .. import ChangePage, LogState, Retention, StoreStatistics, Visitor, WorkloadQuery
+from ...records import Batch, Change, Gap, Outcome, Run, Status, Workload
+from .. import (
+    NO_STREAMS,
+    ChangePage,
+    LogState,
+    Retention,
+    StoreStatistics,
+    StreamState,
+    Visitor,
+    WorkloadQuery,
+)
 from . import changes, queries, workloads
 from .database import Database
 from .file import File
@@ -85,9 +94,9 @@ class SQLiteStore:
     async def find_key(self, key: str) -> tuple[str, bytes] | None:
         return await self._database.read(partial(workloads.find_key, key=key))
 
-    async def start(self, workload_id: str, started_at: int) -> None:
+    async def start(self, workload_id: str, started_at: int, node: str | None = None) -> None:
         await self._database.write(
-            partial(workloads.start, workload_id=workload_id, started_at=started_at),
+            partial(workloads.start, workload_id=workload_id, started_at=started_at, node=node),
             committed=self._tell,
         )
 
@@ -101,6 +110,9 @@ class SQLiteStore:
 
     async def workloads(self, query: WorkloadQuery) -> list[Workload]:
         return await self._database.read(partial(workloads.page, query=query))
+
+    async def count(self, query: WorkloadQuery) -> dict[Status, int]:
+        return await self._database.read(partial(workloads.count, query=query))
 
     async def unfinished(self) -> list[tuple[Workload, str | None]]:
         return await self._database.read(workloads.unfinished)
@@ -143,6 +155,7 @@ class SQLiteStore:
         expected: int,
         epoch: int,
         size: int,
+        streams: Mapping[str, StreamState] = NO_STREAMS,
         outcome: Outcome | None = None,
         finished_at: int = 0,
     ) -> None:
@@ -154,6 +167,7 @@ class SQLiteStore:
                 expected=expected,
                 epoch=epoch,
                 size=size,
+                streams=streams,
                 outcome=outcome,
                 finished_at=finished_at,
             ),

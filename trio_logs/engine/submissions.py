@@ -1,0 +1,135 @@
+"""Submissions and reruns of workloads, each decided in a task of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import trio
+
+from ..backends import Backend, find_backend, outlives_server
+from ..errors import (
+    ConflictError,
+    InvalidSpecError,
+    NotReadyError,
+    TrioLogsError,
+    WorkloadNotFoundError,
+)
+from ..records import Workload, WorkloadSpec
+from ..store import WorkloadStore
+from .admission import Admission, Submission, fingerprint_of, fingerprint_of_rerun
+from .job import Job
+from .jobs import Jobs
+from .store_calls import StoreCalls
+
+__all__ = ["Submissions", "is_remote"]
+
+
+def is_remote(backends: Mapping[str, Backend], spec: WorkloadSpec) -> bool:
+    """Whether such a workload runs elsewhere, so that it goes on while the service is down."""
+    return outlives_server(backends, spec.backend)
+
+
+class Submissions:
+    """Makes jobs of the requests that are admitted.
+
+    An Idempotency-Key is looked up before all else: before the workload is checked, before the
+    source of a rerun is looked for, and also during a shutdown.
+    """
+
+    def __init__(
+        self,
+        store: WorkloadStore,
+        backends: Mapping[str, Backend],
+        admission: Admission,
+        jobs: Jobs,
+        calls: StoreCalls,
+    ) -> None:
+        self._store = store
+        self._backends = backends
+        self._admission = admission
+        self._jobs = jobs
+        self._calls = calls
+        self._nursery: trio.Nursery
+
+    def open(self, nursery: trio.Nursery) -> None:
+        """Decide in children of this nursery."""
+        self._nursery = nursery
+
+    async def submit(self, spec: WorkloadSpec, key: str | None) -> tuple[Workload, bool]:
+        """See `Engine.submit`."""
+
+        async def specify() -> WorkloadSpec:
+            self._check(spec)
+            return spec
+
+        return await self._decide(Submission(specify, key, fingerprint_of(spec)))
+
+    async def rerun(self, workload_id: str, key: str | None) -> tuple[Workload, bool]:
+        """See `Engine.rerun`."""
+
+        async def specify() -> WorkloadSpec:
+            source = await self._store.workload(workload_id)
+            if source is None:
+                raise WorkloadNotFoundError(f"there is no workload {workload_id!r}")
+            if source.spec.backend == "push":
+                raise ConflictError("its lines came from a client: run the workload there again")
+            try:
+                self._check(source.spec)
+            except InvalidSpecError as error:
+                raise ConflictError(f"the workload can't run here any more: {error}") from error
+            return source.spec
+
+        fingerprint = fingerprint_of_rerun(workload_id)
+        return await self._decide(Submission(specify, key, fingerprint, rerun_of=workload_id))
+
+    def _check(self, spec: WorkloadSpec) -> None:
+        """Raises InvalidSpecError, NotReadyError, and _MistakeError."""
+        backend = find_backend(self._backends, spec.backend)
+        try:
+            backend.check(spec)
+        except TrioLogsError:
+            raise
+        except Exception as error:
+            raise _MistakeError(error) from error
+        if not self._jobs.accepting:
+            raise NotReadyError("the service is shutting down: submit again when it is back")
+
+    async def _decide(self, submission: Submission) -> tuple[Workload, bool]:
+        # A caller that is cancelled together with the engine must not find the engine closed.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            # Admit in a task of the engine: a disconnect of the client can't undo half a commit.
+            self._nursery.start_soon(self._admit, submission)
+        except RuntimeError as error:
+            raise NotReadyError("the service has ended: submit again when it is back") from error
+        await submission.decided.wait()
+        if submission.workload is None:
+            raise submission.error
+        return submission.workload, submission.created
+
+    async def _admit(self, submission: Submission) -> None:
+        try:
+            workload, created = await self._admission.admit(submission)
+            if created:
+                job = Job(workload, is_remote(self._backends, workload.spec))
+                self._jobs.add(job)
+                if job.remote:
+                    # The client sends lines next, and the workload has to accept them by then.
+                    with trio.move_on_after(self._calls.patience):
+                        await job.begun.wait()
+                workload = job.workload
+            submission.workload, submission.created = workload, created
+        except TrioLogsError as error:
+            submission.error = error
+        except _MistakeError as error:
+            submission.error = error.mistake
+        finally:
+            submission.decided.set()
+
+
+class _MistakeError(Exception):
+    """A backend has raised what it may not raise: that fails its submission, not the engine."""
+
+    def __init__(self, mistake: Exception) -> None:
+        super().__init__(repr(mistake))
+        self.mistake = mistake

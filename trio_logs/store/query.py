@@ -1,0 +1,56 @@
+"""Which workloads a list asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..records import Status, Workload
+
+__all__ = ["WorkloadQuery", "lower"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadQuery:
+    """A page of workloads, newest first: at most `limit` of those with an id below `before`.
+
+    The other fields select workloads; None, and no status, select all. `statuses`: any of them;
+    `labels`: all of them; `name`: exactly that; `id`: the start or the end of an id; `search`: a
+    part of the name, of the id, or of the command with its words joined by spaces, where only the
+    case of ASCII letters is ignored. `since` and `until` bound the time of creation, both included,
+    in microseconds since the Unix epoch.
+    """
+
+    limit: int = 50
+    before: str | None = None
+    statuses: frozenset[Status] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    name: str | None = None
+    id: str | None = None
+    search: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+    def selects(self, workload: Workload) -> bool:
+        """Whether the workload matches, whatever its status and its page."""
+        spec = workload.spec
+        return (
+            self.labels.items() <= spec.labels.items()
+            and (self.name is None or spec.name == self.name)
+            and (
+                self.id is None or workload.id.startswith(self.id) or workload.id.endswith(self.id)
+            )
+            and (self.search is None or self._is_found(workload))
+            and (self.since is None or workload.created_at >= self.since)
+            and (self.until is None or workload.created_at <= self.until)
+        )
+
+    def _is_found(self, workload: Workload) -> bool:
+        part = lower(self.search or "")
+        texts = (workload.spec.name or "", workload.id, " ".join(workload.spec.command))
+        return any(part in lower(text) for text in texts)
+
+
+def lower(text: str) -> bytes:
+    """The text as UTF-8, with ASCII letters in lower case and all others as they are."""
+    return text.encode(errors="surrogatepass").lower()
