@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
+from tests.failing_disk import Disk
+from tests.failing_disk import disk as disk
 from tests.stores import append, batch, running, workload
 from trio_logs.engine.change_feed import TICK_SECONDS, ChangeFeed
 from trio_logs.engine.change_reader import ChangeReader
@@ -18,6 +21,7 @@ from trio_logs.engine.change_window import MAX_BYTES, MAX_CHANGES, ChangeWindow
 from trio_logs.engine.changes import Changes
 from trio_logs.engine.progress import ProgressTable
 from trio_logs.engine.store_calls import StoreCalls
+from trio_logs.errors import StoreError
 from trio_logs.records import (
     Change,
     Detached,
@@ -30,6 +34,7 @@ from trio_logs.records import (
 )
 from trio_logs.store import Store
 from trio_logs.store.memory import MemoryStore
+from trio_logs.store.sqlite import SQLiteStore
 
 MakeStore = Callable[[], Store]
 
@@ -576,3 +581,25 @@ async def test_readers_cost_the_writer_nothing(autojump_clock: Any) -> None:
             while len(found) < MAX_CHANGES + 100:
                 found += await readers[0].receive()
             assert [each.position for each in found] == list(range(1, MAX_CHANGES + 101))
+
+
+async def test_a_change_is_told_once_it_is_durable(tmp_path: Path, disk: Disk) -> None:
+    """While the disk hangs, nobody hears of the change; if the disk fails, nobody ever does."""
+    async with following(SQLiteStore(tmp_path / "x.db", vfs=disk.name)) as world:
+        with trio.fail_after(30), world.changes.read() as reader:
+            assert await reader.receive() == [Position(0)]
+            disk.hang()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(world.store.create, workload("a"))
+                await disk.wait_until_hung()
+                assert (reader.ready(), world.changes.position) == ([], 0)
+                disk.healthy()
+            assert seen(await reader.receive()) == [(1, "a", "queued")]
+            disk.failing()
+            with pytest.raises(StoreError):
+                await world.store.create(workload("b"))
+            disk.healthy()
+            assert (reader.ready(), world.changes.position) == ([], 1)
+            # The failed change has left no hole.
+            await world.store.create(workload("c"))
+            assert seen(await reader.receive()) == [(2, "c", "queued")]
