@@ -304,6 +304,10 @@ async def test_a_reader_behind_the_window_reads_the_store(make_store: MakeStore)
             await store.create(workload(name))
         await store.delete("b")
     async with following(make_store()) as world:
+        # Before the first change, a new reader is where the store is.
+        assert world.changes.position == 4
+        with world.changes.read() as reader:
+            assert await reader.receive() == [Position(4)]
         for name in "ac":
             await world.store.start(name, 5)
         with world.changes.read(2) as reader:
