@@ -554,6 +554,15 @@ async def test_a_page_serves_only_while_it_is_new(make_store: MakeStore) -> None
         assert seen((await feed.fetch(1)).changes) == [(2, "b", "queued")]
 
 
+async def test_a_page_does_not_serve_a_later_position(make_store: MakeStore) -> None:
+    async with running(make_store()) as store:
+        feed = ChangeFeed(store, lambda: ())
+        assert (await feed.fetch(1)).newest == 0
+        # The store has this change, and the feed has not heard of it yet.
+        await store.create(workload("a"))
+        assert (await feed.fetch(1)).newest == 1
+
+
 async def test_progress_waits_for_the_changes_before_it(
     make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,7 +117,7 @@ class ChangeFeed:
         async with self._reading:
             if self._recent is not None:
                 known_after, page = self._recent
-                if known_after == after and page.newest >= self.head:
+                if known_after == after and page.newest >= max(after, self.head):
                     return page
             page = await self._store.changes(after, READ_BYTES)
             self._recent = after, page
