@@ -102,7 +102,8 @@ async def test_the_bytes_of_the_stream(open_server: OpenServer) -> None:
             await raw.read_until(deleted)
 
 
-async def test_ndjson(open_server: OpenServer) -> None:
+async def test_ndjson(open_server: OpenServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_logs.engine.change_feed.TICK_SECONDS", 0.05)
     async with open_server(heartbeat=0.2) as live:
         raw = await follow(live, None, "Accept: application/x-ndjson")
         async with raw.stream:
@@ -131,14 +132,16 @@ async def test_ndjson(open_server: OpenServer) -> None:
     )
 
 
-async def test_progress(open_server: OpenServer) -> None:
+async def test_progress(open_server: OpenServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_logs.engine.change_feed.TICK_SECONDS", 0.05)
     async with open_server() as live:
         # An embedder's log is no workload.
         with await live.service.broker.open("embedded") as log:
             await log.write("x\n")
         raw = await follow(live)
         async with raw.stream:
-            script = "echo one; echo two; sleep 100"
+            # One write: the lines come together.
+            script = r"printf 'one\ntwo\n'; sleep 100"
             workload = await live.submit("sh", "-c", script)
             data = b'"id":"%b","lines":2,"bytes":8' % workload["id"].encode()
             await raw.read_until(b"event: progress\ndata: {%b}\n\n" % data)
