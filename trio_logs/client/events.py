@@ -81,7 +81,8 @@ class _Shutdown(msgspec.Struct):
 
 
 class Parser(ABC):
-    """Takes the bytes of one answer as they come. It holds one unfinished event, of 1 MiB at most.
+    """Takes the bytes of one answer as they come. It holds one unfinished event,
+    of `_max_bytes` at most.
 
     `last_id` is the Last-Event-ID that resumes after the last record; pass it to the parser of the
     next answer. `retry` is the delay that the server asks for, in seconds. `heard`: the answer has
@@ -91,6 +92,8 @@ class Parser(ABC):
     """
 
     _end: bytes
+    _kind = "a log"
+    _max_bytes = MAX_EVENT_BYTES
 
     def __init__(self, last_id: str | None = None) -> None:
         self.last_id = last_id
@@ -112,8 +115,8 @@ class Parser(ABC):
         self._rest = data[whole:]
         # A copy of much data at once would cost the kernel new memory each time.
         records = self._read(memoryview(data)[:whole]) if whole else []
-        if len(self._rest) > MAX_EVENT_BYTES:
-            self._break(f"an event of more than {MAX_EVENT_BYTES:,} bytes")
+        if len(self._rest) > self._max_bytes:
+            self._break(f"an event of more than {self._max_bytes:,} bytes")
         return records
 
     def finish(self) -> None:
@@ -122,7 +125,7 @@ class Parser(ABC):
             self._break("it ends within an event")
 
     def _break(self, why: str) -> None:
-        self.broken = self.broken or f"the answer is not a log: {why[:MAX_SHOWN]}"
+        self.broken = self.broken or f"the answer is not {self._kind}: {why[:MAX_SHOWN]}"
         self._rest = b""
 
     def _read(self, view: memoryview) -> Sequence[LogRecord]:
