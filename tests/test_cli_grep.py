@@ -43,9 +43,9 @@ def data(server: ServerProcess) -> Path:
     return server.data
 
 
-def grep(data: Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
+def grep(data: Path, *arguments: str) -> tuple[int, str, str]:
     """The exit code, standard output and standard error."""
-    found = trio_logs(data, "grep", *arguments, **variables)
+    found = trio_logs(data, "grep", *arguments)
     return found.returncode, found.stdout, found.stderr
 
 
@@ -244,8 +244,8 @@ def test_colours_of_the_log_return_behind_a_match(data: Path, client: SyncClient
     client.push(workload.id, [text, b"10% error\r50% error\r99%\n"])
     assert grep(data, "error", "coloured")[1] == "green error and more error\n50% error\n"
     hit = "\x1b[01;31merror\x1b[0m"
-    _, shown, _ = grep(data, "error", "coloured", FORCE_COLOR="1")
-    assert shown.splitlines() == [
+    found = trio_logs(data, "grep", "error", "coloured", FORCE_COLOR="1")
+    assert found.stdout.splitlines() == [
         f"\x1b[32mgreen \x1b[0m{hit}\x1b[32m\x1b[1m\x1b[0m and more {hit}\x1b[0m",
         f"50% {hit}",
     ]
