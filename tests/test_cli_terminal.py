@@ -103,7 +103,7 @@ def test_matches_are_coloured(terminal: Terminal, client: SyncClient) -> None:
     terminal.enter("trio-logs logs found --grep 'error.*more'; trio-logs grep -n and; echo code=$?")
     terminal.wait_for("^code=0$")
     shown = terminal.screen(colours=True)
-    assert "\n\x1b[32mgreen \x1b[1m\x1b[31merror and more\x1b[" in shown
+    assert "\n\x1b[32mgreen \x1b[1m\x1b[31merror and more\n" in shown
     assert "\x1b[35mfound\x1b[36m:\x1b[32m1\x1b[36m:\x1b[32mgreen error \x1b[1m\x1b[31mand" in shown
 
 
