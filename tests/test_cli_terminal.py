@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,7 +103,8 @@ def test_matches_are_coloured(terminal: Terminal, client: SyncClient) -> None:
     client.submit(["sh", "-c", script], name="found")
     terminal.enter("trio-logs logs found --grep 'error.*more'; trio-logs grep -n and; echo code=$?")
     terminal.wait_for("^code=0$")
-    shown = terminal.screen(colours=True)
+    # tmux also says what is reset.
+    shown = re.sub(r"\x1b\[(0|39|49)m", "", terminal.screen(colours=True))
     assert "\n\x1b[32mgreen \x1b[1m\x1b[31merror and more\n" in shown
     assert "\x1b[35mfound\x1b[36m:\x1b[32m1\x1b[36m:\x1b[32mgreen error \x1b[1m\x1b[31mand" in shown
 
