@@ -223,8 +223,8 @@ async def test_counts_of_a_list(open_server: OpenServer) -> None:
             answer = await live.client.get("/v1/workloads", params=parameters)
             return dict(answer.json())
 
-        assert list(await page()) == ["workloads", "next"]
-        assert list(await page(counts="false")) == ["workloads", "next"]
+        assert list(await page()) == ["workloads", "next", "position"]
+        assert list(await page(counts="false")) == ["workloads", "next", "position"]
         of_label = {**dict.fromkeys(Status, 0), "failed": 2, "succeeded": 1}
         found = await page(counts="true", label="a=b", limit=1)
         assert len(found["workloads"]) == 1
@@ -262,6 +262,15 @@ async def test_counts_of_a_list(open_server: OpenServer) -> None:
 async def test_a_list_refuses_what_it_can_not_read(open_server: OpenServer, query: str) -> None:
     async with open_server() as live:
         problem(await live.client.get(f"/v1/workloads?{query}"), 400)
+
+
+@pytest.mark.parametrize("route", ["/v1/workloads?", "/v1/search?filter=x&"])
+async def test_there_is_a_bound_on_labels(open_server: OpenServer, route: str) -> None:
+    async with open_server() as live:
+        labels = [f"label=name{number}=x" for number in range(101)]
+        answer = await live.client.get(route + "&".join(labels[1:]))
+        assert answer.status_code == 200
+        problem(await live.client.get(route + "&".join(labels)), 400)
 
 
 async def test_a_workload_that_changes_its_status_is_listed_once(tmp_path: Path) -> None:
