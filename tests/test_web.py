@@ -55,7 +55,7 @@ async def test_a_module_is_javascript(client: httpx2.AsyncClient) -> None:
     assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
 
 
-@pytest.mark.parametrize("path", [*ADDRESSES, "/page/main.js", "/page/page.css"])
+@pytest.mark.parametrize("path", [*ADDRESSES, "/page/main.js", "/page/styles/page.css"])
 async def test_a_client_that_has_it_gets_304(client: httpx2.AsyncClient, path: str) -> None:
     got = await client.get(path)
     etag = got.headers["etag"]

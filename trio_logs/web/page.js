@@ -41,7 +41,12 @@ export class Page {
     current = this
     this.state = make("span", { role: "status", "aria-label": "Connection", class: "state" })
     this.turn("live")
-    this.list = new WorkloadList(session, (isEmpty) => this.#listed(isEmpty))
+    this.list = new WorkloadList(
+      session,
+      connection,
+      (isEmpty) => this.#listed(isEmpty),
+      (workload) => workload.id === this.view?.id && this.view.setWorkload(workload),
+    )
     this.run = make("button", { type: "button", class: "button edge", onclick: () => this.#run() }, icon("plus"), make("span", {}, "Run"))
     this.main = make("main", {})
     this.element = make(
@@ -110,7 +115,7 @@ export class Page {
   #open(id, place) {
     const view = new LogView(id, place, {
       session: this.session,
-      connection: /** @type {Connection} */ (connection),
+      connection: this.list.connection,
       go: (changes, isStep) => this.#go(changes, isStep),
       openKeys: () => showKeys(this.keys()),
       changed: (workload) => this.#title(workload),

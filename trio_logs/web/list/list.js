@@ -1,9 +1,10 @@
 /** The list of workloads: search, filters, and a link for each. */
 
 import { make, setText } from "../element.js"
-import { age, clock, grouped, lasted, nameOf } from "../format.js"
-import { icon } from "../icons.js"
+import { age, clock, grouped, lasted } from "../format.js"
 import { press } from "../log/tools.js"
+import { CHANGES } from "../wire/change_stream.js"
+import { fillRow } from "./row.js"
 
 /** @typedef {import("../format.js").Workload} Workload */
 
@@ -17,7 +18,8 @@ const FILTERS = [
 const ALL = ["queued", "running", "succeeded", "failed", "stopped", "timed_out", "lost"]
 /** Milliseconds. */
 const TYPING = 200
-const REFRESH = 2000
+const PAUSE = 800
+const CLOCK = 1000
 const PAGE = 100
 
 export class WorkloadList {
@@ -35,14 +37,23 @@ export class WorkloadList {
   /** @type {Map<string, { element: HTMLElement, stamp: string }>} */
   #rows = new Map()
 
+  #position = "0"
+  #isFollowing = false
+  #refreshed = 0
+  #clock = setInterval(() => this.#draw(), CLOCK)
+
   /**
    * @param {import("../session.js").Session} session
+   * @param {import("../wire/connection.js").Connection} connection
    * @param {(isEmpty: boolean) => void} listed
+   * @param {(workload: Workload) => void} changed
    */
-  constructor(session, listed) {
+  constructor(session, connection, listed, changed) {
     this.session = session
+    this.connection = connection
     this.listed = listed
-    this.input = make("input", { type: "search", "aria-label": "Search workloads", placeholder: "Search workloads, or label:team=web", spellcheck: "false", autocomplete: "off", oninput: () => this.#soon(TYPING) })
+    this.changed = changed
+    this.input = make("input", { type: "search", "aria-label": "Search workloads", placeholder: "Search workloads, or label:team=web", spellcheck: "false", autocomplete: "off", oninput: () => this.#typed() })
     this.filters = FILTERS.map(([name], place) => {
       const count = make("span", { class: "count" })
       const element = make("button", { type: "button", class: "button", onclick: () => this.#pick(place) }, `${name} `, count)
@@ -58,11 +69,12 @@ export class WorkloadList {
       make("div", { class: "filters" }, ...this.filters.map(({ element }) => element)),
       this.items,
     )
-    document.addEventListener("visibilitychange", () => this.#soon(0))
   }
 
   close() {
     this.#isClosed = true
+    this.connection.drop(CHANGES)
+    clearInterval(this.#clock)
     clearTimeout(this.#timer)
     this.#abort.abort()
   }
@@ -82,6 +94,7 @@ export class WorkloadList {
   /** Fetch the first page anew. */
   async refresh() {
     clearTimeout(this.#timer)
+    this.#refreshed = Date.now()
     this.#abort.abort()
     this.#abort = new AbortController()
     const { signal } = this.#abort
@@ -94,21 +107,48 @@ export class WorkloadList {
       const older = page.next && this.#next !== null ? this.workloads.filter(({ id }) => !ids.has(id) && id < last) : []
       this.workloads = [...page.workloads, ...older]
       this.#next = older.length ? this.#next : page.next
+      this.#position = page.position
       this.#count(page.counts)
       this.#draw()
       this.listed(!this.workloads.length && !this.input.value && this.#filter === 0)
+      this.#follow()
     } catch {
-      // The next attempt comes soon; the state of the connection tells.
+      // The state of the connection tells.
+      if (!signal.aborted) this.#soon(PAUSE)
     }
-    this.#soon(REFRESH)
   }
 
-  /** @param {number} milliseconds */
+  #follow() {
+    if (this.#isFollowing || this.#isClosed) return
+    this.#isFollowing = true
+    this.connection.follow(this.session.key, CHANGES, () => this.#position, (news) => this.#hear(news))
+  }
+
+  /** @param {import("../wire/change_stream.js").Changes} news */
+  #hear({ changes, isStale }) {
+    let isOther = isStale
+    for (const change of changes) {
+      if (change.position !== undefined && Number(change.position) <= Number(this.#position)) continue
+      const known = this.workloads.find(({ id }) => id === change.id)
+      if (known && change.event !== "deleted") Object.assign(known, change)
+      if (change.event === "workload") this.changed(change)
+      // Its place, and the counts, are the service's to say.
+      isOther ||= change.event !== "progress"
+    }
+    this.#draw()
+    if (isOther) this.#soon(Math.max(0, this.#refreshed + PAUSE - Date.now()))
+  }
+
+  /** List again after a pause. @param {number} milliseconds */
   #soon(milliseconds) {
     clearTimeout(this.#timer)
-    if (this.#isClosed || (document.hidden && milliseconds)) return
-    if (milliseconds === TYPING) this.#next = null
+    if (this.#isClosed) return
     this.#timer = setTimeout(() => this.refresh(), milliseconds)
+  }
+
+  #typed() {
+    this.#next = null
+    this.#soon(TYPING)
   }
 
   #query() {
@@ -176,7 +216,7 @@ export class WorkloadList {
       }
       if (row.stamp !== stamp) {
         row.stamp = stamp
-        fill(row.element, workload, { time, since, isCurrent })
+        fillRow(row.element, workload, { time, since, isCurrent })
       }
       if (row.element === place) place = place.nextElementSibling
       else this.items.insertBefore(row.element, place)
@@ -186,30 +226,3 @@ export class WorkloadList {
 
 /** @param {string} word */
 const isLabel = (word) => /^label:.+=/.test(word)
-
-/**
- * @param {HTMLElement} element
- * @param {Workload} workload
- * @param {{ time: string, since: string, isCurrent: boolean }} shown
- */
-function fill(element, workload, { time, since, isCurrent }) {
-  const old = element.querySelector("a")
-  const hadFocus = old !== null && old === document.activeElement
-  const command = (workload.command ?? []).join(" ")
-  const status = workload.status.replace("_", " ")
-  const link = make(
-    "a",
-    { href: `/w/${workload.id}`, title: labelsOf(workload) || undefined, "aria-current": isCurrent ? "page" : undefined },
-    icon(workload.status, workload.status),
-    make("span", { class: "name" }, nameOf(workload)),
-    make("span", { class: "unseen" }, ` ${status} `),
-    make("span", { class: "age" }, since),
-    make("span", { class: "command" }, command),
-    make("span", { class: "time" }, workload.started_at ? time : ""),
-  )
-  element.replaceChildren(link)
-  if (hadFocus) link.focus()
-}
-
-/** @param {Workload} workload */
-const labelsOf = ({ labels }) => Object.entries(labels ?? {}).map((pair) => pair.join("=")).join(", ")

@@ -1,7 +1,7 @@
 /** The keys of a log. */
 
 import { copy } from "../actions.js"
-import { ROW } from "../scroll/list.js"
+import { ROW } from "../scroll/mounted_rows.js"
 import { isFinal } from "./header.js"
 import { TIMES } from "./times.js"
 

@@ -32,7 +32,7 @@ export function copyRows(scroller, list, model, fetchRange, signal) {
   document.addEventListener("selectionchange", () => {
     // A click, too: Shift-click far below selects from there.
     const found = selected()
-    list.pinned = new Set(found ? [found.from, found.to].map((line) => `L${line}`) : [])
+    list.pin(new Set(found ? [found.from, found.to].map((line) => `L${line}`) : []))
     clearTimeout(timer)
     if (!found || !model.missing(found.from, found.to)) return
     // A copy can't wait for lines: have them once the selection is made.

@@ -178,7 +178,6 @@ export class LogView {
     this.list.refresh()
     this.#count()
     if (events.some(({ event }) => event === "end")) this.#ended()
-    else if (this.workload?.status === "queued" && news.head > 0) this.#refetch()
   }
 
   async #ended() {

@@ -7,27 +7,14 @@
  */
 
 import { make } from "../element.js"
+import { MountedRows, ROW } from "./mounted_rows.js"
 import { Scale } from "./scale.js"
 
-/**
- * @typedef {object} Source
- * @property {number} count
- * @property {(index: number) => string} keyOf The same for a row when other rows come or go.
- * @property {(key: string) => number} indexOf -1 for a row that is gone.
- * @property {(index: number) => string} stampOf Differs when the row has to be built again.
- * @property {(index: number) => HTMLElement} build
- * @property {(first: number, last: number) => void} show Told which rows are in view.
- */
+/** @typedef {import("./mounted_rows.js").Source} Source */
 
-/** The height of a row that is not wrapped, in pixels; see the style. */
-export const ROW = 18
 const OVERSCAN = 12
 
 export class VirtualList {
-  /** @type {Map<string, { element: HTMLElement, stamp: string }>} */
-  #mounted = new Map()
-  #first = 0
-  #last = -1
   #anchor = { key: "", index: 0, offset: 0 }
   /** The last scroll position that is accounted for. */
   #top = 0
@@ -35,9 +22,6 @@ export class VirtualList {
   #frame = 0
   #widest = 0
   isFollowing = false
-  isWrapped = false
-  /** Keys of rows that stay elements, for the selection. @type {Set<string>} */
-  pinned = new Set()
 
   /**
    * @param {HTMLElement} scroller
@@ -48,7 +32,7 @@ export class VirtualList {
     this.scroller = scroller
     this.source = source
     this.hooks = hooks
-    this.rows = make("div", { class: "rows" })
+    this.mounted = new MountedRows(source)
     this.pane = make("div", { class: "pane" }, this.rows)
     this.space = make("div", { class: "space" }, this.pane)
     scroller.append(this.space)
@@ -68,6 +52,20 @@ export class VirtualList {
     if (!this.#frame) this.#frame = requestAnimationFrame(() => this.render())
   }
 
+  /** The element that has the rows. */
+  get rows() {
+    return this.mounted.parent
+  }
+
+  get isWrapped() {
+    return this.mounted.isWrapped
+  }
+
+  /** Keys of rows that stay elements, for the selection. @param {Set<string>} keys */
+  pin(keys) {
+    this.mounted.pinned = keys
+  }
+
   /** @param {boolean} isFollowing */
   follow(isFollowing) {
     if (this.isFollowing === isFollowing) return
@@ -78,7 +76,7 @@ export class VirtualList {
 
   /** @param {boolean} isWrapped */
   wrap(isWrapped) {
-    this.isWrapped = isWrapped
+    this.mounted.isWrapped = isWrapped
     this.#average = ROW
     this.#widest = 0
     this.space.style.minWidth = ""
@@ -112,16 +110,15 @@ export class VirtualList {
   /** The rows in view, the parts of rows included. */
   visible() {
     let first = this.#anchor.index
-    const bottom = this.#topOf(first) + this.#anchor.offset + this.#view()
+    const bottom = this.mounted.topOf(first) + this.#anchor.offset + this.#view()
     let last = first
-    while (last < this.#last && this.#topOf(last + 1) < bottom) last += 1
+    while (last < this.mounted.last && this.mounted.topOf(last + 1) < bottom) last += 1
     return { first, last }
   }
 
   /** @param {number} index */
   elementOf(index) {
-    if (index < 0 || index >= this.source.count) return undefined
-    return this.#mounted.get(this.source.keyOf(index))?.element
+    return this.mounted.elementOf(index)
   }
 
   render() {
@@ -136,8 +133,8 @@ export class VirtualList {
     anchor.index = Math.max(0, Math.min(anchor.index, count - 1))
     const view = this.#view()
     const most = Math.ceil(view / ROW) + 1
-    if (this.isFollowing) this.#mount(count - most - OVERSCAN, count - 1)
-    else this.#mount(anchor.index - OVERSCAN - (anchor.offset < 0 ? most : 0), anchor.index + most + OVERSCAN)
+    if (this.isFollowing) this.mounted.mount(count - most - OVERSCAN, count - 1)
+    else this.mounted.mount(anchor.index - OVERSCAN - (anchor.offset < 0 ? most : 0), anchor.index + most + OVERSCAN)
     this.#normalise()
     const scale = this.#scale()
     this.space.style.height = `${scale.height}px`
@@ -190,7 +187,7 @@ export class VirtualList {
   #move(pixels) {
     const reach = Math.ceil(Math.abs(pixels) / ROW) + 1
     const { index } = this.#anchor
-    if (this.isWrapped) this.#mount(index - (pixels < 0 ? reach : 0), index + (pixels > 0 ? reach : 0))
+    if (this.isWrapped) this.mounted.mount(index - (pixels < 0 ? reach : 0), index + (pixels > 0 ? reach : 0))
     this.#anchor.offset += pixels
     this.#anchor.key = ""
     this.render()
@@ -200,7 +197,7 @@ export class VirtualList {
   #settle() {
     const scale = this.#scale()
     const { index, offset } = this.#anchor
-    const part = offset / (this.#heightOf(index) || ROW)
+    const part = offset / (this.mounted.heightOf(index) || ROW)
     let position = scale.positionOf((index + part) * scale.row)
     if (this.isFollowing || this.#isAtEnd()) position = scale.end
     else if (index > 0 || offset > 0) position = Math.max(1, Math.min(position, scale.end - 1))
@@ -215,9 +212,9 @@ export class VirtualList {
 
   #isAtEnd() {
     const last = this.source.count - 1
-    if (this.#last < last) return false
-    const bottom = this.#topOf(last) + this.#heightOf(last)
-    return bottom - this.#topOf(this.#anchor.index) - this.#anchor.offset <= this.#view() + 1
+    if (this.mounted.last < last) return false
+    const bottom = this.mounted.topOf(last) + this.mounted.heightOf(last)
+    return bottom - this.mounted.topOf(this.#anchor.index) - this.#anchor.offset <= this.#view() + 1
   }
 
   /** Have the anchor be a row that is in view, and the rows fill the view. */
@@ -225,73 +222,20 @@ export class VirtualList {
     const anchor = this.#anchor
     const last = this.source.count - 1
     if (last < 0) return
-    const lowest = this.#topOf(last) + this.#heightOf(last) - this.#view()
-    let top = this.#topOf(anchor.index) + anchor.offset
-    if (this.#last === last && (this.isFollowing || top > lowest)) top = lowest
-    if (this.#first === 0) top = Math.max(top, 0)
-    let index = Math.min(Math.max(anchor.index, this.#first), this.#last)
-    while (index < this.#last && this.#topOf(index + 1) <= top) index += 1
-    while (index > this.#first && this.#topOf(index) > top) index -= 1
+    const lowest = this.mounted.topOf(last) + this.mounted.heightOf(last) - this.#view()
+    let top = this.mounted.topOf(anchor.index) + anchor.offset
+    if (this.mounted.last === last && (this.isFollowing || top > lowest)) top = lowest
+    if (this.mounted.first === 0) top = Math.max(top, 0)
+    let index = Math.min(Math.max(anchor.index, this.mounted.first), this.mounted.last)
+    while (index < this.mounted.last && this.mounted.topOf(index + 1) <= top) index += 1
+    while (index > this.mounted.first && this.mounted.topOf(index) > top) index -= 1
     anchor.index = index
-    anchor.offset = top - this.#topOf(index)
+    anchor.offset = top - this.mounted.topOf(index)
     anchor.key = this.source.keyOf(index)
     const most = Math.ceil(this.#view() / ROW) + 1
     // The anchor may have moved by more than what was mounted around it.
-    this.#mount(index - OVERSCAN, index + most + OVERSCAN)
-    this.rows.style.transform = `translateY(${-this.#topOf(anchor.index) - anchor.offset}px)`
-    if (this.isWrapped) this.#average = this.rows.offsetHeight / (this.#last - this.#first + 1) || ROW
+    this.mounted.mount(index - OVERSCAN, index + most + OVERSCAN)
+    this.rows.style.transform = `translateY(${-this.mounted.topOf(anchor.index) - anchor.offset}px)`
+    if (this.isWrapped) this.#average = this.rows.offsetHeight / (this.mounted.last - this.mounted.first + 1) || ROW
   }
-
-  /** @param {number} index The top of a mounted row within the mounted rows, in pixels. */
-  #topOf(index) {
-    if (!this.isWrapped) return (index - this.#first) * ROW
-    return this.elementOf(index)?.offsetTop ?? (index - this.#first) * ROW
-  }
-
-  /** @param {number} index */
-  #heightOf(index) {
-    return this.isWrapped ? this.elementOf(index)?.offsetHeight ?? ROW : ROW
-  }
-
-  /**
-   * Have just these rows as elements, in their order.
-   *
-   * @param {number} first
-   * @param {number} last
-   */
-  #mount(first, last) {
-    this.#first = Math.max(0, first)
-    this.#last = Math.min(this.source.count - 1, last)
-    const wanted = new Map()
-    for (let index = this.#first; index <= this.#last; index += 1) wanted.set(this.source.keyOf(index), index)
-    for (const [key, { element }] of this.#mounted) {
-      const isPinned = this.pinned.has(key)
-      element.classList.toggle("pinned", isPinned && !wanted.has(key))
-      if (wanted.has(key) || isPinned) continue
-      element.remove()
-      this.#mounted.delete(key)
-    }
-    let place = this.rows.firstElementChild
-    while (place?.classList.contains("pinned") && this.source.indexOf(keyOf(place)) < this.#first) place = place.nextElementSibling
-    for (const [key, index] of wanted) {
-      const stamp = this.source.stampOf(index)
-      const known = this.#mounted.get(key)
-      if (known?.stamp === stamp) {
-        if (known.element === place) place = place.nextElementSibling
-        else this.rows.insertBefore(known.element, place)
-        continue
-      }
-      const element = this.source.build(index)
-      element.dataset.key = key
-      if (known?.element === place) place = place?.nextElementSibling ?? null
-      known?.element.remove()
-      this.rows.insertBefore(element, place)
-      this.#mounted.set(key, { element, stamp })
-    }
-  }
-}
-
-/** @param {Element} element */
-function keyOf(element) {
-  return /** @type {HTMLElement} */ (element).dataset.key ?? ""
 }

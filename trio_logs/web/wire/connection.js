@@ -1,6 +1,5 @@
 /** This tab's end of the worker. */
 
-/** @typedef {import("./log_stream.js").News} News */
 /** @typedef {import("./follower.js").State} State */
 
 /** Trusted Types let nothing else than this policy name a script. */
@@ -12,7 +11,7 @@ const WORKER = "/page/wire/worker.js"
 const PRESENCE = 20_000
 
 export class Connection {
-  /** @type {Map<string, { key: string, head: () => number, tell: (news: News) => void }>} */
+  /** @type {Map<string, { key: string, head: () => number | string, tell: (news: any) => void }>} */
   #followed = new Map()
 
   /** @param {(state: State) => void} turn */
@@ -40,12 +39,12 @@ export class Connection {
   }
 
   /**
-   * Follow a log from now on.
+   * Follow a log, or with the id `CHANGES` the changes of workloads.
    *
    * @param {string} key
    * @param {string} id
-   * @param {() => number} head The number of the last line that is known.
-   * @param {(news: News) => void} tell
+   * @param {() => number | string} head The number of the last line, or the position, that is known.
+   * @param {(news: any) => void} tell Gets `News`, or `Changes`.
    */
   follow(key, id, head, tell) {
     this.#followed.set(id, { key, head, tell })

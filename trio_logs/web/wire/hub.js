@@ -1,11 +1,12 @@
 /**
  * Who wants what: the tabs of this browser, and the streams that serve them.
  *
- * Tabs are ports. A tab says `{ kind: "follow", key, id, after }`, `{ kind: "drop", id }`, `{ kind:
+ * Tabs are ports. A tab says `{ kind: "follow", key, id, after }`, where the id is that of a log or `CHANGES`, `{ kind: "drop", id }`, `{ kind:
  * "wake" }`, `{ kind: "here" }` or `{ kind: "bye" }`, and hears `{ kind: "news", ... }` and `{ kind:
  * "state", state }`.
  */
 
+import { CHANGES, ChangeStream } from "./change_stream.js"
 import { LogStream } from "./log_stream.js"
 
 /** @typedef {import("./follower.js").State} State */
@@ -21,7 +22,7 @@ const ORDER = ["signed out", "reconnecting", "connecting", "live", "gone", "ende
 export class Hub {
   /** @type {Map<Port, Tab>} */
   #tabs = new Map()
-  /** By the id of their log. @type {Map<string, { stream: LogStream, state: State }>} */
+  /** By the id of their log. @type {Map<string, { stream: LogStream | ChangeStream, state: State }>} */
   #streams = new Map()
   #key = ""
 
@@ -61,7 +62,7 @@ export class Hub {
   /**
    * @param {Port} port
    * @param {Tab} tab
-   * @param {{ key: string, id: string, after: number }} message
+   * @param {{ key: string, id: string, after: any }} message
    */
   #follow(port, tab, { key, id, after }) {
     if (key !== this.#key) {
@@ -80,18 +81,15 @@ export class Hub {
     }
     const entry = { state: /** @type {State} */ ("connecting"), stream: /** @type {any} */ (undefined) }
     this.#streams.set(id, entry)
-    entry.stream = new LogStream(
-      key,
-      id,
-      after,
-      (news) => this.#tell(id, { kind: "news", ...news }),
-      (state) => {
-        entry.state = state
-        for (const [other, { ids }] of this.#tabs) {
-          if (ids.has(id)) other.postMessage({ kind: "state", state: this.#state({ ids }) })
-        }
-      },
-    )
+    const tell = (/** @type {object} */ news) => this.#tell(id, { kind: "news", ...news })
+    const turn = (/** @type {State} */ state) => {
+      entry.state = state
+      for (const [other, { ids }] of this.#tabs) {
+        if (ids.has(id)) other.postMessage({ kind: "state", state: this.#state({ ids }) })
+      }
+    }
+    const isLog = id !== CHANGES
+    entry.stream = isLog ? new LogStream(key, id, after, tell, turn) : new ChangeStream(key, after, tell, turn)
   }
 
   /**
