@@ -12,6 +12,7 @@ import { openRunDialog } from "./list/run_dialog.js"
 import { keysOf } from "./log/log_keys.js"
 import { LogView } from "./log/view.js"
 import { switchTheme } from "./theme.js"
+import { offerReload } from "./upgrade.js"
 import { Connection } from "./wire/connection.js"
 
 /** @typedef {import("./address.js").Place} Place */
@@ -26,8 +27,8 @@ let connection
 let current
 
 export class Page {
-  /** @type {LogView | undefined} */
-  view = undefined
+  /** The logs that show, side by side. @type {LogView[]} */
+  views = []
   place = parseAddress(location)
 
   /** @param {import("./session.js").Session} session */
@@ -45,7 +46,7 @@ export class Page {
       session,
       connection,
       (isEmpty) => this.#listed(isEmpty),
-      (workload) => workload.id === this.view?.id && this.view.setWorkload(workload),
+      (workload) => this.views.find(({ id }) => id === workload.id)?.setWorkload(workload),
     )
     this.run = make("button", { type: "button", class: "button edge", onclick: () => this.#run() }, icon("plus"), make("span", {}, "Run"))
     this.main = make("main", {})
@@ -71,7 +72,7 @@ export class Page {
   }
 
   close() {
-    this.view?.close()
+    for (const view of this.views) view.close()
     this.list.close()
     if (current === this) current = undefined
   }
@@ -82,21 +83,27 @@ export class Page {
     this.place = place
     this.element.dataset.page = place.page
     this.list.select(place.ids)
-    const [id] = place.ids
-    if (this.view && id === this.view.id) {
-      this.view.show(place)
+    if (place.ids.length && place.ids.join() === this.views.map(({ id }) => id).join()) {
+      for (const view of this.views) view.show(place)
       return
     }
-    this.view?.close()
-    this.view = undefined
+    for (const view of this.views) view.close()
+    this.views = []
     this.main.replaceChildren()
+    this.main.classList.toggle("split", place.ids.length > 1)
     document.title = "trio-logs"
-    if (id) this.#open(id, place)
+    if (place.ids.length) for (const id of new Set(place.ids)) this.#open(id, place)
     else if (before !== place || WIDE.matches) this.#listed(false)
+  }
+
+  /** The one that keys and the title are about. */
+  get view() {
+    return this.views[0]
   }
 
   /** @param {State} state */
   turn(state) {
+    if (state === "live" && this.state.dataset.state === "reconnecting") offerReload()
     this.state.dataset.state = state
     setText(this.state, state === "gone" || state === "ended" ? "live" : state)
     if (state === "signed out") this.session.forget()
@@ -118,7 +125,7 @@ export class Page {
       connection: this.list.connection,
       go: (changes, isStep) => this.#go(changes, isStep),
       openKeys: () => showKeys(this.keys()),
-      changed: (workload) => this.#title(workload),
+      changed: (workload) => view === this.view && this.#title(workload),
       actions: {
         stop: () => view.workload && actions.stop(this.session, view.workload),
         rerun: () => this.#rerun(view.workload),
@@ -127,17 +134,17 @@ export class Page {
         copyLink: () => actions.copy(this.#link()),
       },
     })
-    this.view = view
-    this.main.replaceChildren(view.element)
+    this.views.push(view)
+    this.main.append(view.element)
     view.open()
-    if (WIDE.matches) view.scroller.focus({ preventScroll: true })
+    if (WIDE.matches && view === this.view) view.scroller.focus({ preventScroll: true })
   }
 
   /** The address of what shows, with the line at its top if it is not the end. */
   #link() {
     const { view, place } = this
     const from = view && !view.list.isFollowing ? view.topLine : 0
-    const target = place.target ?? (from ? { id: "", from, to: from } : undefined)
+    const target = place.target ?? (from ? { id: place.ids.length > 1 ? place.ids[0] ?? "" : "", from, to: from } : undefined)
     return location.origin + formatAddress({ ...place, target })
   }
 

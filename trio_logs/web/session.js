@@ -3,10 +3,11 @@
 import { Problem, send } from "./wire/request.js"
 
 const STORED = "trio-logs-key"
+const READ_ONLY = "trio-logs-read-only"
 
 export class Session {
   key = localStorage.getItem(STORED) ?? ""
-  isReadOnly = false
+  isReadOnly = localStorage.getItem(READ_ONLY) === "true"
 
   /** @param {() => void} signedOut */
   constructor(signedOut) {
@@ -51,6 +52,7 @@ export class Session {
     this.key = key
     this.isReadOnly = read_only
     localStorage.setItem(STORED, key)
+    localStorage.setItem(READ_ONLY, String(read_only))
   }
 
   async signOut() {
@@ -61,6 +63,7 @@ export class Session {
   forget() {
     this.key = ""
     localStorage.removeItem(STORED)
+    localStorage.removeItem(READ_ONLY)
     this.signedOut()
   }
 }

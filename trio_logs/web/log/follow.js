@@ -23,13 +23,14 @@ export class Follow {
 
   /** @param {boolean} isFollowing */
   show(isFollowing) {
-    this.tools.showFollow(isFollowing)
     this.#left = this.model.head
     this.grew()
   }
 
   /** The log has more lines than before. */
   grew() {
+    // At the end of what has ended, nothing is left to follow.
+    this.tools.showFollow(this.list.isFollowing && !this.model.hasEnded)
     const count = this.list.isFollowing ? 0 : Math.max(0, this.model.head - this.#left)
     this.button.hidden = count === 0
     if (count) setText(this.words, `${grouped(count)} new ${count === 1 ? "line" : "lines"}`)

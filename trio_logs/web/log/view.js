@@ -1,6 +1,7 @@
 /** One log: its rows, live, with all that can be done to look at them. */
 
 import { make } from "../element.js"
+import { nameOf } from "../format.js"
 import { Follow } from "./follow.js"
 import { Found } from "./found.js"
 import { Footer } from "./footer.js"
@@ -29,6 +30,7 @@ import { VirtualList } from "../scroll/list.js"
 
 /** Lines at the end with which a log opens. */
 const TAIL = 200
+const NDJSON = { Accept: "application/x-ndjson" }
 
 export class LogView {
   /** @type {Workload | undefined} */
@@ -52,6 +54,7 @@ export class LogView {
     this.body = make("div", { class: "log-body" }, this.scroller)
     this.rows = new LogRows(this.model, (from, to) => this.loader.want(from, to))
     this.loader = new Loader(this.model, (range, signal) => read(`logs?follow=false&${range}`, signal), () => this.list.refresh(), () => {})
+    if (place.ids.length > 1) this.rows.look.prefix = `${id}:`
     this.list = new VirtualList(this.scroller, this.rows, {
       follow: (isFollowing) => this.follow.show(isFollowing),
       rendered: () => this.found.mark(),
@@ -79,7 +82,7 @@ export class LogView {
   /** Fetch the first rows and follow. */
   async open() {
     const { signal } = this.#abort
-    const target = this.place.target
+    const target = this.#targetIn(this.place)
     const range = target ? `from=${Math.max(1, target.from - 100)}&limit=${TAIL + 100}` : `tail=${TAIL}`
     try {
       const record = this.surroundings.session.fetchJSON(`/v1/workloads/${this.id}`, { signal })
@@ -115,7 +118,7 @@ export class LogView {
   show(place) {
     const before = this.place
     this.place = place
-    const target = place.target && (!place.target.id || place.target.id === this.id) ? place.target : undefined
+    const target = this.#targetIn(place)
     this.rows.look.times = place.times
     this.rows.look.target = target && [target.from, target.to]
     this.scroller.dataset.times = place.times
@@ -123,7 +126,7 @@ export class LogView {
     if (place.wrap !== this.list.isWrapped) this.list.wrap(place.wrap)
     if (place !== before && this.workload) {
       this.found.search(place)
-      if (target && JSON.stringify(target) !== JSON.stringify(before.target)) this.#reveal(target)
+      if (target && JSON.stringify(target) !== JSON.stringify(this.#targetIn(before))) this.#reveal(target)
     }
     this.list.refresh()
   }
@@ -139,8 +142,10 @@ export class LogView {
       this.model.hasEnded = true
     }
     this.header.show(workload, this.surroundings.session.isReadOnly)
-    this.scroller.setAttribute("aria-label", `Log of ${this.header.title.textContent}`)
+    this.scroller.setAttribute("aria-label", `Log of ${nameOf(workload)}`)
+    this.element.setAttribute("aria-label", nameOf(workload))
     this.surroundings.changed(workload)
+    this.follow.grew()
     this.#tick()
     this.list.refresh()
   }
@@ -148,12 +153,22 @@ export class LogView {
   /** Go to a line, as an address or a person says. @param {number} line */
   goTo(line) {
     const from = Math.min(Math.max(1, line), Math.max(1, this.model.head))
-    this.surroundings.go({ target: { id: "", from, to: from } }, true)
+    this.surroundings.go({ target: { id: this.#targetId, from, to: from } }, true)
   }
 
   /** The line at the top of the view. */
   get topLine() {
     return this.rows.lineAt(this.list.visible().first)
+  }
+
+  /** The lines of this log that the address points at. @param {Place} place */
+  #targetIn({ target, ids }) {
+    return target && (target.id || ids[0]) === this.id ? target : undefined
+  }
+
+  /** As the address has it where several logs show. */
+  get #targetId() {
+    return this.rows.look.prefix && this.id
   }
 
   /** @param {{ from: number }} target */
@@ -189,9 +204,7 @@ export class LogView {
   async #refetch() {
     try {
       this.setWorkload(await this.surroundings.session.fetchJSON(`/v1/workloads/${this.id}`, { signal: this.#abort.signal }))
-    } catch {
-      // What shows stays as it was; the state of the connection tells.
-    }
+    } catch {} // What shows stays as it was; the state of the connection tells.
   }
 
   #tick() {
@@ -207,12 +220,12 @@ export class LogView {
   /** @param {MouseEvent} event */
   #clicked(event) {
     const number = /** @type {Element} */ (event.target).closest?.("a.number")
-    if (!number) return
+    const line = Number(number?.parentElement?.dataset.line)
+    if (!line) return
     event.preventDefault()
-    const line = Number(/** @type {HTMLElement} */ (number.closest(".row")).dataset.line)
-    const start = this.place.target?.from
+    const start = this.#targetIn(this.place)?.from
     const [from, to] = event.shiftKey && start ? [Math.min(start, line), Math.max(start, line)] : [line, line]
-    this.surroundings.go({ target: { id: "", from, to }, only: false }, true)
+    this.surroundings.go({ target: { id: this.#targetId, from, to }, only: false }, true)
   }
 
   /** @param {number} from @param {number} to */
@@ -225,8 +238,7 @@ export class LogView {
 
   /** @param {string} path @param {AbortSignal} signal */
   #read(path, signal) {
-    const headers = { Accept: "application/x-ndjson" }
-    return this.surroundings.session.send(`/v1/workloads/${this.id}/${path}`, { signal, headers })
+    return this.surroundings.session.send(`/v1/workloads/${this.id}/${path}`, { signal, headers: NDJSON })
   }
 
   /** @param {unknown} error */

@@ -139,7 +139,8 @@ export class VirtualList {
     const scale = this.#scale()
     this.space.style.height = `${scale.height}px`
     this.pane.style.height = `${view}px`
-    if (!this.isWrapped && this.rows.offsetWidth > this.#widest) {
+    // Rows are as wide as the view at least; that is no reason to scroll sideways.
+    if (!this.isWrapped && this.rows.offsetWidth > Math.max(this.#widest, this.scroller.clientWidth)) {
       this.#widest = this.rows.offsetWidth
       this.space.style.minWidth = `${this.#widest}px`
     }
