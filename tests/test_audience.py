@@ -10,9 +10,10 @@ import trio
 import trio.testing
 
 from trio_logs import Batch, Detached, End, open_broker
-from trio_logs.broker import Bell, audience
-from trio_logs.broker.audience import Audience, Group
+from trio_logs.broker import Bell, group
+from trio_logs.broker.audience import Audience
 from trio_logs.broker.counters import Counters
+from trio_logs.broker.group import Group
 from trio_logs.records import Record
 from trio_logs.store.memory import MemoryStore
 
@@ -67,6 +68,11 @@ class Waiting:
         self.audience.begin(batches)
         await self.audience.tell(batches)
 
+    def left(self, port: int) -> int:
+        """A member leaves; returns the first line that it lacks."""
+        line, _ = self.group.leave(port)
+        return line
+
     @property
     def rings(self) -> list[int]:
         return [listener.rings for listener in self.members.values()]
@@ -81,7 +87,7 @@ async def test_a_batch_without_a_wire_form_is_passed_over() -> None:
     assert outlet.written == {0: b"line\nmore\n", 1: b"line\nmore\n"}
     assert waiting.rings == [0, 0]
     # The members have it, though nothing was written.
-    assert [waiting.group.leave(port) for port in (0, 1)] == [5, 5]
+    assert [waiting.left(port) for port in (0, 1)] == [5, 5]
 
 
 async def test_a_member_that_refuses_is_rung_and_goes_on_there() -> None:
@@ -93,7 +99,7 @@ async def test_a_member_that_refuses_is_rung_and_goes_on_there() -> None:
     await waiting.publish(batch(2, b"more\n"))
     assert outlet.written == {0: b"line\nmore\n", 2: b"line\nmore\n"}
     assert waiting.rings == [0, 1, 0]
-    assert [waiting.group.leave(port) for port in range(3)] == [3, 1, 3]
+    assert [waiting.left(port) for port in range(3)] == [3, 1, 3]
     assert waiting.counters.batches_pushed == waiting.counters.lines_delivered == 4
     # Now it listens, as all who left do.
     await waiting.audience.tell([batch(3)])
@@ -103,7 +109,7 @@ async def test_a_member_that_refuses_is_rung_and_goes_on_there() -> None:
 async def test_members_that_leave_in_the_middle_go_on_where_they_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(audience, "AT_ONCE", 1)
+    monkeypatch.setattr(group, "AT_ONCE", 1)
     outlet = Ports()
     waiting = Waiting(outlet, 5)
     left: dict[int, int] = {}
@@ -111,7 +117,7 @@ async def test_members_that_leave_in_the_middle_go_on_where_they_are(
     def leave() -> None:
         """All leave when the first one has been written to."""
         outlet.then = lambda: None
-        left.update({port: waiting.group.leave(port) for port in range(5)})
+        left.update({port: waiting.left(port) for port in range(5)})
 
     outlet.then = leave
     await waiting.publish(batch(1))
@@ -125,7 +131,7 @@ async def test_a_listener_that_is_discarded_while_it_waits_is_told_nothing() -> 
     outlet = Ports()
     waiting = Waiting(outlet, 1)
     waiting.audience.discard(waiting.members[0])
-    assert waiting.group.leave(0) == 1
+    assert waiting.left(0) == 1
     await waiting.publish(batch(1))
     await waiting.audience.tell_all()
     assert len(waiting.audience) == 0
@@ -135,9 +141,10 @@ async def test_a_listener_that_is_discarded_while_it_waits_is_told_nothing() -> 
 async def test_a_group_lasts_while_a_reader_has_it() -> None:
     found = Audience(Counters())
     outlet = Ports()
-    group = found.group(outlet)
-    assert found.group(outlet) is group
-    assert found.group(Ports()) is not group
+    kept = found.group(outlet)
+    assert found.group(outlet) is kept
+    assert found.group(outlet, shows=True) is not kept
+    assert found.group(Ports()) is not kept
 
 
 async def test_one_reader_waits_for_many_logs(autojump_clock: trio.testing.MockClock) -> None:

@@ -18,7 +18,7 @@ import re2
 from .errors import InvalidRequestError
 from .records import Batch
 
-__all__ = ["MAX_PROGRAM", "Filter", "visible"]
+__all__ = ["ESCAPE", "MAX_PROGRAM", "Filter", "visible"]
 
 MAX_PROGRAM = 2_000
 """The most instructions of an expression's program; `\\pL` has 1,200. On text that defeats RE2's
@@ -47,12 +47,13 @@ QUICK_LITERAL = 32 * 1024
 DENSE = 64
 """Matches in one batch; after so many, a test of each line costs less than finding the next one."""
 
-_ESCAPE = re.compile(
+ESCAPE = re.compile(
     rb"\x1b\[[0-?]*[ -/]*[@-~]"
     rb"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)"
     # Of a sequence that does not end in this part, only the start is removed.
     rb"|\x1b[ -/]*[0-~]"
 )
+"""One terminal escape."""
 
 # What may mean something else in the text of many lines: the ends of the text, any byte, and flags
 # that change what `^` and `$` mean. Between `\Q` and `\E`, no character means anything.
@@ -61,7 +62,7 @@ _BOUND_TO_TEXT = re.compile(rb"\\[AzCQ]|\(\?(?!:|P?<|[isU]+[:)])")
 
 def visible(text: bytes) -> bytes:
     """Text without terminal escapes."""
-    return _ESCAPE.sub(b"", text) if b"\x1b" in text else text
+    return ESCAPE.sub(b"", text) if b"\x1b" in text else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,11 @@ class LineSplitter:
         # Whether the last run reached the limit of lines; then the next one probably does, too.
         self._short_lines = False
 
+    @property
+    def rest(self) -> bytes:
+        """The bytes that are in no run: the start of a line whose newline has not arrived."""
+        return self._rest
+
     def feed(self, *pieces: bytes) -> list[Lines]:
         """Take the next bytes of the stream, in order; return the runs that they complete."""
         runs: list[Lines] = []

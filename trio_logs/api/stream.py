@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -14,7 +14,7 @@ from quart.wrappers.response import ResponseBody
 from ..broker import Found, Outlet, Reading
 from ..errors import IncompleteAnswerError, WorkloadNotFoundError
 from ..formats import Format
-from ..records import Batch, Detached, End, Gap, Position, Stop, now
+from ..records import Batch, Detached, End, Gap, Position, Stop, Unfinished, now
 from ..selection import Selection
 from ..server import Port, Ports
 
@@ -47,8 +47,13 @@ class FormatOutlet(Outlet):
         parts = batch.parts(self.shown.filter.numbers(batch))
         return b"".join([self.format.render(part) for part in parts])
 
-    def position(self, line: int) -> bytes:
-        return self.format.control(Position(line))
+    def choose(self, texts: Mapping[str, str]) -> Mapping[str, str] | None:
+        if self.shown is None:
+            return texts
+        return self.shown.choose(texts) if self.shown.chooses_quickly(texts) else None
+
+    def control(self, record: Position | Unfinished) -> bytes:
+        return self.format.control(record)
 
     def send_each(self, ports: Sequence[int], chunk: bytes) -> Sequence[int]:
         return self.ports.send_each(ports, chunk)
@@ -76,6 +81,9 @@ class LogStream(ResponseBody):
             reading.write_to(outlet, port.number)
         self._opened = False
         self._is_over = False
+        # Whether the last chunk has unfinished lines alone. These have no id, so heartbeats with
+        # positions go on.
+        self._is_fleeting = False
         self._beat_at = math.inf
 
     async def __aenter__(self) -> Self:
@@ -97,7 +105,8 @@ class LogStream(ResponseBody):
         while True:
             for _ in range(CHUNKS_AT_ONCE):
                 chunk = await self._next()
-                self._beat_at = trio.current_time() + self._heartbeat
+                if not self._is_fleeting:
+                    self._beat_at = trio.current_time() + self._heartbeat
                 if not self._sent(chunk):
                     return chunk
             await trio.lowlevel.checkpoint()
@@ -115,6 +124,7 @@ class LogStream(ResponseBody):
             if self._format.opening:
                 await trio.lowlevel.checkpoint()
                 return self._format.opening
+        self._is_fleeting = False
         if self._is_over:
             # The end of a log has many streams at once: ask nobody what is known.
             raise StopAsyncIteration
@@ -153,6 +163,7 @@ class LogStream(ResponseBody):
             raise StopAsyncIteration from None
 
     def _render(self, records: Sequence[Found]) -> bytes:
+        self._is_fleeting = bool(records) and isinstance(records[-1], Unfinished)
         rendered = [self._frame(record) for record in records]
         return rendered[0] if len(rendered) == 1 else b"".join(rendered)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Self
 
 import trio
 
 from ..errors import WorkloadNotFoundError
 from ..records import Batch, Detached, Gap, Record
-from .audience import Bell, Group, Outlet
+from .bell import Bell
+from .group import Group, Outlet
 from .history import contiguous
 from .iteration import OneByOne
 from .topic import Life, Topic
@@ -20,8 +20,7 @@ from .topics import Topics
 __all__ = ["Subscription"]
 
 READ_BYTES = 64 * 1024
-"""About how many bytes on the wire a reader gets at once, so that a reader which catches up takes
-turns with others."""
+"""About how many bytes on the wire a reader gets at once: readers that catch up take turns."""
 
 
 class Subscription(OneByOne[Record]):
@@ -51,8 +50,8 @@ class Subscription(OneByOne[Record]):
         self._group: Group | None = None
         self._port = 0
         self._topic: Topic
-        self._own_bell = Bell() if bell is None else None
-        self._bell = bell or self._own_bell
+        self._owns_bell = bell is None
+        self._bell = bell or Bell()
 
     def __enter__(self) -> Self:
         self._topic = topic = self._topics.acquire(self._workload_id)
@@ -61,27 +60,18 @@ class Subscription(OneByOne[Record]):
             self._cursor = topic.head + 1
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._topic.audience.discard(self)
         self._topics.release(self._topic)
-        if self._own_bell is not None:
-            self._own_bell.close()
+        if self._owns_bell:
+            self._bell.close()
 
     def ring(self) -> bool:
-        assert self._bell is not None
         return self._bell.ring()
 
     async def load(self) -> int:
-        """Look the log up, unless another reader has; return `head`.
-
-        Raises StoreError, and WorkloadNotFoundError if there is no such log and the subscription
-        has `must_exist`.
-        """
+        """Look the log up, unless another reader has; return `head`. Raises StoreError, and
+        WorkloadNotFoundError if there is no such log and the subscription has `must_exist`."""
         topic = self._topic
         await topic.load()
         if self._cursor is None:
@@ -150,11 +140,10 @@ class Subscription(OneByOne[Record]):
         if self._cursor is None or topic.life is Life.UNKNOWN or self._must_exist:
             await self.load()
             self._must_exist = False
-        assert self._bell is not None
         assert self._cursor is not None
         while not self._ended:
             records = self._take()
-            if records:
+            if records or self.is_round_due:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return records
             if self._cursor <= topic.durable:
@@ -166,15 +155,24 @@ class Subscription(OneByOne[Record]):
                 if not found or found[0].first > self._cursor:
                     await topic.check_deleted()
                 return self._close_hole(found, head)
-            if self._group is None or self._cursor != topic.head + 1:
-                await self._bell.wait()
-                continue
-            self._group.join(self._port, self, topic.head)
-            try:
-                await self._bell.wait()
-            finally:
-                self._cursor = self._group.leave(self._port)
+            await self._wait()
         raise trio.EndOfChannel
+
+    @property
+    def is_round_due(self) -> bool:
+        """Whether `receive` returns without a record: see `UnfinishedSubscription`."""
+        return False
+
+    async def _wait(self) -> None:
+        """Wait for a ring, at the head as a member of the group."""
+        if self._group is None or self._cursor != self._topic.head + 1:
+            await self._bell.wait()
+            return
+        self._group.join(self._port, self, self._topic.head)
+        try:
+            await self._bell.wait()
+        finally:
+            self._cursor, _ = self._group.leave(self._port)
 
     async def check(self) -> None:
         """Read the next records from the store if memory does not have them, without moving on.

@@ -18,6 +18,7 @@ __all__ = [
     "Reset",
     "Run",
     "Stop",
+    "Unfinished",
 ]
 
 
@@ -190,6 +191,15 @@ class Stop:
 
     reason: str
     next: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """The text of a line of `stream` that has not ended; it replaces the one before it. Empty text
+    clears it, and so does the next line of the stream. It has no number and is not stored."""
+
+    stream: str
+    text: str
 
 
 Record: TypeAlias = Batch | Gap | End | Detached
