@@ -14,11 +14,15 @@ from tests.outage_scenarios import OUTAGES
 from tests.scenarios import SCENARIOS, scenario_run, shutdown_run
 from tests.search_scenarios import SEARCHES
 from tests.steps import InvariantError, explore, run_once
+from tests.unfinished_scenarios import UNFINISHED
 
 __all__ = ["RUNS", "campaign", "try_seed"]
 
 RUNS: dict[str, Any] = {
-    **{name: scenario_run(kind) for name, kind in {**SCENARIOS, **OUTAGES, **SEARCHES}.items()},
+    **{
+        name: scenario_run(kind)
+        for name, kind in {**SCENARIOS, **OUTAGES, **SEARCHES, **UNFINISHED}.items()
+    },
     "shutdown": shutdown_run(),
 }
 

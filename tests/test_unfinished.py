@@ -528,7 +528,7 @@ async def test_a_text_waits_for_the_lines_before_it(autojump_clock: Clock) -> No
 async def test_a_store_that_fails_for_long_holds_no_text_back(autojump_clock: Clock) -> None:
     """After the patience, lines are delivered from memory, and so are the texts behind them."""
     store = FailingStore(MemoryStore())
-    async with following(store=store) as (_, log, reader):
+    async with following(store=store) as (broker, log, reader):
         store.switch.fail("append")
         await log.write("one\n50%")
         await settle()
@@ -537,6 +537,40 @@ async def test_a_store_that_fails_for_long_holds_no_text_back(autojump_clock: Cl
         assert reader.lines == ["one"]
         assert reader.texts == {"stdout": "50%"}
         store.switch.recover()
+        while broker.statistics().lines_unsaved:
+            await trio.sleep(1)
+
+
+@pytest.mark.parametrize("is_pushed", [False, True], ids=["read", "pushed"])
+async def test_positions_come_although_a_bar_never_rests(
+    autojump_clock: Clock, is_pushed: bool
+) -> None:
+    """Only an id moves the place from which a client resumes; unfinished lines have none."""
+    streams = Streams()
+    port = Port(0, streams) if is_pushed else None  # type: ignore[arg-type]
+    chunks: list[bytes] = []
+
+    async def follow() -> None:
+        reading = broker.read("w", Selection(filter=Filter("%")), unfinished=True)
+        async with LogStream(reading, NDJSON, 15, port) as stream:
+            async for chunk in stream:
+                chunks.append(chunk)
+
+    streams._take = lambda port, chunk: chunks.append(chunk)  # type: ignore[method-assign]
+    async with open_broker() as broker, trio.open_nursery() as nursery:
+        with await broker.open("w") as log:
+            nursery.start_soon(follow)
+            for number in range(130):
+                await log.write(f"\r{number}%")
+                await trio.sleep(0.25)
+                await log.write("hidden\n", "stderr")
+                await trio.sleep(0.25)
+        nursery.cancel_scope.cancel()
+    objects = [json.loads(line) for chunk in chunks for line in chunk.splitlines()]
+    positions = [int(each["id"]) for each in objects if each["event"] == "position"]
+    assert len(positions) == 4
+    assert positions == sorted({*positions})
+    assert sum(each["event"] == "unfinished" for each in objects) > 100
 
 
 async def test_a_reader_that_declines_goes_on_by_itself(autojump_clock: Clock) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Reason,
         Reset,
         Status,
+        Unfinished,
         Workload,
         WorkloadSpec,
     )
@@ -51,6 +52,7 @@ __all__ = [
     "Settings",
     "Status",
     "Subscription",
+    "Unfinished",
     "Workload",
     "WorkloadSpec",
     "__version__",
@@ -80,6 +82,7 @@ _HOMES = {
         "Reason",
         "Reset",
         "Status",
+        "Unfinished",
         "Workload",
         "WorkloadSpec",
     },
