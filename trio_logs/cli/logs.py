@@ -18,7 +18,8 @@ from .connection import Connect, find_connection
 from .controls import one_line
 from .foreground import PATIENCE
 from .given import number, text
-from .printer import Look, Outputs, Printer
+from .outputs import Outputs
+from .printer import Look, Printer
 
 __all__ = ["logs"]
 
@@ -76,6 +77,7 @@ async def logs(
                 async with trio.open_nursery() as printing:
                     for workload, printer in zip(workloads, printers, strict=True):
                         # A finished log arrives faster without following.
+                        options["unfinished"] = outputs.draws and not json
                         options["follow"] = follow and not workload.status.final
                         printing.start_soon(_print, client, workload.id, options.copy(), printer)
                 watching.cancel_scope.cancel()

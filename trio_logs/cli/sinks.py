@@ -14,6 +14,9 @@ import trio
 
 __all__ = ["Sink", "wants_colour"]
 
+DEFAULT_COLUMNS = 80
+"""The width of a terminal that does not tell it, such as a serial line."""
+
 PIPE_BYTES = 256 * 1024
 """Bytes that a pipe holds before a write waits, if the kernel allows a choice."""
 
@@ -33,6 +36,9 @@ class Sink:
     def __init__(self, descriptor: int, pipe: trio.lowlevel.FdStream | None) -> None:
         self.is_terminal = os.isatty(descriptor)
         self.colour = wants_colour(os.environ, is_terminal=self.is_terminal)
+        # Asks for the width of the terminal, in cells; None if nothing can be drawn there.
+        is_dumb = os.environ.get("TERM", "dumb") == "dumb"
+        self.columns = self._columns if self.is_terminal and not is_dumb else None
         self._descriptor = descriptor
         self._pipe = pipe
         # A write to a disk takes no time that matters.
@@ -69,6 +75,22 @@ class Sink:
         else:
             # A terminal may be halted for hours, and Ctrl-C has to work: write in a thread.
             await trio.to_thread.run_sync(self._write_all, data, abandon_on_cancel=True)
+
+    def write_at_once(self, data: bytes) -> None:
+        """Write a few bytes if they do not have to wait: the command ends."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        if data and poll.poll(0):
+            with suppress(OSError):
+                os.write(self._descriptor, data)
+
+    def _columns(self) -> int:
+        try:
+            columns = os.get_terminal_size(self._descriptor).columns
+        except OSError:
+            # The terminal has gone: the next write says so.
+            columns = 0
+        return columns or DEFAULT_COLUMNS
 
     def _write_all(self, data: bytes) -> None:
         view = memoryview(data)
