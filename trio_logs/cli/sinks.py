@@ -9,10 +9,11 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import trio
 
-__all__ = ["Sink", "wants_colour"]
+__all__ = ["Sink", "columns_of", "wants_colour"]
 
 DEFAULT_COLUMNS = 80
 """The width of a terminal that does not tell it, such as a serial line."""
@@ -30,6 +31,16 @@ def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
     return is_terminal and environ.get("TERM") != "dumb"
 
 
+def columns_of(descriptor: int) -> int:
+    """The width of a terminal, in cells."""
+    try:
+        columns = os.get_terminal_size(descriptor).columns
+    except OSError:
+        # The terminal has gone: the next write says so.
+        columns = 0
+    return columns or DEFAULT_COLUMNS
+
+
 class Sink:
     """One of the two outputs. Its reader sets the pace, and may stop reading. Use `open`."""
 
@@ -38,7 +49,8 @@ class Sink:
         self.colour = wants_colour(os.environ, is_terminal=self.is_terminal)
         # Asks for the width of the terminal, in cells; None if nothing can be drawn there.
         is_dumb = os.environ.get("TERM", "dumb") == "dumb"
-        self.columns = self._columns if self.is_terminal and not is_dumb else None
+        draws = self.is_terminal and not is_dumb
+        self.columns = partial(columns_of, descriptor) if draws else None
         self._descriptor = descriptor
         self._pipe = pipe
         # A write to a disk takes no time that matters.
@@ -83,14 +95,6 @@ class Sink:
         if data and poll.poll(0):
             with suppress(OSError):
                 os.write(self._descriptor, data)
-
-    def _columns(self) -> int:
-        try:
-            columns = os.get_terminal_size(self._descriptor).columns
-        except OSError:
-            # The terminal has gone: the next write says so.
-            columns = 0
-        return columns or DEFAULT_COLUMNS
 
     def _write_all(self, data: bytes) -> None:
         view = memoryview(data)
