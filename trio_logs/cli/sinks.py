@@ -13,7 +13,7 @@ from functools import partial
 
 import trio
 
-__all__ = ["Sink", "columns_of", "wants_colour"]
+__all__ = ["Sink", "can_draw", "columns_of", "wants_colour"]
 
 DEFAULT_COLUMNS = 80
 """The width of a terminal that does not tell it, such as a serial line."""
@@ -29,6 +29,11 @@ def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
     if environ.get("FORCE_COLOR"):
         return True
     return is_terminal and environ.get("TERM") != "dumb"
+
+
+def can_draw(descriptor: int) -> bool:
+    """Whether it is a terminal in which a row can be erased."""
+    return os.isatty(descriptor) and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def columns_of(descriptor: int) -> int:
@@ -48,9 +53,7 @@ class Sink:
         self.is_terminal = os.isatty(descriptor)
         self.colour = wants_colour(os.environ, is_terminal=self.is_terminal)
         # Asks for the width of the terminal, in cells; None if nothing can be drawn there.
-        is_dumb = os.environ.get("TERM", "dumb") == "dumb"
-        draws = self.is_terminal and not is_dumb
-        self.columns = partial(columns_of, descriptor) if draws else None
+        self.columns = partial(columns_of, descriptor) if can_draw(descriptor) else None
         self._descriptor = descriptor
         self._pipe = pipe
         # A write to a disk takes no time that matters.

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from ..rests import MAX_REST_BYTES, rest_text
 from .controls import one_line
 from .row import ERASE
-from .sinks import columns_of
+from .sinks import can_draw, columns_of
 
 __all__ = ["Tee"]
 
@@ -27,7 +27,7 @@ class Tee:
 
     def __init__(self) -> None:
         self._turn = trio.Lock()
-        self._shares_row = os.isatty(STDOUT) and os.path.sameopenfile(STDOUT, STDERR)
+        self._shares_row = can_draw(STDOUT) and os.path.sameopenfile(STDOUT, STDERR)
         # What was copied since the last newline. Bound: 4 KiB.
         self._row = b""
 
