@@ -34,17 +34,8 @@ from .suites import (
 SUITES: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
     for module in (
-        *(
-            fan_out,
-            end_to_end,
-            cancellation,
-            leaks,
-            holding,
-            slow_readers,
-            replay,
-            search,
-            unfinished,
-        ),
+        *(fan_out, end_to_end, cancellation, leaks, holding, slow_readers, replay, search),
+        unfinished,
     )
 }
 

@@ -16,9 +16,10 @@ from typing import Any
 import re2
 
 from .errors import InvalidRequestError
+from .escapes import ESCAPE
 from .records import Batch
 
-__all__ = ["ESCAPE", "MAX_PROGRAM", "Filter", "compile_expression", "visible"]
+__all__ = ["MAX_PROGRAM", "Filter", "compile_expression", "visible"]
 
 MAX_PROGRAM = 2_000
 """The most instructions of an expression's program; `\\pL` has 1,200. On text that defeats RE2's
@@ -46,14 +47,6 @@ QUICK_LITERAL = 32 * 1024
 
 DENSE = 64
 """Matches in one batch; after so many, a test of each line costs less than finding the next one."""
-
-ESCAPE = re.compile(
-    rb"\x1b\[[0-?]*[ -/]*[@-~]"
-    rb"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)"
-    # Of a sequence that does not end in this part, only the start is removed.
-    rb"|\x1b[ -/]*[0-~]"
-)
-"""One terminal escape."""
 
 # What may mean something else in the text of many lines: the ends of the text, any byte, and flags
 # that change what `^` and `$` mean. Between `\Q` and `\E`, no character means anything.

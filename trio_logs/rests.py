@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from codecs import utf_8_decode
 
-from .filtering import ESCAPE
+from .escapes import ESCAPE
 
 __all__ = ["MAX_REST_BYTES", "rest_text"]
 
