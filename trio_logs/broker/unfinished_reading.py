@@ -126,6 +126,7 @@ class UnfinishedReading(Reading):
 
     async def _next(self) -> Sequence[Found]:
         if self._is_rest_due:
+            await trio.lowlevel.checkpoint()
             texts = await self._choose(texts_of(self._rests))
             self._rests = {}
             return BLANK.changes(Screen(0, texts))
