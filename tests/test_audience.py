@@ -175,6 +175,8 @@ async def test_lines_that_come_in_the_middle_of_a_round_are_sent_after_it(
 
         def publish() -> None:
             outlet.then = lambda: None
+            # The publisher could write to all members before the round goes on.
+            monkeypatch.setattr(group, "AT_ONCE", 64)
             nursery.start_soon(waiting.publish, batch(1))
 
         outlet.then = publish

@@ -127,7 +127,8 @@ class Topic:
             self.bytes += size
             self._time = batches[-1].time
             self._windows.append(self.window, batches)
-            self.unfinished.replace(batch.stream for batch in batches)
+            if self.unfinished.screen.texts:
+                self.unfinished.replace(batch.stream for batch in batches)
             self.audience.begin(batches)
         if end is not None:
             self.end = end

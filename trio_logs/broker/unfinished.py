@@ -57,11 +57,11 @@ class UnfinishedLines:
         self.rests = rests
 
     def replace(self, streams: Iterable[str]) -> None:
-        """Lines of these streams are published. Each replaces the unfinished line of its stream."""
-        if self.screen.texts:
-            self.screen = self.screen.without(streams)
-            # A filter may hide the line; then only a round clears what the client shows.
-            self.request()
+        """Lines of these streams are published while `screen` has texts. Each line replaces the
+        text of its stream."""
+        self.screen = self.screen.without(streams)
+        # A filter may hide the line; then only a round clears what the client shows.
+        self.request()
 
     def request(self) -> None:
         """Have a round take place."""
