@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import trio
 
 from .history import HistoryStatistics
+from .merge_turns import MergeStatistics
 from .source import CHANNEL_ITEMS, Source
 from .topics import Topics
 
@@ -48,9 +49,12 @@ class BrokerStatistics:
     batches_pushed: int
     rings_skipped: int
     history: HistoryStatistics
+    merges: MergeStatistics
 
 
-def snapshot(topics: Topics, sources: Sequence[Source]) -> BrokerStatistics:
+def snapshot(
+    topics: Topics, sources: Sequence[Source], merges: MergeStatistics
+) -> BrokerStatistics:
     """The statistics of a broker with these topics and sources."""
     fills = [source.channel_items for source in sources]
     # A store that hangs has said nothing.
@@ -79,4 +83,5 @@ def snapshot(topics: Topics, sources: Sequence[Source]) -> BrokerStatistics:
         batches_pushed=counters.batches_pushed,
         rings_skipped=counters.rings_skipped,
         history=topics.history.statistics(),
+        merges=merges,
     )
