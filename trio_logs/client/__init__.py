@@ -13,13 +13,25 @@
 through anyio, on asyncio; `SyncClient` has the same methods for scripts without either.
 """
 
-from ..records import End, Gap, Outcome, Reset, Status
+from ..records import End, Gap, Outcome, Reset, Status, Stop, Unfinished
 from .client import Client
 from .errors import ClientError, RefusedError, UnreachableError
-from .records import Counts, Ending, Line, LogRecord, Version, Workload
+from .records import (
+    ChangeRecord,
+    Counts,
+    Ending,
+    Line,
+    LogRecord,
+    Version,
+    Workload,
+    WorkloadChanged,
+    WorkloadDeleted,
+    WorkloadProgress,
+)
 from .sync import SyncClient
 
 __all__ = [
+    "ChangeRecord",
     "Client",
     "ClientError",
     "Counts",
@@ -32,8 +44,13 @@ __all__ = [
     "RefusedError",
     "Reset",
     "Status",
+    "Stop",
     "SyncClient",
+    "Unfinished",
     "UnreachableError",
     "Version",
     "Workload",
+    "WorkloadChanged",
+    "WorkloadDeleted",
+    "WorkloadProgress",
 ]

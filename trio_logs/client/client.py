@@ -15,9 +15,11 @@ from typing import Self, Unpack
 
 from . import following, pushing, requests
 from .answers import check_empty, decode
+from .changes import ChangesResume
 from .connection import Connection
-from .records import Counts, Ending, LogRecord, Version, Workload
+from .records import ChangeRecord, Counts, Ending, LogRecord, Version, Workload
 from .requests import FollowOptions, ListOptions, SubmitOptions
+from .resume import Resume
 
 __all__ = ["Client"]
 
@@ -146,7 +148,31 @@ class Client:
         self, workload_id: str, **options: Unpack[FollowOptions]
     ) -> AsyncGenerator[Sequence[LogRecord], None]:
         """As `follow`, but in lists of the records that have arrived: faster for much output."""
-        return following.follow(self._connection, workload_id, options)
+        resume = Resume(options, self._connection.address)
+        return following.follow(self._connection, requests.path(workload_id, "logs"), resume)
+
+    async def position(self) -> str:
+        """The position of now among the `events`. Take it before a list: the events after it have
+        every change that the list lacks."""
+        answer = await self._connection.ask("GET", "/v1/workloads", params={"limit": "1"})
+        return decode(answer, self._connection.address, requests.Position).position
+
+    async def events(
+        self, after: str | None = None, *, patience: float | None = None
+    ) -> AsyncGenerator[ChangeRecord, None]:
+        """Changes of workloads after a position, by default new ones, over any number of
+        connections and restarts of the server.
+
+        A `WorkloadChanged` has the newest state of its workload. After a Reset, changes are
+        missing: list the workloads again. An answer that has no events counts against `patience`,
+        in seconds, as no answer does. It never ends: close it with `contextlib.aclosing`.
+        """
+        resume = ChangesResume(after, patience, self._connection.address)
+        found = following.follow(self._connection, "/v1/events", resume)
+        async with aclosing(found) as batches:
+            async for records in batches:
+                for record in records:
+                    yield record
 
     async def push(
         self,

@@ -1,10 +1,11 @@
-"""A log from its first line to its end, over any number of connections."""
+"""A stream from its start to its end, over any number of connections."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Any
 
 import httpx2
 
@@ -12,19 +13,15 @@ from . import requests
 from .answers import check, media_type, unexpected
 from .backoff import is_temporary
 from .connection import Connection
-from .records import LogRecord
-from .requests import FollowOptions
 from .resume import Resume
 
 __all__ = ["follow"]
 
 
 async def follow(
-    connection: Connection, workload_id: str, options: FollowOptions
-) -> AsyncGenerator[Sequence[LogRecord], None]:
-    """As `Client.batches`."""
-    resume = Resume(options, connection.address)
-    url = requests.path(workload_id, "logs")
+    connection: Connection, url: str, resume: Resume
+) -> AsyncGenerator[Sequence[Any], None]:
+    """The records of a stream from its start to its end, over any number of connections."""
     while not resume.done:
         complete = False
         # When the server was last known to be there; None means until this attempt failed.
@@ -32,7 +29,7 @@ async def follow(
         request = connection.http.build_request(
             "GET",
             url,
-            params=resume.query,
+            params=resume.query(),
             headers=resume.begin(),
             timeout=requests.FOLLOW_TIMEOUT,
         )
@@ -47,7 +44,7 @@ async def follow(
                                 since = None
                             if records:
                                 yield records
-                            if resume.broken:
+                            if resume.useless:
                                 break
                         else:
                             complete = True
@@ -73,5 +70,7 @@ async def follow(
         if complete:
             resume.finished()
         if not resume.done:
+            if records := resume.clear():
+                yield records
             seconds = resume.delay()
             await connection.pause(seconds, resume.reason, since)

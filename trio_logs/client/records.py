@@ -7,9 +7,20 @@ from typing import TypeAlias
 
 import msgspec
 
-from ..records import End, Gap, Reset, Status
+from ..records import End, Gap, Reset, Status, Stop, Unfinished
 
-__all__ = ["Counts", "Ending", "Line", "LogRecord", "Version", "Workload"]
+__all__ = [
+    "ChangeRecord",
+    "Counts",
+    "Ending",
+    "Line",
+    "LogRecord",
+    "Version",
+    "Workload",
+    "WorkloadChanged",
+    "WorkloadDeleted",
+    "WorkloadProgress",
+]
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
@@ -23,8 +34,9 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     partial: bool = False
 
 
-LogRecord: TypeAlias = Line | Gap | Reset | End
-"""A record of a followed log; see `trio_logs.records` for the other three."""
+LogRecord: TypeAlias = Line | Gap | Reset | End | Stop | Unfinished
+"""A record of a followed log; see `trio_logs.records` for all but `Line`. `Stop` is the last record
+if `last` or `limit` ended the log early. `Unfinished` comes only if the caller asks for it."""
 
 
 class Workload(msgspec.Struct, frozen=True):
@@ -72,6 +84,32 @@ class Counts(msgspec.Struct, frozen=True):
 
     total: int
     counts: dict[Status, int]
+
+
+class WorkloadChanged(msgspec.Struct, frozen=True):
+    """A workload was created, or more of it has changed than `lines` and `bytes`."""
+
+    workload: Workload
+    position: str
+
+
+class WorkloadDeleted(msgspec.Struct, frozen=True):
+    """A workload was deleted."""
+
+    id: str
+    position: str
+
+
+class WorkloadProgress(msgspec.Struct, frozen=True):
+    """The log of a running workload has grown."""
+
+    id: str
+    lines: int
+    bytes: int
+
+
+ChangeRecord: TypeAlias = WorkloadChanged | WorkloadDeleted | WorkloadProgress | Reset
+"""A record of `Client.events`; see `trio_logs.records` for Reset."""
 
 
 class Ending(msgspec.Struct):

@@ -19,6 +19,7 @@ __all__ = [
     "FollowOptions",
     "ListOptions",
     "Page",
+    "Position",
     "SubmitOptions",
     "headers",
     "in_words",
@@ -52,6 +53,12 @@ class Page(msgspec.Struct, frozen=True):
     next: str | None
 
 
+class Position(msgspec.Struct, frozen=True):
+    """The part of a page that says which changes it has."""
+
+    position: str
+
+
 class SubmitOptions(TypedDict, total=False):
     """The options of a submission; `timeout` is in seconds. A second submission with the same
     `idempotency_key` returns the first workload."""
@@ -81,14 +88,32 @@ class ListOptions(TypedDict, total=False):
 
 
 class FollowOptions(TypedDict, total=False):
-    """Parameters of the wire contract; `follow=False` ends at the last line known now. `patience`
-    is how many seconds to try without a log, by default for ever."""
+    """Which lines of a log to read. They apply in this order: lines `first` to `last` (numbers,
+    both included), from `since` to `until`, of `stream`, that `filter` matches, of those the last
+    `tail`, of those the first `limit`.
 
-    tail: int
+    `since` and `until` are RFC 3339 times, Unix seconds, or durations back from now such as `10m`.
+    `filter` is a text, or an RE2 expression with `regex`; `case=False` ignores case, and `invert`
+    asks for the lines that do not match. `tail` and `limit` count whole lines.
+
+    `follow=False` ends at the last line known now, and `last` implies it. `unfinished` asks for
+    `Unfinished` records, too. `patience` is how many seconds to try without a log, by default for
+    ever.
+    """
+
+    first: int
+    last: int
     since: str
     until: str
     stream: str
+    filter: str
+    regex: bool
+    case: bool
+    invert: bool
+    tail: int
+    limit: int
     follow: bool
+    unfinished: bool
     patience: float
 
 
