@@ -6,6 +6,7 @@ from typing import Any
 
 from ..parameters import TAIL
 from ..several_query import EVENTS_VALUE, MAX_LOGS, WORKLOAD
+from .log import LOG_SCHEMAS
 from .parts import answer, header, parameter, ref, refer_to_problems, text
 from .selection import SELECTION_PARAMETERS, flag
 
@@ -91,9 +92,32 @@ _EVENT: dict[str, Any] = {
     "additionalProperties": False,
 }
 
+_LINE_OF = {
+    "description": "A line of the workload's log.",
+    "allOf": [ref("LogLine")],
+    "properties": {"workload": text()},
+    "required": ["workload"],
+}
+
+_OF_LOG = ("from", "to", "reason", "detail", "status", "exit_code", "signal", "error")
+_CONTROL = LOG_SCHEMAS["LogControl"]["properties"]
+_CONTROL_OF: dict[str, Any] = {
+    "type": "object",
+    "description": "An object about the workload's log that is not a line: `end` with the outcome,"
+    " `gap` with the numbers of the missing lines, `reset`, or `gone`. See `LogControl`.",
+    "properties": {
+        "event": {"enum": ["end", "gap", "reset", "gone"]},
+        "workload": text(),
+        **{name: _CONTROL[name] for name in (*_OF_LOG, "lines", "bytes")},
+    },
+    "required": ["event", "workload"],
+    "additionalProperties": False,
+}
+
 _NDJSON = {
     **text(),
-    "description": "one `LogLine` or `LogControl` with `workload`, or one object of events, a line",
+    "description": "one `SeveralLine`, `SeveralControl`, `ChangedWorkload` or `ChangeObject` a"
+    " line; the `id` of a `position` is `E.P1.P2`",
 }
 
 _DESCRIPTION = f"""\
@@ -137,4 +161,8 @@ READ_SEVERAL: dict[str, Any] = {
     },
 }
 
-SEVERAL_SCHEMAS = {"SeveralEvent": _EVENT}
+SEVERAL_SCHEMAS = {
+    "SeveralEvent": _EVENT,
+    "SeveralLine": _LINE_OF,
+    "SeveralControl": _CONTROL_OF,
+}
