@@ -12,13 +12,13 @@ import trio
 
 from ..records import Batch, Detached, Position, now
 from .audience import Bell
+from .history import READ_BYTES
 from .iteration import OneByOne
 from .merge_turns import MergeTurns
 from .part import Part
 from .places import Item, LogPlace, PartRecord
 from .reading import UNTIL_SLACK
 from .stages import StagedReading
-from .subscription import READ_BYTES
 
 __all__ = ["Merging"]
 

@@ -10,9 +10,9 @@ import trio
 
 from ..errors import WorkloadNotFoundError
 from ..records import Batch, End, Gap, Position
+from .history import READ_BYTES
 from .places import Gone, LogPlace, PartRecord
 from .stages import StagedReading
-from .subscription import READ_BYTES
 
 __all__ = ["Part"]
 

@@ -12,16 +12,12 @@ import trio
 from ..errors import WorkloadNotFoundError
 from ..records import Batch, Detached, Gap, Record
 from .audience import Bell, Group, Outlet
-from .history import contiguous
+from .history import READ_BYTES, contiguous
 from .iteration import OneByOne
 from .topic import Life, Topic
 from .topics import Topics
 
 __all__ = ["Subscription"]
-
-READ_BYTES = 64 * 1024
-"""About how many bytes on the wire a reader gets at once, so that a reader which catches up takes
-turns with others."""
 
 
 class Subscription(OneByOne[Record]):
