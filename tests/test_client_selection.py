@@ -210,7 +210,7 @@ def made(objects: Sequence[bytes]) -> list[LogRecord]:
 def test_the_parts_of_a_line_count_as_one(
     filters: bool, parts: list[bytes], left: int | None
 ) -> None:
-    limit = Limit(10, filters=filters)
+    limit = Limit(10, filters=filters, hides=filters)
     assert limit.count(made(parts)) == made(parts)
     assert limit.resume() == left
 
@@ -224,8 +224,8 @@ def test_a_limit_is_exact_however_often_it_is_cut() -> None:
             for number in range(1, 60)
         ] + [(60, "stdout", False), (61, "stderr", False)]
         wanted = chance.randrange(1, 12)
-        expected, stopped = served(parts, 0, wanted)
-        assert stopped
+        expected, stopped_at = served(parts, 0, wanted)
+        assert stopped_at
         resume = Resume({"limit": wanted, "follow": False}, "http://x")
         got: list[LogRecord] = []
         for _ in range(1000):
@@ -235,26 +235,27 @@ def test_a_limit_is_exact_however_often_it_is_cut() -> None:
             query = resume.query()
             if "to" in query:
                 assert int(query["to"]) == after
-                sent, stopped = [], True
+                sent, following = [], after + 1
             else:
-                sent, stopped = served(parts, after, int(query.get("limit", "999")))
+                sent, following = served(parts, after, int(query.get("limit", "999")))
             cut = chance.randrange(len(sent) + 2)
             for number, stream, partial in sent[:cut]:
                 got += resume.feed(part(number, stream=stream, partial=partial) + b"\n")
-            if cut > len(sent) and stopped:
-                following = sent[-1][0] + 1 if sent else after + 1
+            if cut > len(sent) and following:
                 got += resume.feed(stop(False, b"limit", following))
             got += resume.flush()
         assert numbers(got) == [number for number, _, _ in expected], seed
-        assert got[-1] == Stop("limit", expected[-1][0] + 1), seed
+        assert got[-1] == Stop("limit", stopped_at), seed
 
 
 Part = tuple[int, str, bool]
 
 
-def served(parts: list[Part], after: int, limit: int) -> tuple[list[Part], bool]:
-    """The parts after a number that belong to the first lines, and whether the limit ended them."""
+def served(parts: list[Part], after: int, limit: int) -> tuple[list[Part], int]:
+    """The parts after a number that belong to the first lines, and the first part that the limit
+    left out, or 0."""
     sent: list[Part] = []
+    left_out = 0
     going_on: set[str] = set()
     for number, stream, partial in parts:
         if number <= after:
@@ -262,8 +263,9 @@ def served(parts: list[Part], after: int, limit: int) -> tuple[list[Part], bool]
         if stream not in going_on:
             if not limit:
                 if not going_on:
-                    return sent, True
+                    return sent, left_out or number
                 # Parts of lines that count already go on behind the start of others.
+                left_out = left_out or number
                 continue
             limit -= 1
         going_on.discard(stream)
@@ -271,8 +273,8 @@ def served(parts: list[Part], after: int, limit: int) -> tuple[list[Part], bool]
             going_on.add(stream)
         sent.append((number, stream, partial))
         if not limit and not going_on:
-            return sent, True
-    return sent, False
+            return sent, left_out or number + 1
+    return sent, 0
 
 
 @pytest.mark.parametrize("follow", [True, False])

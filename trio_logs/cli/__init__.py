@@ -13,7 +13,7 @@ from .. import __version__
 from ..errors import TrioLogsError
 from ..stderr import drain
 from .connection import describe, refusal
-from .exits import BROKEN_PIPE, INTERRUPTED, complain
+from .exits import BROKEN_PIPE, FAILED, INTERRUPTED, USAGE, complain
 
 __all__ = ["create_app", "main", "separate"]
 
@@ -21,6 +21,7 @@ CLIENTS = {
     "run": "Run a command on the server, print its output, and exit with its exit code.",
     "logs": "Print the logs of workloads: history first, then live.",
     "pipe": "Copy standard input to standard output, and keep it as a log.",
+    "grep": "Search the logs of workloads, and print the lines that match.",
     "ps": "List workloads, newest first.",
     "stop": "Stop workloads, wait until they have ended, and print their ids.",
     "rerun": "Run workloads again, and print the ids of the new ones.",
@@ -39,6 +40,7 @@ OTHERS = {
 USAGES = {
     "run": "[OPTIONS] [--] COMMAND...",
     "logs": "[OPTIONS] IDS...",
+    "grep": "[OPTIONS] PATTERN [IDS...]",
     "stop": "[OPTIONS] IDS...",
     "rerun": "[OPTIONS] IDS...",
     "rm": "[OPTIONS] IDS...",
@@ -117,7 +119,8 @@ def main() -> None:
         # Python flushes standard output when it exits, and would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except* (CycloptsError, TrioLogsError, OSError) as group:
-        code = complain(group, partial(refusal, arguments))
+        failed = USAGE if arguments[:1] == ["grep"] else FAILED
+        code = complain(group, partial(refusal, arguments), failed=failed)
     except* KeyboardInterrupt:
         code = INTERRUPTED
     drain()

@@ -62,9 +62,12 @@ class Outputs:
 
     @classmethod
     @contextmanager
-    def open(cls, stdout: int = 1, stderr: int = 2) -> Iterator[Outputs]:
-        """The outputs of this process."""
+    def open(cls, stdout: int = 1, stderr: int = 2, *, color: str = "auto") -> Iterator[Outputs]:
+        """The outputs of this process. `color` is `always`, `never`, or `auto`: where the output
+        wants it."""
         with Sink.open(stdout) as out, Sink.open(stderr) as err:
+            if color != "auto":
+                out.colour = err.colour = color == "always"
             yield cls(out, err, are_one=os.path.sameopenfile(stdout, stderr))
 
     async def write(self, sink: Sink, data: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import TypeVar
 
 import httpx2
 
@@ -13,14 +13,16 @@ from . import requests
 from .answers import check, media_type, unexpected
 from .backoff import is_temporary
 from .connection import Connection
-from .resume import Resume
+from .resumable import Resumable
 
 __all__ = ["follow"]
 
+T = TypeVar("T")
+
 
 async def follow(
-    connection: Connection, url: str, resume: Resume
-) -> AsyncGenerator[Sequence[Any], None]:
+    connection: Connection, url: str, resume: Resumable[T]
+) -> AsyncGenerator[Sequence[T], None]:
     """The records of a stream from its start to its end, over any number of connections."""
     while not resume.done:
         complete = False
@@ -36,6 +38,8 @@ async def follow(
         try:
             async with connection.open(request) as answer:
                 if answer.status_code == httpx2.codes.OK and media_type(answer) == resume.accept:
+                    if records := resume.opened(answer.headers):
+                        yield records
                     async with aclosing(answer.aiter_bytes()) as chunks:
                         async for data in chunks:
                             records = resume.feed(data)
@@ -73,4 +77,5 @@ async def follow(
             if records := resume.clear():
                 yield records
             seconds = resume.delay()
-            await connection.pause(seconds, resume.reason, since)
+            if seconds is not None:
+                await connection.pause(seconds, resume.reason, since)

@@ -11,20 +11,24 @@ __all__ = ["Limit"]
 
 
 class Limit:
-    """Counts whole lines up to `limit`. `filters`: the answers may hide any number.
+    """Counts whole lines up to `limit`. `filters`: the answers may hide any number. `hides`: they
+    may hide numbers within the lines asked for, as `filters` or a stream do.
 
     The parts of an over-long line count as one. A request that resumes within such a line has no
     limit, since its server can't tell which lines count already; this class ends its answer. After
     a hidden number, a part that may continue its line counts as another line, so that the caller
     never gets more lines than it asks for.
 
-    `newest` is the number of the last line that counts. `full`: all lines have come.
+    `newest` is the number of the last line that counts. `full`: all lines have come. `left_out` is
+    the first number that the limit leaves out, if the rest of a line that counts is behind it.
     """
 
-    def __init__(self, limit: int, *, filters: bool) -> None:
+    def __init__(self, limit: int, *, filters: bool, hides: bool) -> None:
         self.newest = 0
+        self.left_out: int | None = None
         self._limit = limit
         self._filters = filters
+        self._hides = hides
         self._begun = 0
         # Streams whose last line goes on in the next part.
         self._going_on: set[str] = set()
@@ -68,6 +72,7 @@ class Limit:
                 # The log starts again.
                 self._started_again = True
                 self._begun = 0
+                self.left_out = None
                 self._going_on.clear()
             case Stop():
                 # A filter hides the rest of a line that goes on.
@@ -77,10 +82,14 @@ class Limit:
     def _take_line(self, line: Line) -> bool:
         if self._filters and line.seq != self.newest + 1:
             self._going_on.clear()
+        is_begun = self._begun >= self._limit
         if line.stream not in self._going_on:
-            if not self._served and self._begun >= self._limit:
+            if not self._served and is_begun:
+                self.left_out = self.left_out or line.seq
                 return False
             self._begun += 1
+        if is_begun and not self._hides and line.seq > self.newest + 1:
+            self.left_out = self.left_out or self.newest + 1
         self.newest = line.seq
         self._going_on.discard(line.stream)
         if line.partial:

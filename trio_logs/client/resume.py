@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ..records import End, Stop, Unfinished
 from .backoff import Backoff
 from .events import EventParser, ObjectParser, Parser
 from .limit import Limit
-from .records import Line, LogRecord
-from .requests import FollowOptions
+from .records import Head, Line, LogRecord
+from .requests import FollowOptions, aged, encoded
 
 __all__ = ["Resume"]
 
 CHUNK = 256 * 1024
 """Bytes to parse at once of a log that is not followed: each call has its own cost."""
-
-WIRE_NAMES = {"first": "from", "last": "to"}
-"""Parameters that have another name on the wire."""
 
 
 class Resume:
@@ -29,8 +26,12 @@ class Resume:
     """
 
     def __init__(self, options: FollowOptions, address: str) -> None:
-        parameters = {name: value for name, value in options.items() if name != "patience"}
-        self._query = {"format": "json", **_encoded(parameters)}
+        local = ("patience", "head")
+        parameters = {name: value for name, value in options.items() if name not in local}
+        self._query = {"format": "json", **encoded(parameters)}
+        self._wants_head = options.get("head") is True
+        # When the first request was made, in monotonic seconds.
+        self._asked_at: float | None = None
         self._follows = options.get("follow", "last" not in options)
         self.accept = "text/event-stream" if self._follows else "application/x-ndjson"
         self.done = False
@@ -45,7 +46,9 @@ class Resume:
         self._suspect = False
         self._stopped_early = False
         limit = options.get("limit")
-        self._limit = None if limit is None else Limit(limit, filters="filter" in options)
+        filters = "filter" in options
+        hides = filters or "stream" in options
+        self._limit = None if limit is None else Limit(limit, filters=filters, hides=hides)
         # A filter may find few lines in much log: these come at once.
         self._holds_back = not self._follows and "filter" not in options
         self._wants_unfinished = options.get("unfinished") is True
@@ -57,9 +60,14 @@ class Resume:
 
     def query(self) -> dict[str, str]:
         """The parameters of the next request."""
+        query = self._query
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+        else:
+            query = aged(query, time.monotonic() - self._asked_at)
         if self._limit is None:
-            return self._query
-        query = {name: value for name, value in self._query.items() if name != "limit"}
+            return query
+        query = {name: value for name, value in query.items() if name != "limit"}
         limit = self._limit.resume()
         last_id = self._parser.last_id
         if self._limit.full and last_id is not None:
@@ -77,6 +85,11 @@ class Resume:
         self.reason = "the server ended the stream"
         headers = {"Accept": self.accept, "Cache-Control": "no-store"}
         return headers if last_id is None else {**headers, "Last-Event-ID": last_id}
+
+    def opened(self, headers: Mapping[str, str]) -> Sequence[LogRecord]:
+        """Return the head of the log, if the caller asks for it and the server tells it."""
+        lines = headers.get("Log-Lines", "")
+        return [Head(int(lines))] if self._wants_head and lines.isdecimal() else []
 
     @property
     def heard(self) -> bool:
@@ -116,7 +129,8 @@ class Resume:
                     self._stopped_early = True
                     records = records[:-1]
                 elif self._limit.full:
-                    records = [*records[:-1], Stop("limit", stop.next)]
+                    following = self._limit.left_out or stop.next
+                    records = [*records[:-1], Stop("limit", following)]
         if records:
             if self._wants_unfinished:
                 self._watch_unfinished(records)
@@ -166,11 +180,3 @@ class Resume:
         is_broken = parser.broken is not None
         self._suspect = is_broken or (self._suspect and not self._gave_records)
         return self._backoff.delay(self.reason, parser.retry)
-
-
-def _encoded(query: Mapping[str, Any]) -> dict[str, str]:
-    """Parameters as the wire has them."""
-    return {
-        WIRE_NAMES.get(name, name): str(value).lower() if isinstance(value, bool) else str(value)
-        for name, value in query.items()
-    }

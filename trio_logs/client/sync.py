@@ -13,8 +13,18 @@ from anyio import to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from .client import Client
-from .records import ChangeRecord, Counts, Ending, LogRecord, Version, Workload
+from .records import (
+    ChangeRecord,
+    Counts,
+    Ending,
+    LogRecord,
+    MatchRecord,
+    SearchRecord,
+    Version,
+    Workload,
+)
 from .requests import FollowOptions, ListOptions, SubmitOptions
+from .search_requests import MatchOptions, SearchOptions
 
 __all__ = ["SyncClient"]
 
@@ -116,6 +126,23 @@ class SyncClient:
     ) -> Iterator[ChangeRecord]:
         """See `Client.events`. To leave, close it with `contextlib.closing`."""
         return self._iterate(self._client.events(after, patience=patience))
+
+    def search(self, text: str, **options: Unpack[SearchOptions]) -> Iterator[SearchRecord]:
+        """See `Client.search`. To leave early, close it with `contextlib.closing`."""
+        for records in self.search_batches(text, **options):
+            yield from records
+
+    def search_batches(
+        self, text: str, **options: Unpack[SearchOptions]
+    ) -> Iterator[Sequence[SearchRecord]]:
+        """See `Client.search_batches`."""
+        return self._iterate(self._client.search_batches(text, **options))
+
+    def matches(
+        self, workload_id: str, text: str, **options: Unpack[MatchOptions]
+    ) -> Iterator[MatchRecord]:
+        """See `Client.matches`."""
+        return self._iterate(self._client.matches(workload_id, text, **options))
 
     def push(
         self,
