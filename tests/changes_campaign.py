@@ -18,6 +18,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import trio
+from trio.testing import MockClock
 
 from tests.server_process import running_server
 from tests.stores import append, running, workload
@@ -46,21 +47,35 @@ class View:
         self.known: dict[str, Workload] = {}
         self.position: int | None = None
         self.resets = 0
+        self.moved = trio.Event()
 
-    async def list(self, store: Store, position: int) -> None:
-        """In pages, as a client does it."""
+    async def list(self, store: Store, changes: Changes) -> None:
+        """In pages, as a client does it. The position is that of the first page."""
+        position = changes.position
+        await self.load(store)
+        self.position = position
+
+    async def catch_up(self, changes: Changes) -> None:
+        """Wait until it has every change. Its reading needs no later change for that."""
+        with trio.move_on_after(PATIENCE):
+            while self.position != changes.position:
+                await self.moved.wait()
+            return
+        raise AssertionError(f"a reader waits at {self.position}, not at {changes.position}")
+
+    async def load(self, store: Store) -> None:
+        """All pages."""
         known: dict[str, Workload] = {}
         before: str | None = None
         while page := await store.workloads(WorkloadQuery(self.rng.randint(1, 5), before)):
             known |= {each.id: each for each in page}
             before = page[-1].id
         self.known = known
-        self.position = position
 
     async def follow(self, store: Store, changes: Changes) -> None:
         """Until the service ends the reading."""
         if self.position is None:
-            await self.list(store, changes.position)
+            await self.list(store, changes)
         with changes.read(self.position) as reader:
             last = -1
             while True:
@@ -78,9 +93,11 @@ class View:
                             self.position = last = position
                         case Reset():
                             self.resets += 1
-                            await self.list(store, changes.position)
+                            await self.list(store, changes)
                         case Detached():
                             return
+                self.moved.set()
+                self.moved = trio.Event()
                 if self.rng.random() < 0.2:
                     # Slow, so that others get ahead of it.
                     for _ in range(self.rng.randint(1, 20)):
@@ -120,6 +137,7 @@ async def life(store: Store, rng: random.Random, views: list[View], ids: list[st
         changes = Changes(store, StoreCalls(30), lambda: ())
         await nursery.start(changes.run)
         scopes: dict[View, trio.CancelScope] = {}
+        left: set[View] = set()
 
         async def read(view: View) -> None:
             with trio.CancelScope() as scopes[view]:
@@ -133,8 +151,14 @@ async def life(store: Store, rng: random.Random, views: list[View], ids: list[st
                 view = rng.choice(views)
                 if view in scopes and rng.random() < 0.5:
                     scopes[view].cancel()
+                    left.add(view)
                     if rng.random() < 0.7:
+                        left.remove(view)
                         readers.start_soon(read, view)
+            if rng.random() < 0.5:
+                for view in views:
+                    if view not in left:
+                        await view.catch_up(changes)
             changes.detach()
         nursery.cancel_scope.cancel()
 
@@ -148,9 +172,7 @@ async def check(store: Store, views: list[View]) -> None:
         for view in views:
             async with trio.open_nursery() as reading:
                 reading.start_soon(view.follow, store, changes)
-                with trio.fail_after(PATIENCE):
-                    while view.position != changes.position:
-                        await trio.lowlevel.checkpoint()
+                await view.catch_up(changes)
                 reading.cancel_scope.cancel()
             assert view.known == expected, (
                 f"lacks {expected.keys() - view.known.keys()}, keeps "
@@ -185,9 +207,12 @@ def run(seed: int, kind: str) -> int:
         await check(make_store(), views)
 
     with small(rng), tempfile.TemporaryDirectory() as folder:
-        memory = MemoryStore()
-        path = Path(folder, "x.db")
-        trio.run(lives, (lambda: memory) if kind == "memory" else lambda: SQLiteStore(path))
+        if kind == "memory":
+            memory = MemoryStore()
+            # A reader that waits for ever fails at once.
+            trio.run(lives, lambda: memory, clock=MockClock(autojump_threshold=0))
+        else:
+            trio.run(lives, lambda: SQLiteStore(Path(folder, "x.db")))
     return sum(view.resets for view in views)
 
 

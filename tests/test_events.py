@@ -13,6 +13,7 @@ import trio
 
 from tests.failing_parts import FailingStore
 from tests.live import Live, RawStream, open_live, parse_events
+from trio_logs.engine import EngineLimits
 from trio_logs.records import WorkloadSpec
 from trio_logs.settings import Settings
 from trio_logs.store.memory import MemoryStore
@@ -322,6 +323,28 @@ async def test_a_failing_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         again = await follow(live, last[-1] if last else "3")
         async with again.stream:
             await until(again, 1)
+
+
+async def test_a_slow_reader_gets_the_newest_of_each(
+    open_server: OpenServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes nothing while more changes come than the window holds."""
+    monkeypatch.setattr("trio_logs.engine.change_window.MAX_CHANGES", 20)
+    async with open_server(engine=EngineLimits(running=1)) as live:
+        await live.submit("sleep", "1000")
+        raw = await follow(live, "0")
+        async with raw.stream:
+            await until(raw, 2)
+            # They wait in the queue: each of them changes once.
+            spec = WorkloadSpec(("x" * 20_000,))
+            async with trio.open_nursery() as nursery:
+                for _ in range(200):
+                    nursery.start_soon(live.service.engine.submit, spec)
+            await live.submit("true", name="last")
+            await raw.read_until(b'"name":"last"')
+    found = [each for each in parse_events(raw.body) if each[0] == "workload"]
+    assert [int(each[1]) for each in found] == list(range(1, 204))
+    assert len({each[2]["id"] for each in found}) == 202
 
 
 async def test_the_position_of_a_list_is_from_before_it(tmp_path: Path) -> None:

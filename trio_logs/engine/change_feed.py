@@ -25,8 +25,9 @@ PAUSE_SECONDS = 0.0005, 0.25
 changes of a round in one chunk. So the cost of changes depends on the time, not on the number of
 changes times readers, and many readers take no more than a part of a core."""
 
-TICK_SECONDS = 1.0
-"""Seconds from one look for progress to the next."""
+TICK_SECONDS = 1.05
+"""Seconds from one look for progress to the next. Readers take progress at most once a second; the
+rest makes up for a reader that is rung late in one round and early in the next."""
 
 
 class Listener(Protocol):
@@ -58,6 +59,8 @@ class ChangeFeed:
         # Bound: the streams that may be open.
         self._readers: dict[Listener, None] = {}
         self._news = trio.Event()
+        # A reader holds progress back until the next look.
+        self._owes = False
         self._arrival = trio.Event()
         # The page that was read last: after a restart, many readers resume at the same position.
         self._recent: tuple[int, ChangePage] | None = None
@@ -78,6 +81,9 @@ class ChangeFeed:
 
     def add(self, reader: Listener) -> None:
         """Tell this reader of changes from now on."""
+        if not self._readers:
+            # Growth counts from here.
+            self.progress.look(self._written())
         self._readers[reader] = None
         self._arrival.set()
 
@@ -86,6 +92,10 @@ class ChangeFeed:
         del self._readers[reader]
         if not self._readers:
             self.progress.clear()
+
+    def owe(self) -> None:
+        """Ring all readers after the next look, even if no log has grown."""
+        self._owes = True
 
     def detach(self) -> None:
         """End every reading where it is, later ones too; readers may resume there."""
@@ -107,7 +117,7 @@ class ChangeFeed:
         async with self._reading:
             if self._recent is not None:
                 known_after, page = self._recent
-                if known_after == after and page.newest >= self.head:
+                if known_after == after and page.newest >= max(after, self.head):
                     return page
             page = await self._store.changes(after, READ_BYTES)
             self._recent = after, page
@@ -134,5 +144,6 @@ class ChangeFeed:
                 self._arrival = trio.Event()
                 await self._arrival.wait()
             await trio.sleep(TICK_SECONDS)
-            if self._readers and self.progress.look(self._written()):
+            if self._readers and (self.progress.look(self._written()) or self._owes):
+                self._owes = False
                 self._news.set()

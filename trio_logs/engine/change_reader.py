@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -15,6 +16,9 @@ from .change_feed import ChangeFeed
 
 __all__ = ["ChangeReader", "ChangeRecord"]
 
+PROGRESS_SECONDS = 1.0
+"""The least seconds from one progress of a reader to the next."""
+
 ChangeRecord: TypeAlias = Change | Progress | Position | Reset | Detached
 
 
@@ -23,8 +27,9 @@ class ChangeReader:
 
     A reader at the head gets each change. A reader that is behind the window gets at least the last
     change of each workload. After a position that can't be resumed from, a `Reset` comes, and then
-    the position from which the reader goes on. `Progress` has no position. `Detached` is the last
-    record, when the service shuts down.
+    the position from which the reader goes on. `Progress` has no position, and comes at most once a
+    second: once of each running workload if the reader resumes, then of those whose logs have
+    grown. `Detached` is the last record, when the service shuts down.
 
     Use it as a context manager; it is told of changes only while it is entered. Its own buffer is
     one page of the store, about 64 KiB. With `after` None, it delivers new changes only. A reader
@@ -46,12 +51,17 @@ class ChangeReader:
         self._records: list[ChangeRecord] = []
         self._is_loaded = False
         self._is_over = False
+        self._resumes = after is not None
+        # The look whose progress the reader has, and when it got some, on Trio's clock.
         self._tick = 0
+        self._progress_at = -math.inf
         self._own_bell = Bell() if bell is None else None
         self._bell = bell or self._own_bell
 
     def __enter__(self) -> Self:
         self._feed.add(self)
+        if not self._resumes:
+            self._tick = self._feed.progress.tick
         return self
 
     def __exit__(
@@ -136,9 +146,21 @@ class ChangeReader:
             records += changes
         if self.position >= self._feed.head:
             # At the head only: progress of a workload must not come before its `workload`.
-            records += self._feed.progress.since(self._tick)
-            self._tick = self._feed.progress.tick
+            records += self._take_progress()
         return records
+
+    def _take_progress(self) -> Sequence[Progress]:
+        progress = self._feed.progress
+        if self._tick == progress.tick:
+            return ()
+        found = progress.since(self._tick)
+        if found:
+            if trio.current_time() < self._progress_at + PROGRESS_SECONDS:
+                self._feed.owe()
+                return ()
+            self._progress_at = trio.current_time()
+        self._tick = progress.tick
+        return found
 
     def _accept(self, page: ChangePage) -> None:
         """Take what the store has after the cursor; or go on with what is new."""

@@ -231,5 +231,5 @@ class Engine:
 
     def _written(self) -> Iterator[tuple[str, int, int]]:
         # Embedders may write logs of their own, which are no workloads.
-        running = {job.workload.id for job in self._jobs if not job.executed.is_set()}
+        running = {job.workload.id for job in self._jobs}
         return (log for log in self._broker.written() if log[0] in running)

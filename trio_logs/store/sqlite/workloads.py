@@ -90,7 +90,7 @@ def finish(
     return _update(
         connection,
         "UPDATE workloads SET status = ?, exit_code = ?, signal = ?, error = ?, reason = ?,"
-        f" finished_at = ?, handle = NULL, changed = IIF(spec IS NULL, 0, {NEXT})"
+        f" finished_at = ?, handle = NULL, changed = {NEXT}"
         " WHERE number = ?",
         (
             outcome.status,
@@ -113,7 +113,7 @@ def hide(connection: apsw.Connection, workload_id: str) -> Change | None:
     # Ids have no slash, so the new id is free.
     connection.execute(
         "UPDATE workloads SET id = '/' || number, spec = NULL, idempotency_key = NULL,"
-        " name = NULL, labels = NULL, words = NULL, changed = 0,"
+        " name = NULL, labels = NULL, words = NULL,"
         " status = ?, finished_at = COALESCE(finished_at, 0) WHERE id = ?",
         (DELETED, workload_id),
     )
