@@ -135,7 +135,7 @@ def carry_colours(before: str, colours: Sequence[str]) -> str:
             held = ""
         if colour.strip("\x1b[0;m"):
             held += colour
-    return colours[-1] if len(held) > _MAX_COLOURS and colours else held
+    return held if len(held) <= _MAX_COLOURS or not colours else colours[-1]
 
 
 def _last_state(text: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+from ..filtering import visible
 from .controls import carry_colours
 from .patterns import Pattern
 
-__all__ = ["HIT", "NAME", "NUMBER", "SEPARATOR", "highlight", "paint"]
+__all__ = ["HIT", "NAME", "NUMBER", "SEPARATOR", "highlight", "matching_state", "paint"]
 
 # The colours of grep(1), as SGR numbers.
 HIT = "01;31"
@@ -21,6 +22,16 @@ _PIECES = re.compile(r"(\x1b\[[0-9;:]*m)")
 def paint(text: str, colour: str) -> str:
     """Harmless text in a colour."""
     return f"\x1b[{colour}m{text}\x1b[0m"
+
+
+def matching_state(text: str, pattern: Pattern) -> str:
+    """The text of a line that was rewritten with `\\r`, up to its last state that matches: without
+    this, only the last state would show."""
+    states = text.split("\r")
+    for last in reversed(range(len(states))):
+        if pattern.spans(visible(states[last].encode()).decode()):
+            return "\r".join(states[: last + 1])
+    return text
 
 
 def highlight(shown: str, pattern: Pattern) -> str:

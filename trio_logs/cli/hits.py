@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..client import Hit
 from ..filtering import visible
 from .controls import Neutralizer
-from .highlight import HIT, NAME, NUMBER, SEPARATOR, highlight, paint
+from .highlight import HIT, NAME, NUMBER, SEPARATOR, highlight, matching_state, paint
 from .patterns import Pattern
 
 __all__ = ["HitLook", "Hits"]
@@ -103,17 +103,9 @@ class Hits:
         text = hit.text
         has_matches = hit.context == self._look.invert
         if "\r" in text and has_matches:
-            text = self._matching_state(text)
+            text = matching_state(text, self._look.pattern)
         shown = Neutralizer(colour=self._colour).line(text)
         return highlight(shown, self._look.pattern) if self._colour and has_matches else shown
-
-    def _matching_state(self, text: str) -> str:
-        """The text of a line that was rewritten with `\\r`, up to its last state that matches."""
-        states = text.split("\r")
-        for last in reversed(range(len(states))):
-            if self._look.pattern.spans(visible(states[last].encode()).decode()):
-                return "\r".join(states[: last + 1])
-        return text
 
     def _painted(self, text: str, colour: str) -> str:
         return paint(text, colour) if self._colour else text
