@@ -9,6 +9,7 @@ import trio
 
 from ..client import Client, End, Gone, LogRecords, Workload
 from ..client.requests import SeveralOptions
+from ..client.several_state import MAX_LOGS
 from ..errors import TrioLogsError, WorkloadNotFoundError
 from .exits import NOT_FOUND
 from .objects import encode_object
@@ -62,12 +63,21 @@ class _Printing:
         self._always_named = always_named
         self._prefixes = Prefixes()
         self._printers: dict[str, Printer] = {}
+        # Those that ran when they were met, and have not ended since.
+        self._running: set[str] = set()
+        self._is_told = False
         self.any_met = False
         self.any_gone = False
 
     async def take(self, batch: Sequence[Workload | LogRecords]) -> None:
         """Print what came together."""
         self._meet([each for each in batch if isinstance(each, Workload)])
+        if len(self._running) > MAX_LOGS and not self._is_told:
+            self._is_told = True
+            await self._outputs.notice(
+                f"{len(self._running)} of these workloads run: {MAX_LOGS} are followed at once, and"
+                " each other one once one of them has ended"
+            )
         for each in batch:
             if isinstance(each, LogRecords):
                 await self._print(each)
@@ -82,6 +92,7 @@ class _Printing:
                 self._outputs, self._look, workload.id, prefix, colour
             )
         self.any_met = True
+        self._running |= {each.id for each in workloads if not each.status.final}
 
     async def _print(self, found: LogRecords) -> None:
         printer = self._printers[found.workload]
@@ -91,6 +102,7 @@ class _Printing:
         is_gone = len(records) < len(found.records)
         if is_gone or isinstance(records[-1], End):
             del self._printers[found.workload]
+            self._running.discard(found.workload)
             await printer.finish()
         if is_gone:
             self.any_gone = True
