@@ -106,9 +106,13 @@ def test_it_ends_with_the_last_of_them(data: Path, client: SyncClient, tmp_path:
 @pytest.mark.parametrize("flag", ["-f", "--follow"])
 def test_it_follows_those_that_are_created_later(flag: str, data: Path, client: SyncClient) -> None:
     label = f"later{flag.strip('-')}"
-    with started(data, "logs", flag, "--label", f"test={label}", "--tail", "0") as process:
+    finished(client, "seq 2", "known", label)
+    with started(data, "logs", flag, "--label", f"test={label}", "--tail", "1") as process:
         assert process.stdout is not None
+        # It has listed the workloads: of others, it can only know by the events.
+        assert process.stdout.readline() == "known | 2\n"
         finished(client, "echo other", "other", "another")
+        # The tail is that of workloads that were there before.
         finished(client, "seq 3", "first", label)
         assert [process.stdout.readline() for _ in range(3)] == [
             f"first | {number}\n" for number in (1, 2, 3)
