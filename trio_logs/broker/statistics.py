@@ -29,6 +29,7 @@ class BrokerStatistics:
     All other fields count since the start. Lines and bytes, line ends included, are published once
     and delivered to each subscription. `batches_pushed` were written to a port, so that no reader
     woke. `rings_skipped` counts rings that were skipped because an earlier one still waited.
+    `merges` are of this moment.
     """
 
     topics: int
