@@ -222,6 +222,9 @@ async def run_with_kills(folder: Path, seed: int, kills: int) -> int:
     socket = folder / "socket"
     known: dict[str, over_http.Workload] = {}
     changes = 0
+    # Counts the workloads that are made.
+    made = trio.Semaphore(0)
+    listed = trio.Event()
     settled = trio.Event()
     final: dict[str, over_http.Workload] = {}
 
@@ -229,6 +232,7 @@ async def run_with_kills(folder: Path, seed: int, kills: int) -> int:
         nonlocal changes
         async with aclosing(client.events(await client.position())) as events:
             known.update({each.id: each async for each in client.list()})
+            listed.set()
             async for record in events:
                 match record:
                     case over_http.WorkloadChanged(workload=found):
@@ -246,6 +250,7 @@ async def run_with_kills(folder: Path, seed: int, kills: int) -> int:
         while True:
             try:
                 found = await client.submit(["sh", "-c", rng.choice(["exit 0", "sleep 0.05"])])
+                made.release()
                 if rng.random() < 0.5:
                     async with aclosing(client.batches(found.id, tail=0)) as batches:
                         async for _ in batches:
@@ -266,9 +271,13 @@ async def run_with_kills(folder: Path, seed: int, kills: int) -> int:
                         follower = client_of(server.token)
                         await follower.__aenter__()
                         nursery.start_soon(follow, follower)
+                        with trio.fail_after(PATIENCE):
+                            await listed.wait()
                     for _ in range(3):
                         writers.start_soon(write, client)
-                    await trio.sleep(rng.uniform(0.2, 0.6))
+                    with trio.fail_after(PATIENCE):
+                        for _ in range(rng.randint(2, 12)):
+                            await made.acquire()
                     if turn < kills:
                         server.process.kill()
                         await trio.to_thread.run_sync(server.process.wait)

@@ -101,5 +101,5 @@ def test_planted_bugs_are_caught(
 ) -> None:
     plant(monkeypatch)
     with pytest.RaisesGroup(AssertionError, flatten_subgroups=True):
-        for seed in range(20):
+        for seed in range(300):
             run(seed, kind)

@@ -253,6 +253,18 @@ def test_a_board_lists_again_if_a_row_becomes_free() -> None:
     assert board.is_stale
 
 
+def test_a_board_lists_again_if_its_list_is_too_old() -> None:
+    board = Board(None, {}, None)
+    board.make_room(5)
+    board.begin_list()
+    # The position from which the changes come is later than this list.
+    board.is_stale = True
+    board.fill([record(1)])
+    assert board.is_stale
+    filled(board, 5, [record(2)])
+    assert (board.is_stale, board.rows) == (False, [record(2)])
+
+
 def test_a_board_follows_the_size_of_the_terminal() -> None:
     listed = [record(number) for number in range(9, 0, -1)]
     board = filled(Board(None, {}, None), 5, listed)

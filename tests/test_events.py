@@ -102,7 +102,8 @@ async def test_the_bytes_of_the_stream(open_server: OpenServer) -> None:
             await raw.read_until(deleted)
 
 
-async def test_ndjson(open_server: OpenServer) -> None:
+async def test_ndjson(open_server: OpenServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_logs.engine.change_feed.TICK_SECONDS", 0.05)
     async with open_server(heartbeat=0.2) as live:
         raw = await follow(live, None, "Accept: application/x-ndjson")
         async with raw.stream:
@@ -131,14 +132,16 @@ async def test_ndjson(open_server: OpenServer) -> None:
     )
 
 
-async def test_progress(open_server: OpenServer) -> None:
+async def test_progress(open_server: OpenServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_logs.engine.change_feed.TICK_SECONDS", 0.05)
     async with open_server() as live:
         # An embedder's log is no workload.
         with await live.service.broker.open("embedded") as log:
             await log.write("x\n")
         raw = await follow(live)
         async with raw.stream:
-            script = "echo one; echo two; sleep 100"
+            # One write: the lines come together.
+            script = r"printf 'one\ntwo\n'; sleep 100"
             workload = await live.submit("sh", "-c", script)
             data = b'"id":"%b","lines":2,"bytes":8' % workload["id"].encode()
             await raw.read_until(b"event: progress\ndata: {%b}\n\n" % data)
@@ -329,7 +332,7 @@ async def test_a_slow_reader_gets_the_newest_of_each(
     open_server: OpenServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes nothing while more changes come than the window holds."""
-    monkeypatch.setattr("trio_logs.engine.change_window.MAX_CHANGES", 20)
+    monkeypatch.setattr("trio_logs.engine.change_window.MAX_CHANGES", 5)
     async with open_server(engine=EngineLimits(running=1)) as live:
         await live.submit("sleep", "1000")
         raw = await follow(live, "0")
@@ -338,13 +341,13 @@ async def test_a_slow_reader_gets_the_newest_of_each(
             # They wait in the queue: each of them changes once.
             spec = WorkloadSpec(("x" * 20_000,))
             async with trio.open_nursery() as nursery:
-                for _ in range(200):
+                for _ in range(50):
                     nursery.start_soon(live.service.engine.submit, spec)
             await live.submit("true", name="last")
             await raw.read_until(b'"name":"last"')
     found = [each for each in parse_events(raw.body) if each[0] == "workload"]
-    assert [int(each[1]) for each in found] == list(range(1, 204))
-    assert len({each[2]["id"] for each in found}) == 202
+    assert [int(each[1]) for each in found] == list(range(1, 54))
+    assert len({each[2]["id"] for each in found}) == 52
 
 
 async def test_the_position_of_a_list_is_from_before_it(tmp_path: Path) -> None:

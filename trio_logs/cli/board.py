@@ -21,8 +21,8 @@ __all__ = ["Board"]
 class Board:
     """At most `limit` workloads, newest first: those with the status and all labels.
 
-    `is_stale`: a list is needed, since the workload that moved up is not known here. Take changes
-    from before the list on.
+    `is_stale`: a list is needed, since the workload that moved up is not known here. The caller may
+    set it, too. The board needs each change after the moment of the list.
     """
 
     def __init__(self, status: str | None, labels: Mapping[str, str], limit: int | None) -> None:
@@ -53,14 +53,15 @@ class Board:
         return room
 
     def begin_list(self) -> None:
-        """A list is asked for now. Call `fill` with it, or `begin_list` again."""
+        """A list is asked for now. Call `fill` with it; if it fails, set `is_stale`."""
+        # If the board becomes stale from now on, this list is too old.
+        self.is_stale = False
         self._later = []
 
     def fill(self, listed: Iterable[Workload]) -> None:
         """Show what was listed, with the number of `make_room` as the limit."""
         self._rows = {workload.id: workload for workload in listed}
         self._is_cut = len(self._rows) >= self._room
-        self.is_stale = False
         # The list may be older than these.
         later, self._later = self._later or [], None
         for record in later:

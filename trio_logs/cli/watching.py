@@ -81,6 +81,7 @@ class _Watch:
             async with aclosing(found) as workloads:
                 listed = [each async for each in workloads]
         except (UnreachableError, RefusedError) as error:
+            board.is_stale = True
             self._excuse(error)
         else:
             board.fill(listed)

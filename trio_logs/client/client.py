@@ -29,6 +29,7 @@ from .records import (
     Workload,
 )
 from .requests import FollowOptions, ListOptions, SubmitOptions
+from .resumable import Resumable
 from .resume import Resume
 from .search_requests import MatchOptions, SearchOptions
 from .searching import SearchResume
@@ -169,7 +170,7 @@ class Client(SeveralLogs):
         answer = await self._connection.ask("GET", "/v1/workloads", params={"limit": "1"})
         return decode(answer, self._connection.address, requests.Position).position
 
-    async def events(
+    def events(
         self, after: str | None = None, *, patience: float | None = None
     ) -> AsyncGenerator[ChangeRecord, None]:
         """Changes of workloads after a position, by default new ones, over any number of
@@ -179,13 +180,8 @@ class Client(SeveralLogs):
         missing: list the workloads again. An answer that has no events counts against `patience`,
         in seconds, as no answer does. It never ends: close it with `contextlib.aclosing`.
         """
-        resume = ChangesResume(after, patience, self._connection.address)
-        found: AsyncGenerator[Sequence[Any], None]
-        found = following.follow(self._connection, "/v1/events", resume)
-        async with aclosing(found) as batches:
-            async for records in batches:
-                for record in records:
-                    yield record
+        resume: Resumable[Any] = ChangesResume(after, patience, self._connection.address)
+        return _each(following.follow(self._connection, "/v1/events", resume))
 
     def search(
         self, text: str, **options: Unpack[SearchOptions]

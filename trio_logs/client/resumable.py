@@ -15,8 +15,7 @@ class Resumable(Protocol[T_co]):
 
     For each answer, call `query`, `begin` and, if it is one of the content type `accept`, `opened`;
     then `feed` with its bytes, `flush`, and `finished` if it came to its proper end. Unless `done`,
-    call `clear` and `delay`, wait, and ask again. Each method that returns records may be called
-    with none to return.
+    call `clear` and `delay`, wait, and ask again.
     """
 
     reason: str
