@@ -247,7 +247,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="only this one")
     options = parser.parse_args()
     failed = 0
-    for kind, logs, lines in ((run, 100, 200), (run_matching, 60, 100)):
+    for kind, logs, lines in ((run, 100, 50), (run_matching, 60, 50)):
         start, cuts, seed = time.monotonic(), 0, options.seed or 0
         while cuts < options.cuts:
             try:

@@ -351,7 +351,12 @@ async def test_a_shutdown_is_told_once(open_server: OpenServer) -> None:
         assert (late.status_code, late.json()["reason"]) == (503, "draining")
 
 
-async def test_events_beside_the_logs(open_server: OpenServer) -> None:
+@pytest.mark.parametrize("window", [1, 1000])
+async def test_events_beside_the_logs(
+    window: int, open_server: OpenServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a reader that is behind the changes in memory."""
+    monkeypatch.setattr("trio_logs.engine.change_window.MAX_CHANGES", window)
     async with open_server() as live:
         a = await held(live, "one")
         raw = await live.follow(url(a, events="true"), "Accept: application/x-ndjson")
