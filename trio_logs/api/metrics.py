@@ -90,11 +90,13 @@ def _gauges(found: ServiceStatistics, oldest_wait: float) -> Iterable[tuple[str,
     """Values of this moment. Names end in the unit, if there is one. `oldest_wait` is in
     seconds."""
     store, broker, engine, searches = found.store, found.broker, found.engine, found.searches
+    merges = broker.merges
     tasks = trio.lowlevel.current_statistics().tasks_living
     return (
         ("tasks", "Tasks of Trio, system tasks included.", tasks),
         ("workloads_queued", "Workloads in the queue.", engine.queued),
         ("workloads_running", "Workloads that run.", engine.running),
+        ("event_readers", "Readers of changes of workloads.", engine.event_readers),
         ("topics", "Logs in memory.", broker.topics),
         ("topics_live", "Logs that are written.", broker.live),
         ("topics_failing", "Logs whose last append failed.", broker.logs_failing),
@@ -109,6 +111,8 @@ def _gauges(found: ServiceStatistics, oldest_wait: float) -> Iterable[tuple[str,
         ("searches", "Searches for matches under way.", searches.admitted),
         ("search_slices_running", "Searches that have a turn.", searches.running),
         ("search_slices_waiting", "Searches that wait for their turn.", searches.waiting),
+        ("merges", "Readers of several logs that merge their histories.", merges.holding),
+        ("merges_waiting", "Readers of several logs that wait to do so.", merges.waiting),
         ("history_bytes", "Compressed lines of all logs in the store.", store.bytes),
     )
 
@@ -119,6 +123,7 @@ def _counters(found: ServiceStatistics) -> Iterable[tuple[str, str, float]]:
     history = broker.history
     return (
         ("workloads_submitted", "New workloads.", engine.submitted),
+        ("changes_published", "Changes of workloads.", engine.changes_published),
         ("published_lines", "Lines of all logs, counted once each.", broker.lines_published),
         ("published_bytes", "The bytes of these lines, with line ends.", broker.bytes_published),
         (

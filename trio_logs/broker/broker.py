@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Literal
 
 import trio
@@ -12,9 +14,13 @@ from ..records import End, Outcome, Reason, Status
 from ..selection import Selection
 from ..store import LogStore
 from .bell import Bell
+from .merge_turns import MergeTurns
+from .merging import Merging
+from .places import EVERYTHING, LogPlace
 from .reading import Reading
 from .searches import Searches
 from .source import Source
+from .stages import StagedReading
 from .statistics import BrokerStatistics, snapshot
 from .subscription import Subscription
 from .tasks import Tasks
@@ -26,9 +32,7 @@ from .writer import LogWriter, as_line
 
 __all__ = ["PATIENCE", "LogBroker"]
 
-
 SUCCEEDED = Outcome(Status.SUCCEEDED, reason=Reason.EXITED)
-EVERYTHING = Selection()
 
 FLUSH_SECONDS = 10.0
 """How long the end of a broker waits for a store that fails or hangs."""
@@ -56,6 +60,7 @@ class LogBroker:
         self._tasks = Tasks()
         self._topics = Topics(store, limits or BrokerLimits(), self._tasks)
         self.searches = Searches(store)
+        self._merges = MergeTurns()
         # At most one for each topic.
         self._sources: dict[Topic, Source] = {}
 
@@ -101,17 +106,19 @@ class LogBroker:
         subscription_type, reading_type = Subscription, Reading
         if unfinished:
             subscription_type, reading_type = UnfinishedSubscription, UnfinishedReading
-        live_only = selection.tail == 0 and after is None
+        first = LogPlace(workload_id, selection, after).first
         subscription = subscription_type(
-            self._topics,
-            workload_id,
-            None if live_only else 1,
-            must_exist=must_exist,
-            bell=bell,
+            self._topics, workload_id, first, must_exist=must_exist, bell=bell
         )
         return reading_type(
             subscription, self._store, self.searches, selection, after=after, follow=follow
         )
+
+    def merge(self, places: Sequence[LogPlace], *, follow: bool = True) -> Merging:
+        """A reader of several logs: what is stored in the order of its arrival, then what comes.
+        Without `follow`, it ends at the last lines known when it starts."""
+        read = partial(StagedReading, self._topics, self.searches)
+        return Merging(places, read, self._merges, follow=follow)
 
     async def head(self, workload_id: str) -> int:
         """The number of the last line known now, 0 if there is none. Raises StoreError."""
@@ -174,6 +181,10 @@ class LogBroker:
                 with suppress(LogClosedError, StoreError):
                     await source.flush()
 
+    def written(self) -> Iterator[tuple[str, int, int]]:
+        """Of each log that is written now: its workload's id, its lines, and its bytes."""
+        return ((topic.workload_id, topic.head, topic.bytes) for topic in self._sources)
+
     def detach(self) -> None:
         """End every subscription where it is, later ones too; readers may resume there."""
         self._topics.detach()
@@ -187,7 +198,7 @@ class LogBroker:
 
     def statistics(self) -> BrokerStatistics:
         """A snapshot, and counters since the start."""
-        return snapshot(self._topics, tuple(self._sources.values()))
+        return snapshot(self._topics, tuple(self._sources.values()), self._merges.statistics())
 
     async def _source(self, topic: Topic) -> Source:
         """The source of the topic; started if there is none. Raises LogClosedError once the broker

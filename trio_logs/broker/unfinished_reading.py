@@ -117,7 +117,9 @@ class UnfinishedReading(Reading):
             # The unfinished line would get this number, and a time from now on.
             number, last, until = self._stop_after + 1, self.selection.last, self.selection.until
             is_late = (last is not None and number > last) or (until is not None and until < now())
-            self._rests = self._subscription.rests if self._start <= number and not is_late else {}
+            self._rests = (
+                self._subscription.rests if self._start.first <= number and not is_late else {}
+            )
         return found
 
     def _stop(self) -> Sequence[Found]:

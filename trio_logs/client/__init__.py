@@ -17,12 +17,15 @@ from ..records import End, Gap, Outcome, Reset, Status, Stop, Unfinished
 from .client import Client
 from .errors import ClientError, RefusedError, UnreachableError
 from .records import (
+    ChangeRecord,
     Counts,
     Ending,
+    Gone,
     Head,
     Hit,
     Line,
     LogRecord,
+    LogRecords,
     MatchesEnd,
     MatchRecord,
     Progress,
@@ -31,20 +34,26 @@ from .records import (
     Tile,
     Version,
     Workload,
+    WorkloadChanged,
+    WorkloadDeleted,
+    WorkloadProgress,
 )
 from .sync import SyncClient
 
 __all__ = [
+    "ChangeRecord",
     "Client",
     "ClientError",
     "Counts",
     "End",
     "Ending",
     "Gap",
+    "Gone",
     "Head",
     "Hit",
     "Line",
     "LogRecord",
+    "LogRecords",
     "MatchRecord",
     "MatchesEnd",
     "Outcome",
@@ -61,4 +70,7 @@ __all__ = [
     "UnreachableError",
     "Version",
     "Workload",
+    "WorkloadChanged",
+    "WorkloadDeleted",
+    "WorkloadProgress",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeAlias
 
@@ -10,12 +11,15 @@ import msgspec
 from ..records import End, Gap, Reset, Status, Stop, Unfinished
 
 __all__ = [
+    "ChangeRecord",
     "Counts",
     "Ending",
+    "Gone",
     "Head",
     "Hit",
     "Line",
     "LogRecord",
+    "LogRecords",
     "MatchRecord",
     "MatchesEnd",
     "Progress",
@@ -24,6 +28,9 @@ __all__ = [
     "Tile",
     "Version",
     "Workload",
+    "WorkloadChanged",
+    "WorkloadDeleted",
+    "WorkloadProgress",
 ]
 
 
@@ -106,6 +113,18 @@ class MatchesEnd(msgspec.Struct, frozen=True):
 MatchRecord: TypeAlias = Tile | MatchesEnd
 
 
+class Gone(msgspec.Struct, frozen=True):
+    """The last record of one of several logs that is unknown, or was deleted."""
+
+
+class LogRecords(msgspec.Struct, frozen=True):
+    """Records of one of several logs that are followed together. The last one of a log is its `End`
+    or `Gone`."""
+
+    workload: str
+    records: Sequence[LogRecord | Gone]
+
+
 class Workload(msgspec.Struct, frozen=True):
     """A workload as the server shows it. A field that does not apply yet is None.
 
@@ -151,6 +170,32 @@ class Counts(msgspec.Struct, frozen=True):
 
     total: int
     counts: dict[Status, int]
+
+
+class WorkloadChanged(msgspec.Struct, frozen=True):
+    """A workload was created, or more of it has changed than `lines` and `bytes`."""
+
+    workload: Workload
+    position: str
+
+
+class WorkloadDeleted(msgspec.Struct, frozen=True):
+    """A workload was deleted."""
+
+    id: str
+    position: str
+
+
+class WorkloadProgress(msgspec.Struct, frozen=True):
+    """The log of a running workload has grown."""
+
+    id: str
+    lines: int
+    bytes: int
+
+
+ChangeRecord: TypeAlias = WorkloadChanged | WorkloadDeleted | WorkloadProgress | Reset
+"""A record of `Client.events`; see `trio_logs.records` for Reset."""
 
 
 class Ending(msgspec.Struct):

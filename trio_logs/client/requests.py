@@ -20,6 +20,8 @@ __all__ = [
     "FollowOptions",
     "ListOptions",
     "Page",
+    "Position",
+    "SeveralOptions",
     "SubmitOptions",
     "aged",
     "encoded",
@@ -59,6 +61,12 @@ class Page(msgspec.Struct, frozen=True):
 
     workloads: list[Workload]
     next: str | None
+
+
+class Position(msgspec.Struct, frozen=True):
+    """The part of a page that says which changes it has."""
+
+    position: str
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -117,6 +125,22 @@ class FollowOptions(TypedDict, total=False):
     follow: bool
     unfinished: bool
     head: bool
+    patience: float
+
+
+class SeveralOptions(TypedDict, total=False):
+    """Which lines of each of several logs to read. See `FollowOptions`."""
+
+    since: str
+    until: str
+    stream: str
+    filter: str
+    regex: bool
+    case: bool
+    invert: bool
+    tail: int
+    follow: bool
+    unfinished: bool
     patience: float
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, aclosing, suppress
 from functools import partial
 from types import TracebackType
@@ -13,8 +13,18 @@ from anyio import to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from .client import Client
-from .records import Counts, Ending, LogRecord, MatchRecord, SearchRecord, Version, Workload
-from .requests import FollowOptions, ListOptions, SubmitOptions
+from .records import (
+    ChangeRecord,
+    Counts,
+    Ending,
+    LogRecord,
+    LogRecords,
+    MatchRecord,
+    SearchRecord,
+    Version,
+    Workload,
+)
+from .requests import FollowOptions, ListOptions, SeveralOptions, SubmitOptions
 from .search_requests import MatchOptions, SearchOptions
 
 __all__ = ["SyncClient"]
@@ -107,6 +117,28 @@ class SyncClient:
     ) -> Iterator[Sequence[LogRecord]]:
         """See `Client.batches`."""
         return self._iterate(self._client.batches(workload_id, **options))
+
+    def position(self) -> str:
+        """See `Client.position`."""
+        return self._portal.call(self._client.position)
+
+    def events(
+        self, after: str | None = None, *, patience: float | None = None
+    ) -> Iterator[ChangeRecord]:
+        """See `Client.events`. To leave, close it with `contextlib.closing`."""
+        return self._iterate(self._client.events(after, patience=patience))
+
+    def follow_several(
+        self, workload_ids: Sequence[str], **options: Unpack[SeveralOptions]
+    ) -> Iterator[Sequence[LogRecords]]:
+        """See `Client.follow_several`. To leave early, close it with `contextlib.closing`."""
+        return self._iterate(self._client.follow_several(workload_ids, **options))
+
+    def follow_matching(
+        self, labels: Mapping[str, str], *, later: bool = False, **options: Unpack[SeveralOptions]
+    ) -> Iterator[Sequence[Workload | LogRecords]]:
+        """See `Client.follow_matching`. To leave, close it with `contextlib.closing`."""
+        return self._iterate(self._client.follow_matching(labels, later=later, **options))
 
     def search(self, text: str, **options: Unpack[SearchOptions]) -> Iterator[SearchRecord]:
         """See `Client.search`. To leave early, close it with `contextlib.closing`."""
