@@ -33,7 +33,7 @@ from trio_logs.api.search_parameters import SEARCH_PARAMETERS
 from trio_logs.api.table import TABLE
 from trio_logs.cli import CLIENTS, connection, create_app, exits
 from trio_logs.client import requests, search_requests
-from trio_logs.records import Detached, End, Gap, Outcome, Reset, Status, Stop
+from trio_logs.records import Detached, End, Gap, Outcome, Reset, Status, Stop, Unfinished
 from trio_logs.server import ServerLimits
 from trio_logs.settings import Settings
 from trio_logs.store import Retention
@@ -236,7 +236,14 @@ def test_headers_of_requests() -> None:
 
 def test_events() -> None:
     outcome = Outcome(Status.SUCCEEDED)
-    records = (Gap(1, 2), End(outcome, 1, 2), Detached(), Reset("reason"), Stop("to", 2))
+    records = (
+        Gap(1, 2),
+        End(outcome, 1, 2),
+        Detached(),
+        Reset("reason"),
+        Stop("to", 2),
+        Unfinished("", ""),
+    )
     found = {name: list(data) for name, data in map(sse.control, records)}
     documented = rows(section("events", "Control events"))
     assert {name: re.findall(r"`(\w+)`", cells[0]) for name, cells in documented.items()} == found
@@ -270,7 +277,7 @@ def test_the_client() -> None:
     assert table.keys() - documented.keys() == set(client.__all__)
     signatures = {re.match(r"\w+", name)[0]: name for name in documented}  # type: ignore[index]
     for kind in (client.Client, client.SyncClient):
-        assert signatures.keys() == {name for name in vars(kind) if not name.startswith("_")}
+        assert signatures.keys() == {name for name in dir(kind) if not name.startswith("_")}
         for name, written in signatures.items():
             takes = inspect.signature(getattr(kind, name))
             bare = [
@@ -283,6 +290,7 @@ def test_the_client() -> None:
         ("submit", requests.SubmitOptions),
         ("list", requests.ListOptions),
         ("follow", requests.FollowOptions),
+        ("follow_several", requests.SeveralOptions),
         ("search", search_requests.SearchOptions),
         ("matches", search_requests.MatchOptions),
     ):

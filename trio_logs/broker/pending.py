@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from ..picking import Picker
-from ..records import Batch, Gap, Position, Record, Reset, Stop
-from .audience import POSITION_BYTES
+from ..records import Batch, Gap, Position, Record, Reset, Stop, Unfinished
+from .group import POSITION_BYTES
 
 __all__ = ["Found", "Pending"]
 
-Found: TypeAlias = Record | Reset | Position | Stop
+Found: TypeAlias = Record | Reset | Position | Stop | Unfinished
 """What a reading delivers."""
 
 
@@ -56,6 +56,11 @@ class Pending:
     def add(self, records: Sequence[Record]) -> None:
         """Take the records that follow."""
         self._records.extend(records)
+
+    def drop(self) -> None:
+        """Forget all records: the reading goes back to the first of them, or before it."""
+        self._records.clear()
+        self.is_late = False
 
     def pick(self) -> list[Found]:
         """The records that are asked for, up to the first that is `slow`."""

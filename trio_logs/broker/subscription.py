@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Self
 
 import trio
 
 from ..errors import WorkloadNotFoundError
 from ..records import Batch, Detached, Gap, Record
-from .audience import Bell, Group, Outlet
-from .history import contiguous
+from .bell import Bell
+from .group import Group, Outlet
+from .history import READ_BYTES, contiguous
 from .iteration import OneByOne
 from .topic import Life, Topic
 from .topics import Topics
 
 __all__ = ["Subscription"]
-
-READ_BYTES = 64 * 1024
-"""About how many bytes on the wire a reader gets at once, so that a reader which catches up takes
-turns with others."""
 
 
 class Subscription(OneByOne[Record]):
@@ -51,8 +47,9 @@ class Subscription(OneByOne[Record]):
         self._group: Group | None = None
         self._port = 0
         self._topic: Topic
-        self._own_bell = Bell() if bell is None else None
-        self._bell = bell or self._own_bell
+        self.max_bytes = READ_BYTES
+        self._owns_bell = bell is None
+        self._bell = Bell() if bell is None else bell
 
     def __enter__(self) -> Self:
         self._topic = topic = self._topics.acquire(self._workload_id)
@@ -61,27 +58,18 @@ class Subscription(OneByOne[Record]):
             self._cursor = topic.head + 1
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._topic.audience.discard(self)
         self._topics.release(self._topic)
-        if self._own_bell is not None:
-            self._own_bell.close()
+        if self._owns_bell:
+            self._bell.close()
 
     def ring(self) -> bool:
-        assert self._bell is not None
         return self._bell.ring()
 
     async def load(self) -> int:
-        """Look the log up, unless another reader has; return `head`.
-
-        Raises StoreError, and WorkloadNotFoundError if there is no such log and the subscription
-        has `must_exist`.
-        """
+        """Look the log up, unless another reader has; return `head`. Raises StoreError, and
+        WorkloadNotFoundError if there is no such log and the subscription has `must_exist`."""
         topic = self._topic
         await topic.load()
         if self._cursor is None:
@@ -118,12 +106,14 @@ class Subscription(OneByOne[Record]):
         return topic.window.first is None or topic.window.first > self.position + 1
 
     def skip_to(self, line: int, delivered: Sequence[Batch | Gap]) -> None:
-        counters = self._topics.counters
-        for record in delivered:
-            if isinstance(record, Batch):
-                counters.lines_delivered += record.count
-                counters.bytes_delivered += len(record.data)
+        self._topics.counters.deliver(delivered)
         self._cursor = line
+
+    def rewind(self, line: int, records: Sequence[object]) -> None:
+        """Go back to a line. `records` were delivered from there on, and will be again."""
+        self._topics.counters.deliver(records, -1)
+        self._cursor = line
+        self._ended = False
 
     @property
     def is_over(self) -> bool:
@@ -150,41 +140,48 @@ class Subscription(OneByOne[Record]):
         if self._cursor is None or topic.life is Life.UNKNOWN or self._must_exist:
             await self.load()
             self._must_exist = False
-        assert self._bell is not None
         assert self._cursor is not None
         while not self._ended:
             records = self._take()
-            if records:
+            if records or self.is_round_due:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return records
             if self._cursor <= topic.durable:
                 # Take the head before the read: lines that arrive during it are not missing.
                 head = topic.durable
                 found = await self._topics.history.read(
-                    topic.workload_id, self._cursor, READ_BYTES, head
+                    topic.workload_id, self._cursor, self.max_bytes, head
                 )
                 if not found or found[0].first > self._cursor:
                     await topic.check_deleted()
                 return self._close_hole(found, head)
-            if self._group is None or self._cursor != topic.head + 1:
-                await self._bell.wait()
-                continue
-            self._group.join(self._port, self, topic.head)
-            try:
-                await self._bell.wait()
-            finally:
-                self._cursor = self._group.leave(self._port)
+            await self._wait()
         raise trio.EndOfChannel
+
+    @property
+    def is_round_due(self) -> bool:
+        """Whether `receive` returns without a record: see `UnfinishedSubscription`."""
+        return False
+
+    async def _wait(self) -> None:
+        """Wait for a ring, at the head as a member of the group."""
+        if self._group is None or self._cursor != self._topic.head + 1:
+            await self._bell.wait()
+            return
+        self._group.join(self._port, self, self._topic.head)
+        try:
+            await self._bell.wait()
+        finally:
+            self._cursor, _ = self._group.leave(self._port)
 
     async def check(self) -> None:
         """Read the next records from the store if memory does not have them, without moving on.
         Raises StoreError. Call it after `load`."""
-        topic = self._topic
         assert self._cursor is not None
-        in_memory = topic.window.first is not None and topic.window.first <= self._cursor
-        if not in_memory and self._cursor <= topic.durable:
+        if self.is_behind:
+            topic = self._topic
             await self._topics.history.read(
-                topic.workload_id, self._cursor, READ_BYTES, topic.durable
+                topic.workload_id, self._cursor, self.max_bytes, topic.durable
             )
 
     def write_to(self, outlet: Outlet, port: int) -> None:
@@ -219,7 +216,7 @@ class Subscription(OneByOne[Record]):
         if self._topics.detached or topic.detached or (at_head and topic.abandoned):
             self._ended = True
             return [Detached()]
-        batches = topic.window.read(self._cursor, READ_BYTES)
+        batches = topic.window.read(self._cursor, self.max_bytes)
         if not batches and (lost := topic.lost_at(self._cursor)):
             self._cursor = lost.last + 1
             return [lost]
