@@ -7,7 +7,7 @@ import test from "node:test"
 
 import { ABSENCE, Hub } from "../../trio_logs/web/wire/hub.js"
 import { Follower } from "../../trio_logs/web/wire/follower.js"
-import { MOST_LINES } from "../../trio_logs/web/wire/log_stream.js"
+import { MOST_LINES } from "../../trio_logs/web/wire/log_news.js"
 import { objectsOf } from "../../trio_logs/web/wire/ndjson.js"
 
 /** A server whose requests wait in `requests` for what the test does with them. */
@@ -39,9 +39,10 @@ class Service {
   async next() {
     const [request, response] = this.requests.shift() ?? (await new Promise((done) => this.waiting.push(done)))
     const url = new URL(request.url, "http://x")
+    assert.equal(url.pathname, "/v1/logs")
     return {
-      after: url.searchParams.get("last_event_id"),
-      id: url.pathname.split("/")[3],
+      logs: url.searchParams.getAll("workload"),
+      events: url.searchParams.get("events"),
       key: request.headers.authorization,
       say: (...objects) => response.write(objects.map((each) => `${JSON.stringify(each)}\n`).join("")),
       begin: () => response.writeHead(200).flushHeaders(),
@@ -82,11 +83,12 @@ class Tab {
 
   lines = () => this.heard.flatMap((each) => each.lines ?? []).map((line) => line.seq)
   events = () => this.heard.flatMap((each) => each.events ?? []).map((each) => each.event)
-  states = () => this.heard.filter((each) => each.kind === "state").map((each) => each.state)
+  states = () =>
+    this.heard.filter((each) => each.kind === "state").map((each) => each.state).filter((state, place, all) => state !== all[place - 1])
 }
 
-const line = (seq, stream = "stdout") => ({ seq, time: "2026-01-31T12:00:00.000000Z", stream, text: `line ${seq}` })
-const END = { event: "end", status: "succeeded", lines: 4 }
+const line = (seq, stream = "stdout") => ({ workload: "a", seq, time: "2026-01-31T12:00:00.000000Z", stream, text: `line ${seq}` })
+const END = { workload: "a", event: "end", status: "succeeded", lines: 4 }
 
 async function followed(t, hub = new Hub()) {
   const service = await Service.open(t)
@@ -98,13 +100,15 @@ async function followed(t, hub = new Hub()) {
 
 test("a cut loses and doubles no line", async (t) => {
   const { service, tab, answer } = await followed(t)
-  assert.deepEqual([answer.after, answer.id, answer.key], ["2", "a", "Bearer k"])
+  assert.deepEqual([answer.logs, answer.events, answer.key], [["a.2"], null, "Bearer k"])
   answer.say(line(3), { event: "heartbeat" })
   await tab.until(() => tab.lines().length === 1)
   answer.cut()
   const again = await service.next()
-  assert.equal(again.after, "3")
+  assert.deepEqual(again.logs, ["a.3"])
   again.begin()
+  again.say(line(3))
+  // Lines since the last position come again.
   again.say(line(4), END)
   again.finish()
   await tab.until(() => tab.events().includes("end"))
@@ -124,8 +128,31 @@ test("tabs share one answer, and one that comes later learns the end", async (t)
   }
   const late = new Tab(t, hub).say({ kind: "follow", key: "k", id: "a", after: 4 })
   await late.until(() => late.heard.length === 2)
-  assert.deepEqual([late.events(), late.states()], [["end"], ["ended"]])
+  assert.deepEqual(late.events(), ["end"])
   assert.equal(service.requests.length, 0)
+})
+
+test("all that the tabs follow is one answer, and a change of it does not show", async (t) => {
+  const { service, hub, tab, answer } = await followed(t)
+  answer.say(line(3))
+  await tab.until(() => tab.lines().length === 1)
+  const other = new Tab(t, hub).say({ kind: "follow", key: "k", id: "b", after: 7 }).say({ kind: "follow", key: "k", id: "*", after: "5" })
+  await answer.gone
+  const second = await service.next()
+  assert.deepEqual([second.logs, second.events], [["a.3", "b.7"], "5"])
+  second.begin()
+  second.say(line(4), { ...line(8), workload: "b" }, change("6", "running"))
+  await tab.until(() => tab.lines().length === 2)
+  await other.until(() => other.heard.some(({ changes }) => changes?.length))
+  assert.deepEqual([tab.lines(), other.lines()], [[3, 4], [8]])
+  assert.ok(!tab.states().includes("reconnecting"))
+  assert.ok(tab.states().lastIndexOf("connecting") < tab.states().indexOf("live"))
+  // What has ended is not asked for again.
+  second.say({ ...END, workload: "b" })
+  await other.until(() => other.events().includes("end"))
+  second.cut()
+  const third = await service.next()
+  assert.deepEqual([third.logs, third.events], [["a.4"], "6"])
 })
 
 test("a log that no tab shows any more is not followed", async (t) => {
@@ -135,7 +162,7 @@ test("a log that no tab shows any more is not followed", async (t) => {
   tab.say({ kind: "drop", id: "a" })
   other.say({ kind: "bye" })
   await answer.gone
-  assert.deepEqual(hub.statistics(), { tabs: 1, streams: 0 })
+  assert.deepEqual(hub.statistics(), { tabs: 1, followed: 0 })
 })
 
 test("a tab that is silent for minutes is forgotten, and may come back", async (t) => {
@@ -144,9 +171,9 @@ test("a tab that is silent for minutes is forgotten, and may come back", async (
   assert.equal(hub.statistics().tabs, 1)
   hub.sweep(Date.now() + ABSENCE + 1000)
   await answer.gone
-  assert.deepEqual(hub.statistics(), { tabs: 0, streams: 0 })
+  assert.deepEqual(hub.statistics(), { tabs: 0, followed: 0 })
   tab.say({ kind: "follow", key: "k", id: "a", after: 7 })
-  assert.equal((await service.next()).after, "7")
+  assert.deepEqual((await service.next()).logs, ["a.7"])
 })
 
 for (const [status, state] of [[401, "signed out"], [404, "gone"], [204, "ended"]]) {
@@ -168,7 +195,7 @@ test("signing in again with the same key follows again", async (t) => {
   ;(await service.next()).refuse(401)
   await tab.until(() => tab.states().includes("signed out"))
   tab.say({ kind: "follow", key: "k", id: "a", after: 5 })
-  assert.equal((await service.next()).after, "5")
+  assert.deepEqual((await service.next()).logs, ["a.5"])
 })
 
 test("another key ends what the last one opened", async (t) => {
@@ -191,14 +218,14 @@ test("other failures are tried again, at once if somebody looks", async (t) => {
   answer.begin()
   answer.say({ event: "shutdown", reason: "draining", retry: 50 })
   answer.finish()
-  assert.equal((await service.next()).after, "0")
+  assert.deepEqual((await service.next()).logs, ["a.0"])
 })
 
 test("an answer that falls silent is given up", async (t) => {
   const service = await Service.open(t)
   const states = []
-  const open = (signal) => fetch("/v1/workloads/a/logs?last_event_id=3", { signal })
-  const follower = new Follower({ open, receive: () => {}, turn: (state) => states.push(state) }, 50)
+  const open = (signal) => fetch("/v1/logs?workload=a.3", { signal })
+  const follower = new Follower({ open, receive: () => {}, isOver: () => false, turn: (state) => states.push(state) }, 50)
   t.after(() => follower.stop())
   const answer = await service.next()
   // Before its head, and in its body.
@@ -226,7 +253,7 @@ test("a burst is a bounded message", async (t) => {
 
 test("an unfinished line goes with the line that finishes it", async (t) => {
   const { tab, answer } = await followed(t)
-  answer.say({ event: "unfinished", stream: "stdout", text: "67 %" })
+  answer.say({ workload: "a", event: "unfinished", stream: "stdout", text: "67 %" })
   await tab.until(() => tab.heard.at(-1).unfinished?.stdout === "67 %")
   answer.say(line(3, "stderr"))
   await tab.until(() => tab.lines().length === 1)
@@ -238,13 +265,13 @@ test("an unfinished line goes with the line that finishes it", async (t) => {
 
 test("gaps count, and a reset starts over", async (t) => {
   const { service, tab, answer } = await followed(t)
-  answer.say({ event: "gap", from: 3, to: 9, reason: "store" })
+  answer.say({ workload: "a", event: "gap", from: 3, to: 9, reason: "store" })
   await tab.until(() => tab.events().includes("gap"))
   assert.equal(tab.heard.at(-1).head, 9)
-  answer.say({ event: "reset", reason: "beyond_head" })
+  answer.say({ workload: "a", event: "reset", reason: "beyond_head" })
   await tab.until(() => tab.events().includes("reset"))
   answer.cut()
-  assert.equal((await service.next()).after, "0")
+  assert.deepEqual((await service.next()).logs, ["a.0"])
 })
 
 const change = (position, status) => ({ event: "workload", position, id: "a", status, lines: 0 })
@@ -254,15 +281,15 @@ test("changes of workloads resume after the last one, and come once a tick", asy
   const hub = new Hub()
   const tab = new Tab(t, hub).say({ kind: "follow", key: "k", id: "*", after: "7" })
   const answer = await service.next()
-  assert.equal(answer.after, "7")
+  assert.deepEqual([answer.events, answer.logs], ["7", []])
   answer.begin()
   answer.say({ event: "position", id: "7" }, change("8", "queued"), change("9", "running"), { event: "progress", id: "a", lines: 3, bytes: 9 })
   await tab.until(() => tab.heard.at(-1).changes)
   assert.deepEqual(tab.heard.at(-1).changes, [{ ...change("9", "running"), lines: 3, bytes: 9 }])
-  answer.say({ event: "deleted", position: "10", id: "a" }, { event: "reset", reason: "too_old" }, { event: "position", id: "40" })
+  answer.say({ event: "deleted", position: "10", id: "a" }, { event: "reset", reason: "too_old" }, { event: "position", id: "40.12" })
   await tab.until(() => tab.heard.at(-1).isStale)
   answer.cut()
-  assert.equal((await service.next()).after, "40")
+  assert.equal((await service.next()).events, "40")
   // One that comes later may have listed before what came.
   const late = new Tab(t, hub).say({ kind: "follow", key: "k", id: "*", after: "8" })
   await late.until(() => late.heard[0]?.isStale)

@@ -3,7 +3,7 @@
 import { make, setText } from "../element.js"
 import { age, clock, grouped, lasted } from "../format.js"
 import { press } from "../log/tools.js"
-import { CHANGES } from "../wire/change_stream.js"
+import { CHANGES } from "../wire/change_news.js"
 import { fillRow } from "./row.js"
 
 /** @typedef {import("../format.js").Workload} Workload */
@@ -124,7 +124,7 @@ export class WorkloadList {
     this.connection.follow(this.session.key, CHANGES, () => this.#position, (news) => this.#hear(news))
   }
 
-  /** @param {import("../wire/change_stream.js").Changes} news */
+  /** @param {import("../wire/change_news.js").Changes} news */
   #hear({ changes, isStale }) {
     let isOther = isStale
     for (const change of changes) {

@@ -3,7 +3,7 @@
 import { parseRow } from "../rows/row.js"
 import { PLAIN } from "../rows/style.js"
 
-/** @typedef {import("../wire/log_stream.js").Line} Line */
+/** @typedef {import("../wire/log_news.js").Line} Line */
 /** @typedef {import("../rows/style.js").Style} Style */
 
 /** Lines in one chunk, the unit in which lines are forgotten. */

@@ -3,7 +3,7 @@
 import { Gaps } from "./gaps.js"
 import { Lines } from "./lines.js"
 
-/** @typedef {import("../wire/log_stream.js").Line} Line */
+/** @typedef {import("../wire/log_news.js").Line} Line */
 
 /**
  * @typedef {{ kind: "line", number: number, line: Line | undefined }

@@ -181,7 +181,7 @@ export class LogView {
     this.surroundings.go({ ...query, only: query.find ? this.place.only : false })
   }
 
-  /** @param {import("../wire/log_stream.js").News} news */
+  /** @param {import("../wire/log_news.js").News} news */
   #hear(news) {
     const { events } = news
     // Gaps and resets come before the lines that follow them.
@@ -192,7 +192,7 @@ export class LogView {
     this.follow.grew()
     this.list.refresh()
     this.#count()
-    if (events.some(({ event }) => event === "end")) this.#ended()
+    if (events.some(({ event }) => event === "end" || event === "gone")) this.#ended()
   }
 
   async #ended() {

@@ -9,6 +9,7 @@ import { Problem } from "./request.js"
  * @typedef {object} Following
  * @property {(signal: AbortSignal) => Promise<Response>} open Asks for what follows what `receive` got.
  * @property {(objects: any[]) => void} receive Objects as they come, heartbeats included.
+ * @property {() => boolean} isOver Whether nothing more comes after an answer that ended.
  * @property {(state: State) => void} turn
  */
 
@@ -65,7 +66,7 @@ export class Follower {
    * @returns {Promise<State | number | undefined>}
    */
   async #once(succeed) {
-    const { open, receive, turn } = this.following
+    const { open, receive, isOver, turn } = this.following
     const attempt = new AbortController()
     const abort = () => attempt.abort()
     this.#stop.signal.addEventListener("abort", abort)
@@ -82,9 +83,9 @@ export class Follower {
         if (this.#stop.signal.aborted) return undefined
         receive(objects)
         const last = objects.at(-1)
-        if (last?.event === "end" || last?.reason === "deleted") return "ended"
         if (last?.event === "shutdown") pause = last.retry
       }
+      if (isOver()) return "ended"
     } catch (error) {
       if (error instanceof Problem && error.status === 401) return "signed out"
       if (error instanceof Problem && error.status === 404) return "gone"
