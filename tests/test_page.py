@@ -360,3 +360,23 @@ def test_logs_side_by_side(open_tab: OpenTab, server: ServerProcess) -> None:
     tab.page.get_by_role("region", name="left").locator("a.number").click()
     expect(tab.page).to_have_url(re.compile(f"#{ids[0]}:L1$"))
     assert tab.complaints == []
+
+
+def test_ten_tabs_share_one_connection(
+    open_tab: OpenTab, server: ServerProcess, tmp_path: Path
+) -> None:
+    """A browser opens six connections of HTTP/1.1 to a host, so ten streams would stall."""
+    gates = [tmp_path / str(number) for number in range(10)]
+    ids = [submit(server, written(gate, 1, 1)) for gate in gates]
+    first = open_tab(server, f"/w/{ids[0]}")
+    pages = [first.page, *(first.page.context.new_page() for _ in ids[1:])]
+    for page, workload in zip(pages[1:], ids[1:], strict=True):
+        page.goto(f"{server.url}/w/{workload}")
+    for page in pages:
+        expect(page.locator("#L1 .text")).to_have_text("line 1")
+    for gate in gates:
+        gate.touch()
+    for page in pages:
+        expect(page.locator("#L2 .text")).to_have_text("line 2")
+        expect(page.locator(".row.end")).to_contain_text("succeeded")
+    assert first.complaints == []
