@@ -149,7 +149,9 @@ class SeveralStream(StreamBody):
                 chunks.append(self._shut_down())
                 return b"".join(chunks)
             chunks.append(self._frame(index, record))
-        if self._unmarked >= POSITION_BYTES or trio.current_time() >= self._mark_at:
+            if self._unmarked >= POSITION_BYTES:
+                chunks.append(self._mark())
+        if trio.current_time() >= self._mark_at:
             chunks.append(self._mark_latest())
         return b"".join(chunks)
 
