@@ -160,7 +160,7 @@ async def run(seed: int, *, logs: int, lines: int) -> int:
             query = "&".join(f"workload={each}" for each in ids)
             events = rng.choice(["", "&events=true"])
             reader = Reader(ids, lines)
-            with trio.fail_after(10 * PATIENCE):
+            with trio.fail_after(100 * PATIENCE):
                 while not reader.is_over:
                     resume = [f"Last-Event-ID: {reader.position}"] if reader.position else []
                     raw = await live.follow(
@@ -220,7 +220,7 @@ async def run_matching(seed: int, *, logs: int, lines: int) -> int:
             met = Counter[str]()
             found: dict[str, list[Any]] = {}
             ended = 0
-            with trio.fail_after(10 * PATIENCE):
+            with trio.fail_after(100 * PATIENCE):
                 following = client.follow_matching(LABELS, later=True, patience=PATIENCE)
                 async with aclosing(following) as batches:
                     async for batch in batches:
