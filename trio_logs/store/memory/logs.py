@@ -77,8 +77,9 @@ class MemoryLogs:
         self._logs[workload_id] = log
         log.records += map(_without_forms, added.records)
         self._bytes += sum(_size(record) for record in added.records)
-        known = log.state.streams if added.streams is None else added.streams
-        log.state = replace(log.state, lines=added.lines, bytes=added.bytes, streams=known)
+        before = log.state
+        known = before.streams if added.streams is None else added.streams
+        log.state = LogState(added.lines, added.bytes, before.end, before.time, known, before.epoch)
         self._extended(workload_id, log.state)
         if added.ends and outcome is not None:
             log.state = replace(log.state, end=End(outcome, added.lines, added.bytes))
@@ -239,7 +240,10 @@ def _run(batch: Batch) -> Run:
 
 def _without_forms(record: Batch | Gap) -> Batch | Gap:
     """The record without cached wire forms: only the window bounds their memory."""
-    return replace(record, rendered={}) if isinstance(record, Batch) else record
+    if isinstance(record, Gap):
+        return record
+    b = record
+    return Batch(b.first, b.count, b.time, b.stream, b.data, b.partial, b.continues)
 
 
 def _size(record: Batch | Gap) -> int:
