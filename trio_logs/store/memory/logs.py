@@ -77,9 +77,8 @@ class MemoryLogs:
         self._logs[workload_id] = log
         log.records += map(_without_forms, added.records)
         self._bytes += sum(_size(record) for record in added.records)
-        before = log.state
-        known = before.streams if added.streams is None else added.streams
-        log.state = LogState(added.lines, added.bytes, before.end, before.time, known, before.epoch)
+        known = log.state.streams if added.streams is None else added.streams
+        log.state = replace(log.state, lines=added.lines, bytes=added.bytes, streams=known)
         self._extended(workload_id, log.state)
         if added.ends and outcome is not None:
             log.state = replace(log.state, end=End(outcome, added.lines, added.bytes))
