@@ -167,7 +167,8 @@ async def run(seed: int, *, logs: int, lines: int) -> int:
                         f"/v1/logs?{query}{events}", "Accept: application/x-ndjson", *resume
                     )
                     assert raw.status == 200, raw.status
-                    limit = rng.randint(1, 4 * between + 40 * logs)
+                    # A position comes behind a whole batch, which may have all lines of a log.
+                    limit = rng.randint(1, 4 * between + 40 * logs + 400 * lines)
                     async with raw.stream:
                         await read(raw, min(limit, between))
                         # Where lines come slowly, the cut comes by time.
@@ -199,7 +200,7 @@ async def run_matching(seed: int, *, logs: int, lines: int) -> int:
     ):
         async with (
             open_live(settings(rng, Path(folder))) as live,
-            cutting_proxy(live.url, after=lambda: rng.randint(300, 4 * between + 20_000)) as (
+            cutting_proxy(live.url, after=lambda: rng.randint(300, 4 * between + 40_000)) as (
                 url,
                 cuts,
             ),

@@ -56,6 +56,7 @@ SAME = [
     "-c error apple pear plum",
     "-cv error pear apple",
     "-lv error apple plum pear",
+    "-lc error apple pear plum",
     "-o error apple pear",
     "-onA1 e+ apple",
     "-v e apple pear",
