@@ -157,6 +157,8 @@ class SeveralStream(StreamBody):
     def _frame(self, index: int, record: PartRecord) -> bytes:
         frame = self._format.render(self._workloads[index], record)
         match record:
+            case Batch() if len(frame) > POSITION_BYTES:
+                return self._marked(index, record, frame)
             case Batch() | Gap():
                 self._positions.logs[index] = record.last
             case End() | Gone():
@@ -166,6 +168,16 @@ class SeveralStream(StreamBody):
                 return frame
         self._note(len(frame))
         return frame
+
+    def _marked(self, index: int, batch: Batch, frame: bytes) -> bytes:
+        """The frame of a batch that is longer than the bytes between two positions."""
+        chunks = []
+        end = self._format.end
+        for number, line in enumerate(frame.split(end)[:-1], batch.first):
+            self._positions.logs[index] = number
+            self._note(len(line) + len(end))
+            chunks += [line, end, self._mark_if_long()]
+        return b"".join(chunks)
 
     def _tell(self, records: Sequence[ChangeRecord]) -> bytes:
         chunks = []
