@@ -16,12 +16,13 @@ through anyio, on asyncio; `SyncClient` has the same methods for scripts without
 from ..records import End, Gap, Outcome, Reset, Status
 from .client import Client
 from .errors import ClientError, RefusedError, UnreachableError
-from .records import Counts, Ending, Line, LogRecord, Version, Workload
+from .records import Code, Counts, Ending, Line, LogRecord, Version, Workload
 from .sync import SyncClient
 
 __all__ = [
     "Client",
     "ClientError",
+    "Code",
     "Counts",
     "End",
     "Ending",

@@ -13,10 +13,13 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Self, Unpack
 
+import httpx2
+import msgspec
+
 from . import following, pushing, requests
-from .answers import check_empty, decode
+from .answers import check, check_empty, decode
 from .connection import Connection
-from .records import Counts, Ending, LogRecord, Version, Workload
+from .records import Code, Counts, Ending, LogRecord, Version, Workload
 from .requests import FollowOptions, ListOptions, SubmitOptions
 
 __all__ = ["Client"]
@@ -122,6 +125,20 @@ class Client:
         """Delete a finished workload and its log."""
         answer = await self._connection.ask("DELETE", requests.path(workload_id))
         check_empty(answer, self._connection.address)
+
+    async def make_code(self) -> Code:
+        """Make a code that signs a browser in, once."""
+        answer = await self._connection.ask("POST", "/v1/session/codes")
+        code = decode(answer, self._connection.address, Code)
+        return msgspec.structs.replace(code, location=answer.headers.get("Location", ""))
+
+    async def is_unused(self, code: Code) -> bool:
+        """Whether a code was not used yet, and has not expired."""
+        answer = await self._connection.ask("GET", code.location)
+        if answer.status_code == httpx2.codes.NOT_FOUND:
+            return False
+        check(answer, self._connection.address)
+        return True
 
     async def version(self) -> Version:
         """The version of the server."""

@@ -9,7 +9,7 @@ import msgspec
 
 from ..records import End, Gap, Reset, Status
 
-__all__ = ["Counts", "Ending", "Line", "LogRecord", "Version", "Workload"]
+__all__ = ["Code", "Counts", "Ending", "Line", "LogRecord", "Version", "Workload"]
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
@@ -64,6 +64,17 @@ class Version(msgspec.Struct, frozen=True):
 
     version: str
     api: int
+
+
+class Code(msgspec.Struct, frozen=True):
+    """A code that signs a browser in, once, until `expires_at`. `url` is where a browser uses it;
+    None if the server does not know its own address. `location` is the path that tells whether the
+    code was used."""
+
+    code: str
+    expires_at: datetime
+    url: str | None
+    location: str = ""
 
 
 class Counts(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ import trio
 from ..records import Batch, End, Gap, Outcome, Run, Status, Workload
 from .durations import DurationStatistics
 from .query import WorkloadQuery
+from .sessions import SessionStore
 
 __all__ = [
     "NO_STREAMS",
@@ -173,9 +174,10 @@ class LogStore(Protocol):
         """A snapshot, and counters since the start."""
 
 
-class WorkloadStore(Protocol):
-    """The duties of a store of workload records. As with `LogStore`, the effect of a method that
-    has returned is durable, and every method raises StoreError for that call alone."""
+class WorkloadStore(SessionStore, Protocol):
+    """The duties of a store of workload records, and of sessions. As with `LogStore`, the effect of
+    a method that has returned is durable, and every method raises StoreError for that call alone.
+    """
 
     async def create(
         self, workload: Workload, *, key: str | None = None, fingerprint: bytes = b""

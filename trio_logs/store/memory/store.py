@@ -11,11 +11,12 @@ import trio
 from ...records import Outcome, Status, Workload
 from .. import LogState, WorkloadQuery
 from .logs import MemoryLogs
+from .sessions import MemorySessions
 
 __all__ = ["MemoryStore"]
 
 
-class MemoryStore(MemoryLogs):
+class MemoryStore(MemorySessions, MemoryLogs):
     """Keeps everything in memory. See `Store` for the methods."""
 
     def __init__(self) -> None:
