@@ -21,10 +21,11 @@ from tests.live import PATIENCE
 from tests.searching import batch_of, expected_search, put
 from tests.stores import running
 from trio_logs.broker import Finding, Matches, Place, Searches
+from trio_logs.broker.sieve import TailSieve
 from trio_logs.errors import BusyError
 from trio_logs.filtering import Filter
 from trio_logs.records import Batch, Gap, Run
-from trio_logs.selection import Selection
+from trio_logs.selection import Selection, Tail
 from trio_logs.store import Store
 from trio_logs.store.memory import MemoryStore
 from trio_logs.store.sqlite import SQLiteStore
@@ -215,6 +216,23 @@ async def test_a_cancelled_slice_returns_at_once_and_sees_no_further_record(
         await searches.slice("w", 1, 99, note)
         assert len(note.seen) == 99
     assert slow.seen == 1
+
+
+def test_a_tail_looks_at_a_batch_in_several_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the expression is, a slice ends after one call of RE2."""
+    monkeypatch.setattr("trio_logs.broker.sieve.SLICE_SECONDS", 0.0)
+    monkeypatch.setattr("trio_logs.filtering.CALL_SECONDS", 1e-9)
+    selection = Selection(tail=2, filter=Filter("a", regex=True))
+    tail = Tail(selection, 1, 6)
+    looking = TailSieve(selection, tail)
+    batch = batch_of(1, ["a", "b", "a", "b", "a", "b"])
+    for _ in range(5):
+        looking.begin()
+        assert not looking.see(batch)
+        assert (looking.next, tail.done) == (6, False)
+    looking.begin()
+    assert not looking.see(batch)
+    assert (looking.next, tail.start().first) == (0, 3)
 
 
 @pytest.mark.parametrize("seed", range(20))

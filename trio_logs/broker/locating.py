@@ -75,20 +75,17 @@ class Locator:
     async def _search_tail(
         self, selection: Selection, tail: Tail, window: Sequence[Batch], first: int
     ) -> None:
-        at = 0
-        while at < len(window) and not tail.done:
-            sieve = TailSieve(selection, tail, tail.next)
-            at = await self._searches.call(partial(_show, sieve, window, at))
-        before = tail.next
+        sieve = TailSieve(selection, tail)
+        while window and window[-1].first <= sieve.next and not tail.done:
+            await self._searches.call(partial(_show, sieve, window))
         while not tail.done:
-            sieve = TailSieve(selection, tail, before)
+            sieve.begin()
             await self._searches.slice(
-                self._topic.workload_id, first, before, sieve, newest_first=True
+                self._topic.workload_id, first, sieve.next, sieve, newest_first=True
             )
-            if sieve.next == before:
+            if not sieve.has_seen:
                 # No older line is left.
                 break
-            before = sieve.next
 
     async def _first_since(self, time: int, head: int) -> int:
         """The number of the first line up to `head` that is not older than `time`."""
@@ -117,10 +114,10 @@ def _reset(after: int | Literal["end"] | None, head: int) -> Reset | None:
     return None
 
 
-def _show(sieve: TailSieve, window: Sequence[Batch], at: int) -> int:
-    """In a thread: show batches to the sieve until it stops; return where to go on."""
-    while at < len(window):
-        at += 1
-        if not sieve.look(window[at - 1]):
+def _show(sieve: TailSieve, window: Sequence[Batch]) -> None:
+    """In a thread: show batches, newest first, to the sieve until it stops."""
+    sieve.begin()
+    for batch in window:
+        # Those after it were seen in an earlier slice.
+        if batch.first <= sieve.next and not sieve.see(batch):
             break
-    return at

@@ -89,31 +89,63 @@ def pick_slice(picker: Picker, batch: Batch) -> tuple[Picker, list[Batch], int]:
 
 
 class TailSieve:
-    """Finds where the last lines of a selection with a filter begin: it sees runs newest first,
-    until `tail` is done or its time is over. `next` is then the newest line that it did not see."""
+    """Finds where the last lines of a selection with a filter begin. It sees runs newest first, in
+    several slices, until `tail` is done.
 
-    def __init__(self, selection: Selection, tail: Tail, before: int) -> None:
+    `next` is the newest line of the next run to show; it may have been looked at in part.
+    """
+
+    def __init__(self, selection: Selection, tail: Tail) -> None:
+        self.next = tail.next
         self._selection = selection
         self._tail = tail
-        self.next = before
+        self._deadline = 0.0
+        # Of the batch that begins at this line: the lines found, and the last one looked at.
+        self._first = 0
+        self._numbers: list[int] = []
+        self._last = 0
+
+    def begin(self) -> None:
+        """A slice begins."""
         self._deadline = 0.0
 
+    @property
+    def has_seen(self) -> bool:
+        """Whether this slice showed a run."""
+        return self._deadline > 0
+
     def visit(self, run: Run | Gap, load: Callable[[], Batch | Gap]) -> bool:
+        if isinstance(run, Run) and self._selection.admits(run):
+            record = load()
+            return self.see(record if isinstance(record, Batch) else run)
+        return self.see(run)
+
+    def see(self, run: Run | Batch | Gap) -> bool:
+        """Take a batch, or what is known of one without its data; whether the slice goes on."""
+        if not self._deadline:
+            # The time in which the slice waited for a thread does not count.
+            self._deadline = perf_counter() + SLICE_SECONDS
         if isinstance(run, Gap):
             self.next = run.first - 1
-            return True
-        if not self._selection.admits(run):
-            return self._take(run, ())
-        record = load()
-        return self.look(record) if isinstance(record, Batch) else self._take(run, ())
+        elif isinstance(run, Batch) and self._selection.admits(run):
+            self._look(run)
+        else:
+            self._take(run, ())
+        return not self._tail.done and perf_counter() < self._deadline
 
-    def look(self, batch: Batch) -> bool:
-        """Look at one batch; False if no older one is needed now."""
+    def _look(self, batch: Batch) -> None:
+        """Look at a batch until the time is over; go on there if it was looked at before."""
         assert self._selection.filter is not None
-        return self._take(batch, self._selection.filter.numbers(batch))
+        rest = batch
+        if batch.first == self._first:
+            rest = batch.since(self._last + 1)
+        else:
+            self._first, self._numbers = batch.first, []
+        numbers, self._last = self._selection.filter.numbers_until(rest, self._deadline)
+        self._numbers += numbers
+        if self._last == batch.last:
+            self._take(batch, self._numbers)
 
-    def _take(self, run: LineRun, numbers: Sequence[int]) -> bool:
+    def _take(self, run: LineRun, numbers: Sequence[int]) -> None:
         self.next = run.first - 1
-        if not self._deadline:
-            self._deadline = perf_counter() + SLICE_SECONDS
-        return not self._tail.take(run, numbers) and perf_counter() < self._deadline
+        self._tail.take(run, numbers)
