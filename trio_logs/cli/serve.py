@@ -44,6 +44,9 @@ CONNECTIONS_PER_PEER = 1000
 INVITATION_SECONDS = 3600.0
 """How long the address that `serve` prints can sign a browser in."""
 
+INVITATION_PATIENCE = 10.0
+"""How long to wait for the store that keeps it, in seconds."""
+
 _log = structlog.get_logger("trio_logs.cli")
 
 
@@ -185,7 +188,9 @@ async def _serve(settings: Settings, server: Server, binds: Mapping[str, Bind]) 
             leave_address(settings.data, urls[0], first)
             for url in urls:
                 print(f"Listening on {url}", file=sys.stderr, flush=True)
-            await _invite(service, page_url(settings.public_url, urls, first))
+            page = page_url(settings.public_url, urls, first)
+            if page is not None and sys.stderr.isatty():
+                serving.start_soon(_invite, service, page)
             await stop.wait()
             # The server closes its listeners, and each stream tells its client to reconnect later.
             service.drain()
@@ -199,16 +204,17 @@ def _cant_listen(addresses: Iterable[str], error: OSError) -> str:
     return f"can't listen on {' or '.join(addresses)}: {reason}"
 
 
-async def _invite(service: Service, url: str | None) -> None:
-    """Print an address that signs a browser in. Nobody but a person at a terminal needs it."""
-    if url is None or not sys.stderr.isatty():
-        return
-    try:
-        code, _ = await service.sessions.make_code(read_only=False, seconds=INVITATION_SECONDS)
-    except StoreError as error:
-        _log.warning("no address to sign in: use `trio-logs open`", reason=str(error))
-        return
-    print(f"Open {url}/#code={code}", file=sys.stderr, flush=True)
+async def _invite(service: Service, url: str) -> None:
+    """Print an address that signs a browser in, for the person at the terminal."""
+    sessions = service.sessions
+    # A store that hangs must not hold up the shutdown.
+    with trio.move_on_after(INVITATION_PATIENCE):
+        try:
+            code, _ = await sessions.make_code(read_only=False, seconds=INVITATION_SECONDS)
+        except StoreError as error:
+            _log.warning("no address to sign in: use `trio-logs open`", reason=str(error))
+        else:
+            print(f"Open {url}/#code={code}", file=sys.stderr, flush=True)
 
 
 async def _watch_signals(
