@@ -265,6 +265,34 @@ async def test_a_stream_that_begins_during_the_sign_out_ends(store: Store) -> No
                 await trio.sleep(0.01)
 
 
+async def test_a_stream_whose_lookup_takes_long_does_not_end(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Until then, it may be that of one token or of the other, so one of two ids is not there."""
+
+    class Slow(MemoryStore):
+        calls = 0
+
+        async def sessions(self, ids: Collection[bytes]) -> list[Session]:
+            self.calls += 1
+            if self.calls == 2:
+                await trio.sleep(10)
+            return await super().sessions(ids)
+
+    async with running(Slow()) as store, looking_after(Sessions(store, TOKENS)) as sessions:
+        key, _ = await sessions.start(read_only=False)
+        streams = [SessionStream(), SessionStream()]
+        async with trio.open_nursery() as nursery:
+            for stream in streams:
+                nursery.start_soon(follow, sessions, key, stream)
+                await trio.testing.wait_all_tasks_blocked()
+            await trio.sleep(20)
+            assert store.calls > 10
+            assert [stream.is_admitted for stream in streams] == [True, True]
+            assert not any(stream.scope.cancel_called for stream in streams)
+            nursery.cancel_scope.cancel()
+
+
 async def test_a_failing_store_neither_ends_streams_nor_fails_requests(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -305,7 +333,8 @@ async def test_guesses_do_not_reach_the_writer(store: Store) -> None:
     for guess in ("", "x", "é", "x" * 100_000):
         assert await sessions.sign_in(guess) is None
         assert await sessions.open_download(guess, "x") is None
-        assert await sessions.find(guess) is None
+        assert await sessions.find(guess, SessionStream()) is None
+    assert not sessions._streams
     assert set(failing.switch.calls) == {"codes", "sessions"}
 
 
