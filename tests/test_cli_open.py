@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import apsw
 import httpx2
 import pytest
 
@@ -184,6 +186,9 @@ def test_serve_prints_an_address_at_a_terminal(tmp_path: Path) -> None:
         url = screen.readline().removeprefix("Listening on ").strip()
         line = screen.readline()
         assert line == f"Open {url}/#code={code_in(line)}\n"
+        with closing(apsw.Connection(str(tmp_path / "trio_logs.db"))) as store:
+            [(expires_at,)] = store.execute("SELECT expires_at FROM codes")
+        assert 3600 - 60 < expires_at / 1_000_000 - time.time() <= 3600
         assert sign_in(url, code_in(line)).json()["read_only"] is False
     public = {"TRIO_LOGS_PUBLIC_URL": "https://Logs.Example.com"}
     with terminal_of(*given, **public) as (screen, _):

@@ -6,14 +6,16 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import trio
 
-from tests.live import PATIENCE, Live, RawStream
+from tests.live import PATIENCE, Live, RawStream, open_live
 from tests.signing_in import anonymous, bearer, code_of, problem, sign_in
 from trio_logs.api import auth
 from trio_logs.api.table import TABLE
+from trio_logs.settings import Settings
 
 OpenServer = Callable[..., AbstractAsyncContextManager[Live]]
 
@@ -222,6 +224,20 @@ async def test_sessions_survive_a_restart_with_the_same_tokens_alone(
         assert await tries(live, reading) == 201
     async with open_server(token="full", read_only_token="another") as live:
         assert await statuses(live) == [401, 401]
+
+
+async def test_a_code_or_key_of_another_service_is_of_no_use(
+    open_server: OpenServer, tmp_path: Path
+) -> None:
+    """Also where both have the same tokens."""
+    tokens = {"token": "full", "read_only_token": "reading"}
+    other = Settings(tmp_path / "other", **tokens)
+    async with open_server(**tokens) as live, open_live(other) as another:
+        code, key = (await code_of(another))["code"], await sign_in(another)
+        answer = await live.client.post("/v1/session", json={"code": code})
+        assert "the code is wrong" in problem(answer, 401)
+        problem(await live.client.get("/v1/version", headers=bearer(key)), 401)
+        assert (await another.client.get("/v1/version", headers=bearer(key))).is_success
 
 
 async def test_a_read_only_token_and_its_sessions_only_read(live: Live) -> None:

@@ -37,7 +37,7 @@ __all__ = ["ROUTES"]
 
 
 # Open: with a code, a sign-in needs no token. Without one, the view checks the token.
-@route("POST", "/v1/session", described.SIGN_IN, is_open=True, is_for_all=True)
+@route("POST", "/v1/session", described.SIGN_IN, is_open=True)
 async def sign_in(context: AppContext) -> Response:
     data = await request.get_data()
     code = (decode(data, SignIn) if data.strip() else SignIn()).code
