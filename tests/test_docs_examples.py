@@ -60,6 +60,7 @@ def test_no_block_is_forgotten() -> None:
         *(("reference/python.md", language) for language in ("python", "sh")),
         ("howto/ci.md", "bash"),
         ("howto/history.md", "sh"),
+        *(("howto/search.md", language) for language in ("sh", "text")),
         ("tutorial/first-build.md", "sh"),
         ("tutorial/first-build.md", "text"),
     }
@@ -182,6 +183,13 @@ def test_links_to_sign_in(tmp_path: Path) -> None:
     ]
     assert len(printed) == len(patterns)
     assert all(re.fullmatch(*pair) for pair in zip(patterns, printed, strict=True)), printed
+
+
+def test_searching(tmp_path: Path) -> None:
+    start, *commands = blocks("howto/search.md", "sh")
+    given = f"set -e; PATH=$PWD/.venv/bin:$PATH\n{start}"
+    _, *printed = shell(tmp_path, "\necho =====\n".join([given, *commands])).split("=====\n")
+    assert printed == blocks("howto/search.md", "text")
 
 
 def test_a_backup(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ section 2, for the controls that reorder text.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-__all__ = ["Neutralizer", "is_harmless", "one_line"]
+__all__ = ["Neutralizer", "carry_colours", "is_harmless", "one_line"]
 
 _HARMFUL = [bytes([control]) for control in (*range(0x09), *range(0x0B, 0x20), 0x7F)]
 """The C0 controls except tab and line feed."""
@@ -121,15 +122,20 @@ class Neutralizer:
     def _coloured(self, text: str) -> str:
         before = self._colours
         colours = _COLOUR.findall(text)
-        for colour in colours:
-            # A missing number means 0, which resets all colours before it.
-            if re.match(r"\x1b\[0*[;m]", colour):
-                self._colours = ""
-            if colour.strip("\x1b[0;m"):
-                self._colours += colour
-        if len(self._colours) > _MAX_COLOURS and colours:
-            self._colours = colours[-1]
+        self._colours = carry_colours(before, colours)
         return before + text + _RESET if before or colours else text
+
+
+def carry_colours(before: str, colours: Sequence[str]) -> str:
+    """The colours that hold after these ones, if those in `before` held until then."""
+    held = before
+    for colour in colours:
+        # A missing number means 0, which resets all colours before it.
+        if re.match(r"\x1b\[0*[;m]", colour):
+            held = ""
+        if colour.strip("\x1b[0;m"):
+            held += colour
+    return held if len(held) <= _MAX_COLOURS or not colours else colours[-1]
 
 
 def _last_state(text: str) -> str:
