@@ -17,6 +17,7 @@ from ..records import End, Gap, Outcome, Reset, Status, Stop, Unfinished
 from .client import Client
 from .errors import ClientError, RefusedError, UnreachableError
 from .records import (
+    ChangeRecord,
     Code,
     Counts,
     Ending,
@@ -32,10 +33,14 @@ from .records import (
     Tile,
     Version,
     Workload,
+    WorkloadChanged,
+    WorkloadDeleted,
+    WorkloadProgress,
 )
 from .sync import SyncClient
 
 __all__ = [
+    "ChangeRecord",
     "Client",
     "ClientError",
     "Code",
@@ -63,4 +68,7 @@ __all__ = [
     "UnreachableError",
     "Version",
     "Workload",
+    "WorkloadChanged",
+    "WorkloadDeleted",
+    "WorkloadProgress",
 ]

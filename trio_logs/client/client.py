@@ -11,16 +11,15 @@ from collections.abc import (
 )
 from contextlib import aclosing
 from types import TracebackType
-from typing import Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
-import httpx2
-import msgspec
-
-from . import following, pushing, requests
-from .answers import check, check_empty, decode
+from . import codes, following, pushing, requests
+from .answers import check_empty, decode
+from .changes import ChangesResume
 from .connection import Connection
 from .matching import MatchesResume
 from .records import (
+    ChangeRecord,
     Code,
     Counts,
     Ending,
@@ -31,6 +30,7 @@ from .records import (
     Workload,
 )
 from .requests import FollowOptions, ListOptions, SubmitOptions
+from .resumable import Resumable
 from .resume import Resume
 from .search_requests import MatchOptions, SearchOptions
 from .searching import SearchResume
@@ -143,17 +143,11 @@ class Client:
 
     async def make_code(self) -> Code:
         """Make a code that signs a browser in, once."""
-        answer = await self._connection.ask("POST", "/v1/session/codes")
-        code = decode(answer, self._connection.address, Code)
-        return msgspec.structs.replace(code, location=answer.headers.get("Location", ""))
+        return await codes.make(self._connection)
 
     async def is_unused(self, code: Code) -> bool:
         """Whether a code was not used yet, and has not expired."""
-        answer = await self._connection.ask("GET", code.location)
-        if answer.status_code == httpx2.codes.NOT_FOUND:
-            return False
-        check(answer, self._connection.address)
-        return True
+        return await codes.is_unused(self._connection, code)
 
     async def version(self) -> Version:
         """The version of the server."""
@@ -177,6 +171,25 @@ class Client:
         """As `follow`, but in lists of the records that have arrived: faster for much output."""
         resume = Resume(options, self._connection.address)
         return following.follow(self._connection, requests.path(workload_id, "logs"), resume)
+
+    async def position(self) -> str:
+        """The position of now among the `events`. Take it before a list: the events after it have
+        every change that the list lacks."""
+        answer = await self._connection.ask("GET", "/v1/workloads", params={"limit": "1"})
+        return decode(answer, self._connection.address, requests.Position).position
+
+    def events(
+        self, after: str | None = None, *, patience: float | None = None
+    ) -> AsyncGenerator[ChangeRecord, None]:
+        """Changes of workloads after a position, by default new ones, over any number of
+        connections and restarts of the server.
+
+        A `WorkloadChanged` has the newest state of its workload. After a Reset, changes are
+        missing: list the workloads again. An answer that has no events counts against `patience`,
+        in seconds, as no answer does. It never ends: close it with `contextlib.aclosing`.
+        """
+        resume: Resumable[Any] = ChangesResume(after, patience, self._connection.address)
+        return _each(following.follow(self._connection, "/v1/events", resume))
 
     def search(
         self, text: str, **options: Unpack[SearchOptions]

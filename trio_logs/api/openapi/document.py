@@ -32,6 +32,7 @@ from ..session_bodies import (
     SessionState,
     SignIn,
 )
+from .events import EVENT_SCHEMAS
 from .log import LOG_SCHEMAS
 from .parts import header, problems
 from .search import SEARCH_SCHEMAS
@@ -54,7 +55,7 @@ _PROBLEMS = {
     404: ("There is no such workload, session or code.", "there is no workload 'x'"),
     405: ("The path is right, the method is not.", "The method is not allowed."),
     406: (
-        "No representation of the log is acceptable.",
+        "No representation of the answer is acceptable.",
         "a log is served as text/event-stream, application/x-ndjson or text/plain",
     ),
     409: (
@@ -92,7 +93,10 @@ def make_document(routes: Iterable[Route]) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "security": [{"token": []}],
         "tags": [
-            {"name": "workloads", "description": "Submit, list, show, stop, rerun, delete."},
+            {
+                "name": "workloads",
+                "description": "Submit, list, show, stop, rerun, delete, follow.",
+            },
             {"name": "logs", "description": "A log as a stream."},
             {"name": "session", "description": "Sign-in of browsers."},
             {"name": "service", "description": "The state of the service, and this description."},
@@ -150,4 +154,4 @@ def _schemas() -> dict[str, Any]:
     for schema in schemas.values():
         # msgspec keeps the indentation of docstrings.
         schema["description"] = " ".join(inspect.cleandoc(schema["description"]).split())
-    return {**schemas, **LOG_SCHEMAS, **SEARCH_SCHEMAS}
+    return {**schemas, **LOG_SCHEMAS, **SEARCH_SCHEMAS, **EVENT_SCHEMAS}
