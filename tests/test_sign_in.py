@@ -285,6 +285,7 @@ async def test_a_read_only_token_and_its_sessions_only_read(live: Live) -> None:
 NEEDED = {
     "/v1/workloads/{workload_id}/matches": {"filter": "x"},
     "/v1/search": {"filter": "x"},
+    "/v1/logs": {"events": "true"},
 }
 """The parameters that routes require."""
 

@@ -37,6 +37,7 @@ from .log import LOG_SCHEMAS
 from .parts import header, problems
 from .search import SEARCH_SCHEMAS
 from .session import CODE_ID
+from .several import SEVERAL_SCHEMAS
 from .workloads import WORKLOAD_ID
 
 __all__ = ["make_document"]
@@ -154,4 +155,4 @@ def _schemas() -> dict[str, Any]:
     for schema in schemas.values():
         # msgspec keeps the indentation of docstrings.
         schema["description"] = " ".join(inspect.cleandoc(schema["description"]).split())
-    return {**schemas, **LOG_SCHEMAS, **SEARCH_SCHEMAS, **EVENT_SCHEMAS}
+    return {**schemas, **LOG_SCHEMAS, **SEARCH_SCHEMAS, **EVENT_SCHEMAS, **SEVERAL_SCHEMAS}
