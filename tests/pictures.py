@@ -24,7 +24,7 @@ MOST = 200_000
 WIDE = {"width": 1280, "height": 760}
 PHONE = {"width": 390, "height": 760}
 HOST = "logs.example.com"
-PACE = 0.35
+PACE = 0.5
 """What multiplies the pauses of the demo's programs, so that a picture waits for seconds only."""
 
 
@@ -32,16 +32,15 @@ def main() -> None:
     DOCS.mkdir(exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as folder,
-        running_server(
-            *(Path(folder), "--max-running", str(RUNNING), "--allowed-host", HOST)
-        ) as server,
+        running_server(Path(folder), "--max-running", str(RUNNING)) as server,
         open_browser() as browser,
     ):
-        ids = {}
-        for body in workloads(PACE):
-            answer = server.post("/v1/workloads", body)
-            ids[body["name"]] = answer.json()["id"]
-        draw_log(browser, server, ids["build-web"])
+        with opened(browser, server, "/", "dark") as tab:
+            # The browser is there before the build is, whose progress bar it is to show.
+            expect(tab.page.get_by_text("Nothing has run yet.")).to_be_visible()
+            ids = {body["name"]: submit(server, body) for body in workloads(PACE)}
+            tab.page.goto(f"{server.url}/w/{ids['build-web']}")
+            draw_log(tab)
         draw_find(browser, server, ids["build-web"])
         draw_split(browser, server, ids["train-resnet50"], ids["api-integration"])
         draw_list(browser, server)
@@ -54,8 +53,7 @@ def opened(
 ) -> Iterator[Tab]:
     options.setdefault("viewport", WIDE)
     tab = Tab.open(browser, server, path, color_scheme=theme, locale="en-GB", **options)
-    # The address in the head names a host, not the free port of this run.
-    tab.page.locator(".host").evaluate("(element, host) => { element.textContent = host }", HOST)
+    name_host(tab)
     try:
         yield tab
         assert tab.complaints == []
@@ -63,11 +61,22 @@ def opened(
         tab.page.context.close()
 
 
-def draw_log(browser: Browser, server: ServerProcess, build: str) -> None:
+def name_host(tab: Tab) -> None:
+    """The address in the head names a host, not the free port of this run."""
+    tab.page.locator(".host").evaluate("(element, host) => { element.textContent = host }", HOST)
+
+
+def submit(server: ServerProcess, body: dict[str, Any]) -> str:
+    answer = server.post("/v1/workloads", body)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+def draw_log(tab: Tab) -> None:
     """A build that runs, with a progress bar in its last line."""
-    with opened(browser, server, f"/w/{build}", "dark") as tab:
-        expect(tab.log.locator("[data-unfinished]")).to_contain_text(re.compile("(5|6)[0-9]%"))
-        save(tab, "log")
+    name_host(tab)
+    expect(tab.log.locator("[data-unfinished]")).to_contain_text(re.compile("(5|6)[0-9]%"))
+    save(tab, "log")
 
 
 def draw_find(browser: Browser, server: ServerProcess, build: str) -> None:

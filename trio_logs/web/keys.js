@@ -31,13 +31,21 @@ export function listen(keys) {
   })
 }
 
-/** A dialog that names the keys. @param {Key[]} keys */
+/** What is on the keys themselves. @type {Record<string, string>} */
+const CAPS = { ArrowDown: "↓", ArrowUp: "↑", PageDown: "Page ↓", PageUp: "Page ↑" }
+
+/** Show a dialog that names the keys. @param {Key[]} keys */
 export function showKeys(keys) {
-  const rows = keys.flatMap(([names, words]) => [
-    make("dt", {}, ...names.slice(0, 2).map((name) => make("kbd", {}, name))),
-    make("dd", {}, words),
-  ])
-  const dialog = make("dialog", { "aria-label": "Keys", onclose: () => dialog.remove() }, make("h2", {}, "Keys"), make("dl", {}, ...rows), make("form", { method: "dialog" }, make("button", { class: "button edge" }, "Close")))
+  const rows = keys.map(([names, words]) =>
+    make(
+      "div",
+      {},
+      make("dt", {}, ...names.map((name) => make("kbd", {}, CAPS[name] ?? name))),
+      make("dd", {}, words),
+    ),
+  )
+  const close = make("form", { method: "dialog" }, make("button", { class: "button edge" }, "Close"))
+  const dialog = make("dialog", { "aria-label": "Keys", class: "keys", onclose: () => dialog.remove() }, make("h2", {}, "Keys"), make("dl", {}, ...rows), close)
   document.body.append(dialog)
   dialog.showModal()
 }

@@ -221,7 +221,7 @@ function emptyState() {
   return make(
     "div",
     { class: "empty" },
-    make("p", {}, "Nothing has run yet. Start something in a terminal, or press ", make("kbd", {}, "c"), "."),
+    make("p", {}, "Nothing has run yet. Start something in a terminal, or press ", make("kbd", { class: "wide" }, "c"), make("b", { class: "narrow" }, "Run"), "."),
     make("pre", {}, "trio-logs run --name build -- make test\nmake test 2>&1 | trio-logs pipe --name build"),
   )
 }

@@ -71,6 +71,8 @@ def upload() -> None:
         time.sleep(0.06 * PACE)
     time.sleep(0.5 * PACE)
     print(flush=True)
+    # Two pipes have no order between them.
+    time.sleep(0.1)
 
 
 def main() -> int:

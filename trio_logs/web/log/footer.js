@@ -13,7 +13,7 @@ export class Footer {
 
   /** @param {() => void} openKeys */
   constructor(openKeys) {
-    this.state = make("span", { class: "unseen" })
+    this.state = make("span", { class: "unseen outcome" })
     this.amount = make("span", {})
     this.rate = make("span", {})
     this.found = make("span", {})

@@ -36,14 +36,13 @@ export class Header {
     this.status = make("span", { class: "status" })
     this.title = make("h1", {})
     this.meta = make("span", { class: "meta" })
-    this.code = make("code", { class: "wide" })
+    this.code = make("code", {})
     this.stop = button("Stop", "stopped", actions.stop, "button danger")
     this.rerun = button("Run again", "again", actions.rerun, "button edge")
-    this.remove = button("Delete", "remove", actions.remove, "button wide quiet")
+    this.remove = button("Delete", "remove", actions.remove, "button quiet")
     this.element = make(
       "header",
       { class: "head" },
-      make("a", { class: "back", href: "/", "aria-label": "Back to the list" }, "‹"),
       this.status,
       this.title,
       this.meta,
@@ -51,8 +50,8 @@ export class Header {
       make("span", { class: "grow" }),
       this.stop,
       this.rerun,
-      button("Download", "download", actions.download, "button wide quiet"),
-      button("Copy link", "link", actions.copyLink, "button wide quiet"),
+      button("Download", "download", actions.download, "button quiet"),
+      button("Copy link", "link", actions.copyLink, "button quiet"),
       this.remove,
     )
   }

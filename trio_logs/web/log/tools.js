@@ -40,7 +40,7 @@ export class Tools {
     this.matchCase = this.#toggle("Match case", () => this.#changed(), "Aa")
     this.isRegex = this.#toggle("Regular expression", () => this.#changed(), ".*")
     this.only = this.#switch("Matches only", "funnel", (isOn) => changes.only(isOn), "button icon-only")
-    this.wrap = this.#switch("Wrap", "wrap", (isOn) => changes.wrap(isOn), "button wide")
+    this.wrap = this.#switch("Wrap", "wrap", (isOn) => changes.wrap(isOn))
     this.follow = this.#switch("Follow", "down", (isOn) => changes.follow(isOn))
     this.split = this.#switch("Split", "split", () => {}, "button wide")
     this.split.disabled = true

@@ -97,7 +97,7 @@ export class LogView {
     }
     if (target) this.#reveal(target)
     else this.list.follow(true)
-    this.list.render()
+    this.follow.show(this.list.isFollowing)
     this.#timer = window.setInterval(() => this.#tick(), 1000)
     if (!this.model.hasEnded) {
       this.surroundings.connection.follow(this.surroundings.session.key, this.id, () => this.model.head, (news) => this.#hear(news))
