@@ -9,6 +9,7 @@ import { icon } from "./icons.js"
 import { listen, showKeys } from "./keys.js"
 import { WorkloadList } from "./list/list.js"
 import { openRunDialog } from "./list/run_dialog.js"
+import { disable } from "./log/header.js"
 import { keysOf } from "./log/log_keys.js"
 import { LogView } from "./log/view.js"
 import { switchTheme } from "./theme.js"
@@ -49,6 +50,7 @@ export class Page {
       (workload) => this.views.find(({ id }) => id === workload.id)?.setWorkload(workload),
     )
     this.run = make("button", { type: "button", class: "button edge", onclick: () => this.#run() }, icon("plus"), make("span", {}, "Run"))
+    disable(this.run, session.isReadOnly ? "This session is read-only" : "")
     this.main = make("main", {})
     this.element = make(
       "div",
@@ -167,7 +169,7 @@ export class Page {
   }
 
   #run() {
-    openRunDialog(this.session, (workload) => this.#started(workload))
+    if (!this.run.disabled) openRunDialog(this.session, (workload) => this.#started(workload))
   }
 
   /** @param {Workload | undefined} workload */

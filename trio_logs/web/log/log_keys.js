@@ -2,7 +2,6 @@
 
 import { copy } from "../actions.js"
 import { ROW } from "../scroll/mounted_rows.js"
-import { isFinal } from "./header.js"
 import { TIMES } from "./times.js"
 
 /**
@@ -12,7 +11,7 @@ import { TIMES } from "./times.js"
  * @returns {import("../keys.js").Key[]}
  */
 export function keysOf(view, askForLine, link) {
-  const { list, tools, found, surroundings, scroller } = view
+  const { header, list, tools, found, surroundings, scroller } = view
   const page = () => Math.max(ROW, scroller.clientHeight - 2 * ROW)
   const by = (/** @type {number} */ pixels) => () => list.scrollBy(pixels)
   const find = () => {
@@ -38,7 +37,7 @@ export function keysOf(view, askForLine, link) {
     [["t"], "times", () => surroundings.go({ times })],
     [["m"], "matches only", () => view.place.find && surroundings.go({ only: !view.place.only })],
     [["y"], "copy a link to the line", () => copy(link())],
-    [["s"], "stop", () => view.workload && !isFinal(view.workload) && surroundings.actions.stop()],
-    [["r"], "run again", () => view.workload && isFinal(view.workload) && surroundings.actions.rerun()],
+    [["s"], "stop", () => header.stop.hidden || header.stop.click()],
+    [["r"], "run again", () => header.rerun.hidden || header.rerun.click()],
   ]
 }
