@@ -34,9 +34,11 @@ check: $(VENV)/.installed-dev $(NODE_MODULES)
 docs: $(VENV)/.installed-docs
 	@$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --nitpicky docs docs/_build
 
-# Draws docs/terminal.png from two real terminals; needs tmux and Chromium.
+# Draws docs/terminal.png from two real terminals, and docs/page/ from the page with the workloads of
+# the demo; needs tmux and Chromium.
 picture: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.picture
+	@$(BIN)/python -m tests.page_pictures
 
 # The size of a campaign. For a smaller one: make campaign SEEDS=50 EVERY=20
 SEEDS ?= 1000

@@ -30,12 +30,14 @@ ROWS_IN_VIEW = """log => {
 
 
 @contextmanager
-def open_browser() -> Iterator[Browser]:
+def open_browser(**options: Any) -> Iterator[Browser]:
+    """Chromium; `options` are those of Playwright's `launch`."""
     with sync_playwright() as play:
         browser = play.chromium.launch(
             executable_path=_program("chromium"),
             args=CHROMIUM_ARGUMENTS,
             timeout=PATIENCE * 1000,
+            **options,
         )
         try:
             yield browser

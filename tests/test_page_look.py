@@ -175,8 +175,10 @@ def test_keys_of_a_running_log(browser: Browser, server: ServerProcess, tmp_path
 
 def test_it_fits_each_width(browser: Browser, server: ServerProcess) -> None:
     log = finished(server, LINES, name="a-workload-with-quite-a-long-name")
-    tab = Tab.open(browser, server, f"/w/{log}?find=line+1", color_scheme="light")
+    tab = Tab.open(browser, server, f"/w/{log}?find=line+1#L500", color_scheme="light")
     expect(tab.status("Matches")).to_contain_text("112")
+    # Of a log that was there before, no line is new.
+    assert tab.page.get_by_role("button", name=re.compile("new lines?$")).count() == 0
     for width, height in ((1440, 900), (1024, 768), (800, 600), (390, 844), (360, 640)):
         tab.page.set_viewport_size({"width": width, "height": height})
         tab.settle()

@@ -1,4 +1,4 @@
-"""`python -m tests.pictures`: draw the page for the docs, with the workloads of the demo in it."""
+"""`python -m tests.page_pictures`: draw docs/page/ from the page, with the demo's workloads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 from playwright.sync_api import Browser, expect
@@ -33,7 +33,8 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         running_server(Path(folder), "--max-running", str(RUNNING)) as server,
-        open_browser() as browser,
+        # Readers of the docs see what a person sees.
+        open_browser(ignore_default_args=["--hide-scrollbars"]) as browser,
     ):
         with opened(browser, server, "/", "dark") as tab:
             # The browser is there before the build is, whose progress bar it is to show.
@@ -49,7 +50,11 @@ def main() -> None:
 
 @contextmanager
 def opened(
-    browser: Browser, server: ServerProcess, path: str, theme: str, **options: Any
+    browser: Browser,
+    server: ServerProcess,
+    path: str,
+    theme: Literal["dark", "light"],
+    **options: Any,
 ) -> Iterator[Tab]:
     options.setdefault("viewport", WIDE)
     tab = Tab.open(browser, server, path, color_scheme=theme, locale="en-GB", **options)
@@ -73,10 +78,12 @@ def submit(server: ServerProcess, body: dict[str, Any]) -> str:
 
 
 def draw_log(tab: Tab) -> None:
-    """A build that runs, with a progress bar in its last line."""
+    """A build that runs, with a progress bar in its last line; in both themes."""
     name_host(tab)
-    expect(tab.log.locator("[data-unfinished]")).to_contain_text(re.compile("(5|6)[0-9]%"))
-    save(tab, "log")
+    expect(tab.log.locator("[data-unfinished]")).to_contain_text(re.compile("[3-6][0-9]%"))
+    for theme in ("dark", "light"):
+        tab.page.emulate_media(color_scheme=theme)
+        save(tab, f"log-{theme}")
 
 
 def draw_find(browser: Browser, server: ServerProcess, build: str) -> None:
@@ -131,7 +138,11 @@ def save(tab: Tab, name: str) -> None:
 
 def write(image: Image.Image, name: str) -> None:
     path = DOCS / f"{name}.png"
-    image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+    # Other methods drop colours that few pixels have, such as those of the log.
+    colours = image.convert("RGB").quantize(
+        256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+    )
+    colours.save(path, optimize=True)
     size = path.stat().st_size
     assert size < MOST, f"{path.name} has {size} bytes"
     print(f"{path.name}: {image.width} x {image.height}, {size / 1000:.0f} kB")
