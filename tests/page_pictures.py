@@ -24,8 +24,6 @@ MOST = 200_000
 WIDE = {"width": 1280, "height": 760}
 PHONE = {"width": 390, "height": 760}
 HOST = "logs.example.com"
-PACE = 0.5
-"""What multiplies the pauses of the demo's programs, so that a picture waits for seconds only."""
 
 
 def main() -> None:
@@ -39,7 +37,7 @@ def main() -> None:
         with opened(browser, server, "/", "dark") as tab:
             # The browser is there before the build is, whose progress bar it is to show.
             expect(tab.page.get_by_text("Nothing has run yet.")).to_be_visible()
-            ids = {body["name"]: submit(server, body) for body in workloads(PACE)}
+            ids = {body["name"]: submit(server, body) for body in workloads()}
             tab.page.goto(f"{server.url}/w/{ids['build-web']}")
             draw_log(tab)
         draw_find(browser, server, ids["build-web"])

@@ -109,6 +109,7 @@ def test_each_key_does_what_the_help_says(browser: Browser, server: ServerProces
     expect(page).to_have_url(re.compile(f"/w/{older}"))
     press("[")
     expect(page).to_have_url(re.compile(f"/w/{log}"))
+    expect(tab.text(1000)).to_be_in_viewport()
     for key, name in (("r", "Run log again?"), ("c", "Run a workload")):
         press(key)
         expect(page.get_by_role("dialog", name=name)).to_be_visible()

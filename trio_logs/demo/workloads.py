@@ -31,18 +31,11 @@ LIST: tuple[dict[str, Any], ...] = (
 )
 
 
-def workloads(pace: float = 1) -> list[dict[str, Any]]:
-    """The body of `POST /v1/workloads` for each, in the order in which to submit them.
-
-    `pace` multiplies the pauses of the programs; their order and text stay the same.
-    """
-    folder = Path(sys.executable).parent
-    environment = {
-        "PACE": str(pace),
-        # The list shows the command, so that has a name and no path of this machine.
-        "PATH": os.pathsep.join((str(folder), os.environ.get("PATH", os.defpath))),
-        "PYTHONIOENCODING": "utf-8",
-    }
+def workloads() -> list[dict[str, Any]]:
+    """The body of `POST /v1/workloads` for each, in the order in which to submit them."""
+    # The page shows the command, so that names the interpreter without its folder.
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.defpath))
+    environment = {"PATH": path, "PYTHONIOENCODING": "utf-8"}
     return [
         {**each, "command": ["python3", *each["command"]], "cwd": str(PROGRAMS), "env": environment}
         for each in LIST

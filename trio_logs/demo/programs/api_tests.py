@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 
-PACE = float(os.environ.get("PACE", "1"))
+PACE = float(sys.argv[1]) if sys.argv[1:] else 1.0
+"""What multiplies the pauses."""
+
 RED, GREEN, YELLOW, GREY, BOLD, END = (f"\033[{code}m" for code in (31, 32, 33, 90, 1, 0))
 FILES = ("orders", "carts", "auth", "search", "export")
 TESTS = ("create", "resume", "cancel", "lists", "expires")

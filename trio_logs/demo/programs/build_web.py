@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 
-PACE = float(os.environ.get("PACE", "1"))
+PACE = float(sys.argv[1]) if sys.argv[1:] else 1.0
+"""What multiplies the pauses."""
+
 GREY, RED, GREEN, YELLOW, BLUE, PURPLE, CYAN = (f"\033[{code}m" for code in (90, *range(31, 37)))
 BOLD, END = "\033[1m", "\033[0m"
 PACKAGES = ("react", "react-dom", "zod", "immer", "vite", "rollup", "esbuild", "typescript")

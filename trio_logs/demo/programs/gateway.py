@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
 import sys
 import time
 
-PACE = float(os.environ.get("PACE", "1"))
+PACE = float(sys.argv[1]) if sys.argv[1:] else 1.0
+"""What multiplies the pauses."""
+
 PAST, REQUESTS = 40_000, 100_000
 PATHS = ("/", "/cart", "/search?q=lamp", "/api/orders", "/api/stock", "/assets/index.js")
 COLOURS = {200: 32, 304: 36, 404: 33, 500: 31}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 
-PACE = float(os.environ.get("PACE", "1"))
+PACE = float(sys.argv[1]) if sys.argv[1:] else 1.0
+"""What multiplies the pauses."""
+
 COUNT = 1200
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 import random
+import sys
 import time
 
-PACE = float(os.environ.get("PACE", "1"))
+PACE = float(sys.argv[1]) if sys.argv[1:] else 1.0
+"""What multiplies the pauses."""
+
 GREEN, YELLOW, CYAN, GREY, END = (f"\033[{code}m" for code in (32, 33, 36, 90, 0))
 EPOCHS, STEPS = 90, 320
 
