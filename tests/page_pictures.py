@@ -92,6 +92,7 @@ def draw_find(browser: Browser, server: ServerProcess, build: str) -> None:
         expect(tab.status("Matches")).to_contain_text("4")
         tab.page.keyboard.press("Enter")
         expect(tab.status("Matches")).to_contain_text("of 4")
+        expect(tab.status("Log")).to_contain_text("searched in")
         save(tab, "find")
 
 
@@ -106,7 +107,8 @@ def draw_list(browser: Browser, server: ServerProcess) -> None:
     """The list, and beside it the newest workload that runs."""
     with opened(browser, server, "/", "dark") as tab:
         expect(tab.page.get_by_role("navigation").get_by_text("timed out")).to_have_count(1)
-        expect(tab.log.locator("[data-unfinished]")).to_have_count(1)
+        expect(tab.log).to_have_accessible_name("Log of api-integration")
+        expect(tab.log.locator(".row[id]").nth(30)).to_be_visible()
         save(tab, "list")
 
 

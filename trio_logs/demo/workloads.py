@@ -25,8 +25,8 @@ LIST: tuple[dict[str, Any], ...] = (
     },
     {"name": "gateway", "command": ["gateway.py"], "labels": {"team": "platform"}},
     {"name": "train-resnet50", "command": ["train.py"], "labels": {"team": "research"}},
-    {"name": "api-integration", "command": ["api_tests.py"], "labels": {"team": "web"}},
     {"name": "import-photos", "command": ["import_photos.py"], "labels": {"team": "research"}},
+    {"name": "api-integration", "command": ["api_tests.py"], "labels": {"team": "web"}},
     {"name": "nightly-backup", "command": ["backup.py"], "labels": {"team": "platform"}},
 )
 
