@@ -22,6 +22,7 @@ const PATHS = {
   down: "M7 2v9M3 7.4L7 11.4l4-4",
   funnel: "M1.5 2.5h11L8.3 7.6v4L5.7 10V7.6z",
   theme: "M11.5 8.6A5 5 0 0 1 5.4 2.5a5 5 0 1 0 6.1 6.1z",
+  fold: "|M3.5 5h7L7 10z",
   previous: "M3 9l4-4 4 4",
   next: "M3 5l4 4 4-4",
   split: "M2.6 2h8.8a1 1 0 0 1 1 1v8a1 1 0 0 1-1 1H2.6a1 1 0 0 1-1-1V3a1 1 0 0 1 1-1zM7 2v10",

@@ -49,7 +49,7 @@ export class Found {
     if (showsOnly !== Boolean(rows.matches) || (showsOnly && !isSame)) {
       const line = this.current || this.view.topLine
       rows.matches = showsOnly ? new MatchesModel(this.view.model, this.finder, this.read, () => list.refresh()) : undefined
-      list.reveal(rows.indexOfLine(line), { always: true })
+      list.reveal(rows.reach(line), { always: true })
     }
     if (!isSame && query && this.finder.count && !place.target) await this.#select(await this.finder.after(this.view.topLine - 1))
     this.#changed()
@@ -84,7 +84,7 @@ export class Found {
     this.current = line
     this.#ordinal = 0
     const { list, rows } = this.view
-    list.reveal(rows.indexOfLine(line))
+    list.reveal(rows.reach(line))
     list.refresh()
     this.#ordinal = await this.finder.ordinalOf(line)
     this.#changed()
@@ -98,11 +98,12 @@ export class Found {
 
   #draw() {
     const { tiles, count } = this.finder
-    const { head } = this.view.model
+    const { model, rows } = this.view
     const { clientHeight } = this.canvas
-    const state = `${count} ${tiles.length} ${count ? Math.floor(head / 100) : 0} ${clientHeight} ${document.documentElement.dataset.theme}`
+    const hidden = model.head - model.lineRows
+    const state = `${count} ${tiles.length} ${count ? Math.floor(model.head / 100) : 0} ${hidden} ${Boolean(rows.matches)} ${clientHeight} ${document.documentElement.dataset.theme}`
     if (state === this.#drawn) return
     this.#drawn = state
-    drawMarks(this.canvas, tiles, head)
+    drawMarks(this.canvas, tiles, (line) => (rows.matches ? (line - 0.5) / model.head : (model.rowOf(line) + 0.5) / model.lineRows))
   }
 }

@@ -37,6 +37,8 @@ export function keysOf(view, askForLine, link) {
     [["w"], "wrap", () => surroundings.go({ wrap: !view.place.wrap })],
     [["t"], "times", () => surroundings.go({ times })],
     [["m"], "matches only", () => view.place.find && surroundings.go({ only: !view.place.only })],
+    [["z"], "close or open the section", () => view.folds.toggleHere()],
+    [["Z"], "close or open all sections", () => view.folds.toggleAll()],
     [["y"], "copy a link to the line", () => copy(link())],
     [["s"], "stop", () => view.workload && !isFinal(view.workload) && surroundings.actions.stop()],
     [["r"], "run again", () => view.workload && isFinal(view.workload) && surroundings.actions.rerun()],

@@ -1,8 +1,13 @@
 /** The rows of a log for the list: all of them, or those that match. */
 
 import { buildRow } from "./row.js"
+import { dressMarks } from "./section_row.js"
+import { canFold } from "./sections.js"
 
 /** @typedef {import("./matches_model.js").MatchesModel} MatchesModel */
+
+/** Lines between two that one request fetches. */
+const FAR = 500
 
 export class LogRows {
   /** @type {import("./row.js").Look} */
@@ -39,7 +44,14 @@ export class LogRows {
 
   /** @param {number} line */
   indexOfLine(line) {
-    return this.matches ? this.matches.indexNear(line) : this.model.gaps.rowOf(Math.max(1, Math.min(line, this.model.head)))
+    return this.matches ? this.matches.indexNear(line) : this.model.rowOf(Math.max(1, Math.min(line, this.model.head)))
+  }
+
+  /** Likewise, but closed sections around the line open. @param {number} line */
+  reach(line) {
+    const { sections } = this.model
+    if (!this.matches) for (const { from } of sections.around(line)) sections.fold(from, false)
+    return this.indexOfLine(line)
   }
 
   /** The line of a row, or the nearest one. @param {number} index */
@@ -56,7 +68,7 @@ export class LogRows {
     switch (entry.kind) {
       case "line": {
         const isTarget = target && target[0] <= entry.number && entry.number <= target[1]
-        return `${entry.number} ${entry.line ? 1 : 0} ${isTarget ? 1 : 0} ${times} ${start}`
+        return `${entry.number} ${entry.line ? 1 : 0} ${isTarget ? 1 : 0} ${times} ${start} ${this.#titleAt(entry.number)}`
       }
       case "gap":
         return `${entry.from} ${entry.to} ${entry.reason}`
@@ -67,9 +79,19 @@ export class LogRows {
     }
   }
 
+  /** What the title of a section looks like. @param {number} line */
+  #titleAt(line) {
+    const section = this.model.sections.at(line)
+    if (!section) return ""
+    return !this.matches && canFold(section) ? "fold" : "title"
+  }
+
   /** @param {number} index */
   build(index) {
-    return buildRow(this.source.at(index), this.model.lines, this.look)
+    const entry = this.source.at(index)
+    const row = buildRow(entry, this.model.lines, this.look)
+    if (entry.kind === "line" && entry.line) dressMarks(row, entry.line, this.model, this.#titleAt(entry.number) === "fold")
+    return row
   }
 
   /** @param {number} first @param {number} last */
@@ -78,9 +100,17 @@ export class LogRows {
       this.matches.show(first, last)
       return
     }
-    const from = this.model.gaps.lineOf(first)
-    const to = this.model.gaps.lineOf(Math.min(last, this.model.lineRows - 1))
-    this.model.lines.use(from, to)
-    this.want(from, to)
+    const { lines, gaps } = this.model
+    let [from, to, used] = [0, 0, -1]
+    for (let row = first; row <= Math.min(last, this.model.lineRows - 1); row += 1) {
+      const number = this.model.lineOf(row)
+      if (number >> 6 !== used) lines.use(number, number)
+      used = number >> 6
+      if (lines.get(number) || gaps.of(number)) continue
+      from ||= number
+      // Lines that a closed section hides are not worth a request.
+      if (number - from < FAR) to = number
+    }
+    this.want(from || 1, to)
   }
 }

@@ -46,16 +46,17 @@ export function copyRows(scroller, list, model, fetchRange, signal) {
 
   scroller.addEventListener("copy", (event) => {
     const found = selected()
-    if (!found || found.from === found.to) return
+    if (!found || (found.from === found.to && !model.sections.marksAt(found.from))) return
     const range = found.selection.getRangeAt(0)
     const parts = []
     for (let number = found.from; number <= Math.min(found.to, found.from + MOST_LINES); number += 1) {
       const line = model.lines.get(number) ?? fetched.get(number)
       if (line) parts.push(textOf((model.lines.get(number) ? model.lines.rowOf(line) : parseRow(line.text)).runs))
     }
-    const [head, tail] = [placeIn(range.startContainer, range.startOffset), placeIn(range.endContainer, range.endOffset)]
-    if (tail !== undefined) parts.push((parts.pop() ?? "").slice(0, tail))
-    if (head) parts[0] = (parts[0] ?? "").slice(head)
+    const last = parts.pop() ?? ""
+    parts.push(last.slice(0, placeIn(range.endContainer, range.endOffset, last)))
+    const first = parts[0] ?? ""
+    parts[0] = first.slice(placeIn(range.startContainer, range.startOffset, first) ?? 0)
     event.clipboardData?.setData("text/plain", parts.join("\n"))
     event.preventDefault()
   })
@@ -90,12 +91,19 @@ function rowOf(node, within) {
   return row && within.contains(row) ? /** @type {HTMLElement} */ (row) : undefined
 }
 
-/** The place in the text of its row; none outside of it. @param {Node} node @param {number} offset */
-function placeIn(node, offset) {
+/**
+ * The place in a line for a place in its row; none outside of the row's text.
+ *
+ * @param {Node} node
+ * @param {number} offset
+ * @param {string} line A row shows it without marks of sections, which come first.
+ */
+function placeIn(node, offset, line) {
   const text = (node instanceof Element ? node : node.parentElement)?.closest(".text")
   if (!text) return undefined
   const range = document.createRange()
   range.setStart(text, 0)
   range.setEnd(node, offset)
-  return range.toString().length
+  const place = range.toString().length
+  return place && Math.max(0, place + line.length - (text.textContent ?? "").length)
 }

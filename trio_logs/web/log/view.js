@@ -2,10 +2,12 @@
 
 import { make } from "../element.js"
 import { nameOf } from "../format.js"
+import { Folds } from "./folds.js"
 import { Follow } from "./follow.js"
 import { Found } from "./found.js"
 import { Footer } from "./footer.js"
 import { Header, isFinal } from "./header.js"
+import { linkLines } from "./line_links.js"
 import { Loader } from "./loader.js"
 import { LogModel } from "./model.js"
 import { objectsOf } from "../wire/ndjson.js"
@@ -57,7 +59,10 @@ export class LogView {
     if (place.ids.length > 1) this.rows.look.prefix = `${id}:`
     this.list = new VirtualList(this.scroller, this.rows, {
       follow: (isFollowing) => this.follow.show(isFollowing),
-      rendered: () => this.found.mark(),
+      rendered: () => {
+        this.folds.mark()
+        this.found.mark()
+      },
     })
     this.header = new Header(actions)
     this.tools = new Tools({
@@ -72,10 +77,11 @@ export class LogView {
     this.footer = new Footer(openKeys)
     this.follow = new Follow(this.list, this.model, this.tools)
     this.found = new Found(this, read)
+    this.folds = new Folds(this, read)
     this.body.append(this.found.canvas, this.follow.button)
     this.element = make("section", { class: "view" }, this.header.element, this.tools.element, this.body, this.footer.element)
     copyRows(this.scroller, this.list, this.model, (from, to) => this.#fetchRange(from, to), this.#abort.signal)
-    this.scroller.addEventListener("click", (event) => this.#clicked(event))
+    linkLines(this.scroller, () => this.#targetIn(this.place)?.from, (from, to) => go({ target: { id: this.#targetId, from, to }, only: false }, true))
     this.show(place)
   }
 
@@ -103,6 +109,7 @@ export class LogView {
       this.surroundings.connection.follow(this.surroundings.session.key, this.id, () => this.model.head, (news) => this.#hear(news))
     }
     this.found.search(this.place)
+    this.folds.grew()
   }
 
   close() {
@@ -112,6 +119,7 @@ export class LogView {
     this.loader.close()
     this.list.close()
     this.found.close()
+    this.folds.close()
   }
 
   /** Show what the address says. @param {Place} place */
@@ -173,7 +181,7 @@ export class LogView {
 
   /** @param {{ from: number }} target */
   #reveal(target) {
-    this.list.reveal(this.rows.indexOfLine(target.from))
+    this.list.reveal(this.rows.reach(target.from))
   }
 
   /** @param {{ find: string, matchCase: boolean, isRegex: boolean }} query */
@@ -211,21 +219,11 @@ export class LogView {
     if (this.workload) this.header.show(this.workload, this.surroundings.session.isReadOnly)
     this.#count()
     this.found.grew()
+    this.folds.grew()
   }
 
   #count() {
     this.footer.show(this.workload, this.model.head, this.found.finder, this.place.times)
-  }
-
-  /** @param {MouseEvent} event */
-  #clicked(event) {
-    const number = /** @type {Element} */ (event.target).closest?.("a.number")
-    const line = Number(number?.parentElement?.dataset.line)
-    if (!line) return
-    event.preventDefault()
-    const start = this.#targetIn(this.place)?.from
-    const [from, to] = event.shiftKey && start ? [Math.min(start, line), Math.max(start, line)] : [line, line]
-    this.surroundings.go({ target: { id: this.#targetId, from, to }, only: false }, true)
   }
 
   /** @param {number} from @param {number} to */
