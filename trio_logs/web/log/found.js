@@ -45,13 +45,14 @@ export class Found {
       await this.finder.search(query)
     }
     if (this.finder.query !== query && JSON.stringify(query) !== JSON.stringify(this.finder.query)) return
+    // Before the rows become others: the first of those may be half above the view.
+    const line = this.current || this.view.topLine
     const showsOnly = only && Boolean(query)
     if (showsOnly !== Boolean(rows.matches) || (showsOnly && !isSame)) {
-      const line = this.current || this.view.topLine
       rows.matches = showsOnly ? new MatchesModel(this.view.model, this.finder, this.read, () => list.refresh()) : undefined
       list.reveal(rows.reach(line), { always: true })
     }
-    if (!isSame && query && this.finder.count && !place.target) await this.#select(await this.finder.after(this.view.topLine - 1))
+    if (!isSame && query && this.finder.count && !place.target) await this.#select(await this.finder.after(line - 1))
     this.#changed()
   }
 
