@@ -21,6 +21,7 @@ const PATHS = {
   plus: "M7 2v10M2 7h10",
   down: "M7 2v9M3 7.4L7 11.4l4-4",
   funnel: "M1.5 2.5h11L8.3 7.6v4L5.7 10V7.6z",
+  streams: "M1.5 3.5h11M1.5 7h7M1.5 10.5h9",
   theme: "M11.5 8.6A5 5 0 0 1 5.4 2.5a5 5 0 1 0 6.1 6.1z",
   fold: "|M3.5 5h7L7 10z",
   previous: "M3 9l4-4 4 4",

@@ -62,7 +62,7 @@ export class Folds {
     const bottom = rows.lineAt(last)
     const inView = () => model.sections.foldable().find(({ from }) => from >= topLine && from <= bottom)
     const section = model.sections.isClosed(topLine) ? model.sections.at(topLine) : model.sections.around(topLine).at(-1) ?? inView()
-    if (!section || rows.matches) return
+    if (!section || rows.some) return
     if (section.from < topLine) list.reveal(rows.indexOfLine(section.from), { always: true, part: 0 })
     this.toggle(section.from)
   }

@@ -102,9 +102,9 @@ export class Found {
     const { model, rows } = this.view
     const { clientHeight } = this.canvas
     const hidden = model.head - model.lineRows
-    const state = `${count} ${tiles.length} ${count ? Math.floor(model.head / 100) : 0} ${hidden} ${Boolean(rows.matches)} ${clientHeight} ${document.documentElement.dataset.theme}`
+    const state = `${count} ${tiles.length} ${count ? Math.floor(model.head / 100) : 0} ${hidden} ${Boolean(rows.some)} ${clientHeight} ${document.documentElement.dataset.theme}`
     if (state === this.#drawn) return
     this.#drawn = state
-    drawMarks(this.canvas, tiles, (line) => (rows.matches ? (line - 0.5) / model.head : (model.rowOf(line) + 0.5) / model.lineRows))
+    drawMarks(this.canvas, tiles, (line) => (rows.some ? (line - 0.5) / model.head : (model.rowOf(line) + 0.5) / model.lineRows))
   }
 }

@@ -1,4 +1,4 @@
-/** The rows of a log for the list: all of them, or those that match. */
+/** The rows of a log for the list: all of them, those of one stream, or those that match. */
 
 import { buildRow } from "./row.js"
 import { dressMarks } from "./section_row.js"
@@ -11,9 +11,11 @@ const FAR = 500
 
 export class LogRows {
   /** @type {import("./row.js").Look} */
-  look = { times: "local", start: 0, target: undefined, workload: undefined, prefix: "" }
+  look = { times: "local", start: 0, target: undefined, workload: undefined, isDeleted: false, prefix: "" }
   /** Set while only matches show. @type {MatchesModel | undefined} */
   matches = undefined
+  /** Set while the lines of one stream show. @type {import("./stream_model.js").StreamModel | undefined} */
+  streamed = undefined
 
   /**
    * @param {import("./model.js").LogModel} model
@@ -25,11 +27,21 @@ export class LogRows {
   }
 
   get source() {
-    return this.matches ?? this.model
+    return this.some ?? this.model
+  }
+
+  /** The rows, where they are not those of all lines. */
+  get some() {
+    return this.matches ?? this.streamed
   }
 
   get count() {
     return this.source.count
+  }
+
+  /** The lines that there are to look at. */
+  get lineCount() {
+    return this.streamed ? this.streamed.finder.count : this.model.head
   }
 
   /** @param {number} index */
@@ -44,13 +56,13 @@ export class LogRows {
 
   /** @param {number} line */
   indexOfLine(line) {
-    return this.matches ? this.matches.indexNear(line) : this.model.rowOf(Math.max(1, Math.min(line, this.model.head)))
+    return this.some ? this.some.indexNear(line) : this.model.rowOf(Math.max(1, Math.min(line, this.model.head)))
   }
 
   /** Likewise, but closed sections around the line open. @param {number} line */
   reach(line) {
     const { sections } = this.model
-    if (!this.matches) for (const { from } of sections.around(line)) sections.fold(from, false)
+    if (!this.some) for (const { from } of sections.around(line)) sections.fold(from, false)
     return this.indexOfLine(line)
   }
 
@@ -58,7 +70,8 @@ export class LogRows {
   lineAt(index) {
     const entry = this.source.at(index)
     if (entry.kind === "line") return entry.number
-    return entry.kind === "gap" ? entry.from : this.model.head
+    if (entry.kind === "gap") return entry.from
+    return entry.kind === "reset" ? this.model.lineOf(index) : this.model.head
   }
 
   /** @param {number} index */
@@ -74,8 +87,12 @@ export class LogRows {
         return `${entry.from} ${entry.to} ${entry.reason}`
       case "unfinished":
         return entry.text
+      case "reset":
+        return entry.detail
+      case "waiting":
+        return `${entry.stream} ${workload?.status}`
       case "end":
-        return `end ${workload?.status}`
+        return `end ${workload?.status} ${this.look.isDeleted}`
     }
   }
 
@@ -83,7 +100,7 @@ export class LogRows {
   #titleAt(line) {
     const section = this.model.sections.at(line)
     if (!section) return ""
-    return !this.matches && canFold(section) ? "fold" : "title"
+    return !this.some && canFold(section) ? "fold" : "title"
   }
 
   /** @param {number} index */
@@ -96,8 +113,8 @@ export class LogRows {
 
   /** @param {number} first @param {number} last */
   show(first, last) {
-    if (this.matches) {
-      this.matches.show(first, last)
+    if (this.some) {
+      this.some.show(first, last)
       return
     }
     const { lines, gaps } = this.model

@@ -11,9 +11,10 @@ const MOST_LINES = 100_000
  * @param {import("../scroll/list.js").VirtualList} list
  * @param {import("./model.js").LogModel} model
  * @param {(from: number, to: number) => Promise<any[]>} fetchRange
+ * @param {(line: import("./lines.js").Line) => boolean} shows Whether a line is one of those that show.
  * @param {AbortSignal} signal Ends it.
  */
-export function copyRows(scroller, list, model, fetchRange, signal) {
+export function copyRows(scroller, list, model, fetchRange, shows, signal) {
   /** Lines that were fetched for the selection. @type {Map<number, any>} */
   let fetched = new Map()
   let pointer = { x: 0, y: 0, isDown: false }
@@ -51,12 +52,13 @@ export function copyRows(scroller, list, model, fetchRange, signal) {
     const parts = []
     for (let number = found.from; number <= Math.min(found.to, found.from + MOST_LINES); number += 1) {
       const line = model.lines.get(number) ?? fetched.get(number)
-      if (line) parts.push(textOf((model.lines.get(number) ? model.lines.rowOf(line) : parseRow(line.text)).runs))
+      if (line && shows(line)) parts.push(textOf((model.lines.get(number) ? model.lines.rowOf(line) : parseRow(line.text)).runs))
     }
-    const last = parts.pop() ?? ""
-    parts.push(last.slice(0, placeIn(range.endContainer, range.endOffset, last)))
-    const first = parts[0] ?? ""
-    parts[0] = first.slice(placeIn(range.startContainer, range.startOffset, first) ?? 0)
+    if (!parts.length) return
+    const [first = "", last = ""] = [parts[0], parts.at(-1)]
+    const start = placeIn(range.startContainer, range.startOffset, first) ?? 0
+    parts[parts.length - 1] = last.slice(0, placeIn(range.endContainer, range.endOffset, last))
+    parts[0] = (parts[0] ?? "").slice(start)
     event.clipboardData?.setData("text/plain", parts.join("\n"))
     event.preventDefault()
   })

@@ -8,12 +8,14 @@ import { Found } from "./found.js"
 import { Footer } from "./footer.js"
 import { Header, isFinal } from "./header.js"
 import { linkLines } from "./line_links.js"
+import { Live } from "./live.js"
 import { Loader } from "./loader.js"
 import { LogModel } from "./model.js"
 import { objectsOf } from "../wire/ndjson.js"
 import { Problem } from "../wire/request.js"
 import { LogRows } from "./log_rows.js"
 import { copyRows } from "./selection.js"
+import { StreamChoice } from "./stream_choice.js"
 import { Tools } from "./tools.js"
 import { VirtualList } from "../scroll/list.js"
 
@@ -38,6 +40,7 @@ export class LogView {
   /** @type {Workload | undefined} */
   workload = undefined
   model = new LogModel()
+  live = new Live(this)
   #abort = new AbortController()
   #timer = 0
 
@@ -58,7 +61,7 @@ export class LogView {
     this.loader = new Loader(this.model, (range, signal) => read(`logs?follow=false&${range}`, signal), () => this.list.refresh(), () => {})
     if (place.ids.length > 1) this.rows.look.prefix = `${id}:`
     this.list = new VirtualList(this.scroller, this.rows, {
-      follow: (isFollowing) => this.follow.show(isFollowing),
+      follow: () => this.follow.restart(),
       rendered: () => {
         this.folds.mark()
         this.found.mark()
@@ -70,17 +73,20 @@ export class LogView {
       step: (step) => this.found.step(step),
       only: (only) => go({ only }),
       times: (times) => go({ times }),
+      stream: (stream) => go({ stream }),
       wrap: (wrap) => go({ wrap }),
       follow: (isOn) => this.list.follow(isOn),
       leave: () => this.scroller.focus({ preventScroll: true }),
     })
     this.footer = new Footer(openKeys)
-    this.follow = new Follow(this.list, this.model, this.tools)
+    this.follow = new Follow(this.list, this.rows, this.tools)
     this.found = new Found(this, read)
     this.folds = new Folds(this, read)
+    this.streams = new StreamChoice(this, read)
     this.body.append(this.found.canvas, this.follow.button)
     this.element = make("section", { class: "view" }, this.header.element, this.tools.element, this.body, this.footer.element)
-    copyRows(this.scroller, this.list, this.model, (from, to) => this.#fetchRange(from, to), this.#abort.signal)
+    const shows = (/** @type {import("./lines.js").Line} */ { stream }) => !this.place.stream || stream === this.place.stream
+    copyRows(this.scroller, this.list, this.model, (from, to) => this.#fetchRange(from, to), shows, this.#abort.signal)
     linkLines(this.scroller, () => this.#targetIn(this.place)?.from, (from, to) => go({ target: { id: this.#targetId, from, to }, only: false }, true))
     this.show(place)
   }
@@ -97,6 +103,7 @@ export class LogView {
       this.model.head = Number(answer.headers.get("Log-Lines"))
       if (answer.body) for await (const objects of objectsOf(answer.body)) this.model.take(objects)
       this.setWorkload(await record)
+      await this.streams.show(this.place.stream)
     } catch (error) {
       if (!signal.aborted) this.#fail(error)
       return
@@ -105,9 +112,7 @@ export class LogView {
     else this.list.follow(true)
     this.list.render()
     this.#timer = window.setInterval(() => this.#tick(), 1000)
-    if (!this.model.hasEnded) {
-      this.surroundings.connection.follow(this.surroundings.session.key, this.id, () => this.model.head, (news) => this.#hear(news))
-    }
+    if (!this.model.hasEnded) this.live.open()
     this.found.search(this.place)
     this.folds.grew()
   }
@@ -115,11 +120,12 @@ export class LogView {
   close() {
     this.#abort.abort()
     clearInterval(this.#timer)
-    this.surroundings.connection.drop(this.id)
+    this.live.close()
     this.loader.close()
     this.list.close()
     this.found.close()
     this.folds.close()
+    this.streams.close()
   }
 
   /** Show what the address says. @param {Place} place */
@@ -134,6 +140,7 @@ export class LogView {
     if (place.wrap !== this.list.isWrapped) this.list.wrap(place.wrap)
     if (place !== before && this.workload) {
       this.found.search(place)
+      this.streams.show(place.stream)
       if (target && JSON.stringify(target) !== JSON.stringify(this.#targetIn(before))) this.#reveal(target)
     }
     this.list.refresh()
@@ -153,9 +160,8 @@ export class LogView {
     this.scroller.setAttribute("aria-label", `Log of ${nameOf(workload)}`)
     this.element.setAttribute("aria-label", nameOf(workload))
     this.surroundings.changed(workload)
-    this.follow.grew()
     this.#tick()
-    this.list.refresh()
+    this.grew()
   }
 
   /** Go to a line, as an address or a person says. @param {number} line */
@@ -189,30 +195,19 @@ export class LogView {
     this.surroundings.go({ ...query, only: query.find ? this.place.only : false })
   }
 
-  /** @param {import("../wire/log_news.js").News} news */
-  #hear(news) {
-    const { events } = news
-    // Gaps and resets come before the lines that follow them.
-    this.model.take(events)
-    this.model.take(news.lines)
-    this.model.head = Math.max(this.model.head, news.head)
-    this.model.setUnfinished(news.unfinished)
+  /** Lines have come, or what else is below them. */
+  grew() {
+    this.streams.grew()
     this.follow.grew()
     this.list.refresh()
     this.#count()
-    if (events.some(({ event }) => event === "end" || event === "gone")) this.#ended()
   }
 
-  async #ended() {
-    await this.#refetch()
-    this.surroundings.connection.drop(this.id)
-    this.found.grew()
-  }
-
-  async #refetch() {
-    try {
-      this.setWorkload(await this.surroundings.session.fetchJSON(`/v1/workloads/${this.id}`, { signal: this.#abort.signal }))
-    } catch {} // What shows stays as it was; the state of the connection tells.
+  /** The workload is gone: what shows stays. */
+  setDeleted() {
+    this.rows.look.isDeleted = true
+    this.model.hasEnded = true
+    this.grew()
   }
 
   #tick() {
