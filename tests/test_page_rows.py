@@ -1,4 +1,4 @@
-"""What rows show beside plain lines, in real Chromium: sections, progress, one stream, gaps, states."""
+"""Rows that are no plain lines, in real Chromium: sections, progress, one stream, gaps, states."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pathlib import Path
 
 import apsw
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, expect
 
 from tests.browsing import Tab, finished, open_browser, submit
 from tests.server_process import ServerProcess, running_server
 from tests.test_clients import PATIENCE
 from tests.test_page import push
+from trio_logs.store.sqlite.rows import GAP
 
 # Lines 2 to 10,006 are a section with another one in it, of which line 5,000 is a part.
 SECTIONS = r"""
@@ -262,6 +263,92 @@ def test_one_stream(browser: Browser, server: ServerProcess) -> None:
     assert tab.complaints == other.complaints == []
     for each in (tab, other):
         each.page.context.close()
+
+
+def test_gaps_and_states(browser: Browser, tmp_path: Path) -> None:
+    """What a service is after crashes and a restored disk; the page says each of it."""
+    file, saved = tmp_path / "data" / "trio_logs.db", tmp_path / "saved.db"
+    with running_server(file.parent, "--max-running", "1") as first:
+        address = first.url.rpartition("//")[2]
+        made = first.post("/v1/workloads", {"command": [], "backend": "push", "name": "pushed"})
+        pushed = made.json()["id"]
+        path = f"/v1/workloads/{pushed}/logs"
+        push(first, path, 0, "one\ntwo\n")
+        long = finished(first, "for number in range(8000): print('line', number + 1)")
+        busy = submit(first, "import time; time.sleep(600)", name="busy")
+        waits = submit(first, "print('at last')", name="waits")
+        queued = Tab.open(browser, first, f"/w/{waits}")
+        expect(queued.log).to_contain_text("Queued: it starts once other workloads have made room")
+        expect(queued.status("Log")).to_contain_text("queued")
+        lost = Tab.open(browser, first, f"/w/{busy}")
+        expect(lost.log).to_have_text("No line yet")
+        for each in (queued, lost):
+            expect(each.status("Connection")).to_have_text("live")
+        first.kill()
+        shutil.copy(file, saved)
+        for suffix in ("-wal", "-shm"):
+            if (other := file.with_name(file.name + suffix)).exists():
+                shutil.copy(other, saved.with_name(saved.name + suffix))
+        expect(lost.status("Connection")).to_have_text("reconnecting")
+        gaps = spoil(saved, long)
+    with running_server(file.parent, "--bind", address) as second:
+        push(second, path, 8, "three\nfour\n")
+        tab = Tab.open(browser, first, f"/w/{pushed}")
+        expect(tab.text(4)).to_have_text("four")
+        for each in (queued, lost):
+            each.page.evaluate("dispatchEvent(new Event('online'))")
+        expect(queued.text(1)).to_have_text("at last")
+        expect(queued.log.locator(".row.end")).to_contain_text("succeeded after")
+        expect(lost.log.locator(".row.end")).to_have_text(re.compile("lost: the service died"))
+        expect(lost.status("Log")).to_contain_text("lost: the service died while it ran")
+        expect(lost.status("Connection")).to_have_text("live")
+        second.kill()
+    for leftover in file.parent.glob(f"{file.name}*"):
+        leftover.unlink()
+    shutil.copy(saved, file)
+    with running_server(file.parent, "--bind", address) as third:
+        tab.page.evaluate("dispatchEvent(new Event('online'))")
+        reset = tab.log.locator(".row.gap")
+        expect(reset).to_contain_text(
+            "lost lines that had shown here: this log goes to line 2 only"
+        )
+        push(third, path, 8, "another three\n")
+        expect(tab.text(3)).to_have_text("another three")
+        rows = [row.get_attribute("data-line") for row in tab.log.locator(".row").all()]
+        assert rows == ["1", "2", None, "3"]
+        tab.page.goto(f"{first.url}/w/{long}")
+        expect(tab.text(8000)).to_be_in_viewport()
+        tab.page.keyboard.press("Home")
+        for (start, end), words in gaps.items():
+            row = tab.log.locator(f"[data-gap='{start}-{end}']")
+            expect(row).to_have_text(f"Lines {start:,} – {end:,} are missing: {words}")
+            assert "gradient" in row.evaluate("row => getComputedStyle(row).backgroundImage")
+    for each in (queued, lost, tab):
+        assert each.complaints == []
+        each.page.context.close()
+
+
+def spoil(path: Path, log: str) -> dict[tuple[int, int], str]:
+    """Have the first three batches of a log be lost in three ways; return their lines and what
+    the page says of them."""
+    database = apsw.Connection(str(path))
+    [(number,)] = database.execute("SELECT number FROM workloads WHERE id = ?", (log,))
+    batches = "SELECT first, first + count - 1 FROM batches WHERE log = ? ORDER BY first LIMIT 3"
+    lines: list[tuple[int, int]] = list(database.execute(batches, (number,)))
+    assert len(lines) == 3
+    for (start, _), change in zip(
+        lines,
+        (
+            "DELETE FROM batches",
+            "UPDATE batches SET data = x'00'",
+            f"UPDATE batches SET data = x'', stream = 'store', flags = {GAP}",
+        ),
+        strict=True,
+    ):
+        database.execute(f"{change} WHERE log = ? AND first = ?", (number, start))
+    database.close()
+    words = ("removed to make room", "they can't be read", "the store had failed when they came")
+    return dict(zip(lines, words, strict=True))
 
 
 class Errors:

@@ -41,7 +41,7 @@ export class Page {
     }
     current = this
     this.state = make("span", { role: "status", "aria-label": "Connection", class: "state" })
-    this.turn("live")
+    this.turn("connecting")
     this.list = new WorkloadList(
       session,
       connection,
