@@ -80,6 +80,11 @@ def copied(tab: Tab, start: tuple[int, int], end: tuple[int, int]) -> list[str]:
     return text.split("\n")
 
 
+def ranges_in(url: str) -> list[tuple[int, int]]:
+    """The lines that a request of rows is about."""
+    return [(int(a), int(b)) for a, b in re.findall(r"logs\?follow=false&from=(\d+)&to=(\d+)", url)]
+
+
 def expect_rows(tab: Tab, *numbers: int) -> None:
     """The lines that show are these, at first."""
     expect(tab.line(numbers[-1])).to_be_in_viewport()
@@ -98,12 +103,17 @@ def test_sections_fold(browser: Browser, server: ServerProcess) -> None:
     expect(tab.line(2).locator(".text .c6")).to_have_text("packages")
     # Its end is far below what was loaded: the service has found it.
     expect(tab.line(2)).to_contain_text("10,003 lines")
+    asked: list[tuple[int, int]] = []
+    tab.page.on("request", lambda request: asked.extend(ranges_in(request.url)))
     install.click()
     expect(install).to_have_attribute("aria-expanded", "false")
     expect_rows(tab, 1, 2, 10_007, 10_008, 10_009, 10_010)
     assert {key: round(top) for key, top in tab.rows_in_view().items()}[2] == 18
     assert tab.text(10_007).inner_text() == "Build"
+    expect(tab.text(10_030)).to_have_text("line 10030")
     assert tab.log.locator(".row").count() < 60
+    # What is hidden is not fetched, but for what is next to the rows.
+    assert all(to - start < 1000 for start, to in asked), asked
     # Copying over it has all of its lines, as they were written. Those that are not here are
     # fetched once the selection is made.
     deadline = time.monotonic() + PATIENCE
@@ -147,6 +157,14 @@ def test_sections_fold(browser: Browser, server: ServerProcess) -> None:
     tab.page.keyboard.press("End")
     expect(tab.log.locator(".row.end")).to_be_in_viewport()
     assert tab.text(10_007).is_visible()
+    # Opened at the end, it grows downwards: nobody follows then, and its title stays.
+    expect(tab.button("Tests")).to_have_attribute("aria-expanded", "false")
+    place = tab.line(10_012).bounding_box()
+    tab.page.keyboard.press("w")
+    assert tab.line(10_012).bounding_box() == place
+    tab.button("Tests").click()
+    expect(tab.text(10_014)).to_have_text("line 10014")
+    assert tab.line(10_012).bounding_box() == place
     tab.page.keyboard.press("Shift+Z")
     tab.wheel(-3000)
     expect_rows(tab, 1, 2, 10_007)
@@ -295,6 +313,10 @@ def test_gaps_and_states(browser: Browser, tmp_path: Path) -> None:
         push(second, path, 8, "three\nfour\n")
         tab = Tab.open(browser, first, f"/w/{pushed}")
         expect(tab.text(4)).to_have_text("four")
+        made = second.post("/v1/workloads", {"command": [], "backend": "push"})
+        gone = Tab.open(browser, first, f"/w/{made.json()['id']}")
+        expect(gone.log).to_have_text("No line yet")
+        expect(gone.status("Connection")).to_have_text("live")
         for each in (queued, lost):
             each.page.evaluate("dispatchEvent(new Event('online'))")
         expect(queued.text(1)).to_have_text("at last")
@@ -314,6 +336,7 @@ def test_gaps_and_states(browser: Browser, tmp_path: Path) -> None:
         )
         push(third, path, 8, "another three\n")
         expect(tab.text(3)).to_have_text("another three")
+        expect(gone.log).to_have_text("The workload was deleted, and its log with it")
         rows = [row.get_attribute("data-line") for row in tab.log.locator(".row").all()]
         assert rows == ["1", "2", None, "3"]
         tab.page.goto(f"{first.url}/w/{long}")
@@ -323,7 +346,7 @@ def test_gaps_and_states(browser: Browser, tmp_path: Path) -> None:
             row = tab.log.locator(f"[data-gap='{start}-{end}']")
             expect(row).to_have_text(f"Lines {start:,} – {end:,} are missing: {words}")
             assert "gradient" in row.evaluate("row => getComputedStyle(row).backgroundImage")
-    for each in (queued, lost, tab):
+    for each in (queued, lost, gone, tab):
         assert each.complaints == []
         each.page.context.close()
 

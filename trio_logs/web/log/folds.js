@@ -16,10 +16,11 @@ export class Folds {
       const line = lineOf(/** @type {Element} */ (target).closest?.("button.fold"))
       if (line) this.toggle(line)
     })
-    scroller.addEventListener("focusin", ({ target }) => {
-      // The browser can't scroll to a row, since the rows have no scroll bar of their own.
-      const line = lineOf(/** @type {Element} */ (target).closest?.("button.fold"))
-      if (line && !(/** @type {Element} */ (target).matches(":active"))) view.list.reveal(view.rows.indexOfLine(line))
+    scroller.addEventListener("focusin", ({ target, relatedTarget }) => {
+      // Tab leads to rows beside the view, to which the browser can't scroll. A window that gets the
+      // focus back, or a press of the mouse, leads nowhere.
+      const button = /** @type {Element} */ (target).closest?.("button.fold")
+      if (button && relatedTarget && !button.matches(":active")) view.list.reveal(view.rows.indexOfLine(lineOf(button)))
     })
   }
 

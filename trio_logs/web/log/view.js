@@ -57,8 +57,8 @@ export class LogView {
     const read = (/** @type {string} */ path, /** @type {AbortSignal} */ signal) => this.#read(path, signal)
     this.scroller = make("div", { class: "log", role: "log", "aria-live": "off", "aria-label": "Log", tabindex: "0" })
     this.body = make("div", { class: "log-body" }, this.scroller)
-    this.rows = new LogRows(this.model, (from, to) => this.loader.want(from, to))
-    this.loader = new Loader(this.model, (range, signal) => read(`logs?follow=false&${range}`, signal), () => this.list.refresh(), () => {})
+    this.rows = new LogRows(this.model, (from, to) => this.rows.look.isDeleted || this.loader.want(from, to))
+    this.loader = new Loader(this.model, (range, signal) => read(`logs?follow=false&${range}`, signal), () => this.list.refresh(), (error) => isMissing(error) && this.setDeleted())
     if (place.ids.length > 1) this.rows.look.prefix = `${id}:`
     this.list = new VirtualList(this.scroller, this.rows, {
       follow: () => this.follow.restart(),
@@ -236,8 +236,10 @@ export class LogView {
 
   /** @param {unknown} error */
   #fail(error) {
-    const isGone = error instanceof Problem && error.status === 404
-    const words = isGone ? `There is no workload ${this.id}; it may have been deleted.` : String(error instanceof Error ? error.message : error)
+    const words = isMissing(error) ? `There is no workload ${this.id}; it may have been deleted.` : String(error instanceof Error ? error.message : error)
     this.body.replaceChildren(make("p", { class: "empty", role: "alert" }, words))
   }
 }
+
+/** Whether the service knows no such workload. @param {unknown} error */
+const isMissing = (error) => error instanceof Problem && error.status === 404

@@ -92,9 +92,21 @@ export class Stream {
         receive: (objects) => this.#receive(objects),
         isOver: () => !this.#wanted().length,
         // That another selection connects says nothing about the connection.
-        turn: (next) => this.#turn(next === "connecting" ? state : next),
+        turn: (next) => {
+          this.#turn(next === "connecting" ? state : next)
+          if (next === "gone") this.#lose()
+        },
       })
     }, SETTLING)
+  }
+
+  /** The service knows none of the logs. The changes go on. */
+  #lose() {
+    for (const news of this.#wanted()) {
+      if (news.id === CHANGES) this.#settle()
+      else news.receive({ event: "gone" })
+      this.#change(news)
+    }
   }
 
   /** @param {State} state */
