@@ -59,7 +59,9 @@ export class Live {
 
   /** The lines from before a reset come again: what is new comes after the last one of now. */
   async #placeReset() {
-    const { model, list } = this.view
+    const { model, list, found, rows } = this.view
+    if (found.finder.query) found.finder.search(found.finder.query)
+    rows.streamed?.open()
     const answer = await this.#send("/logs?follow=false&tail=0", { method: "HEAD" }).catch(() => undefined)
     if (!answer || !model.reset) return
     model.reset = { ...model.reset, after: Number(answer.headers.get("Log-Lines")) }

@@ -4,12 +4,14 @@ import { objectsOf } from "../wire/ndjson.js"
 import { PATTERN } from "./section_marks.js"
 import { MOST_MARKED } from "./sections.js"
 
-/** Milliseconds between the starts of two searches. */
+/** Milliseconds between the starts of two searches. Where none finds a mark, each pause is twice the last one. */
 const PAUSE = 3000
+const LONGEST_PAUSE = 60_000
 
 export class SectionSearch {
   #abort = new AbortController()
   #started = -Infinity
+  #pause = PAUSE
   #isSearching = false
 
   /**
@@ -30,13 +32,14 @@ export class SectionSearch {
   /** Search what nobody has looked at, if there is any, but not all the time. */
   async grew() {
     const { sections, head } = this.model
-    if (this.#isSearching || performance.now() - this.#started < PAUSE || !sections.isWhole) return
+    if (this.#isSearching || performance.now() - this.#started < this.#pause || !sections.isWhole) return
     const range = sections.coverage.missing(head)
     if (!range) return
     this.#isSearching = true
     this.#started = performance.now()
     try {
       await this.#search(sections, ...range)
+      this.#pause = sections.size ? PAUSE : Math.min(2 * this.#pause, LONGEST_PAUSE)
     } catch {
       // The service is busy or away: the lines are looked at later.
     } finally {
@@ -55,7 +58,7 @@ export class SectionSearch {
       else count += each.count ?? 0
     }
     if (!isDone) return
-    if (count > MOST_MARKED) sections.isForgetful = true
+    if (count > MOST_MARKED) sections.giveUp()
     else if (count) {
       // The numbers of lines alone do not tell which sections they begin and end.
       for await (const each of this.#objects(`logs?${query}&follow=false`, signal)) if (each.seq) sections.see(each)

@@ -71,6 +71,17 @@ export class Sections {
     this.#change()
   }
 
+  /** The log has too many marks to know it as a whole. */
+  giveUp() {
+    this.isForgetful = true
+    this.#change()
+  }
+
+  /** How many lines have marks, of those that are known. */
+  get size() {
+    return this.#marked.size
+  }
+
   /** @param {number} line */
   marksAt(line) {
     return this.#marked.get(line)?.marks
@@ -120,7 +131,7 @@ export class Sections {
     for (const line of lines) if (line < kept) this.#marked.delete(line)
     for (const line of this.#closed) if (line < kept) this.#closed.delete(line)
     this.coverage.removeBefore(kept)
-    this.isForgetful = true
+    this.giveUp()
   }
 
   #all() {

@@ -4,10 +4,14 @@ import { Finder } from "./finder.js"
 import { MatchesModel } from "./matches_model.js"
 import { keyBelow } from "./model.js"
 
+/** Milliseconds after which a search is tried again that the service refused. */
+const PAUSE = 2000
 /** Lines in a tile that grows here; it is looked through for each row. */
 const MOST_IN_TILE = 1000
 
 export class StreamModel {
+  #tried = 0
+
   /**
    * @param {import("./model.js").LogModel} model
    * @param {string} stream
@@ -27,13 +31,18 @@ export class StreamModel {
 
   /** Find the lines. */
   async open() {
+    this.#tried = performance.now()
     await this.finder.search({ find: "", matchCase: true, isRegex: false, stream: this.stream })
   }
 
-  /** Lines have come: those that are here need no search. */
+  /** Lines may have come: those that are here need no search. */
   grew() {
     const { finder, model } = this
     if (finder.isSearching) return
+    if (finder.error) {
+      if (performance.now() - this.#tried > PAUSE) this.open()
+      return
+    }
     const from = finder.searched + 1
     const at = []
     let to = from
@@ -74,6 +83,7 @@ export class StreamModel {
   }
 
   get #below() {
-    return this.model.below(this.stream, this.finder.count > 0)
+    const { count, isSearching, error } = this.finder
+    return this.model.below(this.stream, count > 0 || isSearching || Boolean(error))
   }
 }

@@ -215,6 +215,7 @@ export class LogView {
     this.#count()
     this.found.grew()
     this.folds.grew()
+    this.streams.grew()
   }
 
   #count() {
