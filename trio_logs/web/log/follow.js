@@ -10,7 +10,7 @@ export class Follow {
 
   /**
    * @param {import("../scroll/list.js").VirtualList} list
-   * @param {import("./model.js").LogModel} model
+   * @param {Pick<import("./model.js").LogModel, "head" | "hasEnded">} model
    * @param {import("./tools.js").Tools} tools
    */
   constructor(list, model, tools) {

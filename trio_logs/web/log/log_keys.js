@@ -6,7 +6,9 @@ import { isFinal } from "./header.js"
 import { TIMES } from "./times.js"
 
 /**
- * @param {import("./view.js").LogView} view
+ * @param {Pick<import("./view.js").LogView, "list" | "tools" | "scroller" | "place" | "workload"> & {
+ *   found: { step: (step: 1 | -1) => unknown },
+ *   surroundings: Pick<import("./view.js").Surroundings, "go"> & { actions: Pick<import("./header.js").Actions, "stop" | "rerun"> } }} view
  * @param {() => void} askForLine
  * @param {() => string} link The address of the line at the top.
  * @returns {import("../keys.js").Key[]}

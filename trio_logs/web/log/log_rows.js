@@ -52,11 +52,11 @@ export class LogRows {
   /** @param {number} index */
   stampOf(index) {
     const entry = this.source.at(index)
-    const { times, target, start, workload } = this.look
+    const { times, target, start, workload, prefix } = this.look
     switch (entry.kind) {
       case "line": {
         const isTarget = target && target[0] <= entry.number && entry.number <= target[1]
-        return `${entry.number} ${entry.line ? 1 : 0} ${isTarget ? 1 : 0} ${times} ${start}`
+        return `${entry.number} ${entry.line ? 1 : 0} ${isTarget ? 1 : 0} ${times} ${start} ${prefix}`
       }
       case "gap":
         return `${entry.from} ${entry.to} ${entry.reason}`

@@ -54,7 +54,6 @@ export class LogView {
     this.body = make("div", { class: "log-body" }, this.scroller)
     this.rows = new LogRows(this.model, (from, to) => this.loader.want(from, to))
     this.loader = new Loader(this.model, (range, signal) => read(`logs?follow=false&${range}`, signal), () => this.list.refresh(), () => {})
-    if (place.ids.length > 1) this.rows.look.prefix = `${id}:`
     this.list = new VirtualList(this.scroller, this.rows, {
       follow: (isFollowing) => this.follow.show(isFollowing),
       rendered: () => this.found.mark(),
@@ -120,6 +119,7 @@ export class LogView {
     this.place = place
     const target = this.#targetIn(place)
     this.rows.look.times = place.times
+    this.rows.look.prefix = place.ids.length > 1 ? `${this.id}:` : ""
     this.rows.look.target = target && [target.from, target.to]
     this.scroller.dataset.times = place.times
     this.tools.show(place)
@@ -163,7 +163,7 @@ export class LogView {
 
   /** The lines of this log that the address points at. @param {Place} place */
   #targetIn({ target, ids }) {
-    return target && (target.id || ids[0]) === this.id ? target : undefined
+    return target && (target.id || ids[0]) === this.id ? { ...target, id: "" } : undefined
   }
 
   /** As the address has it where several logs show. */
