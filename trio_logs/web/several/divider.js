@@ -7,11 +7,12 @@ const STEP = 5
 const LEAST = 10
 
 /**
- * @param {(share: number) => void} share Gets the percentage that the left one has of both.
+ * @param {number} percent What the left pane has of both.
+ * @param {(share: number) => void} share Gets that percentage when it changes.
  */
-export function divider(share) {
-  const show = (/** @type {number} */ percent) => {
-    const rounded = Math.round(Math.min(100 - LEAST, Math.max(LEAST, percent)))
+export function divider(percent, share) {
+  const show = (/** @type {number} */ wanted) => {
+    const rounded = Math.round(Math.min(100 - LEAST, Math.max(LEAST, wanted)))
     element.setAttribute("aria-valuenow", String(rounded))
     share(rounded)
   }
@@ -24,7 +25,7 @@ export function divider(share) {
     "aria-label": "Width",
     "aria-valuemin": String(LEAST),
     "aria-valuemax": String(100 - LEAST),
-    "aria-valuenow": "50",
+    "aria-valuenow": String(Math.round(percent)),
     ondblclick: () => show(50),
     onkeydown: (/** @type {KeyboardEvent} */ event) => {
       const step = { ArrowLeft: -STEP, ArrowRight: STEP }[event.key]

@@ -90,12 +90,8 @@ export class MergedView {
   async open() {
     const { session, connection, known } = this.frame
     const { signal } = this.#abort
-    const records = this.ids.map(async (id) => {
-      const workload = known(id) ?? (await session.fetchJSON(`/v1/workloads/${id}`, { signal }).catch(() => undefined))
-      if (!signal.aborted) this.#know(workload)
-    })
     try {
-      await Promise.all([...records, this.feed.open()])
+      await Promise.all([...this.ids.filter((id) => !known(id)).map((id) => this.#record(id)), this.feed.open()])
     } catch (error) {
       if (!signal.aborted) this.#fail(error)
       return
@@ -185,6 +181,13 @@ export class MergedView {
     return index >= 0
   }
 
+  /** Fetch the record of a workload. @param {string} id */
+  async #record(id) {
+    const { signal } = this.#abort
+    const workload = await this.frame.session.fetchJSON(`/v1/workloads/${id}`, { signal }).catch(() => undefined)
+    if (!signal.aborted) this.#know(workload)
+  }
+
   /** @param {Workload | undefined} workload */
   #know(workload) {
     if (!workload) return
@@ -206,7 +209,9 @@ export class MergedView {
   #hear(news) {
     this.rows.setUnfinished(news.id, news.unfinished)
     this.feed.hear(news)
-    if (news.events.some(({ event }) => event === "end" || event === "gone")) this.frame.connection.drop(news.id)
+    if (!news.events.some(({ event }) => event === "end" || event === "gone")) return
+    this.frame.connection.drop(news.id)
+    this.#record(news.id)
   }
 
   /** The rows have changed. */

@@ -4,13 +4,12 @@ import * as actions from "../actions.js"
 import { formatAddress, withLogs } from "../address.js"
 import { askForLine } from "../ask.js"
 import { make } from "../element.js"
-import { nameOf } from "../format.js"
 import { button } from "../log/header.js"
 import { keysOf } from "../log/log_keys.js"
 import { press } from "../log/tools.js"
 import { LogView } from "../log/view.js"
 import { Bar } from "./bar.js"
-import { divider } from "./divider.js"
+import { Widths } from "./widths.js"
 
 /** @typedef {import("../address.js").Place} Place */
 /** @typedef {import("../format.js").Workload} Workload */
@@ -34,8 +33,7 @@ export class Panes {
   #active = undefined
   /** Whether one log waits for another beside it. */
   #isWaiting = false
-  /** How much of the width each has. @type {Map<string, number>} */
-  #shares = new Map()
+  #widths = new Widths()
 
   /**
    * @param {Place} place
@@ -43,7 +41,7 @@ export class Panes {
    */
   constructor(place, frame) {
     this.frame = frame
-    this.place = place
+    this.place = { ...place, target: undefined }
     this.tools = make("div", { class: "shared-tools" })
     this.strip = make("div", { class: "strip" })
     this.bar = new Bar({ isMerged: false, merge: (isMerged) => frame.go({ isMerged }, true), openKeys: frame.openKeys })
@@ -64,6 +62,7 @@ export class Panes {
 
   /** @param {Place} place */
   show(place) {
+    const isAimed = place.target !== this.place.target
     this.place = place
     const ids = [...new Set(place.ids)]
     const kept = this.views.filter(({ id }) => ids.includes(id))
@@ -73,8 +72,9 @@ export class Panes {
     if (ids.length > 1) this.#isWaiting = false
     this.#arrange()
     if (this.element.isConnected) for (const view of this.views) if (!kept.includes(view)) view.open()
-    const aimed = this.views.find(({ id }) => id === place.target?.id)
+    const aimed = isAimed ? this.views.find(({ id }) => id === place.target?.id) : undefined
     const added = kept.length ? this.views.find((view) => !kept.includes(view)) : undefined
+    added?.element.scrollIntoView({ inline: "nearest", block: "nearest" })
     this.#activate(aimed ?? added ?? this.#active ?? this.views[0])
   }
 
@@ -166,7 +166,6 @@ export class Panes {
   /** @param {LogView} view */
   #drop(view) {
     if (view === this.#active) this.#active = undefined
-    this.#shares.delete(view.id)
     view.close()
     view.element.remove()
   }
@@ -176,6 +175,8 @@ export class Panes {
     this.#isWaiting = isOn
     if (!isOn && this.views.length > 1) this.frame.go(withLogs(this.place, [this.activeId]), true)
     else this.#arrange()
+    // The tools have another place now.
+    this.#active?.tools.split.focus()
   }
 
   /** @param {string} id */
@@ -188,7 +189,7 @@ export class Panes {
     this.element.classList.toggle("several", this.isSplit)
     this.element.classList.toggle("waiting", this.#isWaiting)
     this.bar.element.hidden = !this.isSplit
-    const wanted = this.views.flatMap((view, place) => (place ? [this.#dividerBefore(place), view.element] : [view.element]))
+    const wanted = this.#widths.arrange(this.views)
     if (this.#isWaiting) wanted.push(this.choice)
     const isKept = (/** @type {Element} */ each) => wanted.includes(/** @type {HTMLElement} */ (each))
     for (const element of [...this.strip.children]) if (!isKept(element)) element.remove()
@@ -200,22 +201,10 @@ export class Panes {
       const numbers = view.element.querySelector(".numbers")
       if (numbers && this.isSplit) view.header.meta.after(numbers)
       else if (numbers) view.footer.element.prepend(numbers)
-      view.element.style.flexGrow = String(this.#shares.get(view.id) ?? 1)
       press(view.tools.split, this.isSplit)
     }
     this.#placeTools()
     this.#changed()
-  }
-
-  /** @param {number} place */
-  #dividerBefore(place) {
-    const [left, right] = [this.views[place - 1], this.views[place]]
-    return divider((percent) => {
-      if (!left || !right) return
-      const both = (this.#shares.get(left.id) ?? 1) + (this.#shares.get(right.id) ?? 1)
-      this.#shares.set(left.id, (both * percent) / 100).set(right.id, both - (both * percent) / 100)
-      for (const view of [left, right]) view.element.style.flexGrow = String(this.#shares.get(view.id))
-    })
   }
 
   /** @param {LogView | undefined} view */
@@ -239,10 +228,7 @@ export class Panes {
 
   #changed() {
     this.bar.show(this.views.map(({ workload }) => workload))
-    for (const [place, element] of this.strip.querySelectorAll(".divider").entries()) {
-      const workload = this.views[place]?.workload
-      if (workload) element.setAttribute("aria-label", `Width of ${nameOf(workload)}`)
-    }
+    this.#widths.name()
     const workload = this.#active?.workload
     if (workload) this.frame.entitle(workload, this.views.length - 1)
   }
