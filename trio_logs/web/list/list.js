@@ -153,9 +153,10 @@ export class WorkloadList {
   #hear({ changes, isStale }) {
     let isOther = isStale
     for (const change of changes) {
+      // A log that shows may not be on the page that the position is of.
+      if (change.event === "workload") this.changed(change)
       if (change.position !== undefined && Number(change.position) <= Number(this.#position)) continue
       this.#pages.change(change, this.#statuses)
-      if (change.event === "workload") this.changed(change)
       // Its place, and the counts, are the service's to say.
       isOther ||= change.event !== "progress"
     }

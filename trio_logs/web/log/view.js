@@ -5,7 +5,7 @@ import { nameOf } from "../format.js"
 import { Follow } from "./follow.js"
 import { Found } from "./found.js"
 import { Footer } from "./footer.js"
-import { Header, isFinal } from "./header.js"
+import { Header, isFinal, laterOf } from "./header.js"
 import { Loader } from "./loader.js"
 import { LogModel } from "./model.js"
 import { objectsOf } from "../wire/ndjson.js"
@@ -133,7 +133,7 @@ export class LogView {
 
   /** @param {Workload} workload */
   setWorkload(workload) {
-    this.workload = workload
+    this.workload = workload = laterOf(this.workload, workload)
     const { look } = this.rows
     look.workload = workload
     look.start = Date.parse(workload.started_at ?? workload.created_at)

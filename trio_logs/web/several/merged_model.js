@@ -47,6 +47,11 @@ export class MergedModel {
     return this.rows.length > MOST_ROWS || this.#characters > MOST_CHARACTERS
   }
 
+  /** Numbers of lines between the first and the last one of each log. */
+  get lines() {
+    return [...this.logs.values()].reduce((sum, { first, head }) => sum + Math.max(0, head - first + 1), 0)
+  }
+
   get hasEnded() {
     return [...this.logs.values()].every(({ hasEnded }) => hasEnded)
   }

@@ -5,6 +5,7 @@ import { say } from "../ask.js"
 import { make, setText } from "../element.js"
 import { grouped, nameOf } from "../format.js"
 import { Follow } from "../log/follow.js"
+import { laterOf } from "../log/header.js"
 import { keysOf } from "../log/log_keys.js"
 import { press, Tools } from "../log/tools.js"
 import { VirtualList } from "../scroll/list.js"
@@ -40,6 +41,7 @@ export class MergedView {
     this.place = place
     this.frame = frame
     this.ids = [...new Set(place.ids)]
+    this.activeId = this.ids[0] ?? ""
     const { go, openKeys } = frame
     const read = (/** @type {string} */ path, /** @type {AbortSignal} */ signal) => frame.session.send(path, { signal, headers: NDJSON })
     this.model = new MergedModel(this.ids)
@@ -154,10 +156,6 @@ export class MergedView {
     return [id]
   }
 
-  get activeId() {
-    return this.ids[0] ?? ""
-  }
-
   /** @returns {import("../keys.js").Key[]} */
   keys() {
     const link = () => location.origin + formatAddress({ ...this.place, target: this.place.target ?? this.#top() })
@@ -192,7 +190,7 @@ export class MergedView {
   #know(workload) {
     if (!workload) return
     const { look } = this.rows
-    look.workloads.set(workload.id, workload)
+    look.workloads.set(workload.id, laterOf(look.workloads.get(workload.id), workload))
     const known = this.ids.map((id) => look.workloads.get(id))
     look.names = namesOf(this.ids.map((id, place) => ({ id, name: known[place] ? nameOf(known[place]) : id })))
     look.start = Math.min(...known.flatMap((each) => (each ? [Date.parse(each.started_at ?? each.created_at)] : [])))
@@ -229,7 +227,7 @@ export class MergedView {
   #count() {
     const { query, isSearching, count, took } = this.found.finder
     const found = query && !isSearching ? ` · ${grouped(count)} ${count === 1 ? "match" : "matches"}, searched in ${(took / 1000).toFixed(1)} s` : ""
-    setText(this.numbers, `${grouped(this.model.rows.length)} of ${grouped(this.feed.head)} lines${found}`)
+    setText(this.numbers, `${grouped(this.model.lines)} of ${grouped(this.feed.head)} lines${found}`)
     this.bar.show(this.ids.map((id) => this.rows.look.workloads.get(id)))
   }
 

@@ -41,6 +41,7 @@ export class Panes {
    */
   constructor(place, frame) {
     this.frame = frame
+    /** @type {Place} */
     this.place = { ...place, target: undefined }
     this.tools = make("div", { class: "shared-tools" })
     this.strip = make("div", { class: "strip" })
@@ -62,7 +63,7 @@ export class Panes {
 
   /** @param {Place} place */
   show(place) {
-    const isAimed = place.target !== this.place.target
+    const isAimed = aimOf(place) !== aimOf(this.place)
     this.place = place
     const ids = [...new Set(place.ids)]
     const kept = this.views.filter(({ id }) => ids.includes(id))
@@ -232,4 +233,9 @@ export class Panes {
     const workload = this.#active?.workload
     if (workload) this.frame.entitle(workload, this.views.length - 1)
   }
+}
+
+/** The lines that an address points at, with their log. @param {Place} place */
+function aimOf({ target, ids }) {
+  return target && `${target.id || ids[0]}:${target.from}-${target.to}`
 }
