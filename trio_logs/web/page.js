@@ -193,7 +193,10 @@ export class Page {
     const { wrap, times } = this.place
     const place = parseAddress(new URL(link.href))
     const [id] = place.ids
-    if (id && this.shown?.isSplit && this.list.element.contains(link)) this.#go(withLogs(this.place, this.shown.chosen(id)), true)
+    if (id && this.shown?.isSplit && this.list.element.contains(link)) {
+      const ids = this.shown.chosen(id)
+      if (ids.join() !== this.shown.ids.join()) this.#go(withLogs(this.place, ids), true)
+    }
     // How rows look goes with a person from log to log.
     else this.#go({ ...place, wrap, times }, true)
   }

@@ -42,7 +42,7 @@ export class Fields {
     this.labels = make("input", { "aria-label": "Labels", placeholder: "Labels, as in team=web", spellcheck: "false", autocomplete: "off", class: "labels", oninput: () => this.#typed() })
     this.element = make(
       "form",
-      { class: "tools", role: "search", onsubmit: (/** @type {Event} */ event) => this.#submit(event) },
+      { class: "tools", role: "search", "aria-label": "All logs", onsubmit: (/** @type {Event} */ event) => this.#submit(event) },
       make("div", { class: "find" }, icon("find"), this.input, this.matches, this.matchCase, this.isRegex),
       this.stream,
       this.status,

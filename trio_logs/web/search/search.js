@@ -28,6 +28,8 @@ export class Search {
   next = ""
   /** Why there is no more, in words. */
   error = ""
+  /** Whether the service would refuse the same again. */
+  isRefused = false
   #parameters = ""
   #abort = new AbortController()
 
@@ -65,6 +67,7 @@ export class Search {
     const { signal } = this.#abort
     const before = this.next ? `&before=${this.next}` : ""
     this.isSearching = true
+    this.isRefused = false
     this.error = "The answer was cut before its end."
     this.changed()
     try {
@@ -77,7 +80,8 @@ export class Search {
       }
     } catch (error) {
       if (signal.aborted) return
-      this.error = error instanceof Problem ? error.message : "The server does not answer."
+      this.isRefused = error instanceof Problem && error.status < 500
+      this.error = error instanceof Problem ? error.message.replace(/^filter: /, "") : "The server does not answer."
     }
     if (signal.aborted) return
     this.isSearching = false

@@ -115,7 +115,7 @@ export class SearchPage {
   }
 
   #changed() {
-    const { isSearching, lines, next, error } = this.search
+    const { isSearching, isRefused, lines, next, error } = this.search
     const { find } = this.place
     const { count, logs } = this.results
     const found = `${grouped(count)}${next ? "+" : ""} ${count === 1 ? "match" : "matches"} in ${grouped(logs)} ${logs === 1 ? "log" : "logs"}`
@@ -130,7 +130,7 @@ export class SearchPage {
     this.words.classList.toggle("bad", isFailed)
     if (isFailed) this.words.setAttribute("role", "alert")
     else this.words.removeAttribute("role")
-    this.more.hidden = isSearching || !(next || isFailed)
+    this.more.hidden = isSearching || isRefused || !(next || isFailed)
     setText(this.more, isFailed ? "Try again" : "More")
     // Marks are made once a frame, however many pieces come in it.
     this.#frame ||= requestAnimationFrame(() => {

@@ -59,6 +59,7 @@ export class MergedFeed {
     this.#isBusy = true
     try {
       await this.#fetch(true)
+      this.model.trim()
     } finally {
       this.#isBusy = false
     }
