@@ -10,7 +10,7 @@ export class Follow {
 
   /**
    * @param {import("../scroll/list.js").VirtualList} list
-   * @param {import("./log_rows.js").LogRows} rows
+   * @param {{ readonly lineCount: number, readonly hasEnded: boolean }} rows
    * @param {import("./tools.js").Tools} tools
    */
   constructor(list, rows, tools) {
@@ -30,7 +30,7 @@ export class Follow {
   /** The log has more lines than before. */
   grew() {
     // At the end of what has ended, nothing is left to follow.
-    this.tools.showFollow(this.list.isFollowing && !this.rows.model.hasEnded)
+    this.tools.showFollow(this.list.isFollowing && !this.rows.hasEnded)
     const count = this.list.isFollowing ? 0 : Math.max(0, this.rows.lineCount - this.#left)
     this.button.hidden = count === 0
     if (count) setText(this.words, `${grouped(count)} new ${count === 1 ? "line" : "lines"}`)

@@ -29,7 +29,7 @@ export class Found {
 
   close() {
     this.finder.close()
-    highlight([], undefined, 0)
+    highlight(this, [], undefined)
   }
 
   /** @param {import("../address.js").Place} place */
@@ -75,7 +75,7 @@ export class Found {
   /** Mark what matches in the rows that show. */
   mark() {
     const rows = /** @type {Iterable<HTMLElement>} */ (this.view.list.rows.children)
-    highlight(rows, this.finder.query, this.current)
+    highlight(this, rows, this.finder.query, (row) => Number(row.dataset.line) === this.current)
     this.#draw()
   }
 

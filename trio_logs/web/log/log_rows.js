@@ -44,6 +44,10 @@ export class LogRows {
     return this.streamed ? this.streamed.finder.count : this.model.head
   }
 
+  get hasEnded() {
+    return this.model.hasEnded
+  }
+
   /** @param {number} index */
   keyOf(index) {
     return this.source.keyOf(index)
@@ -77,11 +81,11 @@ export class LogRows {
   /** @param {number} index */
   stampOf(index) {
     const entry = this.source.at(index)
-    const { times, target, start, workload } = this.look
+    const { times, target, start, workload, prefix } = this.look
     switch (entry.kind) {
       case "line": {
         const isTarget = target && target[0] <= entry.number && entry.number <= target[1]
-        return `${entry.number} ${entry.line ? 1 : 0} ${isTarget ? 1 : 0} ${times} ${start} ${this.#titleAt(entry.number)}`
+        return `${entry.number} ${entry.line ? 1 : 0} ${isTarget ? 1 : 0} ${times} ${start} ${prefix} ${this.#titleAt(entry.number)}`
       }
       case "gap":
         return `${entry.from} ${entry.to} ${entry.reason}`

@@ -39,10 +39,8 @@ export function buildRow(entry, lines, look) {
     case "line":
       return lineRow(entry, lines, look)
     case "gap": {
-      const { from, to, reason } = entry
-      const which = from === to ? `Line ${grouped(from)} is` : `Lines ${grouped(from)} – ${grouped(to)} are`
-      const row = framed("row gap", "", "", `${which} missing: ${GAPS[reason] ?? reason}`)
-      row.dataset.gap = `${from}-${to}`
+      const row = framed("row gap", "", "", gapWords(entry))
+      row.dataset.gap = `${entry.from}-${entry.to}`
       return row
     }
     case "reset":
@@ -69,6 +67,12 @@ function waiting(stream, workload) {
   const isQueued = workload?.status === "queued"
   if (isQueued) return "Queued: it starts once other workloads have made room"
   return `No line${stream && ` of ${stream}`}${workload?.finished_at ? "" : " yet"}`
+}
+
+/** Which lines are missing, and why. @param {{ from: number, to: number, reason: string }} gap */
+export function gapWords({ from, to, reason }) {
+  const which = from === to ? `Line ${grouped(from)} is` : `Lines ${grouped(from)} – ${grouped(to)} are`
+  return `${which} missing: ${GAPS[reason] ?? reason}`
 }
 
 /**

@@ -17,7 +17,6 @@ const MOST_LINES = 100_000
 export function copyRows(scroller, list, model, fetchRange, shows, signal) {
   /** Lines that were fetched for the selection. @type {Map<number, any>} */
   let fetched = new Map()
-  let pointer = { x: 0, y: 0, isDown: false }
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer
 
@@ -63,10 +62,20 @@ export function copyRows(scroller, list, model, fetchRange, shows, signal) {
     event.preventDefault()
   })
 
+  selectWhileScrolling(scroller, signal)
+}
+
+/**
+ * While the browser scrolls for a drag, the row under the pointer is replaced by others: select up to them.
+ *
+ * @param {HTMLElement} scroller
+ * @param {AbortSignal} signal Ends it.
+ */
+export function selectWhileScrolling(scroller, signal) {
+  let pointer = { x: 0, y: 0, isDown: false }
   scroller.addEventListener("pointerdown", () => (pointer.isDown = true))
   addEventListener("pointerup", () => (pointer.isDown = false), { signal })
   addEventListener("pointermove", ({ clientX: x, clientY: y }) => (pointer = { ...pointer, x, y }), { signal })
-  // While the browser scrolls for a drag, the row under the pointer is replaced by others.
   scroller.addEventListener("scroll", () => {
     const selection = getSelection()
     if (!pointer.isDown || !selection?.anchorNode || !scroller.contains(selection.anchorNode)) return
@@ -87,7 +96,7 @@ function caretAt(x, y) {
 }
 
 /** @param {Node | null} node @param {Element} within @returns {HTMLElement | undefined} */
-function rowOf(node, within) {
+export function rowOf(node, within) {
   const element = node instanceof Element ? node : node?.parentElement
   const row = element?.closest("[data-line]")
   return row && within.contains(row) ? /** @type {HTMLElement} */ (row) : undefined
@@ -100,7 +109,7 @@ function rowOf(node, within) {
  * @param {number} offset
  * @param {string} line A row shows it without marks of sections, which come first.
  */
-function placeIn(node, offset, line) {
+export function placeIn(node, offset, line) {
   const text = (node instanceof Element ? node : node.parentElement)?.closest(".text")
   if (!text) return undefined
   const range = document.createRange()

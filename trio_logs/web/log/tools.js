@@ -53,8 +53,6 @@ export class Tools {
     this.wrap = this.#switch("Wrap", "wrap", (isOn) => changes.wrap(isOn), "button wide")
     this.follow = this.#switch("Follow", "down", (isOn) => changes.follow(isOn))
     this.split = this.#switch("Split", "split", () => {}, "button wide")
-    this.split.disabled = true
-    this.split.title = "Open /w/ID,ID2 for two logs side by side"
     this.times = new Menu("Times", "times", TIMES, (times) => changes.times(/** @type {import("./times.js").Times} */ (times)))
     this.streams = new Menu("Streams", "streams", STREAMS, (stream) => changes.stream(stream))
     this.element = make(
@@ -93,7 +91,7 @@ export class Tools {
   }
 
   /**
-   * @param {import("./finder.js").Finder} finder
+   * @param {Pick<import("./finder.js").Finder, "query" | "count" | "error" | "isSearching" | "searched">} finder
    * @param {number} ordinal Of the current match, or 0.
    * @param {number} head
    */

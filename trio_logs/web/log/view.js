@@ -6,7 +6,7 @@ import { Folds } from "./folds.js"
 import { Follow } from "./follow.js"
 import { Found } from "./found.js"
 import { Footer } from "./footer.js"
-import { Header, isFinal } from "./header.js"
+import { Header, isFinal, laterOf } from "./header.js"
 import { linkLines } from "./line_links.js"
 import { Live } from "./live.js"
 import { Loader } from "./loader.js"
@@ -59,7 +59,6 @@ export class LogView {
     this.body = make("div", { class: "log-body" }, this.scroller)
     this.rows = new LogRows(this.model, (from, to) => this.rows.look.isDeleted || this.loader.want(from, to))
     this.loader = new Loader(this.model, (range, signal) => read(`logs?follow=false&${range}`, signal), () => this.list.refresh(), (error) => isMissing(error) && this.setDeleted())
-    if (place.ids.length > 1) this.rows.look.prefix = `${id}:`
     this.list = new VirtualList(this.scroller, this.rows, {
       follow: () => this.follow.restart(),
       rendered: () => {
@@ -134,6 +133,7 @@ export class LogView {
     this.place = place
     const target = this.#targetIn(place)
     this.rows.look.times = place.times
+    this.rows.look.prefix = place.ids.length > 1 ? `${this.id}:` : ""
     this.rows.look.target = target && [target.from, target.to]
     this.scroller.dataset.times = place.times
     this.tools.show(place)
@@ -148,7 +148,7 @@ export class LogView {
 
   /** @param {Workload} workload */
   setWorkload(workload) {
-    this.workload = workload
+    this.workload = workload = laterOf(this.workload, workload)
     const { look } = this.rows
     look.workload = workload
     look.start = Date.parse(workload.started_at ?? workload.created_at)
@@ -177,7 +177,7 @@ export class LogView {
 
   /** The lines of this log that the address points at. @param {Place} place */
   #targetIn({ target, ids }) {
-    return target && (target.id || ids[0]) === this.id ? target : undefined
+    return target && (target.id || ids[0]) === this.id ? { ...target, id: "" } : undefined
   }
 
   /** As the address has it where several logs show. */
