@@ -9,6 +9,7 @@ import { icon } from "./icons.js"
 import { listen, showKeys } from "./keys.js"
 import { WorkloadList } from "./list/list.js"
 import { openRunDialog } from "./list/run_dialog.js"
+import { disable } from "./log/header.js"
 import { keysOf } from "./log/log_keys.js"
 import { LogView } from "./log/view.js"
 import { switchTheme } from "./theme.js"
@@ -35,7 +36,7 @@ export class Page {
   constructor(session) {
     this.session = session
     if (!connection) {
-      connection = new Connection((state) => current?.turn(state))
+      connection = new Connection((state, key) => current?.turn(state, key))
       listen(() => current?.keys() ?? [])
       addEventListener("popstate", () => current?.show(parseAddress(location)))
     }
@@ -49,6 +50,7 @@ export class Page {
       (workload) => this.views.find(({ id }) => id === workload.id)?.setWorkload(workload),
     )
     this.run = make("button", { type: "button", class: "button edge", onclick: () => this.#run() }, icon("plus"), make("span", {}, "Run"))
+    disable(this.run, session.isReadOnly ? actions.READ_ONLY : "")
     this.main = make("main", {})
     this.element = make(
       "div",
@@ -101,12 +103,17 @@ export class Page {
     return this.views[0]
   }
 
-  /** @param {State} state */
-  turn(state) {
+  /** @param {State} state @param {string} [key] That of the stream. */
+  turn(state, key = this.session.key) {
+    if (key !== this.session.key) {
+      // One of the tabs has yet to learn of a sign-in: this one, or the one that opened the stream.
+      if (!this.session.reread()) connection?.resume()
+      return
+    }
     if (state === "live" && this.state.dataset.state === "reconnecting") offerReload()
     this.state.dataset.state = state
     setText(this.state, state === "gone" || state === "ended" ? "live" : state)
-    if (state === "signed out") this.session.forget()
+    if (state === "signed out") this.session.forget(key)
   }
 
   /** Change the address; a step is one that Back goes back over. @param {Partial<Place>} changes */
@@ -167,7 +174,7 @@ export class Page {
   }
 
   #run() {
-    openRunDialog(this.session, (workload) => this.#started(workload))
+    if (!actions.isRefused(this.session)) openRunDialog(this.session, (workload) => this.#started(workload))
   }
 
   /** @param {Workload | undefined} workload */

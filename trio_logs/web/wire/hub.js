@@ -3,7 +3,7 @@
  *
  * Tabs are ports. A tab says `{ kind: "follow", key, id, after }`, where the id is that of a log or
  * `CHANGES`, `{ kind: "drop", id }`, `{ kind: "wake" }`, `{ kind: "here" }` or `{ kind: "bye" }`. It hears
- * `{ kind: "news", ... }` and `{ kind: "state", state }`.
+ * `{ kind: "news", ... }` and `{ kind: "state", state, key }`.
  */
 
 import { CHANGES, ChangeNews } from "./change_news.js"
@@ -70,7 +70,7 @@ export class Hub {
     const known = this.#stream.get(id)
     if (known) port.postMessage({ kind: "news", ...known.now() })
     else this.#stream.add(id === CHANGES ? new ChangeNews(after) : new LogNews(id, after))
-    port.postMessage({ kind: "state", state: this.#stream.state })
+    port.postMessage({ kind: "state", state: this.#stream.state, key })
   }
 
   /** @param {string} key */
@@ -81,7 +81,7 @@ export class Hub {
         for (const [port, { ids }] of this.#tabs) if (ids.has(news.id)) port.postMessage({ kind: "news", ...news })
       },
       (state) => {
-        for (const [port, { ids }] of this.#tabs) if (ids.size) port.postMessage({ kind: "state", state })
+        for (const [port, { ids }] of this.#tabs) if (ids.size) port.postMessage({ kind: "state", state, key })
       },
     )
   }
