@@ -9,15 +9,15 @@ import { make } from "./element.js"
 import { applyTheme } from "./theme.js"
 
 applyTheme()
-const session = new Session((why) => start(why))
+const session = new Session(() => start())
 /** @type {Page | undefined} */
 let page
 
 /**
  * @param {string} [complaint] Why the browser is not signed in.
- * @param {() => void} [retry]
+ * @param {() => void} [retry] Tries again what has failed.
  */
-function start(complaint, retry) {
+function start(complaint = session.why, retry = undefined) {
   page?.close()
   page = undefined
   if (session.key) {

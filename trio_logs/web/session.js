@@ -4,14 +4,17 @@ import { Problem, send } from "./wire/request.js"
 
 const STORED = "trio-logs-key"
 const READ_ONLY = "trio-logs-read-only"
+const WHY = "trio-logs-signed-out"
 const ENDED = "Your session has ended: sign in again."
 const UNHEARD = "This browser is signed out. The server did not answer, so the session itself may go on until it expires."
 
 export class Session {
   key = ""
   isReadOnly = false
+  /** Why there is no key, in words for people; may be empty. */
+  why = ""
 
-  /** @param {(why: string) => void} changed The key is another one, or is gone: why, in words for people, or nothing. */
+  /** @param {() => void} changed The key is another one, or is gone. */
   constructor(changed) {
     this.changed = changed
     this.#read()
@@ -59,6 +62,7 @@ export class Session {
     const answer = await send(token, "/v1/session", { method: "POST", ...(code ? { json: { code } } : {}) })
     const { key, read_only } = await answer.json()
     // The key comes last: it is what other tabs look at.
+    localStorage.removeItem(WHY)
     localStorage.setItem(READ_ONLY, String(read_only))
     localStorage.setItem(STORED, key)
     this.reread()
@@ -75,25 +79,27 @@ export class Session {
 
   /** Forget this key, unless there is another one already. @param {string} key @param {string} [why] */
   forget(key, why = ENDED) {
-    if (localStorage.getItem(STORED) === key) {
-      localStorage.removeItem(STORED)
+    if (key && localStorage.getItem(STORED) === key) {
+      localStorage.setItem(WHY, why)
       localStorage.removeItem(READ_ONLY)
+      localStorage.removeItem(STORED)
     }
-    this.reread(why)
+    this.reread()
   }
 
-  /** Whether another tab has signed in or out since. @param {string} [why] Why there may be no key. */
-  reread(why = "") {
+  /** Whether another tab has signed in or out since. */
+  reread() {
     const before = this.key
     this.#read()
     if (this.key === before) return false
-    this.changed(this.key ? "" : why)
+    this.changed()
     return true
   }
 
   #read() {
     this.key = localStorage.getItem(STORED) ?? ""
     this.isReadOnly = localStorage.getItem(READ_ONLY) === "true"
+    this.why = localStorage.getItem(WHY) ?? ""
   }
 }
 
