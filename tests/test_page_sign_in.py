@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -15,7 +16,7 @@ from tests.server_process import ServerProcess, running_server
 from tests.test_clients import PATIENCE
 
 SIGNED_IN = "You are signed in already, so the code of the link was not used."
-USED = "This sign-in link was used or is too old. `trio-logs open` makes a new one."
+USED = "This sign-in link was used or is too old: make a new one with trio-logs open."
 ENDED = "Your session has ended: sign in again."
 UNHEARD = (
     "This browser is signed out. The server did not answer, so the session itself may go on until"
@@ -36,9 +37,9 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def profile(browser: Browser) -> Iterator[BrowserContext]:
+def profile(browser: Browser, **options: Any) -> Iterator[BrowserContext]:
     """A profile without a key."""
-    with browser.new_context() as context:
+    with browser.new_context(**options) as context:
         context.set_default_timeout(PATIENCE * 1000)
         yield context
 
@@ -137,7 +138,8 @@ def test_tabs_sign_in_and_out_together(
     browser: Browser, server: ServerProcess, tmp_path: Path
 ) -> None:
     running = submit(server, "import time; print('first', flush=True); time.sleep(600)")
-    with profile(browser) as context:
+    # Without the policy, a tab can say to the worker what an older page would.
+    with profile(browser, bypass_csp=True) as context:
         one, other = context.new_page(), context.new_page()
         for page in (one, other):
             page.goto(f"{server.url}/w/{running}")
@@ -172,8 +174,20 @@ def test_tabs_sign_in_and_out_together(
         other.get_by_role("button", name="Sign in").click()
         for page in (one, other):
             expect(page.locator("#L1 .text")).to_have_text("first")
-            # What comes now arrives in both.
             expect(page.get_by_role("status", name="Connection")).to_have_text("live")
+        # A tab that slept has yet to learn of the sign-in, and asks with the key that has ended.
+        one.evaluate(
+            "async key => {"
+            " const options = { type: 'module', name: 'trio-logs' };"
+            " const { port } = new SharedWorker('/page/wire/worker.js', options);"
+            " const heard = new Promise(done => { port.onmessage = ({ data }) =>"
+            "   data.key === key && done() });"
+            " port.postMessage({ kind: 'follow', key, id: 'x', after: 0 });"
+            " await heard;"
+            " port.postMessage({ kind: 'bye' }) }",
+            first,
+        )
+        # What comes now arrives in both.
         assert server.post(f"/v1/workloads/{running}/stop", {"grace": 0}).status_code == 202
         for page in (one, other):
             expect(page.locator(".row.end")).to_contain_text("stopped")

@@ -60,6 +60,7 @@ export class Page {
         { class: "top" },
         make("a", { class: "brand", href: "/" }, "trio-logs"),
         make("span", { class: "host wide" }, location.host),
+        session.isReadOnly ? make("span", { class: "plain wide" }, "read-only") : "",
         make("span", { class: "grow" }),
         this.state,
         make("button", { type: "button", class: "button icon-only", "aria-label": "Theme", title: "Theme", onclick: switchTheme }, icon("theme")),

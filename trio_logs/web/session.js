@@ -72,7 +72,8 @@ export class Session {
     const { key } = this
     const isHeard = await send(key, "/v1/session", { method: "DELETE" }).then(
       () => true,
-      (error) => error instanceof Problem && error.status < 500,
+      // It has ended already.
+      (error) => isRefusal(error),
     )
     this.forget(key, isHeard ? "" : UNHEARD)
   }

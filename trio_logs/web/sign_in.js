@@ -42,8 +42,8 @@ export function signInForm(session, complaint = "", retry) {
 
 /** Why a code did not sign in, and whether it never will. @param {unknown} error */
 export function ofCode(error) {
-  const words = reason(error, "This sign-in link was used or is too old. `trio-logs open` makes a new one.")
-  return { words, isFinal: error instanceof Problem && error.status < 500 }
+  const words = reason(error, "This sign-in link was used or is too old: make a new one with trio-logs open.")
+  return { words, isFinal: error instanceof Problem && error.status === 401 }
 }
 
 /** @param {unknown} error @param {string} refused What a 401 means. */

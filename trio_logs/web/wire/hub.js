@@ -65,6 +65,8 @@ export class Hub {
       // Another session: nothing of the last one goes on.
       this.#stream.stop()
       this.#stream = this.#newStream(key)
+      // The tabs that still want something of the last one follow again.
+      this.#tell("connecting", key)
     }
     tab.ids.add(id)
     const known = this.#stream.get(id)
@@ -80,10 +82,13 @@ export class Hub {
       (news) => {
         for (const [port, { ids }] of this.#tabs) if (ids.has(news.id)) port.postMessage({ kind: "news", ...news })
       },
-      (state) => {
-        for (const [port, { ids }] of this.#tabs) if (ids.size) port.postMessage({ kind: "state", state, key })
-      },
+      (state) => this.#tell(state, key),
     )
+  }
+
+  /** @param {import("./follower.js").State} state @param {string} key That of the stream. */
+  #tell(state, key) {
+    for (const [port, { ids }] of this.#tabs) if (ids.size) port.postMessage({ kind: "state", state, key })
   }
 
   #removeUnwanted() {
