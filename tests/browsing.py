@@ -30,11 +30,12 @@ ROWS_IN_VIEW = """log => {
 
 
 @contextmanager
-def open_browser() -> Iterator[Browser]:
+def open_browser(*arguments: str) -> Iterator[Browser]:
+    """Chromium, with more arguments for its command line."""
     with sync_playwright() as play:
         browser = play.chromium.launch(
             executable_path=_program("chromium"),
-            args=CHROMIUM_ARGUMENTS,
+            args=[*CHROMIUM_ARGUMENTS, *arguments],
             timeout=PATIENCE * 1000,
         )
         try:

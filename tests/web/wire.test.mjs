@@ -296,6 +296,28 @@ test("an unfinished line goes with the line that finishes it", async (t) => {
   assert.deepEqual(tab.heard.at(-1).unfinished, {})
 })
 
+test("another session takes the stream over, and each state names the key that it is about", async (t) => {
+  const { service, hub, tab, answer } = await followed(t)
+  new Tab(t, hub).say({ kind: "follow", key: "new", id: "a", after: 2 })
+  await answer.gone
+  const keys = (each) => new Set(each.heard.filter(({ kind }) => kind === "state").map(({ key }) => key))
+  // At once, whatever becomes of its request.
+  await tab.until(() => keys(tab).size === 2)
+  assert.deepEqual([...keys(tab)], ["k", "new"])
+  const next = await service.next()
+  assert.equal(next.key, "Bearer new")
+  next.refuse(401)
+  await tab.until(() => tab.states().at(-1) === "signed out")
+  assert.equal(tab.heard.at(-1).key, "new")
+  // It follows again with its own key.
+  tab.say({ kind: "follow", key: "k", id: "a", after: 2 })
+  const own = await service.next()
+  assert.equal(own.key, "Bearer k")
+  own.begin()
+  own.say(line(3))
+  await tab.until(() => tab.lines().length === 1)
+})
+
 test("gaps count, and a reset starts over", async (t) => {
   const { service, tab, answer } = await followed(t)
   answer.say({ workload: "a", event: "gap", from: 3, to: 9, reason: "store" })

@@ -16,7 +16,7 @@
  * @property {import("./log/times.js").Times} times
  * @property {{ id: string, from: number, to: number } | undefined} target The lines it points at; the id
  *   is empty where one log shows.
- * @property {string} code Of a sign-in.
+ * @property {string | undefined} code Of a sign-in; empty or wrong where the address is.
  */
 
 const TIMES = ["local", "utc", "start", "none"]
@@ -24,7 +24,7 @@ const TIMES = ["local", "utc", "start", "none"]
 /** @param {{ pathname: string, search: string, hash: string }} location @returns {Place} */
 export function parseAddress({ pathname, search, hash }) {
   const query = new URLSearchParams(search)
-  const ids = pathname.startsWith("/w/") ? decodeURIComponent(pathname.slice(3)).split(",").filter(Boolean) : []
+  const ids = pathname.startsWith("/w/") ? decoded(pathname.slice(3)).split(",").filter(Boolean) : []
   const times = query.get("times") ?? ""
   return {
     page: ids.length ? "log" : pathname === "/search" ? "search" : "list",
@@ -40,13 +40,22 @@ export function parseAddress({ pathname, search, hash }) {
     wrap: query.get("wrap") === "true",
     times: /** @type {import("./log/times.js").Times} */ (TIMES.includes(times) ? times : "local"),
     target: parseTarget(hash),
-    code: /^#code=([\w-]+)/.exec(hash)?.[1] ?? "",
+    code: hash.startsWith("#code=") ? decoded(hash.slice("#code=".length)) : undefined,
+  }
+}
+
+/** An address may have anything in it, also what decodes to nothing. @param {string} text */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
   }
 }
 
 /** @param {string} hash @returns {Place["target"]} */
 function parseTarget(hash) {
-  const found = /^#(?:([\w-]+):)?L(\d{1,15})(?:-L?(\d{1,15}))?$/.exec(decodeURIComponent(hash))
+  const found = /^#(?:([\w-]+):)?L(\d{1,15})(?:-L?(\d{1,15}))?$/.exec(decoded(hash))
   if (!found) return undefined
   const [from, to] = [Number(found[2]), Number(found[3] ?? found[2])]
   if (!from || !to) return undefined

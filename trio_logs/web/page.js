@@ -1,5 +1,6 @@
 /** The frame of the page: its head, the list, and what shows beside it. */
 
+import { isRefused, READ_ONLY } from "./actions.js"
 import { formatAddress, parseAddress, withLogs } from "./address.js"
 import { say } from "./ask.js"
 import { make, setText } from "./element.js"
@@ -8,6 +9,7 @@ import { icon } from "./icons.js"
 import { listen, showKeys } from "./keys.js"
 import { WorkloadList } from "./list/list.js"
 import { openRunDialog } from "./list/run_dialog.js"
+import { disable } from "./log/header.js"
 import { SearchPage } from "./search/search_page.js"
 import { MergedView } from "./several/merged_view.js"
 import { Panes } from "./several/panes.js"
@@ -36,7 +38,7 @@ export class Page {
   constructor(session) {
     this.session = session
     if (!connection) {
-      connection = new Connection((state) => current?.turn(state))
+      connection = new Connection((state, key) => current?.turn(state, key))
       listen(() => current?.keys() ?? [])
       addEventListener("popstate", () => current?.show(parseAddress(location)))
     }
@@ -50,6 +52,7 @@ export class Page {
       (workload) => this.shown?.hear(workload),
     )
     this.run = make("button", { type: "button", class: "button edge", onclick: () => this.#run() }, icon("plus"), make("span", {}, "Run"))
+    disable(this.run, session.isReadOnly ? READ_ONLY : "")
     this.main = make("main", {})
     this.element = make(
       "div",
@@ -59,6 +62,7 @@ export class Page {
         { class: "top" },
         make("a", { class: "brand", href: "/" }, "trio-logs"),
         make("span", { class: "host wide" }, location.host),
+        session.isReadOnly ? make("span", { class: "plain wide" }, "read-only") : "",
         make("span", { class: "grow" }),
         this.state,
         make("button", { type: "button", class: "button icon-only", "aria-label": "Theme", title: "Theme", onclick: switchTheme }, icon("theme")),
@@ -94,12 +98,17 @@ export class Page {
     else this.#open(place)
   }
 
-  /** @param {State} state */
-  turn(state) {
+  /** @param {State} state @param {string} [key] That of the stream. */
+  turn(state, key = this.session.key) {
+    if (key !== this.session.key) {
+      // One of the tabs has yet to learn of a sign-in: this one, or the one that opened the stream.
+      if (!this.session.reread()) connection?.resume()
+      return
+    }
     if (state === "live" && this.state.dataset.state === "reconnecting") offerReload()
     this.state.dataset.state = state
     setText(this.state, state === "gone" || state === "ended" ? "live" : state)
-    if (state === "signed out") this.session.forget()
+    if (state === "signed out") this.session.forget(key)
   }
 
   /** Change the address; a step is one that Back goes back over. @param {Partial<Place>} changes */
@@ -152,7 +161,7 @@ export class Page {
   }
 
   #run() {
-    openRunDialog(this.session, (workload) => this.#started([workload.id]))
+    if (!isRefused(this.session)) openRunDialog(this.session, (workload) => this.#started([workload.id]))
   }
 
   /** @param {string[]} ids */

@@ -1,5 +1,6 @@
 /** The head of a log: what it is, how it is, and what can be done with it. */
 
+import { READ_ONLY } from "../actions.js"
 import { make, setText } from "../element.js"
 import { nameOf, outcome } from "../format.js"
 import { icon } from "../icons.js"
@@ -82,7 +83,7 @@ export class Header {
     const isOver = isFinal(workload)
     this.stop.hidden = isOver
     this.rerun.hidden = !isOver
-    const readOnly = isReadOnly ? "This session is read-only" : ""
+    const readOnly = isReadOnly ? READ_ONLY : ""
     disable(this.stop, readOnly)
     disable(this.rerun, readOnly || (workload.backend === "push" ? "Its output was pushed: start it where it ran" : ""))
     disable(this.remove, readOnly || (isOver ? "" : "Stop it first"))
