@@ -30,12 +30,12 @@ ROWS_IN_VIEW = """log => {
 
 
 @contextmanager
-def open_browser(**options: Any) -> Iterator[Browser]:
-    """Chromium; `options` are those of Playwright's `launch`."""
+def open_browser(*arguments: str, **options: Any) -> Iterator[Browser]:
+    """Chromium, with more arguments for its command line. `options` are Playwright's own."""
     with sync_playwright() as play:
         browser = play.chromium.launch(
             executable_path=_program("chromium"),
-            args=CHROMIUM_ARGUMENTS,
+            args=[*CHROMIUM_ARGUMENTS, *arguments],
             timeout=PATIENCE * 1000,
             **options,
         )

@@ -22,6 +22,7 @@ from ..errors import (
     TrioLogsError,
     WorkloadNotFoundError,
 )
+from ..server import PROTECTION
 from .auth import ForbiddenError, MisdirectedError, UnauthorizedError
 from .bodies import Problem
 
@@ -34,6 +35,7 @@ __all__ = [
     "no_body",
     "no_content",
     "problem_of",
+    "protected",
     "stream_response",
 ]
 
@@ -103,6 +105,13 @@ def no_body(status: HTTPStatus, headers: dict[str, str] | None = None) -> Respon
     response = Response(b"", status, headers)
     del response.headers["Content-Type"]
     del response.headers["Content-Length"]
+    return response
+
+
+def protected(response: Response) -> Response:
+    """The answer, with the headers that protect it from pages of other origins."""
+    for name, value in PROTECTION.items():
+        response.headers.setdefault(name, value)
     return response
 
 

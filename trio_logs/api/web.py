@@ -43,8 +43,6 @@ _HEADERS = {
         )
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
 }
 
 

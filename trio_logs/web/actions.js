@@ -6,12 +6,20 @@ import { nameOf } from "./format.js"
 /** @typedef {import("./format.js").Workload} Workload */
 /** @typedef {import("./session.js").Session} Session */
 
+export const READ_ONLY = "This session is read-only"
+
 /** @param {unknown} error */
 const complain = (error) => say(error instanceof Error ? error.message : String(error))
 
+/** Whether the session can't change anything; then it says so. @param {Session} session */
+export function isRefused(session) {
+  if (session.isReadOnly) say(READ_ONLY)
+  return session.isReadOnly
+}
+
 /** @param {Session} session @param {Workload} workload */
 export async function stop(session, workload) {
-  if (!(await ask(`Stop ${nameOf(workload)}?`, "Stop"))) return
+  if (isRefused(session) || !(await ask(`Stop ${nameOf(workload)}?`, "Stop"))) return
   await session.send(`/v1/workloads/${workload.id}/stop`, { method: "POST", json: {} }).catch(complain)
 }
 
@@ -23,14 +31,14 @@ export async function stop(session, workload) {
  * @returns {Promise<Workload | undefined>}
  */
 export async function rerun(session, workload) {
-  if (!(await ask(`Run ${nameOf(workload)} again?`, "Run again"))) return undefined
+  if (isRefused(session) || !(await ask(`Run ${nameOf(workload)} again?`, "Run again"))) return undefined
   const path = `/v1/workloads/${workload.id}/rerun`
   return session.fetchJSON(path, { method: "POST", headers: { "Idempotency-Key": idempotencyKey() } }).catch(complain)
 }
 
 /** Whether it is gone. @param {Session} session @param {Workload} workload */
 export async function remove(session, workload) {
-  if (!(await ask(`Delete ${nameOf(workload)} and its log?`, "Delete"))) return false
+  if (isRefused(session) || !(await ask(`Delete ${nameOf(workload)} and its log?`, "Delete"))) return false
   try {
     await session.send(`/v1/workloads/${workload.id}`, { method: "DELETE" })
     return true
@@ -61,30 +69,17 @@ export async function copy(address) {
   field.remove()
 }
 
-/** Save a log as a file. @param {Session} session @param {Workload} workload */
+/** Save a log as a file, by a link that works once. @param {Session} session @param {Workload} workload */
 export async function download(session, workload) {
-  const name = fileName(workload)
-  const path = `/v1/workloads/${workload.id}/logs?download=${name}`
-  try {
-    const { code } = await session.fetchJSON("/v1/session/codes", { method: "POST", json: { download: path } })
-    save(`${path}&code=${code}`, name)
-  } catch {
-    // A service without codes: the browser saves what the page has fetched.
-    const answer = await session.send(path).catch(complain)
-    if (!answer) return
-    const address = URL.createObjectURL(await answer.blob())
-    save(address, name)
-    setTimeout(() => URL.revokeObjectURL(address), 60_000)
-  }
+  const path = `/v1/workloads/${workload.id}/logs?download=${fileName(workload)}`
+  const answer = await session.fetchJSON("/v1/session/codes", { method: "POST", json: { download: path } }).catch(complain)
+  if (!answer) return
+  const link = document.createElement("a")
+  // A failure must not take the place of the page.
+  link.download = ""
+  link.href = `${path}&code=${answer.code}`
+  link.click()
 }
 
 /** @param {Workload} workload */
 const fileName = ({ name, id }) => `${(name ?? "").replace(/[^\w.-]+/g, "-").replace(/^[.-]+/, "") || id}.log`
-
-/** @param {string} address @param {string} name */
-function save(address, name) {
-  const link = document.createElement("a")
-  link.href = address
-  link.download = name
-  link.click()
-}

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from ... import __version__
+from ...server import PROTECTION
 from ...sse import LogLine
 from ..bodies import (
     FinishRequest,
@@ -140,6 +141,12 @@ def _paths(routes: Iterable[Route]) -> dict[str, Any]:
 _HEADERS = {
     "NoStore": header("No cache may store the answer.", {"const": "no-store"}),
     "NoSniff": header("Browsers do not guess another media type.", {"const": "nosniff"}),
+    "Inert": header(
+        "No page can frame the answer, and a document that a browser makes of it does nothing.",
+        {"const": PROTECTION["Content-Security-Policy"]},
+    ),
+    "SameOrigin": header("No page of another origin can load it.", {"const": "same-origin"}),
+    "NoReferrer": header("Links do not tell its address.", {"const": "no-referrer"}),
     "RetryAfter": header("Seconds to wait before the next attempt.", {"type": "integer"}, 5),
     "ContentSecurityPolicy": header("The page loads nothing.", {"type": "string"}),
 }

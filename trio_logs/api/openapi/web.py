@@ -8,17 +8,16 @@ from .parts import Part, answer, header, parameter, problem, refer_to_problems, 
 
 __all__ = ["FILE", "FILE_IN_FOLDER", "LIST", "LOG", "PATH_PARAMETERS", "SEARCH"]
 
-_SAME_ORIGIN = text("^same-origin$")
 _HEADERS: Part = {
     "Cache-Control": header("A cache asks before it reuses the answer.", {"const": "no-cache"}),
     "Content-Security-Policy": header(
         "The page loads scripts, styles and workers of its own origin only.",
         text("^default-src 'none'; "),
     ),
-    "Cross-Origin-Opener-Policy": header("No other origin has a handle on it.", _SAME_ORIGIN),
-    "Cross-Origin-Resource-Policy": header("No other origin may load it.", _SAME_ORIGIN),
+    "Cross-Origin-Opener-Policy": header(
+        "No other origin has a handle on it.", text("^same-origin$")
+    ),
     "ETag": header("The version of the file.", text('^"[0-9a-f]{32}"$')),
-    "Referrer-Policy": header("Links do not tell the address.", text("^no-referrer$")),
 }
 _FILE_NAME = text("^[a-z_]+[.](css|js|svg)$")
 

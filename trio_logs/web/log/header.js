@@ -1,5 +1,6 @@
 /** The head of a log: what it is, how it is, and what can be done with it. */
 
+import { READ_ONLY } from "../actions.js"
 import { make, setText } from "../element.js"
 import { nameOf, outcome } from "../format.js"
 import { icon } from "../icons.js"
@@ -19,6 +20,14 @@ const FINAL = ["succeeded", "failed", "stopped", "timed_out", "lost"]
 
 /** @param {Workload} workload */
 export const isFinal = ({ status }) => FINAL.includes(status)
+
+/**
+ * The later of two records of a workload. Answers overtake each other, and none runs again once it has ended.
+ *
+ * @param {Workload | undefined} known
+ * @param {Workload} heard
+ */
+export const laterOf = (known, heard) => (known && isFinal(known) && !isFinal(heard) ? known : heard)
 
 /**
  * @param {string} name
@@ -73,7 +82,7 @@ export class Header {
     const isOver = isFinal(workload)
     this.stop.hidden = isOver
     this.rerun.hidden = !isOver
-    const readOnly = isReadOnly ? "This session is read-only" : ""
+    const readOnly = isReadOnly ? READ_ONLY : ""
     disable(this.stop, readOnly)
     disable(this.rerun, readOnly || (workload.backend === "push" ? "Its output was pushed: start it where it ran" : ""))
     disable(this.remove, readOnly || (isOver ? "" : "Stop it first"))

@@ -6,7 +6,9 @@ import { BOLD, DIM, HIDDEN, INVERSE, ITALIC, OVERLINE, RGB, STRIKE, UNDERLINE } 
 /** @typedef {import("./row.js").Run} Run */
 /** @typedef {import("./style.js").Style} Style */
 
-const ADDRESS = /\bhttps?:\/\/[^\s"'<>`\x00-\x1f]+[^\s"'<>`.,:;!?)\]}\x00-\x1f]/g
+// Not the characters that turn the direction of text around: an address must read as it leads.
+const NONE = String.raw`\s"'<>\x60\x00-\x1f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069`
+const ADDRESS = new RegExp(String.raw`\bhttps?:\/\/[^${NONE}]+[^${NONE}.,:;!?)\]}]`, "g")
 const LEVELS = [0, 95, 135, 175, 215, 255]
 /** @type {[number, string][]} */
 const CLASSES = [
@@ -21,11 +23,13 @@ const CLASSES = [
 
 /**
  * @param {Run[]} runs
+ * @param {boolean} [hasLinks] Links have no place in a button.
  * @returns {Node[]}
  */
-export function paint(runs) {
+export function paint(runs, hasLinks = true) {
   return runs.flatMap((run) => {
-    const nodes = run.link ? [linkTo(run.link, run.text)] : linked(run.text)
+    const text = () => (hasLinks ? linked(run.text) : [document.createTextNode(run.text)])
+    const nodes = run.link && hasLinks ? [linkTo(run.link, run.text)] : text()
     const { color, ground, flags } = run.style
     if (color < 0 && ground < 0 && !flags) return nodes
     const span = make("span", {}, ...nodes)
@@ -58,9 +62,10 @@ function linked(text) {
 
 /** @param {string} address @param {string} text */
 function linkTo(address, text) {
-  const attributes = { href: address, target: "_blank", rel: "noopener noreferrer", tabindex: "-1" }
+  const link = make("a", { href: address, target: "_blank", rel: "noopener noreferrer", tabindex: "-1" }, text)
   // What a program calls a link may say something else than where it leads.
-  return make("a", text === address ? attributes : { ...attributes, title: address }, text)
+  if (text !== address) link.title = link.href
+  return link
 }
 
 /** @param {HTMLElement} span @param {Style} style */

@@ -14,7 +14,7 @@ export class Connection {
   /** @type {Map<string, { key: string, head: () => number | string, tell: (news: any) => void }>} */
   #followed = new Map()
 
-  /** @param {(state: State) => void} turn */
+  /** @param {(state: State, key: string) => void} turn Gets the state of the stream that this key opened. */
   constructor(turn) {
     const address = policy?.createScriptURL(WORKER) ?? WORKER
     const isShared = "SharedWorker" in globalThis
@@ -22,17 +22,17 @@ export class Connection {
       ? new SharedWorker(address, { type: "module", name: "trio-logs" }).port
       : new Worker(address, { type: "module" })
     this.port.onmessage = ({ data }) => {
-      if (data.kind === "state") turn(data.state)
+      if (data.kind === "state") turn(data.state, data.key)
       else this.#followed.get(data.id)?.tell(data)
     }
     setInterval(() => this.#say({ kind: "here" }), PRESENCE)
     addEventListener("pagehide", () => this.#say({ kind: "bye" }))
     // A page that comes back from the browser's cache says all it wants again.
-    addEventListener("pageshow", ({ persisted }) => persisted && this.#resume())
+    addEventListener("pageshow", ({ persisted }) => persisted && this.resume())
     addEventListener("online", () => this.#say({ kind: "wake" }))
     document.addEventListener("visibilitychange", () => {
       if (document.visibilityState === "visible") {
-        if (!isShared) this.#resume()
+        if (!isShared) this.resume()
         this.#say({ kind: "wake" })
       } else if (!isShared) this.#say({ kind: "bye" })
     })
@@ -56,7 +56,8 @@ export class Connection {
     if (this.#followed.delete(id)) this.#say({ kind: "drop", id })
   }
 
-  #resume() {
+  /** Say again all that this tab follows. */
+  resume() {
     for (const [id, { key, head }] of this.#followed) this.#say({ kind: "follow", key, id, after: head() })
   }
 

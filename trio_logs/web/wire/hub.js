@@ -3,7 +3,7 @@
  *
  * Tabs are ports. A tab says `{ kind: "follow", key, id, after }`, where the id is that of a log or
  * `CHANGES`, `{ kind: "drop", id }`, `{ kind: "wake" }`, `{ kind: "here" }` or `{ kind: "bye" }`. It hears
- * `{ kind: "news", ... }` and `{ kind: "state", state }`.
+ * `{ kind: "news", ... }` and `{ kind: "state", state, key }`.
  */
 
 import { CHANGES, ChangeNews } from "./change_news.js"
@@ -65,12 +65,14 @@ export class Hub {
       // Another session: nothing of the last one goes on.
       this.#stream.stop()
       this.#stream = this.#newStream(key)
+      // The tabs that still want something of the last one follow again.
+      this.#tell("connecting", key)
     }
     tab.ids.add(id)
     const known = this.#stream.get(id)
     if (known) port.postMessage({ kind: "news", ...known.now() })
     else this.#stream.add(id === CHANGES ? new ChangeNews(after) : new LogNews(id, after))
-    port.postMessage({ kind: "state", state: this.#stream.state })
+    port.postMessage({ kind: "state", state: this.#stream.state, key })
   }
 
   /** @param {string} key */
@@ -80,10 +82,13 @@ export class Hub {
       (news) => {
         for (const [port, { ids }] of this.#tabs) if (ids.has(news.id)) port.postMessage({ kind: "news", ...news })
       },
-      (state) => {
-        for (const [port, { ids }] of this.#tabs) if (ids.size) port.postMessage({ kind: "state", state })
-      },
+      (state) => this.#tell(state, key),
     )
+  }
+
+  /** @param {import("./follower.js").State} state @param {string} key That of the stream. */
+  #tell(state, key) {
+    for (const [port, { ids }] of this.#tabs) if (ids.size) port.postMessage({ kind: "state", state, key })
   }
 
   #removeUnwanted() {
