@@ -27,8 +27,7 @@ export class Pages {
 
   /** Take the page in that follows. @param {Page} page */
   add({ workloads, next }) {
-    const known = new Set(this.workloads.map(({ id }) => id))
-    this.workloads = [...this.workloads, ...workloads.filter(({ id }) => !known.has(id))]
+    this.workloads = [...this.workloads, ...workloads]
     this.next = next
   }
 

@@ -1,7 +1,7 @@
 /** The rows of the list: one link for each workload. */
 
 import { make, setText } from "../element.js"
-import { age, clock, lasted, nameOf } from "../format.js"
+import { age, clock, lasted, nameOf, outcome } from "../format.js"
 import { icon } from "../icons.js"
 
 /** @typedef {import("../format.js").Workload} Workload */
@@ -41,7 +41,7 @@ class Row {
     setText(this.#command, (workload.command ?? []).join(" "))
     setText(this.#time, time)
     const labels = Object.entries(workload.labels ?? {}).map((pair) => pair.join("="))
-    this.link.title = labels.join(", ")
+    this.link.title = [outcome(workload, now), ...labels].join("\n")
     if (isCurrent) this.link.setAttribute("aria-current", "page")
     else this.link.removeAttribute("aria-current")
   }

@@ -13,7 +13,7 @@ export class EarlierLines {
   }
 
   async #fetch() {
-    const { model, rows, list, feed, found, place } = this.view
+    const { model, rows, list, feed, found } = this.view
     if (model.isFull) return say("No more lines fit in a merged view. A log alone shows all of its lines.")
     const top = rows.keyOf(1)
     this.button.disabled = true
@@ -21,7 +21,7 @@ export class EarlierLines {
       await feed.earlier(model.cut)
       // What was at the top stays in view: the earlier lines are above it.
       list.reveal(Math.max(0, rows.indexOf(top)), { always: true, part: 0 })
-      found.search(place, true)
+      found.search(this.view.place, true)
     } catch (error) {
       if (!(error instanceof DOMException)) say(error instanceof Error ? error.message : String(error))
     }

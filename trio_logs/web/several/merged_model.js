@@ -61,6 +61,12 @@ export class MergedModel {
     return [...this.logs].filter(([, { first }]) => first > 1).map(([id]) => id)
   }
 
+  /** Whether there is such a log. The list asks for each row, so this makes no array. */
+  get isCut() {
+    for (const { first } of this.logs.values()) if (first > 1) return true
+    return false
+  }
+
   /** The place of a row, or -1. @param {string} key */
   indexOf(key) {
     return this.#places.get(key) ?? -1

@@ -109,7 +109,7 @@ export class MergedRows {
   }
 
   get #above() {
-    return this.model.cut.length && !this.only ? 1 : 0
+    return this.model.isCut && !this.only ? 1 : 0
   }
 
   /** A filter of finished lines says nothing about those that have not ended. */

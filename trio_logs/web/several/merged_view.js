@@ -53,7 +53,7 @@ export class MergedView {
     })
     this.earlier = new EarlierLines(this)
     this.rows = new MergedRows(this.model, this.earlier.element)
-    this.scroller = make("div", { class: "log merged", role: "log", "aria-live": "off", "aria-label": "Merged log", tabindex: "0" })
+    this.scroller = make("div", { class: "log merged", role: "log", "aria-live": "off", "aria-label": "Log", tabindex: "0" })
     this.body = make("div", { class: "log-body" }, this.scroller)
     this.list = new VirtualList(this.scroller, this.rows, {
       follow: (isFollowing) => {
@@ -196,7 +196,9 @@ export class MergedView {
     const known = this.ids.map((id) => look.workloads.get(id))
     look.names = namesOf(this.ids.map((id, place) => ({ id, name: known[place] ? nameOf(known[place]) : id })))
     look.start = Math.min(...known.flatMap((each) => (each ? [Date.parse(each.started_at ?? each.created_at)] : [])))
-    const longest = Math.max(...[...look.names.values()].map(({ name }) => name.length))
+    const names = [...look.names.values()].map(({ name }) => name)
+    const longest = Math.max(...names.map(({ length }) => length))
+    this.scroller.setAttribute("aria-label", `Log of ${names.join(", ")}`)
     this.scroller.style.setProperty("--number", `${Math.min(longest, LONGEST) + 3}ch`)
     this.head.show(look.names, look.workloads)
     this.bar.show(known)
