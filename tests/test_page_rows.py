@@ -34,7 +34,7 @@ print("::endgroup::")
 print("\x1b[0Ksection_start:1700000000:build[collapsed=true]\r\x1b[0K\x1b[36mBuild\x1b[0m")
 print("line 10008")
 print("section_end:1700000010:build\r\x1b[0K")
-print("--- :docker: Push")
+print("--- :docker: Push https://example.org/")
 print("line 10011")
 print("+++ Tests")
 print("^^^ +++")
@@ -78,6 +78,14 @@ def copied(tab: Tab, start: tuple[int, int], end: tuple[int, int]) -> list[str]:
     text = tab.log.evaluate(COPY)
     assert isinstance(text, str)
     return text.split("\n")
+
+
+def go_to(tab: Tab, line: int) -> None:
+    tab.page.keyboard.press(":")
+    tab.page.get_by_role("textbox", name="Go to line").fill(str(line))
+    tab.page.keyboard.press("Enter")
+    expect(tab.text(line)).to_be_in_viewport()
+    expect(tab.text(line)).not_to_be_empty()
 
 
 def ranges_in(url: str) -> list[tuple[int, int]]:
@@ -124,6 +132,7 @@ def test_sections_fold(browser: Browser, server: ServerProcess) -> None:
     assert whole[10_004:] == [
         *("line 10005", "::endgroup::", "Build", "line 10008", "", "--- :docker: "),
     ]
+    assert tab.line(10_010).locator(".text a").count() == 0
     assert copied(tab, (2, 3), (2, 7)) == ["tall"]
     # By keys: the button keeps the focus.
     install.focus()
@@ -145,13 +154,17 @@ def test_sections_fold(browser: Browser, server: ServerProcess) -> None:
     expect_rows(tab, 4000, 6001, 6002)
     tab.page.keyboard.press("z")
     expect_rows(tab, 4000, 4001, 4002)
+    # Tab leads to the next one, also where it is below the view.
+    go_to(tab, 3970)
+    expect(inner).not_to_be_in_viewport()
+    tab.log.focus()
+    tab.page.keyboard.press("Tab")
+    expect(inner).to_be_focused()
+    expect(inner).to_be_in_viewport()
     tab.page.keyboard.press("Shift+Z")
     expect_rows(tab, 1, 2, 10_007, 10_010, 10_012)
     # A line that is linked opens both that it is in.
-    tab.page.keyboard.press(":")
-    tab.page.get_by_role("textbox", name="Go to line").fill("5500")
-    tab.page.keyboard.press("Enter")
-    expect(tab.text(5500)).to_be_in_viewport()
+    go_to(tab, 5500)
     expect(tab.line(5500)).to_have_class(re.compile("target"))
     # Both ends are there, by the wheel, too.
     tab.page.keyboard.press("End")
@@ -188,12 +201,18 @@ def test_lines_add_to_a_closed_section(
     burst = "".join(f"line {number}\n" for number in range(1000))
     push(server, path, len(first), burst)
     expect(tab.line(2)).to_contain_text("1,001 lines")
-    after = "::endgroup::\nafter\n"
+    after = "::endgroup::\n" + "after\n" * 300
     push(server, path, len(first) + len(burst), after)
-    expect(tab.text(1005)).to_have_text("after")
-    assert list(tab.rows_in_view()) == [1, 2, 1005]
+    expect(tab.text(1304)).to_have_text("after")
+    tab.page.keyboard.press("Home")
+    expect_rows(tab, 1, 2, 1005)
     live.click()
     expect(tab.text(3)).to_have_text("one")
+    # Once a section around the view closes, its title is at the top; the bar is shorter by far.
+    go_to(tab, 900)
+    tab.page.keyboard.press("Shift+Z")
+    tab.settle()
+    expect_rows(tab, 2, 1005, 1006)
     assert tab.complaints == []
     tab.page.context.close()
 
@@ -259,10 +278,13 @@ def test_one_stream(browser: Browser, server: ServerProcess) -> None:
     expect_rows(tab, 3001, 3002, 3003)
     # Live, and with what is not the stream's left out.
     tab.page.keyboard.press("End")
+    searches: list[str] = []
+    tab.page.on("request", lambda request: searches.append(request.url))
     push(server, path, len("".join(f"out {n}\n" for n in range(1, 3001))), "out again\n")
     errors.push(1)
     expect(tab.text(3052)).to_have_text("err 51")
     assert tab.text(3051).count() == 0
+    assert not [url for url in searches if "/matches" in url]
     assert copied(tab, (3049, 4), (3052, 5)) == ["49", "err 50", "err 5"]
     # Also a burst of which this tab hears the end only.
     tab.page.keyboard.press("k")
@@ -346,6 +368,14 @@ def test_gaps_and_states(browser: Browser, tmp_path: Path) -> None:
             row = tab.log.locator(f"[data-gap='{start}-{end}']")
             expect(row).to_have_text(f"Lines {start:,} – {end:,} are missing: {words}")
             assert "gradient" in row.evaluate("row => getComputedStyle(row).backgroundImage")
+        with third.client() as client:
+            assert client.delete(f"/v1/workloads/{long}").status_code == 204
+        tab.page.keyboard.press(":")
+        tab.page.get_by_role("textbox", name="Go to line").fill("6000")
+        tab.page.keyboard.press("Enter")
+        expect(tab.line(6000)).to_be_in_viewport()
+        tab.page.keyboard.press("End")
+        expect(tab.log).to_contain_text("The workload was deleted, and its log with it")
     for each in (queued, lost, gone, tab):
         assert each.complaints == []
         each.page.context.close()

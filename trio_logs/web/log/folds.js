@@ -52,7 +52,7 @@ export class Folds {
     model.sections.fold(line, !model.sections.isClosed(line))
     list.render()
     const after = place()
-    if (before !== undefined && after !== undefined && before !== after) list.scrollBy(after - before)
+    list.scrollBy((after ?? 0) - (before ?? after ?? 0))
     if (wasFollowing && list.visible().last === rows.count - 1) list.follow(true)
   }
 
@@ -75,6 +75,8 @@ export class Folds {
     const isClosing = all.some(({ from }) => !model.sections.isClosed(from))
     for (const { from } of all) model.sections.fold(from, isClosing)
     list.render()
+    // The bar says where that is.
+    list.scrollBy(0)
   }
 }
 
