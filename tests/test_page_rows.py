@@ -111,8 +111,6 @@ def test_sections_fold(browser: Browser, server: ServerProcess) -> None:
     expect(tab.line(2).locator(".text .c6")).to_have_text("packages")
     # Its end is far below what was loaded: the service has found it.
     expect(tab.line(2)).to_contain_text("10,003 lines")
-    asked: list[tuple[int, int]] = []
-    tab.page.on("request", lambda request: asked.extend(ranges_in(request.url)))
     install.click()
     expect(install).to_have_attribute("aria-expanded", "false")
     expect_rows(tab, 1, 2, 10_007, 10_008, 10_009, 10_010)
@@ -120,8 +118,6 @@ def test_sections_fold(browser: Browser, server: ServerProcess) -> None:
     assert tab.text(10_007).inner_text() == "Build"
     expect(tab.text(10_030)).to_have_text("line 10030")
     assert tab.log.locator(".row").count() < 60
-    # What is hidden is not fetched, but for what is next to the rows.
-    assert all(to - start < 1000 for start, to in asked), asked
     # Copying over it has all of its lines, as they were written. Those that are not here are
     # fetched once the selection is made.
     deadline = time.monotonic() + PATIENCE
@@ -148,10 +144,16 @@ def test_sections_fold(browser: Browser, server: ServerProcess) -> None:
     tab.page.get_by_role("searchbox", name="Find in log").fill("needle")
     expect(tab.text(5000)).to_be_in_viewport()
     tab.page.get_by_role("searchbox", name="Find in log").press("Escape")
-    # In the inner one: z closes it, z opens it; its title is at the top then.
+    # In the inner one: z closes it, z opens it; its title is at the top then. What is hidden is
+    # not fetched, but for what is next to the rows.
+    asked: list[tuple[int, int]] = []
+    tab.page.on("request", lambda request: asked.extend(ranges_in(request.url)))
     tab.page.keyboard.press("z")
     expect(inner).to_have_attribute("aria-expanded", "false")
     expect_rows(tab, 4000, 6001, 6002)
+    expect(tab.text(6002)).to_have_text("line 6002")
+    assert asked
+    assert all(to - start < 1000 for start, to in asked), asked
     tab.page.keyboard.press("z")
     expect_rows(tab, 4000, 4001, 4002)
     # Tab leads to the next one, also where it is below the view.
@@ -266,7 +268,7 @@ def test_one_stream(browser: Browser, server: ServerProcess) -> None:
     workload = made.json()["id"]
     path = f"/v1/workloads/{workload}/logs"
     push(server, path, 0, "".join(f"out {number}\n" for number in range(1, 3001)))
-    errors = Errors(server, path)
+    errors, written = Errors(server, path), len("".join(f"out {n}\n" for n in range(1, 3001)))
     errors.push(50)
     tab = Tab.open(browser, server, f"/w/{workload}")
     expect(tab.text(3050)).to_be_in_viewport()
@@ -280,7 +282,7 @@ def test_one_stream(browser: Browser, server: ServerProcess) -> None:
     tab.page.keyboard.press("End")
     searches: list[str] = []
     tab.page.on("request", lambda request: searches.append(request.url))
-    push(server, path, len("".join(f"out {n}\n" for n in range(1, 3001))), "out again\n")
+    push(server, path, written, "out again\n")
     errors.push(1)
     expect(tab.text(3052)).to_have_text("err 51")
     assert tab.text(3051).count() == 0
@@ -288,14 +290,15 @@ def test_one_stream(browser: Browser, server: ServerProcess) -> None:
     assert copied(tab, (3049, 4), (3052, 5)) == ["49", "err 50", "err 5"]
     # Also a burst of which this tab hears the end only.
     tab.page.keyboard.press("k")
+    push(server, path, written + len("out again\n"), "out\n" * 5)
     errors.push(2000)
     expect(tab.button("2,000 new lines")).to_be_visible()
     tab.button("2,000 new lines").click()
-    expect(tab.text(5052)).to_have_text("err 2051")
+    expect(tab.text(5057)).to_have_text("err 2051")
     # The same by its address, with a find in it.
     other = Tab.open(browser, server, f"/w/{workload}?find=again&stream=stderr")
     expect(other.status("Matches")).to_have_text("no match")
-    expect(other.text(5052)).to_have_text("err 2051")
+    expect(other.text(5057)).to_have_text("err 2051")
     assert other.log.locator("[data-stream=stdout]").count() == 0
     other.button("Streams").click()
     other.page.get_by_role("menuitemradio", name="The service's own").click()
@@ -363,17 +366,21 @@ def test_gaps_and_states(browser: Browser, tmp_path: Path) -> None:
         assert rows == ["1", "2", None, "3"]
         tab.page.goto(f"{first.url}/w/{long}")
         expect(tab.text(8000)).to_be_in_viewport()
-        tab.page.keyboard.press("Home")
+        # In the midst of what was removed: one row has all of it, and stays in view.
+        tab.page.keyboard.press(":")
+        tab.page.get_by_role("textbox", name="Go to line").fill("4000")
+        tab.page.keyboard.press("Enter")
         for (start, end), words in gaps.items():
             row = tab.log.locator(f"[data-gap='{start}-{end}']")
+            expect(row).to_be_in_viewport()
             expect(row).to_have_text(f"Lines {start:,} – {end:,} are missing: {words}")
             assert "gradient" in row.evaluate("row => getComputedStyle(row).backgroundImage")
         with third.client() as client:
             assert client.delete(f"/v1/workloads/{long}").status_code == 204
         tab.page.keyboard.press(":")
-        tab.page.get_by_role("textbox", name="Go to line").fill("6000")
+        tab.page.get_by_role("textbox", name="Go to line").fill("7500")
         tab.page.keyboard.press("Enter")
-        expect(tab.line(6000)).to_be_in_viewport()
+        expect(tab.line(7500)).to_be_in_viewport()
         tab.page.keyboard.press("End")
         expect(tab.log).to_contain_text("The workload was deleted, and its log with it")
     for each in (queued, lost, gone, tab):
@@ -382,26 +389,24 @@ def test_gaps_and_states(browser: Browser, tmp_path: Path) -> None:
 
 
 def spoil(path: Path, log: str) -> dict[tuple[int, int], str]:
-    """Have the first three batches of a log be lost in three ways; return their lines and what
-    the page says of them."""
+    """Have lines of a log be lost in three ways, but for its last batches; return the lines, and
+    what the page says of them."""
     database = apsw.Connection(str(path))
     [(number,)] = database.execute("SELECT number FROM workloads WHERE id = ?", (log,))
-    batches = "SELECT first, first + count - 1 FROM batches WHERE log = ? ORDER BY first LIMIT 3"
+    batches = "SELECT first, first + count - 1 FROM batches WHERE log = ? ORDER BY first"
     lines: list[tuple[int, int]] = list(database.execute(batches, (number,)))
-    assert len(lines) == 3
-    for (start, _), change in zip(
-        lines,
-        (
-            "DELETE FROM batches",
-            "UPDATE batches SET data = x'00'",
-            f"UPDATE batches SET data = x'', stream = 'store', flags = {GAP}",
-        ),
-        strict=True,
-    ):
-        database.execute(f"{change} WHERE log = ? AND first = ?", (number, start))
+    *removed, damaged, store = lines[:-2]
+    one = "WHERE log = ? AND first = ?"
+    database.execute("DELETE FROM batches WHERE log = ? AND first < ?", (number, damaged[0]))
+    database.execute(f"UPDATE batches SET data = x'00' {one}", (number, damaged[0]))
+    gap = f"UPDATE batches SET data = x'', stream = 'store', flags = {GAP} {one}"
+    database.execute(gap, (number, store[0]))
     database.close()
-    words = ("removed to make room", "they can't be read", "the store had failed when they came")
-    return dict(zip(lines, words, strict=True))
+    return {
+        (1, removed[-1][1]): "removed to make room",
+        damaged: "they can't be read",
+        store: "the store had failed when they came",
+    }
 
 
 class Errors:
