@@ -89,7 +89,7 @@ export class Loader {
   /** Lines that were removed are the first ones: once some are, ask for all, or each view of them would. @param {AbortSignal} signal */
   async #findStart(signal) {
     const { gaps } = this.model
-    if (!gaps.all.some(({ from, reason }) => from > 1 && reason === "retention") || gaps.of(1)) return
+    if (!gaps.all.some(({ from, reason }) => from > 1 && reason === "retention")) return
     const answer = await this.read("from=1&limit=1", signal)
     if (answer.body) for await (const objects of objectsOf(answer.body)) this.model.take(objects)
   }
