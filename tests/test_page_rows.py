@@ -34,7 +34,7 @@ print("::endgroup::")
 print("\x1b[0Ksection_start:1700000000:build[collapsed=true]\r\x1b[0K\x1b[36mBuild\x1b[0m")
 print("line 10008")
 print("section_end:1700000010:build\r\x1b[0K")
-print("--- :docker: Push")
+print("--- :docker: Push https://example.org/")
 print("line 10011")
 print("+++ Tests")
 print("^^^ +++")
@@ -80,6 +80,14 @@ def copied(tab: Tab, start: tuple[int, int], end: tuple[int, int]) -> list[str]:
     return text.split("\n")
 
 
+def go_to(tab: Tab, line: int) -> None:
+    tab.page.keyboard.press(":")
+    tab.page.get_by_role("textbox", name="Go to line").fill(str(line))
+    tab.page.keyboard.press("Enter")
+    expect(tab.text(line)).to_be_in_viewport()
+    expect(tab.text(line)).not_to_be_empty()
+
+
 def ranges_in(url: str) -> list[tuple[int, int]]:
     """The lines that a request of rows is about."""
     return [(int(a), int(b)) for a, b in re.findall(r"logs\?follow=false&from=(\d+)&to=(\d+)", url)]
@@ -103,8 +111,6 @@ def test_sections_fold(browser: Browser, server: ServerProcess) -> None:
     expect(tab.line(2).locator(".text .c6")).to_have_text("packages")
     # Its end is far below what was loaded: the service has found it.
     expect(tab.line(2)).to_contain_text("10,003 lines")
-    asked: list[tuple[int, int]] = []
-    tab.page.on("request", lambda request: asked.extend(ranges_in(request.url)))
     install.click()
     expect(install).to_have_attribute("aria-expanded", "false")
     expect_rows(tab, 1, 2, 10_007, 10_008, 10_009, 10_010)
@@ -112,8 +118,6 @@ def test_sections_fold(browser: Browser, server: ServerProcess) -> None:
     assert tab.text(10_007).inner_text() == "Build"
     expect(tab.text(10_030)).to_have_text("line 10030")
     assert tab.log.locator(".row").count() < 60
-    # What is hidden is not fetched, but for what is next to the rows.
-    assert all(to - start < 1000 for start, to in asked), asked
     # Copying over it has all of its lines, as they were written. Those that are not here are
     # fetched once the selection is made.
     deadline = time.monotonic() + PATIENCE
@@ -124,6 +128,7 @@ def test_sections_fold(browser: Browser, server: ServerProcess) -> None:
     assert whole[10_004:] == [
         *("line 10005", "::endgroup::", "Build", "line 10008", "", "--- :docker: "),
     ]
+    assert tab.line(10_010).locator(".text a").count() == 0
     assert copied(tab, (2, 3), (2, 7)) == ["tall"]
     # By keys: the button keeps the focus.
     install.focus()
@@ -139,19 +144,29 @@ def test_sections_fold(browser: Browser, server: ServerProcess) -> None:
     tab.page.get_by_role("searchbox", name="Find in log").fill("needle")
     expect(tab.text(5000)).to_be_in_viewport()
     tab.page.get_by_role("searchbox", name="Find in log").press("Escape")
-    # In the inner one: z closes it, z opens it; its title is at the top then.
+    # In the inner one: z closes it, z opens it; its title is at the top then. What is hidden is
+    # not fetched, but for what is next to the rows.
+    asked: list[tuple[int, int]] = []
+    tab.page.on("request", lambda request: asked.extend(ranges_in(request.url)))
     tab.page.keyboard.press("z")
     expect(inner).to_have_attribute("aria-expanded", "false")
     expect_rows(tab, 4000, 6001, 6002)
+    expect(tab.text(6002)).to_have_text("line 6002")
+    assert asked
+    assert all(to - start < 1000 for start, to in asked), asked
     tab.page.keyboard.press("z")
     expect_rows(tab, 4000, 4001, 4002)
+    # Tab leads to the next one, also where it is below the view.
+    go_to(tab, 3970)
+    expect(inner).not_to_be_in_viewport()
+    tab.log.focus()
+    tab.page.keyboard.press("Tab")
+    expect(inner).to_be_focused()
+    expect(inner).to_be_in_viewport()
     tab.page.keyboard.press("Shift+Z")
     expect_rows(tab, 1, 2, 10_007, 10_010, 10_012)
     # A line that is linked opens both that it is in.
-    tab.page.keyboard.press(":")
-    tab.page.get_by_role("textbox", name="Go to line").fill("5500")
-    tab.page.keyboard.press("Enter")
-    expect(tab.text(5500)).to_be_in_viewport()
+    go_to(tab, 5500)
     expect(tab.line(5500)).to_have_class(re.compile("target"))
     # Both ends are there, by the wheel, too.
     tab.page.keyboard.press("End")
@@ -188,12 +203,18 @@ def test_lines_add_to_a_closed_section(
     burst = "".join(f"line {number}\n" for number in range(1000))
     push(server, path, len(first), burst)
     expect(tab.line(2)).to_contain_text("1,001 lines")
-    after = "::endgroup::\nafter\n"
+    after = "::endgroup::\n" + "after\n" * 300
     push(server, path, len(first) + len(burst), after)
-    expect(tab.text(1005)).to_have_text("after")
-    assert list(tab.rows_in_view()) == [1, 2, 1005]
+    expect(tab.text(1304)).to_have_text("after")
+    tab.page.keyboard.press("Home")
+    expect_rows(tab, 1, 2, 1005)
     live.click()
     expect(tab.text(3)).to_have_text("one")
+    # Once a section around the view closes, its title is at the top; the bar is shorter by far.
+    go_to(tab, 900)
+    tab.page.keyboard.press("Shift+Z")
+    tab.settle()
+    expect_rows(tab, 2, 1005, 1006)
     assert tab.complaints == []
     tab.page.context.close()
 
@@ -247,7 +268,7 @@ def test_one_stream(browser: Browser, server: ServerProcess) -> None:
     workload = made.json()["id"]
     path = f"/v1/workloads/{workload}/logs"
     push(server, path, 0, "".join(f"out {number}\n" for number in range(1, 3001)))
-    errors = Errors(server, path)
+    errors, written = Errors(server, path), len("".join(f"out {n}\n" for n in range(1, 3001)))
     errors.push(50)
     tab = Tab.open(browser, server, f"/w/{workload}")
     expect(tab.text(3050)).to_be_in_viewport()
@@ -259,21 +280,25 @@ def test_one_stream(browser: Browser, server: ServerProcess) -> None:
     expect_rows(tab, 3001, 3002, 3003)
     # Live, and with what is not the stream's left out.
     tab.page.keyboard.press("End")
-    push(server, path, len("".join(f"out {n}\n" for n in range(1, 3001))), "out again\n")
+    searches: list[str] = []
+    tab.page.on("request", lambda request: searches.append(request.url))
+    push(server, path, written, "out again\n")
     errors.push(1)
     expect(tab.text(3052)).to_have_text("err 51")
     assert tab.text(3051).count() == 0
+    assert not [url for url in searches if "/matches" in url]
     assert copied(tab, (3049, 4), (3052, 5)) == ["49", "err 50", "err 5"]
     # Also a burst of which this tab hears the end only.
     tab.page.keyboard.press("k")
+    push(server, path, written + len("out again\n"), "out\n" * 5)
     errors.push(2000)
     expect(tab.button("2,000 new lines")).to_be_visible()
     tab.button("2,000 new lines").click()
-    expect(tab.text(5052)).to_have_text("err 2051")
+    expect(tab.text(5057)).to_have_text("err 2051")
     # The same by its address, with a find in it.
     other = Tab.open(browser, server, f"/w/{workload}?find=again&stream=stderr")
     expect(other.status("Matches")).to_have_text("no match")
-    expect(other.text(5052)).to_have_text("err 2051")
+    expect(other.text(5057)).to_have_text("err 2051")
     assert other.log.locator("[data-stream=stdout]").count() == 0
     other.button("Streams").click()
     other.page.get_by_role("menuitemradio", name="The service's own").click()
@@ -330,7 +355,8 @@ def test_gaps_and_states(browser: Browser, tmp_path: Path) -> None:
     shutil.copy(saved, file)
     with running_server(file.parent, "--bind", address) as third:
         tab.page.evaluate("dispatchEvent(new Event('online'))")
-        reset = tab.log.locator(".row.gap")
+        # After the last line that is left, once the page has asked which one that is.
+        reset = tab.log.locator(".row").nth(2)
         expect(reset).to_contain_text(
             "lost lines that had shown here: this log goes to line 2 only"
         )
@@ -341,37 +367,51 @@ def test_gaps_and_states(browser: Browser, tmp_path: Path) -> None:
         assert rows == ["1", "2", None, "3"]
         tab.page.goto(f"{first.url}/w/{long}")
         expect(tab.text(8000)).to_be_in_viewport()
-        tab.page.keyboard.press("Home")
+        # In the midst of what was removed: one row has all of it, and stays in view.
+        tab.page.keyboard.press(":")
+        tab.page.get_by_role("textbox", name="Go to line").fill("4000")
+        tab.page.keyboard.press("Enter")
         for (start, end), words in gaps.items():
             row = tab.log.locator(f"[data-gap='{start}-{end}']")
+            expect(row).to_be_in_viewport()
             expect(row).to_have_text(f"Lines {start:,} – {end:,} are missing: {words}")
             assert "gradient" in row.evaluate("row => getComputedStyle(row).backgroundImage")
+        with third.client() as client:
+            assert client.delete(f"/v1/workloads/{long}").status_code == 204
+        # The page learns it from the answer about lines that are not here.
+        with tab.page.expect_response(lambda answer: answer.status == 404):
+            tab.page.keyboard.press(":")
+            tab.page.get_by_role("textbox", name="Go to line").fill("7500")
+            tab.page.keyboard.press("Enter")
+        words = tab.log.get_by_text("The workload was deleted, and its log with it")
+        deadline = time.monotonic() + PATIENCE
+        while not words.count() and time.monotonic() < deadline:
+            tab.wheel(4000)
+        expect(words).to_be_in_viewport()
     for each in (queued, lost, gone, tab):
         assert each.complaints == []
         each.page.context.close()
 
 
 def spoil(path: Path, log: str) -> dict[tuple[int, int], str]:
-    """Have the first three batches of a log be lost in three ways; return their lines and what
-    the page says of them."""
+    """Have lines of a log be lost in three ways, but for its last batches; return the lines, and
+    what the page says of them."""
     database = apsw.Connection(str(path))
     [(number,)] = database.execute("SELECT number FROM workloads WHERE id = ?", (log,))
-    batches = "SELECT first, first + count - 1 FROM batches WHERE log = ? ORDER BY first LIMIT 3"
+    batches = "SELECT first, first + count - 1 FROM batches WHERE log = ? ORDER BY first"
     lines: list[tuple[int, int]] = list(database.execute(batches, (number,)))
-    assert len(lines) == 3
-    for (start, _), change in zip(
-        lines,
-        (
-            "DELETE FROM batches",
-            "UPDATE batches SET data = x'00'",
-            f"UPDATE batches SET data = x'', stream = 'store', flags = {GAP}",
-        ),
-        strict=True,
-    ):
-        database.execute(f"{change} WHERE log = ? AND first = ?", (number, start))
+    *removed, damaged, store = lines[:-2]
+    one = "WHERE log = ? AND first = ?"
+    database.execute("DELETE FROM batches WHERE log = ? AND first < ?", (number, damaged[0]))
+    database.execute(f"UPDATE batches SET data = x'00' {one}", (number, damaged[0]))
+    gap = f"UPDATE batches SET data = x'', stream = 'store', flags = {GAP} {one}"
+    database.execute(gap, (number, store[0]))
     database.close()
-    words = ("removed to make room", "they can't be read", "the store had failed when they came")
-    return dict(zip(lines, words, strict=True))
+    return {
+        (1, removed[-1][1]): "removed to make room",
+        damaged: "they can't be read",
+        store: "the store had failed when they came",
+    }
 
 
 class Errors:

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict"
 import test from "node:test"
 
-import { Coverage } from "../../trio_logs/web/log/coverage.js"
+import { Coverage, MOST_RANGES } from "../../trio_logs/web/log/coverage.js"
 import { LogModel } from "../../trio_logs/web/log/model.js"
 import { marksOf, PATTERN, withoutMarks } from "../../trio_logs/web/log/section_marks.js"
 import { canFold, MOST_MARKED, MOST_SEARCHED, Sections } from "../../trio_logs/web/log/sections.js"
@@ -161,4 +161,13 @@ test("which lines were looked at, against a set", () => {
     const holes = Array.from({ length: 50 }, (_, place) => place + 1).filter((number) => !seen.has(number))
     assert.deepEqual(coverage.missing(50), [holes[0], holes.at(-1)])
   }
+})
+
+test("lines far apart take no more memory than some ranges, the longest ones", () => {
+  const coverage = new Coverage()
+  coverage.add(1, 10)
+  for (let line = 100; line <= 300_000; line += 3) coverage.add(line, line)
+  assert.ok(coverage.all.length <= MOST_RANGES, `${coverage.all.length}`)
+  assert.deepEqual(coverage.all[0], { from: 1, to: 10 })
+  assert.deepEqual(coverage.all.at(-1), { from: 299_998, to: 299_998 })
 })

@@ -16,12 +16,6 @@ export class Folds {
       const line = lineOf(/** @type {Element} */ (target).closest?.("button.fold"))
       if (line) this.toggle(line)
     })
-    scroller.addEventListener("focusin", ({ target, relatedTarget }) => {
-      // Tab leads to rows beside the view, to which the browser can't scroll. A window that gets the
-      // focus back, or a press of the mouse, leads nowhere.
-      const button = /** @type {Element} */ (target).closest?.("button.fold")
-      if (button && relatedTarget && !button.matches(":active")) view.list.reveal(view.rows.indexOfLine(lineOf(button)))
-    })
   }
 
   close() {
@@ -45,15 +39,12 @@ export class Folds {
   /** Close a section, or open it; its title stays where it is. @param {number} line The title's. */
   toggle(line) {
     const { list, rows, model } = this.view
-    const wasFollowing = list.isFollowing
     const place = () => list.elementOf(rows.indexOfLine(line))?.getBoundingClientRect().top
     const before = place()
-    list.follow(false)
     model.sections.fold(line, !model.sections.isClosed(line))
     list.render()
     const after = place()
-    if (before !== undefined && after !== undefined && before !== after) list.scrollBy(after - before)
-    if (wasFollowing && list.visible().last === rows.count - 1) list.follow(true)
+    list.scrollBy((after ?? 0) - (before ?? after ?? 0))
   }
 
   /** Close the section at the top of the view, or open it. */
@@ -75,6 +66,8 @@ export class Folds {
     const isClosing = all.some(({ from }) => !model.sections.isClosed(from))
     for (const { from } of all) model.sections.fold(from, isClosing)
     list.render()
+    // The bar says where that is.
+    list.scrollBy(0)
   }
 }
 

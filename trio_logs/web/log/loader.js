@@ -74,6 +74,7 @@ export class Loader {
           if (characters > MOST_CHARACTERS) break
         }
       }
+      await this.#findStart(current.abort.signal)
       this.#end(current)
       this.loaded()
     } catch (error) {
@@ -83,6 +84,14 @@ export class Loader {
       // What is still in view is asked for again.
       setTimeout(() => this.loaded(), PAUSE)
     }
+  }
+
+  /** Lines that were removed are the first ones: once some are, ask for all, or each view of them would. @param {AbortSignal} signal */
+  async #findStart(signal) {
+    const { gaps } = this.model
+    if (!gaps.all.some(({ from, reason }) => from > 1 && reason === "retention")) return
+    const answer = await this.read("from=1&limit=1", signal)
+    if (answer.body) for await (const objects of objectsOf(answer.body)) this.model.take(objects)
   }
 
   /** @param {object} current */

@@ -61,7 +61,7 @@ export class SectionSearch {
     if (count > MOST_MARKED) sections.giveUp()
     else if (count) {
       // The numbers of lines alone do not tell which sections they begin and end.
-      for await (const each of this.#objects(`logs?${query}&follow=false`, signal)) if (each.seq) sections.see(each)
+      for await (const each of this.#objects(`logs?${query}&follow=false`, signal)) if (each.seq) sections.mark(each)
     }
     if (count <= MOST_MARKED) sections.cover(from, to)
     if (count) this.found()

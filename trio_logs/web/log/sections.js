@@ -43,11 +43,16 @@ export class Sections {
   }
 
   /** Look at a line. @param {import("../wire/log_news.js").Line} line */
-  see({ seq, text, time }) {
+  see(line) {
     const ranges = this.coverage.all.length
-    this.coverage.add(seq, seq)
+    this.coverage.add(line.seq, line.seq)
     // Ranges that have become one may have a section in common.
     if (!this.isWhole && this.coverage.all.length !== ranges) this.#change()
+    this.mark(line)
+  }
+
+  /** Remember the marks of a line. @param {import("../wire/log_news.js").Line} line */
+  mark({ seq, text, time }) {
     if (this.#marked.has(seq)) return
     const marks = marksOf(text)
     if (!marks.length) return

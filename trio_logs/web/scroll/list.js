@@ -145,6 +145,8 @@ export class VirtualList {
       this.space.style.minWidth = `${this.#widest}px`
     }
     if (this.isFollowing) this.#put(scale.end)
+    // Rows have gone: the browser would end at the end of the bar, as if somebody had scrolled there.
+    else if (this.#top > scale.end) this.#settle()
     if (count) {
       anchor.key = this.source.keyOf(anchor.index)
       const { first, last } = this.visible()
