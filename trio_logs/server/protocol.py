@@ -145,11 +145,8 @@ class HTTP11(H11Protocol):
 
     def _is_framing(self) -> bool:
         """Whether the body that was read so far is mostly framing, and the app would hold it."""
-        return (
-            self._has_bound
-            and self._chunks > MAX_SMALL_CHUNKS
-            and self._bytes < SMALL_BYTES * self._chunks
-        )
+        is_small = self._bytes < SMALL_BYTES * self._chunks
+        return self._has_bound and self._chunks > MAX_SMALL_CHUNKS and is_small
 
     def _too_large(self, request: h11.Request) -> str | None:
         """Why the declared body is too large. The client has not sent it yet, nor been told to by
