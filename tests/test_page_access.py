@@ -97,7 +97,6 @@ def test_axe_finds_nothing_serious(browser: Browser, server: ServerProcess) -> N
         ("split", f"/w/{one},{other}", end.nth(1)),
         ("merged", f"/w/{one},{other}?view=merged", error.last),
         ("search", "/search?find=error", page.locator("main")),
-        ("missing", "/w/missing", page.get_by_text("There is no workload missing")),
     ):
         page.goto(f"{server.url}{path}")
         expect(sign).to_be_attached()
