@@ -183,6 +183,7 @@ def test_find_looks_at_all_lines(open_tab: OpenTab, server: ServerProcess, long:
     find.press("Shift+Enter")
     expect(tab.status("Matches")).to_have_text("40 of 100")
     expect(tab.text(40_000)).to_be_in_viewport()
+    expect(tab.text(40_000)).to_have_text("line 40000 needle")
     shown = "() => [...CSS.highlights].map(([name, ranges]) => [name, [...ranges].map(String)])"
     assert dict(tab.page.evaluate(shown))["find-now"] == ["needle"]
     tab.button("Match case").click()

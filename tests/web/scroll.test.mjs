@@ -6,6 +6,7 @@ import test from "node:test"
 import { Gaps } from "../../trio_logs/web/log/gaps.js"
 import { Lines } from "../../trio_logs/web/log/lines.js"
 import { LogModel } from "../../trio_logs/web/log/model.js"
+import { RowMap } from "../../trio_logs/web/log/row_map.js"
 import { Scale, TALLEST } from "../../trio_logs/web/scroll/scale.js"
 
 const VIEW = 600
@@ -61,6 +62,27 @@ function rowsOf(gaps, last) {
   return rows
 }
 
+function isMapOf(map, rows, last) {
+  assert.equal(map.count(last), rows.length)
+  rows.forEach((line, row) => assert.equal(map.lineOf(row), line))
+  for (let line = 1; line <= last; line += 1) {
+    assert.equal(map.rowOf(line), rows.findLastIndex((each) => each <= line), `line ${line}`)
+  }
+}
+
+test("lines without a row, in ranges that overlap, nest, or go on", () => {
+  let state = 11
+  const next = (below) => (state = (state * 1103515245 + 12345) & 0x7fffffff) % below
+  for (let round = 0; round < 400; round += 1) {
+    const ranges = Array.from({ length: next(8) }, () => {
+      const from = 2 + next(60)
+      return { from, to: next(9) ? from + next(20) - 1 : Infinity }
+    })
+    const rows = Array.from({ length: 80 }, (_, place) => place + 1).filter((line) => !ranges.some(({ from, to }) => from <= line && line <= to))
+    isMapOf(new RowMap(ranges), rows, 80)
+  }
+})
+
 test("gaps take one row each, however they come", () => {
   let state = 7
   const next = (below) => (state = (state * 1103515245 + 12345) & 0x7fffffff) % below
@@ -78,12 +100,9 @@ test("gaps take one row each, however they come", () => {
     for (const [one, other] of gaps.all.map((gap, place) => [gap, gaps.all[place + 1]])) {
       if (other) assert.ok(one.to < other.from && !(one.to + 1 === other.from && one.reason === other.reason))
     }
+    for (let line = 1; line <= 80; line += 1) assert.equal(gaps.of(line)?.reason, missing.get(line))
     const rows = rowsOf(gaps.all, 80)
-    assert.equal(gaps.count(80), rows.length)
-    rows.forEach((line, row) => assert.equal(gaps.lineOf(row), line))
-    for (let line = 1; line <= 80; line += 1) {
-      assert.equal(gaps.rowOf(line), rows.findLastIndex((each) => each <= line), `line ${line}`)
-    }
+    isMapOf(new RowMap(gaps.all.map(({ from, to }) => ({ from: from + 1, to }))), rows, 80)
   }
 })
 

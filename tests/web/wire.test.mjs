@@ -43,6 +43,7 @@ class Service {
     return {
       logs: url.searchParams.getAll("workload"),
       events: url.searchParams.get("events"),
+      unfinished: url.searchParams.get("unfinished"),
       key: request.headers.authorization,
       say: (...objects) => response.write(objects.map((each) => `${JSON.stringify(each)}\n`).join("")),
       begin: () => response.writeHead(200).flushHeaders(),
@@ -60,6 +61,7 @@ class Tab {
   constructor(t, hub) {
     const { port1, port2 } = new MessageChannel()
     this.port = port1
+    this.hub = hub
     t.after(() => {
       port2.onmessage({ data: { kind: "bye" } })
       port1.close()
@@ -188,6 +190,37 @@ for (const [status, state] of [[401, "signed out"], [404, "gone"], [204, "ended"
     assert.equal((await service.next()).key, "Bearer other")
   })
 }
+
+test("where no log is known, each is gone, and the changes go on", async (t) => {
+  const service = await Service.open(t)
+  const tab = new Tab(t, new Hub()).say({ kind: "follow", key: "k", id: "a", after: 0 }).say({ kind: "follow", key: "k", id: "*", after: "5" })
+  ;(await service.next()).refuse(404)
+  await tab.until(() => tab.events().includes("gone"))
+  const answer = await service.next()
+  assert.deepEqual([answer.logs, answer.events], [[], "5"])
+  answer.begin()
+  await tab.until(() => tab.states().at(-1) === "live")
+})
+
+test("what was unfinished before a cut is forgotten", async (t) => {
+  const { service, tab, answer } = await followed(t)
+  assert.equal(answer.unfinished, "true")
+  const newest = () => tab.heard.findLast((each) => each.unfinished)?.unfinished
+  answer.say({ workload: "a", event: "unfinished", stream: "stdout", text: "67 %" })
+  await tab.until(() => newest()?.stdout === "67 %")
+  // Another selection asks again, and forgets nothing.
+  tab.say({ kind: "follow", key: "k", id: "b", after: 0 })
+  const second = await service.next()
+  second.begin()
+  second.say({ ...line(1), workload: "b" })
+  await tab.until(() => tab.lines().length === 1)
+  const late = new Tab(t, tab.hub).say({ kind: "follow", key: "k", id: "a", after: 2 })
+  await late.until(() => late.heard.length === 2)
+  assert.deepEqual(late.heard[0].unfinished, { stdout: "67 %" })
+  second.cut()
+  ;(await service.next()).begin()
+  await tab.until(() => newest()?.stdout === undefined)
+})
 
 test("signing in again with the same key follows again", async (t) => {
   const service = await Service.open(t)

@@ -5,7 +5,6 @@ import test from "node:test"
 
 import { formatAddress, parseAddress } from "../../trio_logs/web/address.js"
 import * as format from "../../trio_logs/web/format.js"
-import { pairsOf } from "../../trio_logs/web/list/run_dialog.js"
 import { timeOf, zone } from "../../trio_logs/web/log/times.js"
 
 const parse = (address) => parseAddress(new URL(address, "http://host"))
@@ -72,10 +71,4 @@ test("times of lines", () => {
   assert.equal(timeOf(time, "none", start), "")
   assert.match(timeOf(time, "local", start), /^\d\d:\d\d:03\.014$/)
   assert.deepEqual([-60, 0, 210, -345].map(zone), ["UTC+01:00", "UTC+00:00", "UTC-03:30", "UTC+05:45"])
-})
-
-test("variables and labels are lines of NAME=value", () => {
-  assert.deepEqual(pairsOf("A=1\n\n B =x=y \n"), { A: "1", B: "x=y " })
-  assert.throws(() => pairsOf("A"), /not of the form/)
-  assert.throws(() => pairsOf("=1"), /not of the form/)
 })

@@ -10,6 +10,8 @@
  * @property {boolean} isRegex
  * @property {boolean} only Matches only.
  * @property {string} stream `stdout`, `stderr`, `system`, or empty for all.
+ * @property {string[]} labels Each as `name=value`: the workloads that a search looks at.
+ * @property {string[]} statuses Likewise.
  * @property {boolean} wrap
  * @property {import("./log/times.js").Times} times
  * @property {{ id: string, from: number, to: number } | undefined} target The lines it points at; the id
@@ -33,6 +35,8 @@ export function parseAddress({ pathname, search, hash }) {
     isRegex: query.get("regex") === "true",
     only: query.get("only") === "true",
     stream: query.get("stream") ?? "",
+    labels: query.getAll("label"),
+    statuses: query.getAll("status"),
     wrap: query.get("wrap") === "true",
     times: /** @type {import("./log/times.js").Times} */ (TIMES.includes(times) ? times : "local"),
     target: parseTarget(hash),
@@ -66,10 +70,22 @@ export function formatAddress(place) {
   const flags = { case: place.matchCase, regex: place.isRegex, only: place.only }
   for (const [name, flag] of Object.entries(flags)) if (flag && place.find) query.set(name, "true")
   if (place.stream) query.set("stream", place.stream)
+  if (place.page === "search") {
+    for (const label of place.labels) query.append("label", label)
+    for (const status of place.statuses) query.append("status", status)
+  }
   if (place.wrap) query.set("wrap", "true")
   if (place.times !== "local") query.set("times", place.times)
   const path = { list: "/", search: "/search", log: `/w/${place.ids.join(",")}` }[place.page]
   return `${path}${query.size ? `?${query}` : ""}${formatTarget(place.target)}`
+}
+
+/** The same view of other logs. The target stays while its log shows. @param {Place} place @param {string[]} ids @returns {Place} */
+export function withLogs(place, ids) {
+  const id = place.target?.id || place.ids[0] || ""
+  const isKept = place.target && ids.includes(id)
+  const target = isKept && place.target ? { ...place.target, id: ids.length > 1 ? id : "" } : undefined
+  return { ...place, page: ids.length ? "log" : "list", ids, isMerged: place.isMerged && ids.length > 1, target }
 }
 
 /** @param {Place["target"]} target */

@@ -1,8 +1,8 @@
-/** The frame of the page: its head, the list, and the log beside it. */
+/** The frame of the page: its head, the list, and what shows beside it. */
 
-import * as actions from "./actions.js"
-import { formatAddress, parseAddress } from "./address.js"
-import { askForLine, say } from "./ask.js"
+import { isRefused, READ_ONLY } from "./actions.js"
+import { formatAddress, parseAddress, withLogs } from "./address.js"
+import { say } from "./ask.js"
 import { make, setText } from "./element.js"
 import { nameOf } from "./format.js"
 import { icon } from "./icons.js"
@@ -10,8 +10,9 @@ import { listen, showKeys } from "./keys.js"
 import { WorkloadList } from "./list/list.js"
 import { openRunDialog } from "./list/run_dialog.js"
 import { disable } from "./log/header.js"
-import { keysOf } from "./log/log_keys.js"
-import { LogView } from "./log/view.js"
+import { SearchPage } from "./search/search_page.js"
+import { MergedView } from "./several/merged_view.js"
+import { Panes } from "./several/panes.js"
 import { switchTheme } from "./theme.js"
 import { offerReload } from "./upgrade.js"
 import { Connection } from "./wire/connection.js"
@@ -19,6 +20,7 @@ import { Connection } from "./wire/connection.js"
 /** @typedef {import("./address.js").Place} Place */
 /** @typedef {import("./format.js").Workload} Workload */
 /** @typedef {import("./wire/follower.js").State} State */
+/** @typedef {Panes | MergedView | SearchPage} Shown What is beside the list. */
 
 const WIDE = matchMedia("(min-width: 641px)")
 const MARKS = { queued: "◌", running: "●", succeeded: "✓", failed: "✗", stopped: "■", timed_out: "◷", lost: "△" }
@@ -28,8 +30,8 @@ let connection
 let current
 
 export class Page {
-  /** The logs that show, side by side. @type {LogView[]} */
-  views = []
+  /** @type {Shown | undefined} */
+  shown = undefined
   place = parseAddress(location)
 
   /** @param {import("./session.js").Session} session */
@@ -42,15 +44,15 @@ export class Page {
     }
     current = this
     this.state = make("span", { role: "status", "aria-label": "Connection", class: "state" })
-    this.turn("live")
+    this.turn("connecting")
     this.list = new WorkloadList(
       session,
       connection,
       (isEmpty) => this.#listed(isEmpty),
-      (workload) => this.views.find(({ id }) => id === workload.id)?.setWorkload(workload),
+      (workload) => this.shown?.hear(workload),
     )
     this.run = make("button", { type: "button", class: "button edge", onclick: () => this.#run() }, icon("plus"), make("span", {}, "Run"))
-    disable(this.run, session.isReadOnly ? actions.READ_ONLY : "")
+    disable(this.run, session.isReadOnly ? READ_ONLY : "")
     this.main = make("main", {})
     this.element = make(
       "div",
@@ -75,33 +77,25 @@ export class Page {
   }
 
   close() {
-    for (const view of this.views) view.close()
+    this.shown?.close()
     this.list.close()
     if (current === this) current = undefined
   }
 
   /** Show what an address says. @param {Place} place */
   show(place) {
-    const before = this.place
     this.place = place
     this.element.dataset.page = place.page
     this.list.select(place.ids)
-    if (place.ids.length && place.ids.join() === this.views.map(({ id }) => id).join()) {
-      for (const view of this.views) view.show(place)
-      return
-    }
-    for (const view of this.views) view.close()
-    this.views = []
+    this.list.allLogs.href = formatAddress({ ...place, page: "search", target: undefined })
+    const { shown } = this
+    if (shown?.suits(place)) return shown.show(place)
+    shown?.close()
+    this.shown = undefined
     this.main.replaceChildren()
-    this.main.classList.toggle("split", place.ids.length > 1)
-    document.title = "trio-logs"
-    if (place.ids.length) for (const id of new Set(place.ids)) this.#open(id, place)
-    else if (before !== place || WIDE.matches) this.#listed(false)
-  }
-
-  /** The one that keys and the title are about. */
-  get view() {
-    return this.views[0]
+    this.#entitle()
+    if (place.page === "list") this.#listed(this.list.isEmpty)
+    else this.#open(place)
   }
 
   /** @param {State} state @param {string} [key] That of the stream. */
@@ -119,93 +113,79 @@ export class Page {
 
   /** Change the address; a step is one that Back goes back over. @param {Partial<Place>} changes */
   #go(changes, isStep = false) {
-    const place = { ...this.place, ...changes }
+    // Beside the list, the newest log shows without being in the address: a change of its view needs it there.
+    const isBeside = this.place.page === "list" && this.shown instanceof Panes
+    const place = { ...(isBeside ? withLogs(this.place, this.shown?.ids ?? []) : this.place), ...changes }
     const address = formatAddress(place)
     if (isStep) history.pushState(null, "", address)
     else history.replaceState(null, "", address)
     this.show(place)
   }
 
-  /** @param {string} id @param {Place} place */
-  #open(id, place) {
-    const view = new LogView(id, place, {
+  /** @param {Place} place */
+  #open(place) {
+    const frame = {
       session: this.session,
       connection: this.list.connection,
-      go: (changes, isStep) => this.#go(changes, isStep),
+      go: (/** @type {Partial<Place>} */ changes, /** @type {boolean | undefined} */ isStep) => this.#go(changes, isStep),
       openKeys: () => showKeys(this.keys()),
-      changed: (workload) => view === this.view && this.#title(workload),
-      actions: {
-        stop: () => view.workload && actions.stop(this.session, view.workload),
-        rerun: () => this.#rerun(view.workload),
-        remove: () => this.#remove(view.workload),
-        download: () => view.workload && actions.download(this.session, view.workload),
-        copyLink: () => actions.copy(this.#link()),
-      },
-    })
-    this.views.push(view)
-    this.main.append(view.element)
-    view.open()
-    if (WIDE.matches && view === this.view) view.scroller.focus({ preventScroll: true })
+      entitle: (/** @type {Workload} */ workload, /** @type {number} */ others) => this.#entitle(workload, others),
+      known: (/** @type {string} */ id) => this.list.workloads.find((workload) => workload.id === id),
+      started: (/** @type {string[]} */ ids) => this.#started(ids),
+      removed: (/** @type {string[]} */ ids) => this.#removed(ids),
+    }
+    const shown = new (kindOf(place))(place, frame)
+    this.shown = shown
+    this.main.replaceChildren(shown.element)
+    shown.open()
+    if (WIDE.matches) shown.focus()
   }
 
-  /** The address of what shows, with the line at its top if it is not the end. */
-  #link() {
-    const { view, place } = this
-    const from = view && !view.list.isFollowing ? view.topLine : 0
-    const target = place.target ?? (from ? { id: place.ids.length > 1 ? place.ids[0] ?? "" : "", from, to: from } : undefined)
-    return location.origin + formatAddress({ ...place, target })
-  }
-
-  /** @param {Workload} workload */
-  #title(workload) {
-    document.title = `${MARKS[workload.status]} ${nameOf(workload)}`
+  /** Name the tab after a log, or after none. @param {Workload} [workload] @param {number} [others] Logs beside it. */
+  #entitle(workload, others = 0) {
+    document.title = workload ? `${MARKS[workload.status]} ${nameOf(workload)}${others ? ` + ${others}` : ""}` : "trio-logs"
     const icons = document.querySelector("link[rel=icon]")
-    const address = `/page/icons/${workload.status}.svg`
+    const address = `/page/icons/${workload?.status ?? "list"}.svg`
     if (icons && icons.getAttribute("href") !== address) icons.setAttribute("href", address)
   }
 
   /** @param {boolean} isEmpty */
-  #listed(isEmpty) {
-    if (this.place.page !== "list" || this.view) return
+  async #listed(isEmpty) {
+    if (this.place.page !== "list" || this.shown) return
     if (isEmpty) this.main.replaceChildren(emptyState())
     else this.main.querySelector(".empty")?.remove()
-    const [newest] = [...this.list.workloads].sort((one, other) => Number(other.status === "running") - Number(one.status === "running"))
-    if (newest && WIDE.matches) this.#open(newest.id, { ...this.place, page: "log", ids: [newest.id] })
-    if (newest && WIDE.matches) this.list.select([newest.id])
+    const newest = WIDE.matches && (await this.list.newest())
+    if (!newest || this.place.page !== "list" || this.shown) return
+    this.#open({ ...withLogs(this.place, [newest.id]), page: "log" })
+    this.list.select([newest.id])
   }
 
   #run() {
-    if (!actions.isRefused(this.session)) openRunDialog(this.session, (workload) => this.#started(workload))
+    if (!isRefused(this.session)) openRunDialog(this.session, (workload) => this.#started([workload.id]))
   }
 
-  /** @param {Workload | undefined} workload */
-  #started(workload) {
-    if (!workload) return
+  /** @param {string[]} ids */
+  #started(ids) {
     this.list.refresh()
-    this.#go({ page: "log", ids: [workload.id], target: undefined, find: "", only: false }, true)
+    this.#go({ ...withLogs(this.place, ids), target: undefined, find: "", only: false }, true)
   }
 
-  /** @param {Workload | undefined} workload */
-  async #rerun(workload) {
-    if (workload) this.#started(await actions.rerun(this.session, workload))
-  }
-
-  /** @param {Workload | undefined} workload */
-  async #remove(workload) {
-    if (!workload || !(await actions.remove(this.session, workload))) return
+  /** @param {string[]} ids */
+  #removed(ids) {
     say("The workload is deleted.")
     this.list.refresh()
-    this.#go({ page: "list", ids: [], target: undefined }, true)
+    this.#go({ ...withLogs(this.place, ids), target: undefined }, true)
   }
 
   /** @returns {import("./keys.js").Key[]} */
   keys() {
-    const go = (/** @type {1 | -1} */ step) => {
-      const workload = this.list.beside(step)
-      if (workload) this.#go({ page: "log", ids: [workload.id], target: undefined }, true)
+    const { shown } = this
+    const go = async (/** @type {1 | -1} */ step) => {
+      const workload = await this.list.beside(step, shown?.activeId)
+      if (workload) this.#go({ ...withLogs(this.place, shown?.instead(workload.id) ?? [workload.id]), target: undefined }, true)
     }
     return [
-      ...(this.view ? keysOf(this.view, () => askForLine((line) => this.view?.goTo(line)), () => this.#link()) : []),
+      ...(shown?.keys() ?? []),
       [["["], "previous workload", () => go(-1)],
       [["]"], "next workload", () => go(1)],
       [["c"], "run a new workload", () => this.#run()],
@@ -219,10 +199,22 @@ export class Page {
     const isPlain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey
     if (!link || !isPlain || event.defaultPrevented || link.target || link.origin !== location.origin) return
     event.preventDefault()
+    const { wrap, times } = this.place
     const place = parseAddress(new URL(link.href))
+    const [id] = place.ids
+    if (id && this.shown?.isSplit && this.list.element.contains(link)) {
+      const ids = this.shown.chosen(id)
+      if (ids.join() !== this.shown.ids.join()) this.#go(withLogs(this.place, ids), true)
+    }
     // How rows look goes with a person from log to log.
-    this.#go({ ...place, wrap: this.place.wrap, times: this.place.times }, true)
+    else this.#go({ ...place, wrap, times }, true)
   }
+}
+
+/** @param {Place} place */
+function kindOf({ page, isMerged, ids }) {
+  if (page === "search") return SearchPage
+  return isMerged && ids.length > 1 ? MergedView : Panes
 }
 
 function emptyState() {

@@ -1,32 +1,26 @@
 /** The list of workloads: search, filters, and a link for each. */
 
 import { make, setText } from "../element.js"
-import { age, clock, grouped, lasted } from "../format.js"
+import { grouped } from "../format.js"
+import { icon } from "../icons.js"
 import { press } from "../log/tools.js"
 import { CHANGES } from "../wire/change_news.js"
-import { fillRow } from "./row.js"
+import { Problem } from "../wire/request.js"
+import { Pages } from "./pages.js"
+import { countsOf, FILTERS, parametersOf } from "./query.js"
+import { Rows } from "./row.js"
 
 /** @typedef {import("../format.js").Workload} Workload */
 
-/** @type {[name: string, statuses: string[]][]} */
-const FILTERS = [
-  ["All", []],
-  ["Running", ["running"]],
-  ["Failed", ["failed", "timed_out", "lost"]],
-  ["Queued", ["queued"]],
-]
-const ALL = ["queued", "running", "succeeded", "failed", "stopped", "timed_out", "lost"]
 /** Milliseconds. */
 const TYPING = 200
 const PAUSE = 800
 const CLOCK = 1000
+/** Workloads in a page. */
 const PAGE = 100
 
 export class WorkloadList {
-  /** In the order of the list. @type {Workload[]} */
-  workloads = []
-  /** @type {string | null} */
-  #next = null
+  #pages = new Pages()
   #filter = 0
   #abort = new AbortController()
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -34,13 +28,16 @@ export class WorkloadList {
   #isClosed = false
   /** @type {string[]} */
   #current = []
-  /** @type {Map<string, { element: HTMLElement, stamp: string }>} */
-  #rows = new Map()
-
+  /** The parameters of what shows. */
+  #asked = ""
   #position = "0"
+  #running = 0
   #isFollowing = false
+  #isLoading = false
   #refreshed = 0
   #clock = setInterval(() => this.#draw(), CLOCK)
+  /** Whether there is no workload at all. */
+  isEmpty = false
 
   /**
    * @param {import("../session.js").Session} session
@@ -60,14 +57,24 @@ export class WorkloadList {
       press(element, place === 0)
       return { element, count }
     })
-    this.items = make("ul", {})
+    this.rows = new Rows()
+    this.items = this.rows.element
     this.items.addEventListener("scroll", () => this.#scrolled(), { passive: true })
+    this.words = make("p", { class: "words", hidden: true })
+    this.allLogs = make("a", { class: "button icon-only all-logs", href: "/search", "aria-label": "Search all logs", title: "Search the lines of all logs" }, icon("find"))
     this.element = make(
-      "nav",
-      { "aria-label": "Workloads" },
-      make("div", { class: "search" }, this.input),
-      make("div", { class: "filters" }, ...this.filters.map(({ element }) => element)),
-      this.items,
+      "div",
+      { class: "sidebar" },
+      make(
+        "nav",
+        { "aria-label": "Workloads" },
+        make("div", { class: "search" }, this.input),
+        make("div", { class: "filters" }, ...this.filters.map(({ element }) => element)),
+        this.words,
+        this.items,
+      ),
+      // Links in the navigation are workloads.
+      this.allLogs,
     )
   }
 
@@ -79,16 +86,30 @@ export class WorkloadList {
     this.#abort.abort()
   }
 
+  get workloads() {
+    return this.#pages.workloads
+  }
+
   /** @param {string[]} ids Of the logs that show. */
   select(ids) {
     this.#current = ids
     this.#draw()
   }
 
-  /** The workload next to the current one. @param {1 | -1} step */
-  beside(step) {
-    const place = this.workloads.findIndex(({ id }) => id === this.#current[0])
-    return this.workloads[place < 0 ? 0 : place + step]
+  /** The workload next to another. @param {1 | -1} step @param {string} [id] */
+  async beside(step, id) {
+    const place = this.workloads.findIndex((workload) => workload.id === id)
+    if (place < 0) return this.workloads[0]
+    if (place + step >= this.workloads.length) await this.#more()
+    return this.workloads[place + step]
+  }
+
+  /** The newest running workload, or the newest of all. */
+  async newest() {
+    const running = this.workloads.find(({ status }) => status === "running")
+    if (running || !this.#running) return running ?? this.workloads[0]
+    const page = await this.session.fetchJSON("/v1/workloads?status=running&limit=1").catch(() => undefined)
+    return /** @type {Workload | undefined} */ (page?.workloads[0]) ?? this.workloads[0]
   }
 
   /** Fetch the first page anew. */
@@ -98,23 +119,27 @@ export class WorkloadList {
     this.#abort.abort()
     this.#abort = new AbortController()
     const { signal } = this.#abort
+    const query = String(this.#query())
     try {
-      const page = await this.session.fetchJSON(`/v1/workloads?${this.#query()}&counts=true`, { signal })
+      const page = await this.session.fetchJSON(`/v1/workloads?${query}&counts=true`, { signal })
       if (signal.aborted) return
-      // Pages that were fetched by scrolling stay, below the first one.
-      const ids = new Set(page.workloads.map((/** @type {Workload} */ { id }) => id))
-      const last = page.workloads.at(-1)?.id
-      const older = page.next && this.#next !== null ? this.workloads.filter(({ id }) => !ids.has(id) && id < last) : []
-      this.workloads = [...page.workloads, ...older]
-      this.#next = older.length ? this.#next : page.next
+      if (query !== this.#asked) this.#pages.clear()
+      this.#asked = query
+      this.#pages.refresh(page)
       this.#position = page.position
-      this.#count(page.counts)
+      this.#running = page.counts.running
+      for (const [place, count] of countsOf(page.counts).entries()) setText(this.filters[place]?.count ?? this.items, grouped(count))
       this.#draw()
-      this.listed(!this.workloads.length && !this.input.value && this.#filter === 0)
+      const isAll = !this.input.value && this.#filter === 0
+      this.isEmpty = isAll && !this.workloads.length
+      this.#say(isAll || this.workloads.length ? "" : "No workload matches.")
+      this.listed(this.isEmpty)
       this.#follow()
-    } catch {
-      // The state of the connection tells.
-      if (!signal.aborted) this.#soon(PAUSE)
+    } catch (error) {
+      if (signal.aborted) return
+      // The state of the connection tells of one that is broken; what the service refuses, it refuses again.
+      if (error instanceof Problem && error.status < 500) this.#say(error.message)
+      else this.#soon(PAUSE)
     }
   }
 
@@ -128,10 +153,10 @@ export class WorkloadList {
   #hear({ changes, isStale }) {
     let isOther = isStale
     for (const change of changes) {
-      if (change.position !== undefined && Number(change.position) <= Number(this.#position)) continue
-      const known = this.workloads.find(({ id }) => id === change.id)
-      if (known && change.event !== "deleted") Object.assign(known, change)
+      // A log that shows may not be on the page that the position is of.
       if (change.event === "workload") this.changed(change)
+      if (change.position !== undefined && Number(change.position) <= Number(this.#position)) continue
+      this.#pages.change(change, this.#statuses)
       // Its place, and the counts, are the service's to say.
       isOther ||= change.event !== "progress"
     }
@@ -147,82 +172,53 @@ export class WorkloadList {
   }
 
   #typed() {
-    this.#next = null
     this.#soon(TYPING)
   }
 
-  #query() {
-    const query = new URLSearchParams({ limit: String(PAGE) })
-    const words = this.input.value.split(/\s+/).filter(Boolean)
-    for (const word of words.filter(isLabel)) query.append("label", word.slice("label:".length))
-    const search = words.filter((word) => !isLabel(word)).join(" ")
-    if (search) query.set("search", search)
-    for (const status of FILTERS[this.#filter]?.[1] ?? []) query.append("status", status)
-    return query
+  get #statuses() {
+    return FILTERS[this.#filter]?.[1] ?? []
   }
 
-  async #scrolled() {
+  #query() {
+    return parametersOf(this.input.value, this.#statuses, PAGE)
+  }
+
+  #scrolled() {
     const { scrollTop, clientHeight, scrollHeight } = this.items
-    if (!this.#next || scrollTop + 2 * clientHeight < scrollHeight) return
-    const before = this.#next
-    this.#next = null
+    if (scrollTop + 2 * clientHeight >= scrollHeight) this.#more()
+  }
+
+  /** Fetch the next page. */
+  async #more() {
+    const { next } = this.#pages
+    if (!next || this.#isLoading) return
+    this.#isLoading = true
+    const query = this.#asked
     try {
-      const page = await this.session.fetchJSON(`/v1/workloads?${this.#query()}&before=${before}`)
-      const known = new Set(this.workloads.map(({ id }) => id))
-      this.workloads = [...this.workloads, ...page.workloads.filter((/** @type {Workload} */ { id }) => !known.has(id))]
-      this.#next = page.next
+      const page = await this.session.fetchJSON(`/v1/workloads?${query}&before=${next}`)
+      // The first page may have changed meanwhile, or the search.
+      if (this.#pages.next === next && query === this.#asked) this.#pages.add(page)
       this.#draw()
-    } catch {
-      this.#next = before
-    }
+    } catch {} // Scrolling tries again.
+    this.#isLoading = false
+    // One page may be shorter than the view.
+    if (this.#pages.next !== next) this.#scrolled()
   }
 
   /** @param {number} place */
   #pick(place) {
     this.#filter = place
-    this.#next = null
     for (const [each, { element }] of this.filters.entries()) press(element, each === place)
     this.refresh()
   }
 
-  /** @param {Record<string, number>} counts */
-  #count(counts) {
-    for (const [place, { count }] of this.filters.entries()) {
-      const statuses = FILTERS[place]?.[1].length ? FILTERS[place][1] : ALL
-      setText(count, grouped(statuses.reduce((sum, status) => sum + (counts[status] ?? 0), 0)))
-    }
+  /** @param {string} words */
+  #say(words) {
+    this.words.hidden = !words
+    setText(this.words, words)
   }
 
   #draw() {
-    const now = Date.now()
-    /** @type {Element | null} */
-    let place = this.items.firstElementChild
-    const kept = new Set(this.workloads.map(({ id }) => id))
-    for (const [id, { element }] of this.#rows) {
-      if (kept.has(id)) continue
-      if (element === place) place = element.nextElementSibling
-      element.remove()
-      this.#rows.delete(id)
-    }
-    for (const workload of this.workloads) {
-      const time = clock(lasted(workload, now))
-      const since = age((now - Date.parse(workload.created_at)) / 1000)
-      const isCurrent = this.#current.includes(workload.id)
-      const stamp = [workload.status, time, since, isCurrent].join()
-      let row = this.#rows.get(workload.id)
-      if (!row) {
-        row = { element: make("li", {}), stamp: "" }
-        this.#rows.set(workload.id, row)
-      }
-      if (row.stamp !== stamp) {
-        row.stamp = stamp
-        fillRow(row.element, workload, { time, since, isCurrent })
-      }
-      if (row.element === place) place = place.nextElementSibling
-      else this.items.insertBefore(row.element, place)
-    }
+    this.rows.show(this.workloads, this.#current)
   }
 }
-
-/** @param {string} word */
-const isLabel = (word) => /^label:.+=/.test(word)

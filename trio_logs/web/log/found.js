@@ -29,7 +29,7 @@ export class Found {
 
   close() {
     this.finder.close()
-    highlight([], undefined, 0)
+    highlight(this, [], undefined)
   }
 
   /** @param {import("../address.js").Place} place */
@@ -45,13 +45,14 @@ export class Found {
       await this.finder.search(query)
     }
     if (this.finder.query !== query && JSON.stringify(query) !== JSON.stringify(this.finder.query)) return
+    // Before the rows become others: the first of those may be half above the view.
+    const line = this.current || this.view.topLine
     const showsOnly = only && Boolean(query)
     if (showsOnly !== Boolean(rows.matches) || (showsOnly && !isSame)) {
-      const line = this.current || this.view.topLine
       rows.matches = showsOnly ? new MatchesModel(this.view.model, this.finder, this.read, () => list.refresh()) : undefined
-      list.reveal(rows.indexOfLine(line), { always: true })
+      list.reveal(rows.reach(line), { always: true })
     }
-    if (!isSame && query && this.finder.count && !place.target) await this.#select(await this.finder.after(this.view.topLine - 1))
+    if (!isSame && query && this.finder.count && !place.target) await this.#select(await this.finder.after(line - 1))
     this.#changed()
   }
 
@@ -74,7 +75,7 @@ export class Found {
   /** Mark what matches in the rows that show. */
   mark() {
     const rows = /** @type {Iterable<HTMLElement>} */ (this.view.list.rows.children)
-    highlight(rows, this.finder.query, this.current)
+    highlight(this, rows, this.finder.query, (row) => Number(row.dataset.line) === this.current)
     this.#draw()
   }
 
@@ -84,7 +85,7 @@ export class Found {
     this.current = line
     this.#ordinal = 0
     const { list, rows } = this.view
-    list.reveal(rows.indexOfLine(line))
+    list.reveal(rows.reach(line))
     list.refresh()
     this.#ordinal = await this.finder.ordinalOf(line)
     this.#changed()
@@ -98,11 +99,12 @@ export class Found {
 
   #draw() {
     const { tiles, count } = this.finder
-    const { head } = this.view.model
+    const { model, rows } = this.view
     const { clientHeight } = this.canvas
-    const state = `${count} ${tiles.length} ${count ? Math.floor(head / 100) : 0} ${clientHeight} ${document.documentElement.dataset.theme}`
+    const hidden = model.head - model.lineRows
+    const state = `${count} ${tiles.length} ${count ? Math.floor(model.head / 100) : 0} ${hidden} ${Boolean(rows.some)} ${clientHeight} ${document.documentElement.dataset.theme}`
     if (state === this.#drawn) return
     this.#drawn = state
-    drawMarks(this.canvas, tiles, head)
+    drawMarks(this.canvas, tiles, (line) => (rows.some ? (line - 0.5) / model.head : (model.rowOf(line) + 0.5) / model.lineRows))
   }
 }

@@ -1,5 +1,7 @@
 /** The lines that are missing: each run of them is one row; sans-IO. */
 
+import { lastFrom } from "./row_map.js"
+
 /** @typedef {{ from: number, to: number, reason: string }} Gap Both ends included. */
 
 export class Gaps {
@@ -25,26 +27,7 @@ export class Gaps {
 
   /** @param {number} line */
   of(line) {
-    return this.all.find((gap) => gap.from <= line && line <= gap.to)
-  }
-
-  /** The rows that lines up to `last` take. @param {number} last */
-  count(last) {
-    return last - this.all.reduce((sum, gap) => sum + Math.max(0, Math.min(gap.to, last) - gap.from), 0)
-  }
-
-  /** The row of a line, from 0. @param {number} line */
-  rowOf(line) {
-    return this.count(this.of(line)?.from ?? line) - 1
-  }
-
-  /** The line of a row, or the first of a gap. @param {number} row */
-  lineOf(row) {
-    let line = row + 1
-    for (const gap of this.all) {
-      if (gap.from >= line) break
-      line += gap.to - gap.from
-    }
-    return line
+    const gap = lastFrom(this.all, line)
+    return gap && line <= gap.to ? gap : undefined
   }
 }

@@ -22,6 +22,14 @@ const FINAL = ["succeeded", "failed", "stopped", "timed_out", "lost"]
 export const isFinal = ({ status }) => FINAL.includes(status)
 
 /**
+ * The later of two records of a workload. Answers overtake each other, and none runs again once it has ended.
+ *
+ * @param {Workload | undefined} known
+ * @param {Workload} heard
+ */
+export const laterOf = (known, heard) => (known && isFinal(known) && !isFinal(heard) ? known : heard)
+
+/**
  * @param {string} name
  * @param {string} shape
  * @param {() => void} act

@@ -18,31 +18,33 @@ export function patternOf({ find, matchCase, isRegex }) {
   }
 }
 
+/** The ranges of each view. The browser has one registry for the document. @type {Map<object, { all: Range[], now: Range[] }>} */
+const marked = new Map()
+
 /**
+ * @param {object} view Whose rows they are: the marks of other views stay.
  * @param {Iterable<HTMLElement>} rows
  * @param {Query | undefined} query
- * @param {number} current The number of the line that is the current match.
+ * @param {(row: HTMLElement) => boolean} isCurrent Whether a row is the current match.
  */
-export function highlight(rows, query, current) {
+export function highlight(view, rows, query, isCurrent = () => false) {
   const registry = CSS.highlights
-  if (!registry) return
   const pattern = query && patternOf(query)
-  if (!pattern) {
-    registry.delete(ALL)
-    registry.delete(CURRENT)
-    return
+  if (!registry || (!pattern && !marked.has(view))) return
+  marked.delete(view)
+  if (pattern) {
+    /** @type {Range[]} */ const all = []
+    /** @type {Range[]} */ const now = []
+    for (const row of rows) {
+      if (query.stream && row.dataset.stream !== query.stream) continue
+      const text = row.querySelector(".text")
+      if (!text || !row.dataset.line) continue
+      ;(isCurrent(row) ? now : all).push(...rangesIn(text, pattern))
+    }
+    marked.set(view, { all, now })
   }
-  /** @type {Range[]} */ const all = []
-  /** @type {Range[]} */ const now = []
-  for (const row of rows) {
-    if (query.stream && row.dataset.stream !== query.stream) continue
-    const text = row.querySelector(".text")
-    if (!text || !row.dataset.line) continue
-    const isCurrent = Number(row.dataset.line) === current
-    ;(isCurrent ? now : all).push(...rangesIn(text, pattern))
-  }
-  registry.set(ALL, new Highlight(...all))
-  registry.set(CURRENT, new Highlight(...now))
+  registry.set(ALL, new Highlight(...[...marked.values()].flatMap(({ all }) => all)))
+  registry.set(CURRENT, new Highlight(...[...marked.values()].flatMap(({ now }) => now)))
 }
 
 /** @param {Element} element @param {RegExp} pattern */

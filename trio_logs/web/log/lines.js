@@ -56,6 +56,11 @@ export class Lines {
     return this.#parse(line, this.#styleBefore(line))
   }
 
+  /** What it shows of a part of a line. @param {Line} line @param {string} text */
+  rowOfPart(line, text) {
+    return parseRow(text, this.#styleBefore(line))
+  }
+
   /** @param {Line} line @param {Readonly<Style>} style */
   #parse(line, style) {
     const row = parseRow(line.text, style)

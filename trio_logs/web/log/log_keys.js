@@ -6,7 +6,10 @@ import { isFinal } from "./header.js"
 import { TIMES } from "./times.js"
 
 /**
- * @param {import("./view.js").LogView} view
+ * @param {Pick<import("./view.js").LogView, "list" | "tools" | "scroller" | "place" | "workload"> & {
+ *   found: { step: (step: 1 | -1) => unknown },
+ *   folds?: { toggleHere: () => void, toggleAll: () => void },
+ *   surroundings: Pick<import("./view.js").Surroundings, "go"> & { actions: Pick<import("./header.js").Actions, "stop" | "rerun"> } }} view
  * @param {() => void} askForLine
  * @param {() => string} link The address of the line at the top.
  * @returns {import("../keys.js").Key[]}
@@ -37,8 +40,18 @@ export function keysOf(view, askForLine, link) {
     [["w"], "wrap", () => surroundings.go({ wrap: !view.place.wrap })],
     [["t"], "times", () => surroundings.go({ times })],
     [["m"], "matches only", () => view.place.find && surroundings.go({ only: !view.place.only })],
+    ...foldKeys(view.folds),
     [["y"], "copy a link to the line", () => copy(link())],
     [["s"], "stop", () => view.workload && !isFinal(view.workload) && surroundings.actions.stop()],
     [["r"], "run again", () => view.workload && isFinal(view.workload) && surroundings.actions.rerun()],
+  ]
+}
+
+/** @param {{ toggleHere: () => void, toggleAll: () => void } | undefined} folds @returns {import("../keys.js").Key[]} */
+function foldKeys(folds) {
+  if (!folds) return []
+  return [
+    [["z"], "close or open the section", () => folds.toggleHere()],
+    [["Z"], "close or open all sections", () => folds.toggleAll()],
   ]
 }

@@ -17,6 +17,7 @@ import { timeOf } from "./times.js"
  * @property {number} start The start of the workload, in milliseconds since 1970.
  * @property {[number, number] | undefined} target The lines that the address points at.
  * @property {import("../format.js").Workload | undefined} workload
+ * @property {boolean} isDeleted Whether the workload is gone from the service.
  * @property {string} prefix Of the ids, where several logs show.
  */
 
@@ -38,12 +39,14 @@ export function buildRow(entry, lines, look) {
     case "line":
       return lineRow(entry, lines, look)
     case "gap": {
-      const { from, to, reason } = entry
-      const which = from === to ? `Line ${grouped(from)} is` : `Lines ${grouped(from)} – ${grouped(to)} are`
-      const row = framed("row gap", "", "", `${which} missing: ${GAPS[reason] ?? reason}`)
-      row.dataset.gap = `${from}-${to}`
+      const row = framed("row gap", "", "", gapWords(entry))
+      row.dataset.gap = `${entry.from}-${entry.to}`
       return row
     }
+    case "reset":
+      return framed("row gap", "", "", `The service lost lines that had shown here: ${entry.detail}`)
+    case "waiting":
+      return framed("row end", "", "", waiting(entry.stream, look.workload))
     case "unfinished": {
       const row = framed("row unfinished", "", "", ...paint(parseRow(entry.text).runs), make("span", { class: "caret" }))
       row.dataset.unfinished = ""
@@ -53,9 +56,23 @@ export function buildRow(entry, lines, look) {
     case "end": {
       const status = look.workload?.status ?? ""
       const words = look.workload ? outcome(look.workload, Date.now()) : "ended"
+      if (look.isDeleted) return framed("row gap", "", "", "The workload was deleted, and its log with it")
       return framed("row end", "", "", icon(status, status), ` ${words}`)
     }
   }
+}
+
+/** Why there is no line. @param {string} stream All if empty. @param {import("../format.js").Workload | undefined} workload */
+function waiting(stream, workload) {
+  const isQueued = workload?.status === "queued"
+  if (isQueued) return "Queued: it starts once other workloads have made room"
+  return `No line${stream && ` of ${stream}`}${workload?.finished_at ? "" : " yet"}`
+}
+
+/** Which lines are missing, and why. @param {{ from: number, to: number, reason: string }} gap */
+export function gapWords({ from, to, reason }) {
+  const which = from === to ? `Line ${grouped(from)} is` : `Lines ${grouped(from)} – ${grouped(to)} are`
+  return `${which} missing: ${GAPS[reason] ?? reason}`
 }
 
 /**
@@ -64,6 +81,8 @@ export function buildRow(entry, lines, look) {
  * @param {Look} look
  */
 function lineRow({ number, line }, lines, look) {
+  // Among matches, the number is known once the line is there.
+  if (!number) return framed("row loading", "", "")
   const time = line ? timeOf(line.time, look.times, look.start) : ""
   const content = line ? paint(lines.rowOf(line).runs) : []
   const row = framed("row", grouped(number), time, ...content)

@@ -11,12 +11,12 @@ const MOST_LINES = 100_000
  * @param {import("../scroll/list.js").VirtualList} list
  * @param {import("./model.js").LogModel} model
  * @param {(from: number, to: number) => Promise<any[]>} fetchRange
+ * @param {(line: import("./lines.js").Line) => boolean} shows Whether a line is one of those that show.
  * @param {AbortSignal} signal Ends it.
  */
-export function copyRows(scroller, list, model, fetchRange, signal) {
+export function copyRows(scroller, list, model, fetchRange, shows, signal) {
   /** Lines that were fetched for the selection. @type {Map<number, any>} */
   let fetched = new Map()
-  let pointer = { x: 0, y: 0, isDown: false }
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer
 
@@ -46,24 +46,36 @@ export function copyRows(scroller, list, model, fetchRange, signal) {
 
   scroller.addEventListener("copy", (event) => {
     const found = selected()
-    if (!found || found.from === found.to) return
+    if (!found || (found.from === found.to && !model.sections.marksAt(found.from))) return
     const range = found.selection.getRangeAt(0)
     const parts = []
     for (let number = found.from; number <= Math.min(found.to, found.from + MOST_LINES); number += 1) {
       const line = model.lines.get(number) ?? fetched.get(number)
-      if (line) parts.push(textOf((model.lines.get(number) ? model.lines.rowOf(line) : parseRow(line.text)).runs))
+      if (line && shows(line)) parts.push(textOf((model.lines.get(number) ? model.lines.rowOf(line) : parseRow(line.text)).runs))
     }
-    const [head, tail] = [placeIn(range.startContainer, range.startOffset), placeIn(range.endContainer, range.endOffset)]
-    if (tail !== undefined) parts.push((parts.pop() ?? "").slice(0, tail))
-    if (head) parts[0] = (parts[0] ?? "").slice(head)
+    if (!parts.length) return
+    const [first = "", last = ""] = [parts[0], parts.at(-1)]
+    const start = placeIn(range.startContainer, range.startOffset, first) ?? 0
+    parts[parts.length - 1] = last.slice(0, placeIn(range.endContainer, range.endOffset, last))
+    parts[0] = (parts[0] ?? "").slice(start)
     event.clipboardData?.setData("text/plain", parts.join("\n"))
     event.preventDefault()
   })
 
+  selectWhileScrolling(scroller, signal)
+}
+
+/**
+ * While the browser scrolls for a drag, the row under the pointer is replaced by others: select up to them.
+ *
+ * @param {HTMLElement} scroller
+ * @param {AbortSignal} signal Ends it.
+ */
+export function selectWhileScrolling(scroller, signal) {
+  let pointer = { x: 0, y: 0, isDown: false }
   scroller.addEventListener("pointerdown", () => (pointer.isDown = true))
   addEventListener("pointerup", () => (pointer.isDown = false), { signal })
   addEventListener("pointermove", ({ clientX: x, clientY: y }) => (pointer = { ...pointer, x, y }), { signal })
-  // While the browser scrolls for a drag, the row under the pointer is replaced by others.
   scroller.addEventListener("scroll", () => {
     const selection = getSelection()
     if (!pointer.isDown || !selection?.anchorNode || !scroller.contains(selection.anchorNode)) return
@@ -84,18 +96,25 @@ function caretAt(x, y) {
 }
 
 /** @param {Node | null} node @param {Element} within @returns {HTMLElement | undefined} */
-function rowOf(node, within) {
+export function rowOf(node, within) {
   const element = node instanceof Element ? node : node?.parentElement
   const row = element?.closest("[data-line]")
   return row && within.contains(row) ? /** @type {HTMLElement} */ (row) : undefined
 }
 
-/** The place in the text of its row; none outside of it. @param {Node} node @param {number} offset */
-function placeIn(node, offset) {
+/**
+ * The place in a line for a place in its row; none outside of the row's text.
+ *
+ * @param {Node} node
+ * @param {number} offset
+ * @param {string} line A row shows it without marks of sections, which come first.
+ */
+export function placeIn(node, offset, line) {
   const text = (node instanceof Element ? node : node.parentElement)?.closest(".text")
   if (!text) return undefined
   const range = document.createRange()
   range.setStart(text, 0)
   range.setEnd(node, offset)
-  return range.toString().length
+  const place = range.toString().length
+  return place && Math.max(0, place + line.length - (text.textContent ?? "").length)
 }

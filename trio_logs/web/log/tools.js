@@ -3,6 +3,7 @@
 import { make, setText } from "../element.js"
 import { grouped } from "../format.js"
 import { icon } from "../icons.js"
+import { Menu } from "../menu.js"
 import { TIMES } from "./times.js"
 
 /**
@@ -11,10 +12,19 @@ import { TIMES } from "./times.js"
  * @property {(step: 1 | -1) => void} step
  * @property {(only: boolean) => void} only
  * @property {(times: import("./times.js").Times) => void} times
+ * @property {(stream: string) => void} stream Empty for all.
  * @property {(wrap: boolean) => void} wrap
  * @property {(follow: boolean) => void} follow
  * @property {() => void} leave Back to the log.
  */
+
+/** @type {[string, string][]} */
+const STREAMS = [
+  ["", "All"],
+  ["stdout", "stdout"],
+  ["stderr", "stderr"],
+  ["system", "The service's own"],
+]
 
 /** Milliseconds after the last key. */
 const TYPING = 180
@@ -43,30 +53,20 @@ export class Tools {
     this.wrap = this.#switch("Wrap", "wrap", (isOn) => changes.wrap(isOn), "button wide")
     this.follow = this.#switch("Follow", "down", (isOn) => changes.follow(isOn))
     this.split = this.#switch("Split", "split", () => {}, "button wide")
-    this.split.disabled = true
-    this.split.title = "Open /w/ID,ID2 for two logs side by side"
-    this.times = make("button", { type: "button", class: "button wide", "aria-haspopup": "menu", "aria-expanded": "false", onclick: () => this.openTimes() }, icon("times"), make("span", {}, "Times"))
-    this.menu = make(
-      "div",
-      { class: "menu", role: "menu", "aria-label": "Times", hidden: true, onkeydown: (event) => this.#menuKey(event) },
-      ...TIMES.map(([times, name]) =>
-        make("button", { type: "button", role: "menuitemradio", "data-times": times, tabindex: "-1", onclick: () => this.#pick(times) }, name),
-      ),
-    )
+    this.times = new Menu("Times", "times", TIMES, (times) => changes.times(/** @type {import("./times.js").Times} */ (times)))
+    this.streams = new Menu("Streams", "streams", STREAMS, (stream) => changes.stream(stream))
     this.element = make(
       "div",
       { class: "tools" },
       make("div", { class: "find", role: "search" }, icon("find"), this.input, this.matches, this.previous, this.next, this.hint, this.matchCase, this.isRegex),
       this.only,
+      this.streams.element,
       make("span", { class: "grow" }),
       this.split,
-      make("span", { class: "menu-of" }, this.times, this.menu),
+      this.times.element,
       this.wrap,
       this.follow,
     )
-    this.menu.addEventListener("focusout", ({ relatedTarget }) => {
-      if (!this.menu.contains(/** @type {Node | null} */ (relatedTarget))) this.#closeTimes()
-    })
   }
 
   /** @param {import("../address.js").Place} place */
@@ -79,10 +79,10 @@ export class Tools {
       [this.wrap, place.wrap],
     ])
     for (const [element, isOn] of states) press(element, isOn)
-    this.times.classList.toggle("on", place.times !== "none")
-    for (const item of this.menu.querySelectorAll("button")) {
-      item.setAttribute("aria-checked", String(item.dataset.times === place.times))
-    }
+    this.times.show(place.times, place.times !== "none")
+    this.streams.show(place.stream, Boolean(place.stream))
+    // The button says which one, and is as wide for all.
+    setText(this.streams.label, place.stream || "Streams")
   }
 
   /** @param {boolean} isFollowing */
@@ -91,7 +91,7 @@ export class Tools {
   }
 
   /**
-   * @param {import("./finder.js").Finder} finder
+   * @param {Pick<import("./finder.js").Finder, "query" | "count" | "error" | "isSearching" | "searched">} finder
    * @param {number} ordinal Of the current match, or 0.
    * @param {number} head
    */
@@ -109,39 +109,6 @@ export class Tools {
     this.matches.classList.toggle("bad", Boolean(query) && (Boolean(error) || (!count && !isSearching)))
     this.matches.title = error
     setText(this.matches, text)
-  }
-
-  openTimes() {
-    this.menu.hidden = false
-    this.times.setAttribute("aria-expanded", "true")
-    const items = [...this.menu.querySelectorAll("button")]
-    ;(items.find((item) => item.getAttribute("aria-checked") === "true") ?? items[0])?.focus()
-  }
-
-  #closeTimes() {
-    this.menu.hidden = true
-    this.times.setAttribute("aria-expanded", "false")
-  }
-
-  /** @param {import("./times.js").Times} times */
-  #pick(times) {
-    this.#closeTimes()
-    this.times.focus()
-    this.changes.times(times)
-  }
-
-  /** @param {KeyboardEvent} event */
-  #menuKey(event) {
-    const items = [...this.menu.querySelectorAll("button")]
-    const place = items.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement))
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key]
-    if (event.key === "Escape") {
-      this.#closeTimes()
-      this.times.focus()
-    } else if (step) items[(place + step + items.length) % items.length]?.focus()
-    else return
-    event.preventDefault()
-    event.stopPropagation()
   }
 
   #typed() {

@@ -2,16 +2,20 @@
 
 import { make } from "../element.js"
 import { nameOf } from "../format.js"
+import { Folds } from "./folds.js"
 import { Follow } from "./follow.js"
 import { Found } from "./found.js"
 import { Footer } from "./footer.js"
-import { Header, isFinal } from "./header.js"
+import { Header, isFinal, laterOf } from "./header.js"
+import { linkLines } from "./line_links.js"
+import { Live } from "./live.js"
 import { Loader } from "./loader.js"
 import { LogModel } from "./model.js"
 import { objectsOf } from "../wire/ndjson.js"
 import { Problem } from "../wire/request.js"
 import { LogRows } from "./log_rows.js"
 import { copyRows } from "./selection.js"
+import { StreamChoice } from "./stream_choice.js"
 import { Tools } from "./tools.js"
 import { VirtualList } from "../scroll/list.js"
 
@@ -36,6 +40,7 @@ export class LogView {
   /** @type {Workload | undefined} */
   workload = undefined
   model = new LogModel()
+  live = new Live(this)
   #abort = new AbortController()
   #timer = 0
 
@@ -52,12 +57,14 @@ export class LogView {
     const read = (/** @type {string} */ path, /** @type {AbortSignal} */ signal) => this.#read(path, signal)
     this.scroller = make("div", { class: "log", role: "log", "aria-live": "off", "aria-label": "Log", tabindex: "0" })
     this.body = make("div", { class: "log-body" }, this.scroller)
-    this.rows = new LogRows(this.model, (from, to) => this.loader.want(from, to))
-    this.loader = new Loader(this.model, (range, signal) => read(`logs?follow=false&${range}`, signal), () => this.list.refresh(), () => {})
-    if (place.ids.length > 1) this.rows.look.prefix = `${id}:`
+    this.rows = new LogRows(this.model, (from, to) => this.rows.look.isDeleted || this.loader.want(from, to))
+    this.loader = new Loader(this.model, (range, signal) => read(`logs?follow=false&${range}`, signal), () => this.list.refresh(), (error) => isMissing(error) && this.setDeleted())
     this.list = new VirtualList(this.scroller, this.rows, {
-      follow: (isFollowing) => this.follow.show(isFollowing),
-      rendered: () => this.found.mark(),
+      follow: () => this.follow.restart(),
+      rendered: () => {
+        this.folds.mark()
+        this.found.mark()
+      },
     })
     this.header = new Header(actions)
     this.tools = new Tools({
@@ -65,17 +72,21 @@ export class LogView {
       step: (step) => this.found.step(step),
       only: (only) => go({ only }),
       times: (times) => go({ times }),
+      stream: (stream) => go({ stream }),
       wrap: (wrap) => go({ wrap }),
       follow: (isOn) => this.list.follow(isOn),
       leave: () => this.scroller.focus({ preventScroll: true }),
     })
     this.footer = new Footer(openKeys)
-    this.follow = new Follow(this.list, this.model, this.tools)
+    this.follow = new Follow(this.list, this.rows, this.tools)
     this.found = new Found(this, read)
+    this.folds = new Folds(this, read)
+    this.streams = new StreamChoice(this, read)
     this.body.append(this.found.canvas, this.follow.button)
     this.element = make("section", { class: "view" }, this.header.element, this.tools.element, this.body, this.footer.element)
-    copyRows(this.scroller, this.list, this.model, (from, to) => this.#fetchRange(from, to), this.#abort.signal)
-    this.scroller.addEventListener("click", (event) => this.#clicked(event))
+    const shows = (/** @type {import("./lines.js").Line} */ { stream }) => !this.place.stream || stream === this.place.stream
+    copyRows(this.scroller, this.list, this.model, (from, to) => this.#fetchRange(from, to), shows, this.#abort.signal)
+    linkLines(this.scroller, () => this.#targetIn(this.place)?.from, (from, to) => go({ target: { id: this.#targetId, from, to }, only: false }, true))
     this.show(place)
   }
 
@@ -91,6 +102,7 @@ export class LogView {
       this.model.head = Number(answer.headers.get("Log-Lines"))
       if (answer.body) for await (const objects of objectsOf(answer.body)) this.model.take(objects)
       this.setWorkload(await record)
+      await this.streams.show(this.place.stream)
     } catch (error) {
       if (!signal.aborted) this.#fail(error)
       return
@@ -99,19 +111,20 @@ export class LogView {
     else this.list.follow(true)
     this.list.render()
     this.#timer = window.setInterval(() => this.#tick(), 1000)
-    if (!this.model.hasEnded) {
-      this.surroundings.connection.follow(this.surroundings.session.key, this.id, () => this.model.head, (news) => this.#hear(news))
-    }
+    if (!this.model.hasEnded) this.live.open()
     this.found.search(this.place)
+    this.folds.grew()
   }
 
   close() {
     this.#abort.abort()
     clearInterval(this.#timer)
-    this.surroundings.connection.drop(this.id)
+    this.live.close()
     this.loader.close()
     this.list.close()
     this.found.close()
+    this.folds.close()
+    this.streams.close()
   }
 
   /** Show what the address says. @param {Place} place */
@@ -120,12 +133,14 @@ export class LogView {
     this.place = place
     const target = this.#targetIn(place)
     this.rows.look.times = place.times
+    this.rows.look.prefix = place.ids.length > 1 ? `${this.id}:` : ""
     this.rows.look.target = target && [target.from, target.to]
     this.scroller.dataset.times = place.times
     this.tools.show(place)
     if (place.wrap !== this.list.isWrapped) this.list.wrap(place.wrap)
     if (place !== before && this.workload) {
       this.found.search(place)
+      this.streams.show(place.stream)
       if (target && JSON.stringify(target) !== JSON.stringify(this.#targetIn(before))) this.#reveal(target)
     }
     this.list.refresh()
@@ -133,7 +148,7 @@ export class LogView {
 
   /** @param {Workload} workload */
   setWorkload(workload) {
-    this.workload = workload
+    this.workload = workload = laterOf(this.workload, workload)
     const { look } = this.rows
     look.workload = workload
     look.start = Date.parse(workload.started_at ?? workload.created_at)
@@ -145,9 +160,8 @@ export class LogView {
     this.scroller.setAttribute("aria-label", `Log of ${nameOf(workload)}`)
     this.element.setAttribute("aria-label", nameOf(workload))
     this.surroundings.changed(workload)
-    this.follow.grew()
     this.#tick()
-    this.list.refresh()
+    this.grew()
   }
 
   /** Go to a line, as an address or a person says. @param {number} line */
@@ -163,7 +177,7 @@ export class LogView {
 
   /** The lines of this log that the address points at. @param {Place} place */
   #targetIn({ target, ids }) {
-    return target && (target.id || ids[0]) === this.id ? target : undefined
+    return target && (target.id || ids[0]) === this.id ? { ...target, id: "" } : undefined
   }
 
   /** As the address has it where several logs show. */
@@ -173,7 +187,7 @@ export class LogView {
 
   /** @param {{ from: number }} target */
   #reveal(target) {
-    this.list.reveal(this.rows.indexOfLine(target.from))
+    this.list.reveal(this.rows.reach(target.from))
   }
 
   /** @param {{ find: string, matchCase: boolean, isRegex: boolean }} query */
@@ -181,51 +195,31 @@ export class LogView {
     this.surroundings.go({ ...query, only: query.find ? this.place.only : false })
   }
 
-  /** @param {import("../wire/log_news.js").News} news */
-  #hear(news) {
-    const { events } = news
-    // Gaps and resets come before the lines that follow them.
-    this.model.take(events)
-    this.model.take(news.lines)
-    this.model.head = Math.max(this.model.head, news.head)
-    this.model.setUnfinished(news.unfinished)
+  /** Lines have come, or what else is below them. */
+  grew() {
+    this.streams.grew()
     this.follow.grew()
     this.list.refresh()
     this.#count()
-    if (events.some(({ event }) => event === "end" || event === "gone")) this.#ended()
   }
 
-  async #ended() {
-    await this.#refetch()
-    this.surroundings.connection.drop(this.id)
-    this.found.grew()
-  }
-
-  async #refetch() {
-    try {
-      this.setWorkload(await this.surroundings.session.fetchJSON(`/v1/workloads/${this.id}`, { signal: this.#abort.signal }))
-    } catch {} // What shows stays as it was; the state of the connection tells.
+  /** The workload is gone: what shows stays. */
+  setDeleted() {
+    this.rows.look.isDeleted = true
+    this.model.hasEnded = true
+    this.grew()
   }
 
   #tick() {
     if (this.workload) this.header.show(this.workload, this.surroundings.session.isReadOnly)
     this.#count()
     this.found.grew()
+    this.folds.grew()
+    this.streams.grew()
   }
 
   #count() {
     this.footer.show(this.workload, this.model.head, this.found.finder, this.place.times)
-  }
-
-  /** @param {MouseEvent} event */
-  #clicked(event) {
-    const number = /** @type {Element} */ (event.target).closest?.("a.number")
-    const line = Number(number?.parentElement?.dataset.line)
-    if (!line) return
-    event.preventDefault()
-    const start = this.#targetIn(this.place)?.from
-    const [from, to] = event.shiftKey && start ? [Math.min(start, line), Math.max(start, line)] : [line, line]
-    this.surroundings.go({ target: { id: this.#targetId, from, to }, only: false }, true)
   }
 
   /** @param {number} from @param {number} to */
@@ -243,8 +237,10 @@ export class LogView {
 
   /** @param {unknown} error */
   #fail(error) {
-    const isGone = error instanceof Problem && error.status === 404
-    const words = isGone ? `There is no workload ${this.id}; it may have been deleted.` : String(error instanceof Error ? error.message : error)
+    const words = isMissing(error) ? `There is no workload ${this.id}; it may have been deleted.` : String(error instanceof Error ? error.message : error)
     this.body.replaceChildren(make("p", { class: "empty", role: "alert" }, words))
   }
 }
+
+/** Whether the service knows no such workload. @param {unknown} error */
+const isMissing = (error) => error instanceof Problem && error.status === 404

@@ -23,11 +23,13 @@ const CLASSES = [
 
 /**
  * @param {Run[]} runs
+ * @param {boolean} [hasLinks] Links have no place in a button.
  * @returns {Node[]}
  */
-export function paint(runs) {
+export function paint(runs, hasLinks = true) {
   return runs.flatMap((run) => {
-    const nodes = run.link ? [linkTo(run.link, run.text)] : linked(run.text)
+    const text = () => (hasLinks ? linked(run.text) : [document.createTextNode(run.text)])
+    const nodes = run.link && hasLinks ? [linkTo(run.link, run.text)] : text()
     const { color, ground, flags } = run.style
     if (color < 0 && ground < 0 && !flags) return nodes
     const span = make("span", {}, ...nodes)

@@ -33,6 +33,11 @@ export class ChangeNews {
     return { id: CHANGES, changes: [], isStale: true }
   }
 
+  /** A new answer goes on after the position. */
+  forget() {
+    return false
+  }
+
   /** @param {any} object */
   receive(object) {
     // The position of a stream starts with that of the changes.

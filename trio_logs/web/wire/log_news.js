@@ -46,6 +46,13 @@ export class LogNews {
     return { id: this.id, head: this.head, lines: [], events: this.end ? [this.end] : [], unfinished: this.#unfinished }
   }
 
+  /** Forget the lines that have not ended: a new answer has those there are. Whether there were any. */
+  forget() {
+    const had = Object.keys(this.#unfinished).length > 0
+    this.#unfinished = {}
+    return had
+  }
+
   /** Take an object of this log in. @param {any} object */
   receive(object) {
     if (object.seq !== undefined) {

@@ -92,9 +92,21 @@ export class Stream {
         receive: (objects) => this.#receive(objects),
         isOver: () => !this.#wanted().length,
         // That another selection connects says nothing about the connection.
-        turn: (next) => this.#turn(next === "connecting" ? state : next),
+        turn: (next) => {
+          this.#turn(next === "connecting" ? state : next)
+          if (next === "gone") this.#lose()
+        },
       })
     }, SETTLING)
+  }
+
+  /** The service knows none of the logs. The changes go on. */
+  #lose() {
+    for (const news of this.#wanted()) {
+      if (news.id === CHANGES) this.#settle()
+      else news.receive({ event: "gone" })
+      this.#change(news)
+    }
   }
 
   /** @param {State} state */
@@ -105,8 +117,11 @@ export class Stream {
 
   /** Each log goes on after its last line, so the position of a stream is not needed. @param {AbortSignal} signal */
   #open(signal) {
-    const wanted = this.#wanted().map((news) => news.parameter)
-    return send(this.key, `/v1/logs?${wanted.join("&")}`, { signal, headers: { Accept: "application/x-ndjson" } })
+    const wanted = this.#wanted()
+    // What was unfinished before a cut may never be finished.
+    if (this.state === "reconnecting") for (const news of wanted) if (news.forget()) this.#change(news)
+    const query = wanted.map((news) => news.parameter).join("&")
+    return send(this.key, `/v1/logs?${query}&unfinished=true`, { signal, headers: { Accept: "application/x-ndjson" } })
   }
 
   /** @param {any[]} objects */
@@ -115,10 +130,14 @@ export class Stream {
       const news = this.#followed.get(each.workload ?? CHANGES)
       if (!news || each.event === "heartbeat" || each.event === "shutdown") continue
       news.receive(each)
-      if (each.event === "position") continue
-      this.#changed.add(news)
-      this.#ticking ??= setTimeout(() => this.#flush(), TICK)
+      if (each.event !== "position") this.#change(news)
     }
+  }
+
+  /** @param {News} news */
+  #change(news) {
+    this.#changed.add(news)
+    this.#ticking ??= setTimeout(() => this.#flush(), TICK)
   }
 
   #flush() {
