@@ -95,8 +95,8 @@ def test_axe_finds_nothing_serious(browser: Browser, server: ServerProcess) -> N
         ("log", f"/w/{one}#L3", end),
         ("find", f"/w/{one}?find=e&only=true", error),
         ("split", f"/w/{one},{other}", end.nth(1)),
-        ("merged", f"/w/{one},{other}?view=merged", error.last),
-        ("search", "/search?find=error", page.locator("main")),
+        ("merged", f"/w/{one},{other}?view=merged", error.nth(1)),
+        ("search", "/search?find=error", error.nth(1)),
     ):
         page.goto(f"{server.url}{path}")
         expect(sign).to_be_attached()
