@@ -65,6 +65,8 @@ def test_no_block_is_forgotten() -> None:
         *(("howto/search.md", language) for language in ("sh", "text")),
         ("tutorial/first-build.md", "sh"),
         ("tutorial/first-build.md", "text"),
+        # A drawing.
+        ("explanation/page.md", "text"),
     }
 
 
