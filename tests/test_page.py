@@ -175,14 +175,16 @@ def test_find_looks_at_all_lines(open_tab: OpenTab, server: ServerProcess, long:
     tab.page.keyboard.press("/")
     find = tab.page.get_by_role("searchbox", name="Find in log")
     expect(find).to_be_focused()
+    # Enter counts also before the search that it starts has an answer.
     find.fill("NEEDLE")
-    expect(tab.status("Matches")).to_have_text("100 matches")
     find.press("Enter")
     expect(tab.status("Matches")).to_have_text("41 of 100")
     expect(tab.text(41_000)).to_be_in_viewport()
     find.press("Shift+Enter")
     expect(tab.status("Matches")).to_have_text("40 of 100")
     expect(tab.text(40_000)).to_be_in_viewport()
+    # A row is marked in the step that shows its text.
+    expect(tab.text(40_000)).to_have_text("line 40000 needle")
     shown = "() => [...CSS.highlights].map(([name, ranges]) => [name, [...ranges].map(String)])"
     assert dict(tab.page.evaluate(shown))["find-now"] == ["needle"]
     tab.button("Match case").click()
@@ -203,6 +205,8 @@ def test_matches_only_lead_to_their_context(
     open_tab: OpenTab, server: ServerProcess, long: str
 ) -> None:
     tab = open_tab(server, f"/w/{long}?find=needle&only=true")
+    # The choice of a first match moves nothing: all rows that show are matches.
+    expect(tab.status("Matches")).to_have_text(re.compile(r"^\d+ of 100$"))
     expect(tab.text(100_000)).to_be_in_viewport()
     tab.log.focus()
     tab.page.keyboard.press("Home")

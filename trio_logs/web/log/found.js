@@ -15,6 +15,8 @@ export class Found {
   #ordinal = 0
   #extended = 0
   #drawn = ""
+  /** A step that was asked for before the search had found anything. @type {1 | -1 | 0} */
+  #due = 0
 
   /**
    * @param {import("./view.js").LogView} view
@@ -41,6 +43,7 @@ export class Found {
     if (!isSame) {
       this.current = 0
       this.#ordinal = 0
+      this.#due = 0
       this.#extended = Date.now()
       await this.finder.search(query)
     }
@@ -49,17 +52,26 @@ export class Found {
     if (showsOnly !== Boolean(rows.matches) || (showsOnly && !isSame)) {
       const line = this.current || this.view.topLine
       rows.matches = showsOnly ? new MatchesModel(this.view.model, this.finder, this.read, () => list.refresh()) : undefined
-      list.reveal(rows.indexOfLine(line), { always: true })
+      // A view that follows its end goes on to follow it, with the matches alone.
+      if (showsOnly && list.isFollowing) list.render()
+      else list.reveal(rows.indexOfLine(line), { always: true })
     }
-    if (!isSame && query && this.finder.count && !place.target) await this.#select(await this.finder.after(this.view.topLine - 1))
+    if (!isSame && query && this.finder.count && !this.current) {
+      const { topLine } = this.view
+      if (this.#due < 0) await this.#select(this.finder.before(topLine))
+      else if (this.#due || !place.target) await this.#select(this.finder.after(topLine - 1))
+    }
     this.#changed()
   }
 
   /** @param {1 | -1} step */
   async step(step) {
-    if (!this.finder.count) return
+    if (!this.finder.count) {
+      this.#due = step
+      return
+    }
     const from = this.current || this.view.topLine
-    await this.#select(step > 0 ? await this.finder.after(from) : await this.finder.before(from))
+    await this.#select(step > 0 ? this.finder.after(from) : this.finder.before(from))
   }
 
   /** Lines have come: look at them, too, but not all the time. */
@@ -78,16 +90,23 @@ export class Found {
     this.#draw()
   }
 
-  /** @param {number | undefined} line */
-  async #select(line) {
-    if (!line) return
-    this.current = line
-    this.#ordinal = 0
-    const { list, rows } = this.view
-    list.reveal(rows.indexOfLine(line))
-    list.refresh()
-    this.#ordinal = await this.finder.ordinalOf(line)
-    this.#changed()
+  /** @param {Promise<number | undefined>} finding The line of a match. */
+  async #select(finding) {
+    const { finder } = this
+    const { query } = finder
+    try {
+      const line = await finding
+      if (!line || finder.query !== query) return
+      this.current = line
+      this.#ordinal = 0
+      const { list, rows } = this.view
+      list.reveal(rows.indexOfLine(line))
+      list.refresh()
+      const ordinal = await finder.ordinalOf(line)
+      if (finder.query !== query || this.current !== line) return
+      this.#ordinal = ordinal
+      this.#changed()
+    } catch {} // Another search has begun, or the state of the connection tells.
   }
 
   #changed() {
