@@ -28,9 +28,19 @@ globalThis.probe = (() => {
 
   const isWhole = (rows) => rows.size > 0 && [...rows.keys()].every((row) => row.querySelector(".text").textContent)
 
-  // Milliseconds from the start of the navigation to the first lines.
+  // Milliseconds from the start of the navigation to the first lines. A loop of frames would slow it down.
   async function first() {
-    while (!log() || !isWhole(inView())) await frame()
+    await new Promise((done) => {
+      const look = () => {
+        if (!log() || !isWhole(inView())) return
+        observer.disconnect()
+        done(undefined)
+      }
+      const observer = new MutationObserver(look)
+      observer.observe(document, { childList: true, subtree: true })
+      look()
+    })
+    await frame()
     return drawn()
   }
 

@@ -6,7 +6,8 @@
 const policy = /** @type {any} */ (globalThis).trustedTypes?.createPolicy("trio-logs", {
   createScriptURL: (/** @type {string} */ address) => address,
 })
-const WORKER = "/page/wire/worker.js"
+/** The service joins `worker.js` and what it imports. */
+const WORKER = "/page/joined/worker.js"
 /** Milliseconds; the worker forgets a tab after minutes of silence. */
 const PRESENCE = 20_000
 
