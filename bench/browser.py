@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, ViewportSize
 
-__all__ = ["PROBE", "heap", "missing", "opened_browser", "signed_in"]
+__all__ = ["PROBE", "heap", "longest_task", "missing", "opened_browser", "signed_in"]
 
 PROBE = Path(__file__).parent / "page_probe.js"
 ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
@@ -105,3 +105,17 @@ def _heap_of_worker(root: Any, page: Page, target: str) -> int:
 def _sum(usage: dict[str, float]) -> int:
     parts = ("usedSize", "embedderHeapUsedSize", "backingStorageSize")
     return int(sum(usage.get(part, 0) for part in parts))
+
+
+def longest_task(trace: bytes) -> float:
+    """The most CPU time, in milliseconds, that a task of a page's thread took. Unlike the time by
+    the clock, it grows little with what else the machine does. The trace has the category
+    `toplevel`. Source: the Trace Event Format."""
+    events = json.loads(trace)["traceEvents"]
+    pages = {
+        (event["pid"], event["tid"])
+        for event in events
+        if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
+    }
+    times = [event.get("tdur", 0) for event in events if (event["pid"], event.get("tid")) in pages]
+    return max(times, default=0) / 1e3

@@ -132,10 +132,10 @@ globalThis.probe = (() => {
     })
   }
 
-  // The time at which the last of so many lines has been drawn, in milliseconds since 1970.
+  // Resolves once the last of so many lines has been drawn.
   async function end(lines) {
     while (!isAtEnd(lines)) await frame()
-    return performance.timeOrigin + (await drawn())
+    await drawn()
   }
 
   // Resolves once the page counts so many lines below what shows.
