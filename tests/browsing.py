@@ -13,7 +13,15 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from tests.server_process import ServerProcess
 from tests.test_clients import CHROMIUM_ARGUMENTS, PATIENCE, _program
 
-__all__ = ["Tab", "finished", "open_browser", "submit"]
+__all__ = ["LONG", "LONG_SCRIPT", "Tab", "finished", "open_browser", "submit"]
+
+LONG = 100_000
+"""Lines of a log that tests share; each 1,000th has a needle."""
+
+LONG_SCRIPT = f"""
+for number in range(1, {LONG} + 1):
+    print(f"line {{number}}", "needle" if number % 1000 == 0 else "")
+"""
 
 expect.set_options(timeout=PATIENCE * 1000)
 
@@ -57,14 +65,21 @@ class Tab:
     def open(cls, browser: Browser, server: ServerProcess, path: str, **options: Any) -> Tab:
         """Open a path in a profile of its own."""
         options.setdefault("viewport", {"width": 1280, "height": 760})
-        page = browser.new_context(**options).new_page()
+        context = browser.new_context(**options)
+        # The key is there before the page is, but does not come back after a sign-out.
+        context.add_init_script(
+            "if (!localStorage.getItem('tests-key')) {"
+            + "".join(
+                f"localStorage.setItem('{name}', '{server.token}');"
+                for name in ("tests-key", "trio-logs-key")
+            )
+            + "}"
+        )
+        page = context.new_page()
         page.set_default_timeout(PATIENCE * 1000)
         tab = cls(page, server)
         page.on("pageerror", lambda error: tab.complaints.append(str(error)))
         page.on("console", lambda message: tab._note(message.type, message.text))
-        # The key is there before the page is.
-        page.goto(f"{server.url}/page/icons/list.svg")
-        page.evaluate("key => localStorage.setItem('trio-logs-key', key)", server.token)
         page.goto(f"{server.url}{path}")
         return tab
 

@@ -13,10 +13,9 @@ from tests.browsing import Tab, finished, open_browser, submit
 from tests.server_process import ServerProcess, running_server
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with running_server(tmp_path_factory.mktemp("list")) as running:
-        yield running
+@pytest.fixture
+def server(page_server: ServerProcess) -> ServerProcess:
+    return page_server
 
 
 @pytest.fixture(scope="module")

@@ -157,6 +157,22 @@ test("all that the tabs follow is one answer, and a change of it does not show",
   assert.deepEqual([third.logs, third.events], [["a.4"], "6"])
 })
 
+test("the end of one log does not cut the answer that others share", async (t) => {
+  const { service, hub, tab, answer } = await followed(t)
+  const other = new Tab(t, hub).say({ kind: "follow", key: "k", id: "b", after: 0 })
+  await answer.gone
+  const both = await service.next()
+  both.begin()
+  both.say(line(3), END)
+  await tab.until(() => tab.events().includes("end"))
+  tab.say({ kind: "drop", id: "a" })
+  both.say({ ...line(1), workload: "b" })
+  await other.until(() => other.lines().length === 1)
+  both.say({ ...line(2), workload: "b" })
+  await other.until(() => other.lines().length === 2)
+  assert.deepEqual([service.requests.length, service.closed], [0, 1])
+})
+
 test("a log that no tab shows any more is not followed", async (t) => {
   const { hub, tab, answer } = await followed(t)
   const other = new Tab(t, hub).say({ kind: "follow", key: "k", id: "a", after: 2 })

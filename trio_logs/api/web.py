@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from quart import Response, abort, request
 
 from .answers import no_body
+from .joined import joined
 from .openapi import web as described
 from .routes import AppContext, route
 
@@ -23,6 +24,9 @@ __all__ = ["ROUTES"]
 
 _FOLDER = Path(__file__).parent.parent / "web"
 _DOCUMENT = "page.html"
+_JOINED = {"joined/main.js": "main.js", "joined/worker.js": "wire/worker.js"}
+"""What the document and the page ask for, and the module that each starts with."""
+
 _KINDS = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -105,31 +109,14 @@ def _files() -> Mapping[str, _File]:
     }
     # The page compares its build with the server's to notice an upgrade of any file.
     build = _digest(b"\0".join((*map(str.encode, contents), *contents.values())))
-    document = contents[_DOCUMENT].replace(b"BUILD", build.encode())
-    preloads = "\n".join(
-        f'<link rel="modulepreload" href="/page/{name}">' for name in _imported(contents, "main.js")
-    )
-    contents[_DOCUMENT] = document.replace(b"<!-- modules -->", preloads.encode())
+    contents[_DOCUMENT] = contents[_DOCUMENT].replace(b"BUILD", build.encode())
+    modules = {name: text.decode() for name, text in contents.items() if name.endswith(".js")}
+    for name, start in _JOINED.items():
+        contents[name] = joined(modules, start).encode()
     return {
         name: _File(content, _KINDS[PurePosixPath(name).suffix], _digest(content))
         for name, content in contents.items()
     }
-
-
-def _imported(contents: Mapping[str, bytes], start: str) -> list[str]:
-    """The modules that `start` needs, itself first. Without a list of them, a browser learns of a
-    module only from the one that imports it, one round trip later."""
-    found = [start]
-    for name in found:
-        for target in re.findall(
-            rb'^(?:import|export|\}).* from "(\./|\.\./)(.+)"', contents[name], re.M
-        ):
-            up, rest = (part.decode() for part in target)
-            folder = PurePosixPath(name).parent
-            module = str((folder if up == "./" else folder.parent) / rest)
-            if module not in found:
-                found.append(module)
-    return found
 
 
 def _digest(content: bytes) -> str:

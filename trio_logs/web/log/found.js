@@ -15,6 +15,8 @@ export class Found {
   #ordinal = 0
   #extended = 0
   #drawn = ""
+  /** A step that was asked for before the search had found anything. @type {1 | -1 | 0} */
+  #due = 0
 
   /**
    * @param {import("./view.js").LogView} view
@@ -41,26 +43,36 @@ export class Found {
     if (!isSame) {
       this.current = 0
       this.#ordinal = 0
+      this.#due = 0
       this.#extended = Date.now()
       await this.finder.search(query)
     }
     if (this.finder.query !== query && JSON.stringify(query) !== JSON.stringify(this.finder.query)) return
-    // Before the rows become others: the first of those may be half above the view.
+    // Before the rows become others.
     const line = this.current || this.view.topLine
     const showsOnly = only && Boolean(query)
     if (showsOnly !== Boolean(rows.matches) || (showsOnly && !isSame)) {
       rows.matches = showsOnly ? new MatchesModel(this.view.model, this.finder, this.read, () => list.refresh()) : undefined
-      list.reveal(rows.reach(line), { always: true })
+      // A view that follows its end goes on to follow it, with the matches alone.
+      if (showsOnly && list.isFollowing) list.render()
+      else list.reveal(rows.reach(line), { always: true })
     }
-    if (!isSame && query && this.finder.count && !place.target) await this.#select(await this.finder.after(line - 1))
+    if (!isSame && query && this.finder.count && !this.current) {
+      const { topLine } = this.view
+      if (this.#due < 0) await this.#select(this.finder.before(topLine))
+      else if (this.#due || !place.target) await this.#select(this.finder.after(topLine - 1))
+    }
     this.#changed()
   }
 
   /** @param {1 | -1} step */
   async step(step) {
-    if (!this.finder.count) return
+    if (!this.finder.count) {
+      this.#due = step
+      return
+    }
     const from = this.current || this.view.topLine
-    await this.#select(step > 0 ? await this.finder.after(from) : await this.finder.before(from))
+    await this.#select(step > 0 ? this.finder.after(from) : this.finder.before(from))
   }
 
   /** Lines have come: look at them, too, but not all the time. */
@@ -79,16 +91,23 @@ export class Found {
     this.#draw()
   }
 
-  /** @param {number | undefined} line */
-  async #select(line) {
-    if (!line) return
-    this.current = line
-    this.#ordinal = 0
-    const { list, rows } = this.view
-    list.reveal(rows.reach(line))
-    list.refresh()
-    this.#ordinal = await this.finder.ordinalOf(line)
-    this.#changed()
+  /** @param {Promise<number | undefined>} finding The line of a match. */
+  async #select(finding) {
+    const { finder } = this
+    const { query } = finder
+    try {
+      const line = await finding
+      if (!line || finder.query !== query) return
+      this.current = line
+      this.#ordinal = 0
+      const { list, rows } = this.view
+      list.reveal(rows.reach(line))
+      list.refresh()
+      const ordinal = await finder.ordinalOf(line)
+      if (finder.query !== query || this.current !== line) return
+      this.#ordinal = ordinal
+      this.#changed()
+    } catch {} // Another search has begun, or the state of the connection tells.
   }
 
   #changed() {

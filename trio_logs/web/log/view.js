@@ -171,9 +171,9 @@ export class LogView {
     this.surroundings.go({ target: { id: this.#targetId, from, to: from } }, true)
   }
 
-  /** The line at the top of the view. */
+  /** The first line that is wholly in view. */
   get topLine() {
-    return this.rows.lineAt(this.list.visible().first)
+    return this.rows.lineAt(this.list.visible().firstWhole)
   }
 
   /** The lines of this log that the address points at. @param {Place} place */

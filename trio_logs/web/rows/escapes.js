@@ -16,12 +16,13 @@
  * @property {(text: string) => void} command An OSC string, without its ends.
  */
 
-// One sequence. The last alternative is a sequence that ends nowhere, which a terminal waits for.
+// One sequence. A string ends at its terminator, or where the next sequence starts; CAN and SUB cancel
+// it. What ends nowhere comes last: a terminal waits for its end.
 const SEQUENCE = new RegExp(
   [
     String.raw`\x1b\[([0-?]*)([ -/]*)([@-~])`,
-    String.raw`\x1b\]([^\x07\x1b]*)(?:\x07|\x1b\\)`,
-    String.raw`\x1b[PX^_][^\x1b]*\x1b\\`,
+    String.raw`\x1b\]([^\x07\x18\x1a\x1b]*)(?:\x07|\x1b\\|(?=\x1b.))`,
+    String.raw`\x1b[PX^_\]][^\x18\x1a\x1b]*(?:[\x18\x1a]|\x1b\\|(?=\x1b.))`,
     String.raw`\x1b([ -/]*)([0-OQ-WYZ\\\x60-~])`,
     String.raw`\x1b\[[0-?]*[ -/]*`,
     String.raw`\x1b[PX^_\]][^]*`,

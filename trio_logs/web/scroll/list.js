@@ -107,13 +107,13 @@ export class VirtualList {
     this.#settle()
   }
 
-  /** The rows in view, the parts of rows included. */
+  /** The rows in view, parts of rows included; `firstWhole` is the first one whose top is in view. */
   visible() {
-    let first = this.#anchor.index
-    const bottom = this.mounted.topOf(first) + this.#anchor.offset + this.#view()
+    const { index: first, offset } = this.#anchor
+    const bottom = this.mounted.topOf(first) + offset + this.#view()
     let last = first
     while (last < this.mounted.last && this.mounted.topOf(last + 1) < bottom) last += 1
-    return { first, last }
+    return { first, last, firstWhole: Math.min(last, offset > 0.5 ? first + 1 : first) }
   }
 
   /** @param {number} index */

@@ -21,8 +21,8 @@ export class Stream {
   #changed = new Set()
   /** @type {Follower | undefined} */
   #follower = undefined
-  /** What the open answer has. */
-  #selected = ""
+  /** What the open answer still has: an end takes a log out of it. @type {Set<string>} */
+  #selected = new Set()
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #ticking = undefined
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #settling = undefined
   /** @type {State} */
@@ -82,8 +82,9 @@ export class Stream {
     this.#settling ??= setTimeout(() => {
       this.#settling = undefined
       const ids = this.#wanted().map(({ id }) => id)
-      if (ids.join() === this.#selected && this.state !== "gone") return
-      this.#selected = ids.join()
+      const isOpen = ids.join() === [...this.#selected].join() && this.state !== "gone"
+      if (ids.length && isOpen) return
+      this.#selected = new Set(ids)
       this.#follower?.stop()
       if (!ids.length) return
       const { state } = this
@@ -130,6 +131,7 @@ export class Stream {
       const news = this.#followed.get(each.workload ?? CHANGES)
       if (!news || each.event === "heartbeat" || each.event === "shutdown") continue
       news.receive(each)
+      if (news.end) this.#selected.delete(news.id)
       if (each.event !== "position") this.#change(news)
     }
   }
