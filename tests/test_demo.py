@@ -17,9 +17,9 @@ from trio_logs.demo.workloads import PROGRAMS, workloads
 
 # Of the programs that run for long.
 LINES = (
-    ("train-resnet50", 2, "\x1b[36m 1\x1b[0m/90  step"),
-    ("gateway", 40_000, " ms\x1b[0m /"),
-    ("migrate-staging", 3, "waiting for a lock on table orders"),
+    ("train-resnet50", "filter=1/90  step", "\x1b[36m 1\x1b[0m/90  step"),
+    ("gateway", "from=40000", " ms\x1b[0m /"),
+    ("migrate-staging", "stream=stderr", "waiting for a lock on table orders"),
 )
 
 
@@ -40,8 +40,8 @@ def test_on_a_terminal_it_stays_with_workloads_to_look_at(tmp_path: Path) -> Non
             ids = {name: workload["id"] for name, workload in listed(client, bearer).items()}
             assert ids.keys() == {"sample-build", *(each["name"] for each in workloads())}
             # Each request waits until the log has that line.
-            for name, number, text in LINES:
-                path = f"/v1/workloads/{ids[name]}/logs?from={number}&limit=1&follow=true"
+            for name, which, text in LINES:
+                path = f"/v1/workloads/{ids[name]}/logs?{which}&limit=1&follow=true"
                 answer = client.get(path, headers={**bearer, "Accept": "text/plain"})
                 assert text in answer.text, name
             states = {name: each["status"] for name, each in listed(client, bearer).items()}

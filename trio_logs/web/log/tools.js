@@ -12,7 +12,7 @@ import { TIMES } from "./times.js"
  * @property {(step: 1 | -1) => void} step
  * @property {(only: boolean) => void} only
  * @property {(times: import("./times.js").Times) => void} times
- * @property {(stream: string) => void} stream Empty for all.
+ * @property {(stream: string) => void} [stream] Empty for all; where there is no choice, it is left out.
  * @property {(wrap: boolean) => void} wrap
  * @property {(follow: boolean) => void} follow
  * @property {() => void} leave Back to the log.
@@ -54,7 +54,8 @@ export class Tools {
     this.follow = this.#switch("Follow", "down", (isOn) => changes.follow(isOn))
     this.split = this.#switch("Split", "split", () => {}, "button wide")
     this.times = new Menu("Times", "times", TIMES, (times) => changes.times(/** @type {import("./times.js").Times} */ (times)))
-    this.streams = new Menu("Streams", "streams", STREAMS, (stream) => changes.stream(stream))
+    this.streams = new Menu("Streams", "streams", STREAMS, (stream) => changes.stream?.(stream))
+    this.streams.element.hidden = !changes.stream
     this.element = make(
       "div",
       { class: "tools" },

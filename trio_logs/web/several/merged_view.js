@@ -67,12 +67,10 @@ export class MergedView {
       step: (step) => this.found.step(step),
       only: (only) => go({ only }),
       times: (times) => go({ times }),
-      stream: () => {},
       wrap: (wrap) => go({ wrap }),
       follow: (isOn) => this.list.follow(isOn),
       leave: () => this.focus(),
     })
-    this.tools.streams.element.hidden = true
     press(this.tools.split, true)
     this.tools.split.addEventListener("click", () => go(withLogs(this.place, this.ids.slice(0, 1)), true))
     this.follow = new Follow(this.list, this.feed, this.tools)
@@ -166,7 +164,7 @@ export class MergedView {
     return keysOf(this, () => {}, link).filter((key) => !isOfOne(key))
   }
 
-  /** The line at the top of the view, unless that is the end. @returns {Place["target"]} */
+  /** The line at the top, unless that is the end. @returns {Place["target"]} */
   #top() {
     const row = this.list.isFollowing ? undefined : this.rows.rowAt(this.list.visible().first)
     return row?.kind === "line" ? { id: row.id, from: row.line.seq, to: row.line.seq } : undefined
