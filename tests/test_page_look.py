@@ -196,6 +196,9 @@ def test_an_empty_service_on_a_phone(browser: Browser, tmp_path: Path) -> None:
         server.token = (tmp_path / "token.read-only").read_text().strip()
         # A phone shows what to do, too, where nothing has run.
         tab = Tab.open(browser, server, "/", viewport={"width": 360, "height": 640})
+        tab.page.get_by_label("Sign out").click()
+        tab.page.get_by_label("Token").fill(server.token)
+        tab.page.keyboard.press("Enter")
         expect(tab.page.get_by_text("Nothing has run yet.")).to_be_in_viewport()
         expect(tab.button("Run")).to_be_disabled()
         assert tab.page.evaluate(BAD_PLACES) == []
