@@ -50,6 +50,7 @@ def test_no_block_is_forgotten() -> None:
         ("howto/proxies.md", "sh"),
         ("howto/sign-in.md", "sh"),
         ("howto/read-only.md", "sh"),
+        ("howto/page.md", "sh"),
         *(("howto/proxies.md", proxy) for proxy in ("nginx", "caddyfile", "haproxy")),
         ("howto/embed.md", "python"),
         ("howto/systemd.md", "ini"),
@@ -64,6 +65,8 @@ def test_no_block_is_forgotten() -> None:
         *(("howto/search.md", language) for language in ("sh", "text")),
         ("tutorial/first-build.md", "sh"),
         ("tutorial/first-build.md", "text"),
+        # A drawing.
+        ("explanation/page.md", "text"),
     }
 
 
@@ -202,7 +205,8 @@ def test_links_to_sign_in(tmp_path: Path) -> None:
     given = "PATH=$PWD/.venv/bin:$PATH; export TRIO_LOGS_DATA=$PWD/data\n"
     given += "trio-logs serve --public-url https://logs.example.com &\n"
     given += "trio-logs run --name nightly --detach -- true >id.txt\n"
-    printed = shell(tmp_path, given + links + token + reading).splitlines()
+    [opened] = blocks("howto/page.md", "sh")
+    printed = shell(tmp_path, given + links + token + reading + opened).splitlines()
     workload = (tmp_path / "id.txt").read_text().strip()
     patterns = [
         "https://logs.example.com/#code=[\\w-]{22}",
@@ -210,6 +214,7 @@ def test_links_to_sign_in(tmp_path: Path) -> None:
         (tmp_path / "data" / "token.read-only").read_text().strip(),
         "https://logs.example.com/#code=[\\w-]{22}",
     ]
+    patterns += patterns[:2]
     assert len(printed) == len(patterns)
     assert all(re.fullmatch(*pair) for pair in zip(patterns, printed, strict=True)), printed
 
