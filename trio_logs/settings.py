@@ -48,10 +48,10 @@ class Settings:
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
         """The settings of `trio_logs.asgi`, which has no command line.
 
-        They come from TRIO_LOGS_DATA, TRIO_LOGS_TOKEN and TRIO_LOGS_ALLOWED_HOSTS, whose names are
-        separated by commas.
+        They come from TRIO_LOGS_DATA, TRIO_LOGS_TOKEN and TRIO_LOGS_ALLOWED_HOST, whose names are
+        separated by commas. The last one was TRIO_LOGS_ALLOWED_HOSTS before version 0.2.
         """
-        hosts = environ.get("TRIO_LOGS_ALLOWED_HOSTS", "")
+        hosts = environ.get("TRIO_LOGS_ALLOWED_HOST") or environ.get("TRIO_LOGS_ALLOWED_HOSTS", "")
         return cls(
             data=default_data_folder(),
             token=environ.get("TRIO_LOGS_TOKEN") or None,

@@ -19,7 +19,7 @@ from cyclopts import Parameter
 from ..api import body_limit, create_app
 from ..data_folder import default_data_folder, write_address
 from ..engine import EngineLimits
-from ..logging import configure_logging
+from ..logging import LogFormat, configure_logging
 from ..server import Bind, Server, ServerLimits, TCPBind, load_tls
 from ..service import open_service
 from ..settings import DAY, GIB, Settings
@@ -98,9 +98,18 @@ async def serve(
         float,
         Parameter(validator=number(1, 36_500 * DAY), help="How long history is kept, in seconds."),
     ] = 30 * DAY,
+    log_format: Annotated[
+        LogFormat, Parameter(help="The service's own log, on standard error.")
+    ] = "text",
+    access_log: Annotated[
+        bool, Parameter(negative="", help="Log each request when its answer has ended.")
+    ] = False,
 ) -> int:
-    """Run the service until SIGTERM or SIGINT; a second one cuts the shutdown short."""
-    configure_logging()
+    """Run the service until SIGTERM or SIGINT; a second one cuts the shutdown short.
+
+    Each option is also a variable: TRIO_LOGS_MAX_RUNNING for --max-running.
+    """
+    configure_logging(log_format=log_format)
     # A parent that ignores SIGCHLD passes this on, and then the kernel reports no exit status.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for module in import_:
@@ -124,6 +133,7 @@ async def serve(
             connections_per_peer=max_connections_per_peer,
         ),
         tls=load_tls(certfile, keyfile) if certfile else None,
+        access_log=access_log,
     )
     settings = Settings(
         data=data or default_data_folder(),
@@ -140,7 +150,7 @@ async def serve(
     # Each stream takes a descriptor, and a common soft limit is about a thousand.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, DESCRIPTORS)), hard))
-    await _serve(settings, server, dict(zip(bind, binds, strict=True)))
+    await _serve(settings, server, dict(zip(bind, binds, strict=True)), log_format)
     return 0
 
 
@@ -156,7 +166,9 @@ def _import(module: str) -> None:
         ) from error
 
 
-async def _serve(settings: Settings, server: Server, binds: Mapping[str, Bind]) -> None:
+async def _serve(
+    settings: Settings, server: Server, binds: Mapping[str, Bind], log_format: LogFormat
+) -> None:
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, stop, nursery.cancel_scope)
@@ -169,7 +181,10 @@ async def _serve(settings: Settings, server: Server, binds: Mapping[str, Bind]) 
                 raise OSError(_cant_listen(binds, error)) from error
             leave_address(settings.data, urls[0], next(iter(binds.values())))
             for url in urls:
-                print(f"Listening on {url}", file=sys.stderr, flush=True)
+                if log_format == "json":
+                    _log.info("listening", url=url)
+                else:
+                    print(f"Listening on {url}", file=sys.stderr, flush=True)
             await stop.wait()
             # The server closes its listeners, and each stream tells its client to reconnect later.
             service.drain()

@@ -18,11 +18,15 @@ from hypercorn.protocol.http_stream import HTTPStream
 from .limits import ServerLimits
 from .problems import problem
 
-__all__ = ["HTTP11", "BodyLimit"]
+__all__ = ["HTTP11", "BodyLimit", "OnRefusal"]
 
 BodyLimit: TypeAlias = Callable[[str, str], int | None]
 """Gives the bytes that the body of a request may have, or None for any number. The arguments are
 the method and the path, decoded and without the query, as an ASGI scope has them."""
+
+OnRefusal: TypeAlias = Callable[[Any, h11.Request | None, HTTPStatus, bytes], None]
+"""Is told of each refusal: the client's address or None, the request unless it could not be parsed,
+the status, and the whole answer."""
 
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)", re.IGNORECASE)
 
@@ -36,10 +40,17 @@ class HTTP11(H11Protocol):
       bound: a reader that stopped would not see the disconnect.
     """
 
-    def __init__(self, limits: ServerLimits, body_limit: BodyLimit | None, *arguments: Any) -> None:
+    def __init__(
+        self,
+        limits: ServerLimits,
+        body_limit: BodyLimit | None,
+        on_refusal: OnRefusal | None,
+        *arguments: Any,
+    ) -> None:
         super().__init__(*arguments)
         self._limits = limits
         self._body_limit = body_limit
+        self._on_refusal = on_refusal
         self._closed = False
         self._refused = False
 
@@ -74,18 +85,19 @@ class HTTP11(H11Protocol):
                 is_last = self.connection.their_state is h11.MUST_CLOSE
                 event = h11.PAUSED if is_last else self.connection.next_event()
             except h11.RemoteProtocolError as error:
-                await self._refuse(HTTPStatus(error.error_status_hint), str(error))
+                await self._refuse(None, HTTPStatus(error.error_status_hint), str(error))
                 return
             if isinstance(event, h11.Request):
                 event = _in_origin_form(event)
                 if event.http_version not in (b"1.0", b"1.1"):
-                    await self._refuse(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "speak HTTP/1.1")
+                    unknown = HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
+                    await self._refuse(event, unknown, "speak HTTP/1.1")
                     return
                 if fault := _fault(event):
-                    await self._refuse(HTTPStatus.BAD_REQUEST, fault)
+                    await self._refuse(event, HTTPStatus.BAD_REQUEST, fault)
                     return
                 if too_large := self._too_large(event):
-                    await self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large)
+                    await self._refuse(event, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large)
                     return
                 await self.send(Updated(idle=False))
                 await self._create_stream(event)
@@ -126,12 +138,15 @@ class HTTP11(H11Protocol):
             return None
         return f"a request's body has at most {limit} bytes"
 
-    async def _refuse(self, status: HTTPStatus, detail: str) -> None:
+    async def _refuse(self, request: h11.Request | None, status: HTTPStatus, detail: str) -> None:
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             # Past h11: the app may be about to answer, and must not any more.
             self.connection.send_failed()
             self._refused = True
-            await self.send(RawData(problem(status, detail)))
+            answer = problem(status, detail)
+            if self._on_refusal is not None:
+                self._on_refusal(self.client, request, status, answer)
+            await self.send(RawData(answer))
         await self.send(Closed())
 
     async def _create_stream(self, request: h11.Request) -> None:
