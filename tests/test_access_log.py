@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -25,6 +26,16 @@ from trio_logs.server import PORT, Server, UnixBind, load_tls
 from trio_logs.server.ports import CountingPorts
 
 LAST = b"Host: x\r\nConnection: close\r\n\r\n"
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "log.md"
+
+
+async def test_its_fields_are_documented() -> None:
+    _, [found] = await exchange(b"GET / HTTP/1.1\r\n" + LAST)
+    _, _, text = PAGE.read_text().partition("## Accesses")
+    names = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)))
+    assert sorted(names) == sorted({*found, "seconds"})
 
 
 async def exchange(request: bytes, app: Any = hello, **options: Any) -> tuple[bytes, list[Any]]:

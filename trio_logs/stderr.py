@@ -87,7 +87,7 @@ class OwnLogStream(io.TextIOBase):
             end = "\n"
         if self._wrap is None:
             self._log.put((text + end).encode(self.encoding, "backslashreplace"))
-        elif not text.isspace():
+        elif text.strip():
             self._log.put(self._wrap(text))
 
 
@@ -110,9 +110,11 @@ def take_over_stderr(
     # file by now, so nothing may be written to it.
     log = OwnLog(None if sys.stderr is None else sys.stderr.fileno(), notice=notice)
     log.start()
-    # Runs after the traceback of an uncaught exception, before Python ends the thread.
+    # Both run after the traceback of an uncaught exception, the last one first, before Python ends
+    # the thread.
     atexit.register(log.close, EXIT_SECONDS)
     sys.stderr = OwnLogStream(log, sys.stderr, wrap)
+    atexit.register(sys.stderr.flush)
     _log = log
     return log
 
