@@ -85,6 +85,24 @@ async def test_refusals_of_the_server_itself(request_: bytes, expected: dict[str
     assert records == [record(bytes=len(answers), **expected)]
 
 
+async def test_a_refusal_while_the_app_has_the_request_is_one_record() -> None:
+    """Its body turns out to be malformed."""
+    head = b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answers, records = await exchange(head + b"1\r\nx\r\nno number\r\n")
+    assert answers.startswith(b"HTTP/1.1 400 ")
+    assert records == [record(method="POST", path="/x", status=400, bytes=len(answers))]
+
+
+async def test_a_refusal_after_an_answer_has_a_record_of_its_own() -> None:
+    answers, records = await exchange(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGARBAGE\r\n\r\n")
+    first = answers.index(b"hello") + len(b"hello")
+    # The second one is refused while the first one ends.
+    assert sorted(records, key=lambda found: found["status"]) == [
+        record(path="/", status=200, bytes=first),
+        record(method=None, path=None, status=400, bytes=len(answers) - first),
+    ]
+
+
 async def cut_short(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"half", "more_body": True})

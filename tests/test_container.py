@@ -106,7 +106,7 @@ def test_the_page(engine: Engine) -> None:
     wait_for(lambda: left[0] not in [each[0] for each in processes()])
     printed = shell(hardened)
     assert "echo hello" in printed
-    said = [json.loads(line)["event"] for line in engine("logs", "logs").splitlines()]
+    said = [json.loads(line)["event"] for line in shell("docker logs logs 2>&1").splitlines()]
     assert said == ["listening"]
     # The user of the page writes where the page says.
     engine(*run, "touch /tmp/x /data/x")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 import h11
+import trio
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Body, EndBody, Request
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
@@ -17,18 +18,37 @@ from hypercorn.protocol.http_stream import HTTPStream
 
 from .limits import ServerLimits
 from .problems import problem
+from .requests import content_length, fault, in_origin_form
 
-__all__ = ["HTTP11", "BodyLimit", "OnRefusal"]
+__all__ = ["HTTP11", "BodyLimit", "Refusal"]
 
 BodyLimit: TypeAlias = Callable[[str, str], int | None]
 """Gives the bytes that the body of a request may have, or None for any number. The arguments are
 the method and the path, decoded and without the query, as an ASGI scope has them."""
 
-OnRefusal: TypeAlias = Callable[[Any, h11.Request | None, HTTPStatus, bytes], None]
-"""Is told of each refusal: the client's address or None, the request unless it could not be parsed,
-the status, and the whole answer."""
+EVENTS_AT_ONCE = 32
+"""Chunks of a body that are parsed in one step, at 12 microseconds each. A body of one byte a chunk
+would otherwise delay all other connections, by a tenth of a second for each 64 KiB."""
 
-_ABSOLUTE = re.compile(rb"https?://([^/?#]+)", re.IGNORECASE)
+MAX_SMALL_CHUNKS = 1_000
+SMALL_BYTES = 16
+"""A body that the app holds as a whole is refused if it comes in more chunks than that, of fewer
+bytes on average. Parsing it costs a thousand times as much as its bytes are worth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer of the server itself.
+
+    `client`: its address, None on a unix socket. `request`: None if it could not be parsed, or if
+    only its body is at fault. `is_late`: the app has the request already, and does not answer it.
+    """
+
+    client: tuple[str, int] | None
+    request: h11.Request | None
+    status: HTTPStatus
+    answer: bytes
+    is_late: bool
 
 
 class HTTP11(H11Protocol):
@@ -44,7 +64,7 @@ class HTTP11(H11Protocol):
         self,
         limits: ServerLimits,
         body_limit: BodyLimit | None,
-        on_refusal: OnRefusal | None,
+        on_refusal: Callable[[Refusal], None] | None,
         *arguments: Any,
     ) -> None:
         super().__init__(*arguments)
@@ -53,6 +73,10 @@ class HTTP11(H11Protocol):
         self._on_refusal = on_refusal
         self._closed = False
         self._refused = False
+        # Of the current request's body: whether its route bounds it, its chunks, and their bytes.
+        self._has_bound = False
+        self._chunks = 0
+        self._bytes = 0
 
     @property
     def expects_more(self) -> bool:
@@ -88,13 +112,13 @@ class HTTP11(H11Protocol):
                 await self._refuse(None, HTTPStatus(error.error_status_hint), str(error))
                 return
             if isinstance(event, h11.Request):
-                event = _in_origin_form(event)
+                event = in_origin_form(event)
                 if event.http_version not in (b"1.0", b"1.1"):
                     unknown = HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
                     await self._refuse(event, unknown, "speak HTTP/1.1")
                     return
-                if fault := _fault(event):
-                    await self._refuse(event, HTTPStatus.BAD_REQUEST, fault)
+                if malformed := fault(event):
+                    await self._refuse(event, HTTPStatus.BAD_REQUEST, malformed)
                     return
                 if too_large := self._too_large(event):
                     await self._refuse(event, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large)
@@ -106,7 +130,14 @@ class HTTP11(H11Protocol):
                     await self.send(Closed())
                 return
             elif isinstance(event, h11.Data) and (stream := self.stream) is not None:
-                data, ended = self._data_at_hand(event)
+                data, ended = await self._data_at_hand(event)
+                if self._closed:
+                    # The app has answered without the rest of the body.
+                    return
+                if self._is_framing():
+                    detail = "the body comes in chunks of a few bytes: send larger ones"
+                    await self._refuse(None, HTTPStatus.BAD_REQUEST, detail)
+                    return
                 await stream.handle(Body(stream_id=STREAM_ID, data=data))
                 if ended:
                     # The end of this stream, even if another one has begun meanwhile.
@@ -116,25 +147,44 @@ class HTTP11(H11Protocol):
             else:  # needs more data, or the stream or the connection is closed
                 return
 
-    def _data_at_hand(self, first: h11.Data) -> tuple[bytes, bool]:
+    async def _data_at_hand(self, first: h11.Data) -> tuple[bytes, bool]:
         """The data of all chunks that were read, and whether the last one is among them. Chunks of
-        one line each took twenty times as long when they were passed on one by one."""
-        pieces = [bytes(first.data)]
+        one line each took twenty times as long when they were passed on one by one. It stops when
+        the connection is closed, or `_is_framing`."""
+        pieces: list[bytes] = []
+        event: Any = first
         with suppress(h11.RemoteProtocolError):  # the next call of `next_event` raises it again
-            while isinstance(event := self.connection.next_event(), h11.Data):
+            while isinstance(event, h11.Data):
                 pieces.append(bytes(event.data))
-            return b"".join(pieces), isinstance(event, h11.EndOfMessage)
-        return b"".join(pieces), False
+                self._chunks += 1
+                self._bytes += len(event.data)
+                if self._chunks % EVENTS_AT_ONCE == 0:
+                    await trio.lowlevel.checkpoint()
+                    if self._closed or self._is_framing():
+                        break
+                event = self.connection.next_event()
+        return b"".join(pieces), isinstance(event, h11.EndOfMessage)
+
+    def _is_framing(self) -> bool:
+        """Whether the body that was read so far is mostly framing, and the app would hold it."""
+        return (
+            self._has_bound
+            and self._chunks > MAX_SMALL_CHUNKS
+            and self._bytes < SMALL_BYTES * self._chunks
+        )
 
     def _too_large(self, request: h11.Request) -> str | None:
         """Why the declared body is too large. The client has not sent it yet, nor been told to by
         a 100; the app itself counts the bytes of a chunked body."""
-        length = _content_length(request)
-        if not length or self._body_limit is None:
+        self._has_bound = False
+        self._chunks = self._bytes = 0
+        names = {name for name, _ in request.headers}
+        if self._body_limit is None or not names & {b"content-length", b"transfer-encoding"}:
             return None
         path = unquote(request.target.partition(b"?")[0].decode("ascii"))
         limit = self._body_limit(request.method.decode("ascii"), path)
-        if limit is None or length <= limit:
+        self._has_bound = limit is not None
+        if limit is None or content_length(request) <= limit:
             return None
         return f"a request's body has at most {limit} bytes"
 
@@ -145,7 +195,8 @@ class HTTP11(H11Protocol):
             self._refused = True
             answer = problem(status, detail)
             if self._on_refusal is not None:
-                self._on_refusal(self.client, request, status, answer)
+                is_late = self.stream is not None
+                self._on_refusal(Refusal(self.client, request, status, answer, is_late))
             await self.send(RawData(answer))
         await self.send(Closed())
 
@@ -182,41 +233,3 @@ class HTTP11(H11Protocol):
         if self.connection.our_state is h11.IDLE and self.connection.trailing_data[0]:
             # The next request arrived before this one was answered.
             await self._handle_events()
-
-
-def _fault(request: h11.Request) -> str | None:
-    """Why the request is malformed, or so that a proxy in front may read it as two requests; see
-    RFC 9112, sections 3.2 and 6.1."""
-    names = {name for name, _ in request.headers}
-    if b"transfer-encoding" in names:
-        if b"content-length" in names:
-            return "give Content-Length or Transfer-Encoding, not both"
-        if request.http_version == b"1.0":
-            return "HTTP/1.0 has no Transfer-Encoding"
-    if not request.method.isupper():
-        # Methods are case-sensitive, but the app ignores case: two readings of one request.
-        return "methods are written in capitals"
-    if not request.target.startswith(b"/") and request.target != b"*":
-        return "the target of a request begins with a slash"
-    return None
-
-
-def _in_origin_form(request: h11.Request) -> h11.Request:
-    """The request with its host in the header only. A host in the target wins over the header; see
-    RFC 9112, section 3.2.2."""
-    absolute = _ABSOLUTE.match(request.target)
-    if absolute is None:
-        return request
-    path = request.target[absolute.end() :]
-    others = [(name, value) for name, value in request.headers if name != b"host"]
-    return h11.Request(
-        method=request.method,
-        target=path if path.startswith(b"/") else b"/" + path,
-        headers=[(b"host", absolute[1]), *others],
-        http_version=request.http_version,
-    )
-
-
-def _content_length(request: h11.Request) -> int:
-    """The declared length of the body, 0 if there is none. h11 has checked the header."""
-    return next((int(value) for name, value in request.headers if name == b"content-length"), 0)

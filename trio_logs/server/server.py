@@ -66,11 +66,7 @@ class Server:
         self._tls = tls
         self._config = Config()
         self._open = OpenConnections(self._limits)
-        self._ports = Ports()
-        self._access_log: AccessLog | None = None
-        if access_log:
-            self._ports = CountingPorts()
-            self._access_log = AccessLog(self._ports)
+        self._ports = CountingPorts() if access_log else Ports()
         self._refusals = Refusals()
         self._counts: Counter[str] = Counter()
 
@@ -89,19 +85,19 @@ class Server:
         limits bodies. Reports the URLs, with the real ports. Raises OSError if it can't listen.
         """
         context = WorkerContext(None)
-        log = self._access_log
-        protocol = partial(HTTP11, self._limits, body_limit, log.refused if log else None)
 
         def make(transport: Transport, tls: ssl.SSLContext | None) -> Connection:
+            ports = self._ports
+            log = AccessLog(app, transport, ports) if isinstance(ports, CountingPorts) else None
             return Connection(
-                log.watch(app, transport) if log else app,
+                log or app,
                 self._limits,
                 self._config,
                 context,
                 transport,
                 self._ports,
                 tls,
-                protocol,
+                partial(HTTP11, self._limits, body_limit, log.refused if log else None),
             )
 
         with ExitStack() as stack:
