@@ -225,7 +225,6 @@ def version(folder: Path) -> int:
 
 def test_a_downgrade(tmp_path: Path) -> None:
     page = (DOCS / "howto" / "upgrade.md").read_text()
-    assert f"The newest is {schema.VERSION}." in page
     [newest] = re.findall(r"^\| (\d+) \| [\d.]+ \|", page, re.MULTILINE)
     assert int(newest) == schema.VERSION
     path = tmp_path / "trio_logs.db"
