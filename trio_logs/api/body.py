@@ -30,6 +30,9 @@ class StreamBody(ResponseBody):
         self._port = port
         self._beat_at = 0.0
         self._opened = False
+        # Whether the last chunk has unfinished lines alone. These have no id, so heartbeats with
+        # positions go on.
+        self._is_fleeting = False
 
     def __aiter__(self) -> Self:
         return self
@@ -38,7 +41,8 @@ class StreamBody(ResponseBody):
         while True:
             for _ in range(CHUNKS_AT_ONCE):
                 chunk = await self._next()
-                self._beat_at = trio.current_time() + self._heartbeat
+                if not self._is_fleeting:
+                    self._beat_at = trio.current_time() + self._heartbeat
                 if not self._sent(chunk):
                     return chunk
             await trio.lowlevel.checkpoint()

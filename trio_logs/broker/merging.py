@@ -11,7 +11,7 @@ from typing import Literal, Self
 import trio
 
 from ..records import Batch, Detached, Position, now
-from .audience import Bell
+from .bell import Bell
 from .history import READ_BYTES
 from .iteration import OneByOne
 from .merge_turns import MergeTurns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .audience import Bell
+from .bell import Bell
 from .pending import Found
 from .places import LogPlace
 from .reading import Reading

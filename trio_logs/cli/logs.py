@@ -17,8 +17,9 @@ from .connection import Connect, find_connection
 from .exits import UsageError
 from .foreground import PATIENCE
 from .given import number, pairs, text
+from .outputs import Outputs
 from .prefixes import Prefixes
-from .printer import Look, Outputs, Printer
+from .printer import Look, Printer
 from .several import print_matching
 
 __all__ = ["logs"]
@@ -155,6 +156,7 @@ async def logs(
                 async with trio.open_nursery() as printing:
                     for workload, printer in zip(workloads, printers, strict=True):
                         # A finished log arrives faster without following.
+                        options["unfinished"] = outputs.draws and not json
                         is_over = last is not None or workload.status.final
                         options["follow"] = follow is not False and not is_over
                         printing.start_soon(_print, client, workload.id, options.copy(), printer)
