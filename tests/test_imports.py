@@ -39,6 +39,8 @@ ROOMS = [
     "engine",
     "server",
     "settings",
+    "tokens",
+    "sessions",
     "service",
     "api",
     "client",
@@ -81,6 +83,8 @@ ALONE: dict[str, set[str]] = {
     "backends": {"errors", "records", "threads"},
     "engine": {"backends", "broker", "errors", "records", "store"},
     "server": {"addresses", "errors"},
+    "tokens": {"data_folder", "errors", "settings"},
+    "sessions": {"errors", "records", "store", "tokens"},
     "client": {"addresses", "errors", "records"},
 }
 

@@ -6,7 +6,13 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["default_data_folder", "read_address", "token_path", "write_address"]
+__all__ = [
+    "default_data_folder",
+    "read_address",
+    "read_only_token_path",
+    "token_path",
+    "write_address",
+]
 
 
 def default_data_folder() -> Path:
@@ -19,6 +25,11 @@ def default_data_folder() -> Path:
 def token_path(folder: Path) -> Path:
     """The file with the bearer token; only its owner can read it."""
     return folder / "token"
+
+
+def read_only_token_path(folder: Path) -> Path:
+    """The file with the token that only reads; only its owner can read it."""
+    return folder / "token.read-only"
 
 
 def write_address(folder: Path, url: str) -> None:

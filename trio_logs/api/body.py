@@ -22,7 +22,8 @@ class StreamBody(ResponseBody):
     there is no port or the port is closed. A subclass says in `_next` what comes next.
 
     `beat_at` is when a quiet stream has to carry a heartbeat, on Trio's clock, at the latest
-    `heartbeat` seconds after the last chunk.
+    `heartbeat` seconds after the last chunk that is not fleeting. A chunk is fleeting if it has
+    unfinished lines alone: these have no id, so heartbeats with positions go on.
     """
 
     def __init__(self, heartbeat: float, port: Port | None) -> None:
@@ -30,8 +31,6 @@ class StreamBody(ResponseBody):
         self._port = port
         self._beat_at = 0.0
         self._opened = False
-        # Whether the last chunk has unfinished lines alone. These have no id, so heartbeats with
-        # positions go on.
         self._is_fleeting = False
 
     def __aiter__(self) -> Self:

@@ -11,7 +11,7 @@ import trio
 
 from ..broker import Gone, Item, Merging, PartRecord
 from ..engine import ChangeReader, ChangeRecord
-from ..records import Batch, Change, Detached, End, Gap, Position
+from ..records import Batch, Change, Detached, End, Gap, Position, Unfinished
 from ..server import Port
 from ..sse import END_ID
 from .body import StreamBody
@@ -54,7 +54,7 @@ class SeveralStream(StreamBody):
         self._positions = Positions(start, [])
         self._is_begun = False
         self._is_over = False
-        # Bytes of lines since the last position, and when the next one is due, on Trio's clock.
+        # Bytes since the last position, and when the next one is due, on Trio's clock.
         self._unmarked = 0
         self._mark_at = math.inf
         # Whether the logs have the next turn, so that many changes do not delay their lines.
@@ -77,6 +77,7 @@ class SeveralStream(StreamBody):
         self._merging.__exit__(exc_type, exc_value, traceback)
 
     async def _next(self) -> bytes:
+        self._is_fleeting = False
         if not self._opened and (opening := await self._open(self._format.events.log.opening)):
             return opening
         if self._is_over:
@@ -140,26 +141,43 @@ class SeveralStream(StreamBody):
 
     def _render(self, items: Sequence[Item]) -> bytes:
         chunks = []
+        self._is_fleeting = bool(items)
         for index, record in items:
+            self._is_fleeting &= isinstance(record, Unfinished)
             if isinstance(record, Detached):
                 # All logs end at once.
                 chunks.append(self._shut_down())
                 return b"".join(chunks)
             chunks.append(self._frame(index, record))
-        if self._unmarked >= POSITION_BYTES or trio.current_time() >= self._mark_at:
+            chunks.append(self._mark_if_long())
+        if trio.current_time() >= self._mark_at:
             chunks.append(self._mark_latest())
         return b"".join(chunks)
 
     def _frame(self, index: int, record: PartRecord) -> bytes:
         frame = self._format.render(self._workloads[index], record)
         match record:
+            case Batch() if len(frame) > POSITION_BYTES:
+                return self._marked(index, record, frame)
             case Batch() | Gap():
                 self._positions.logs[index] = record.last
             case End() | Gone():
                 self._positions.logs[index] = END_ID
                 return frame + self._mark()
+            case Unfinished():
+                return frame
         self._note(len(frame))
         return frame
+
+    def _marked(self, index: int, batch: Batch, frame: bytes) -> bytes:
+        """The frame of a batch that is longer than the bytes between two positions."""
+        chunks = []
+        end = self._format.end
+        for number, line in enumerate(frame.split(end)[:-1], batch.first):
+            self._positions.logs[index] = number
+            self._note(len(line) + len(end))
+            chunks += [line, end, self._mark_if_long()]
+        return b"".join(chunks)
 
     def _tell(self, records: Sequence[ChangeRecord]) -> bytes:
         chunks = []
@@ -173,11 +191,16 @@ class SeveralStream(StreamBody):
                 case Detached():
                     chunks.append(self._shut_down())
                 case _:
-                    chunks.append(self._format.events.render(record))
+                    frame = self._format.events.render(record)
+                    chunks.append(frame)
                     if isinstance(record, Change):
                         self._positions.changes = record.position
-                        self._note(1)
+                        self._note(len(frame))
+                        chunks.append(self._mark_if_long())
         return b"".join(chunks)
+
+    def _mark_if_long(self) -> bytes:
+        return self._mark() if self._unmarked >= POSITION_BYTES else b""
 
     def _note(self, size: int) -> None:
         """Records of so many bytes follow the last position."""

@@ -114,10 +114,14 @@ class LogBroker:
             subscription, self._store, self.searches, selection, after=after, follow=follow
         )
 
-    def merge(self, places: Sequence[LogPlace], *, follow: bool = True) -> Merging:
+    def merge(
+        self, places: Sequence[LogPlace], *, follow: bool = True, unfinished: bool = False
+    ) -> Merging:
         """A reader of several logs: what is stored in the order of its arrival, then what comes.
-        Without `follow`, it ends at the last lines known when it starts."""
-        read = partial(StagedReading, self._topics, self.searches)
+        `follow` and `unfinished` are those of `read`, for each log."""
+        read = partial(
+            StagedReading, self._topics, self.searches, follows=follow, unfinished=unfinished
+        )
         return Merging(places, read, self._merges, follow=follow)
 
     async def head(self, workload_id: str) -> int:

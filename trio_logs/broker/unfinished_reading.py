@@ -134,6 +134,9 @@ class UnfinishedReading(Reading):
             return BLANK.changes(Screen(0, texts))
         if self._target() is None:
             return await super()._next()
+        return await self._receive_round()
+
+    async def _receive_round(self) -> Sequence[Found]:
         await trio.lowlevel.checkpoint()
         target = self._target()
         if target is None:

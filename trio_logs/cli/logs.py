@@ -143,6 +143,7 @@ async def logs(
     with Outputs.open(color=color) as outputs:
         async with find_connection(connect).client(outputs.tell_away) as client:
             look = Look(timestamps, raw, json, highlighted)
+            options["unfinished"] = outputs.draws and not json
             if labels:
                 several = cast(SeveralOptions, {**options, "follow": follow is not False})
                 with options_are_named(WORDS):
@@ -156,7 +157,6 @@ async def logs(
                 async with trio.open_nursery() as printing:
                     for workload, printer in zip(workloads, printers, strict=True):
                         # A finished log arrives faster without following.
-                        options["unfinished"] = outputs.draws and not json
                         is_over = last is not None or workload.status.final
                         options["follow"] = follow is not False and not is_over
                         printing.start_soon(_print, client, workload.id, options.copy(), printer)

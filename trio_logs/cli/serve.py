@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import importlib
 import resource
 import signal
-import sys
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
-import structlog
-import trio
 from cyclopts import Parameter
 
-from ..api import body_limit, create_app
-from ..data_folder import default_data_folder, write_address
+from ..data_folder import default_data_folder
 from ..engine import EngineLimits
 from ..logging import LogFormat, configure_logging
 from ..server import Bind, Server, ServerLimits, TCPBind, load_tls
-from ..service import open_service
-from ..settings import DAY, GIB, Settings
+from ..settings import DAY, GIB, Settings, parse_public_url
 from ..store import Retention
 from .exits import UsageError
 from .given import number
+from .serving import serve_until_signal
 
-__all__ = ["leave_address", "serve"]
+__all__ = ["serve"]
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -37,8 +31,6 @@ close every descriptor up to it when they start, so it is not higher."""
 
 CONNECTIONS_PER_PEER = 1000
 """Open connections of one address, if the service listens on more than loopback."""
-
-_log = structlog.get_logger("trio_logs.cli")
 
 
 async def serve(
@@ -61,6 +53,10 @@ async def serve(
         tuple[str, ...],
         Parameter(negative="", help="A name that requests may use; on loopback: localhost."),
     ] = (),
+    public_url: Annotated[
+        str | None,
+        Parameter(help="Where browsers find the service, as behind a proxy."),
+    ] = None,
     import_: Annotated[
         tuple[str, ...],
         Parameter(name="--import", negative="", help="A module with functions to run."),
@@ -138,6 +134,7 @@ async def serve(
     settings = Settings(
         data=data or default_data_folder(),
         allowed_hosts=allowed,
+        public_url=parse_public_url(public_url) if public_url else None,
         store_patience=store_patience,
         engine=EngineLimits(running=max_running, grace=grace),
         retention=Retention(history_bytes, history_age),
@@ -150,7 +147,7 @@ async def serve(
     # Each stream takes a descriptor, and a common soft limit is about a thousand.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, DESCRIPTORS)), hard))
-    await _serve(settings, server, dict(zip(bind, binds, strict=True)), log_format)
+    await serve_until_signal(settings, server, dict(zip(bind, binds, strict=True)), log_format)
     return 0
 
 
@@ -164,76 +161,3 @@ def _import(module: str) -> None:
         raise UsageError(
             f"--import {module}: {error}; it must be importable, as from here with PYTHONPATH=."
         ) from error
-
-
-async def _serve(
-    settings: Settings, server: Server, binds: Mapping[str, Bind], log_format: LogFormat
-) -> None:
-    stop = trio.Event()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_watch_signals, stop, nursery.cancel_scope)
-        async with open_service(settings) as service, trio.open_nursery() as serving:
-            app = create_app(service, server)
-            try:
-                limit = body_limit(settings)
-                urls = await serving.start(server.serve, app, list(binds.values()), stop, limit)
-            except OSError as error:
-                raise OSError(_cant_listen(binds, error)) from error
-            leave_address(settings.data, urls[0], next(iter(binds.values())))
-            for url in urls:
-                if log_format == "json":
-                    _log.info("listening", url=url)
-                else:
-                    print(f"Listening on {url}", file=sys.stderr, flush=True)
-            await stop.wait()
-            # The server closes its listeners, and each stream tells its client to reconnect later.
-            service.drain()
-        nursery.cancel_scope.cancel()
-
-
-def _cant_listen(addresses: Iterable[str], error: OSError) -> str:
-    reason = error.strerror or str(error)
-    if error.errno == errno.EADDRINUSE:
-        reason += "; --bind 127.0.0.1:0 takes a free port"
-    return f"can't listen on {' or '.join(addresses)}: {reason}"
-
-
-def _host(bind: TCPBind) -> str:
-    """The host in the form of a URL."""
-    return f"[{bind.host}]" if ":" in bind.host else bind.host.lower()
-
-
-def leave_address(folder: Path, url: str, bind: Bind) -> None:
-    """Write the address of the service to its data folder, where local commands look for it.
-
-    A certificate names the host that the service binds, and may not name the address to which this
-    resolves. So the URL has the host's name.
-    """
-    if url.startswith("unix:"):
-        url = f"unix:{Path(url.removeprefix('unix:')).absolute()}"
-    elif isinstance(bind, TCPBind):
-        scheme, _, address = url.partition("://")
-        url = f"{scheme}://{_host(bind)}:{address.rpartition(':')[2]}"
-    # A wildcard address includes loopback, and a client can't connect to a wildcard.
-    url = url.replace("://0.0.0.0:", "://127.0.0.1:").replace("://[::]:", "://[::1]:")
-    try:
-        write_address(folder, url)
-    except OSError as error:
-        _log.warning(
-            "can't write the address file: give local commands --server",
-            folder=str(folder),
-            reason=str(error),
-        )
-
-
-async def _watch_signals(
-    stop: trio.Event, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]
-) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        async for number in signals:
-            if stop.is_set():
-                everything.cancel(reason="a second signal")
-                return
-            _log.info("shutting down", signal=signal.Signals(number).name)
-            stop.set()
