@@ -188,6 +188,11 @@ class HTTP11(H11Protocol):
             return None
         return f"a request's body has at most {limit} bytes"
 
+    async def _send_h11_event(self, event: Any) -> None:
+        # The app may answer before it hears that its request was refused.
+        if not self._refused:
+            await super()._send_h11_event(event)
+
     async def _refuse(self, request: h11.Request | None, status: HTTPStatus, detail: str) -> None:
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             # Past h11: the app may be about to answer, and must not any more.
