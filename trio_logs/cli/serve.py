@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import gc
 import importlib
-import resource
 import signal
 import sys
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ from ..api import body_limit, create_app
 from ..data_folder import default_data_folder, write_address
 from ..engine import EngineLimits
 from ..logging import configure_logging
+from ..open_files import raise_limit
 from ..server import Bind, Server, ServerLimits, TCPBind, load_tls
 from ..service import open_service
 from ..settings import DAY, GIB, Settings
@@ -32,8 +32,7 @@ __all__ = ["leave_address", "serve"]
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 DESCRIPTORS = 65_536
-"""The limit on open files that the service asks for. Workloads inherit the limit, and some programs
-close every descriptor up to it when they start, so it is not higher."""
+"""The limit on open files that the service asks for; the commands that it runs don't get it."""
 
 CONNECTIONS_PER_PEER = 1000
 """Open connections of one address, if the service listens on more than loopback."""
@@ -101,7 +100,9 @@ async def serve(
 ) -> int:
     """Run the service until SIGTERM or SIGINT; a second one cuts the shutdown short."""
     configure_logging()
-    # A parent that ignores SIGCHLD passes this on, and then the kernel reports no exit status.
+    # A parent passes on which signals it blocks or ignores. A service that blocks SIGTERM is deaf,
+    # and without SIGCHLD the kernel reports no exit status.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for module in import_:
         _import(module)
@@ -138,8 +139,7 @@ async def serve(
     gc.freeze()
     gc.set_threshold(10_000)
     # Each stream takes a descriptor, and a common soft limit is about a thousand.
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, DESCRIPTORS)), hard))
+    raise_limit(DESCRIPTORS)
     await _serve(settings, server, dict(zip(bind, binds, strict=True)))
     return 0
 
