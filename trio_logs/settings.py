@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Literal
 
 from .backends.push import PushLimits
 from .broker import BrokerLimits
-from .data_folder import default_data_folder, token_path
+from .data_folder import default_data_folder, ensure_token
 from .engine import EngineLimits
-from .errors import DataFolderError, InvalidRequestError
+from .errors import InvalidRequestError
 from .store import Retention
 
 __all__ = ["Settings", "load_token"]
@@ -63,21 +62,11 @@ def load_token(settings: Settings) -> str:
     """The bearer token: that of the settings, of `$TRIO_LOGS_TOKEN`, or of the data folder.
 
     The token of the data folder is created on first use. Raises DataFolderError if its file can't
-    be written or is empty, and InvalidRequestError for a token that no header can hold.
+    be used, and InvalidRequestError for a token that no header can hold.
     """
     token = settings.token or os.environ.get("TRIO_LOGS_TOKEN")
     if token is None or token == "":
-        path = token_path(settings.data)
-        try:
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secrets.token_urlsafe(32) + "\n")
-        except FileExistsError:
-            pass
-        except OSError as error:
-            raise DataFolderError(f"can't write {path}: {error}") from error
-        token = path.read_text().strip()
-        if not token:
-            raise DataFolderError(f"{path} is empty: delete it, and a new token is made")
+        token = ensure_token(settings.data)
     if not (token.isascii() and token.isprintable() and " " not in token):
         raise InvalidRequestError("the token must be printable ASCII without spaces")
     return token

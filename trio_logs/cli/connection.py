@@ -19,6 +19,7 @@ from cyclopts import Parameter
 
 from ..addresses import is_loopback
 from ..data_folder import default_data_folder, read_address, token_path
+from ..errors import DataFolderError
 from .exits import UsageError
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def find_connection(flags: Flags | None, environ: Mapping[str, str] = os.environ
     path, config = _read_config(environ)
     from_file = f"from {path}"
     folder = default_data_folder()
-    address = read_address(folder)
+    address = _read_address(folder)
     server, server_source = _first(
         (flags.server, FROM_FLAG),
         (environ.get("TRIO_LOGS_SERVER"), FROM_ENVIRONMENT),
@@ -195,6 +196,13 @@ def _read_config(environ: Mapping[str, str]) -> tuple[Path, dict[str, str]]:
                 f"{path}: {name!r} is not valid; write `server` and `token`, both strings"
             )
     return path, config
+
+
+def _read_address(folder: Path) -> str | None:
+    try:
+        return read_address(folder)
+    except DataFolderError as error:
+        raise UsageError(f"{error}; or set another TRIO_LOGS_DATA") from error
 
 
 def _read_token(folder: Path) -> str | None:

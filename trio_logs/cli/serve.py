@@ -7,19 +7,20 @@ import gc
 import importlib
 import signal
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 import trio
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from ..api import body_limit, create_app
 from ..data_folder import default_data_folder, write_address
 from ..engine import EngineLimits
 from ..logging import configure_logging
 from ..open_files import raise_limit
+from ..quiet_exit import exit_quietly, is_opening
 from ..server import Bind, Server, ServerLimits, TCPBind, load_tls
 from ..service import open_service
 from ..settings import DAY, GIB, Settings
@@ -40,6 +41,14 @@ CONNECTIONS_PER_PEER = 1000
 _log = structlog.get_logger("trio_logs.cli")
 
 
+def _folder(_: Any, tokens: Sequence[Token]) -> Path:
+    """The value of --data. An empty one is an unset variable of a script, not this folder."""
+    [token] = tokens
+    if not token.value:
+        raise ValueError("The folder's name is empty: give a folder.")
+    return Path(token.value)
+
+
 async def serve(
     *,
     bind: Annotated[
@@ -52,6 +61,7 @@ async def serve(
     data: Annotated[
         Path | None,
         Parameter(
+            converter=_folder,
             show_default=lambda _: str(default_data_folder()),
             help="The data folder: history and token. [env: TRIO_LOGS_DATA]",
         ),
@@ -100,9 +110,9 @@ async def serve(
 ) -> int:
     """Run the service until SIGTERM or SIGINT; a second one cuts the shutdown short."""
     configure_logging()
-    # A parent passes on which signals it blocks or ignores. A service that blocks SIGTERM is deaf,
-    # and without SIGCHLD the kernel reports no exit status.
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    # A parent passes on which signals it blocks or ignores. A service that blocks SIGTERM is deaf.
+    exit_quietly()
+    # A parent that ignores SIGCHLD passes this on, and then the kernel reports no exit status.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for module in import_:
         _import(module)
@@ -215,6 +225,7 @@ async def _watch_signals(
     stop: trio.Event, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]
 ) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        is_opening()
         task_status.started()
         async for number in signals:
             if stop.is_set():
