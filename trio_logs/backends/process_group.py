@@ -105,13 +105,12 @@ class ProcessGroup:
 
     async def has_members(self) -> bool:
         """Whether any member still runs, or may run."""
+        scan = SessionScan(Identity.decode(self.handle))
         try:
-            found, is_sure = await self._threads.run(
-                SessionScan(Identity.decode(self.handle)).look, abandon_on_cancel=True
-            )
+            found = await self._threads.run(lambda: list(scan.look()), abandon_on_cancel=True)
         except OSError:
             return True  # no file descriptor is free
-        return bool(found) or not is_sure
+        return bool(found) or not scan.is_sure
 
     async def end(self) -> bool:
         """Kill all members and reap the child; return whether it is reaped.
@@ -148,7 +147,7 @@ class ProcessGroup:
 
         Use a thread, as for `SessionScan`. Raises OSError if /proc can't be read.
         """
-        return SessionScan(Identity.decode(handle)).look()[0]
+        return [member.pid for member in SessionScan(Identity.decode(handle)).look()]
 
     @classmethod
     async def kill_remains(cls, handle: str, threads: Threads) -> list[int]:
@@ -186,20 +185,20 @@ def _sweep(scan: SessionScan, killed: Sequence[int]) -> tuple[list[int], bool]:
     found: list[int] = []
     all_sure = True
     for _ in range(LOOKS):
-        pids, is_sure = scan.look()
-        all_sure = all_sure and is_sure
-        for pid in pids:
-            if pid not in killed and pid not in found:
-                found.append(pid)
+        for member in scan.look():
+            if member.pid not in killed and member.pid not in found:
+                found.append(member.pid)
                 with suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+                    # Its child, which may have been born just now, is in the group, too.
+                    os.killpg(member.group, signal.SIGKILL)
+        all_sure = all_sure and scan.is_sure
     return found, all_sure
 
 
 def _send_to_others(handle: str, number: signal.Signals, apart_from: int) -> None:
     """Send a signal to the members outside these process groups: the child's, and `apart_from`."""
     others = {Identity.decode(handle).pid, apart_from}
-    for pid in ProcessGroup.members(handle):
-        with suppress(ProcessLookupError, PermissionError):
-            if os.getpgid(pid) not in others:
-                os.kill(pid, number)
+    for member in SessionScan(Identity.decode(handle)).look():
+        if member.group not in others:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(member.pid, number)

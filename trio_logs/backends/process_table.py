@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["Identity", "SessionScan"]
+__all__ = ["Identity", "Member", "SessionScan"]
 
 _PROC = Path("/proc")
 
@@ -51,22 +52,20 @@ class SessionScan:
     def __init__(self, leader: Identity) -> None:
         self._leader = leader
         self._strangers: set[int] = set()
+        self.is_sure = False
 
-    def look(self) -> tuple[list[int], bool]:
-        """The pids that were found, and whether there can't have been others.
+    def look(self) -> Iterator[Member]:
+        """Yield each process as soon as it is found. Afterwards, `is_sure` says whether there
+        can't have been others: one that exits before its examination may have forked.
 
-        A process may exit between the listing and its examination, and its child may be younger
-        than the listing. Raises OSError if /proc can't be read.
+        Raises OSError if /proc can't be read.
         """
-        try:
-            leader = _stat(self._leader.pid)
-        except PermissionError:
-            return [], True  # a process of another user has the pid now
-        if self._leader.boot != _boot_id() or (leader and leader.start != self._leader.start):
-            return [], True  # another boot, or a stranger has the pid now
+        self.is_sure = True
+        if self._has_ended():
+            return
         listed = {int(name) for name in _names() if name.isdigit()}
-        found: list[int] = []
-        is_sure = True
+        # Another process may get the pid of one that has exited.
+        self._strangers &= listed
         # The newest first: a process that forks and exits at once is still there.
         for pid in sorted(listed - self._strangers, reverse=True):
             try:
@@ -75,18 +74,34 @@ class SessionScan:
                 self._strangers.add(pid)  # another user's, where /proc hides these
                 continue
             if stat is None:
-                is_sure = False
+                self.is_sure = False
             elif stat.session != self._leader.pid or stat.start < self._leader.start:
                 self._strangers.add(pid)
             elif not stat.is_zombie:
-                found.append(pid)
-        # Another process may get the pid of one that has exited.
-        self._strangers &= listed
-        return found, is_sure
+                yield Member(pid, stat.group)
+
+    def _has_ended(self) -> bool:
+        """Whether the pid of the leader, and so that of the session, is another one's now."""
+        try:
+            leader = _stat(self._leader.pid)
+        except PermissionError:
+            return True  # a process of another user
+        if self._leader.boot != _boot_id():
+            return True
+        return leader is not None and leader.start != self._leader.start
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A running process of a session, and its process group."""
+
+    pid: int
+    group: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Stat:
+    group: int
     session: int
     start: int
     is_zombie: bool
@@ -106,7 +121,7 @@ def _stat(pid: int) -> _Stat | None:
         return None
     # The second field, the name, may hold any byte; the third follows its last parenthesis.
     fields = text[text.rindex(b")") + 2 :].split()
-    return _Stat(int(fields[3]), int(fields[19]), fields[0] in (b"Z", b"X"))
+    return _Stat(int(fields[2]), int(fields[3]), int(fields[19]), fields[0] in (b"Z", b"X"))
 
 
 @cache
