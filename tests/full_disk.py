@@ -39,7 +39,7 @@ async def fill_and_free(
                     number += 1
                 except StoreError as error:
                     failure = error
-        assert str(failure).startswith(f"could not commit to {path}: ")
+        assert str(failure).startswith(f"could not commit to {path.name}: ")
         assert str(failure).endswith("Make room on its disk.")
         assert isinstance(failure.__cause__, apsw.FullError)
         written = [batch(known) for known in range(1, number)]

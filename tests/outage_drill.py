@@ -243,4 +243,6 @@ def assert_refused(answer: httpx2.Response) -> None:
     """The store is down, the answer says."""
     assert answer.status_code == 503, answer.text
     assert answer.json()["reason"] == "store"
+    # No path of the server's files.
+    assert "/" not in answer.json()["detail"]
     assert int(answer.headers["Retry-After"]) > 0

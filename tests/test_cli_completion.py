@@ -16,7 +16,7 @@ from tests.command_line import trio_logs
 def test_scripts_are_valid(tmp_path: Path, shell: str) -> None:
     found = trio_logs(tmp_path, "completion", shell)
     assert (found.returncode, found.stderr) == (0, "")
-    for word in ("logs", "timestamps", "timed_out", "no-follow"):
+    for word in ("logs", "grep", "timestamps", "timed_out", "no-follow", "files-with-matches"):
         assert word in found.stdout
     if shutil.which(shell) is not None:
         script = tmp_path / "script"
@@ -28,6 +28,8 @@ def test_scripts_are_valid(tmp_path: Path, shell: str) -> None:
     ("line", "completed"),
     [
         ("trio-logs lo", ["logs"]),
+        ("trio-logs gr", ["grep"]),
+        ("trio-logs grep --color al", ["always"]),
         ("trio-logs ps --sta", ["--status"]),
         ("trio-logs ps --status st", ["stopped"]),
         ("trio-logs logs --stream std", ["stdout", "stderr"]),

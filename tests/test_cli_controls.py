@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from trio_logs.cli.controls import Neutralizer, is_harmless
 
 RESET = "\x1b[0m"
+HARMFUL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 TEXT = "a text\twith ü and 日本"
 
 # name: what is written, what is shown without colour
@@ -41,6 +42,9 @@ LINES = {
     "progress, cleared": ("55%\r\x1b[K100%\x1b[K\r", "100%"),
     "progress over spaces": ("55%\r    \rdone", "done"),
     "carriage returns alone": ("\r\r", ""),
+    "override": ("safe\u202eexe.\u202c", "safe<U+202E>exe.<U+202C>"),
+    "isolate": ("a\u2066b\u2069\u2067c\u2068", "a<U+2066>b<U+2069><U+2067>c<U+2068>"),
+    "text that is written from the right": ("שלום\u200f!", "שלום\u200f!"),
 }
 
 
@@ -72,6 +76,14 @@ COLOURED = {
         ["\x1b[31m" * 1000 + f"x{RESET}", f"\x1b[31my{RESET}"],
     ),
     "not a colour": (["\x1b[>4;2mx", "y"], ["x", "y"]),
+    "a colour that is too long": (
+        ["\x1b[1m\x1b[" + "0" * 300 + ";31mx", "Jy"],
+        [f"\x1b[1mx{RESET}", f"\x1b[1mJy{RESET}"],
+    ),
+    "the longest colour": (
+        ["\x1b[" + "1;" * 126 + "31mx", "Jy"],
+        ["\x1b[" + "1;" * 126 + f"31mx{RESET}", "\x1b[" + "1;" * 126 + f"31mJy{RESET}"],
+    ),
 }
 
 
@@ -106,13 +118,23 @@ def test_a_string_without_end_hides_its_own_line_alone() -> None:
     assert neutralizer.line("the next") == "the next"
 
 
+LONG_COLOUR = "\x1b[" + "1;" * 200 + "31m"
 PIECES = st.one_of(
     st.sampled_from(
-        ["\x1b", "[", "]", "m", "0", ";", "31", "\x9b", "\x9c", "\x9d", "\x07", "\r", "\x08", "P"]
+        [*"\x1b[]m0;\x9b\x9c\x9d\x07\r\x08P\u202e\u2069", "31", "\x1b[31m", LONG_COLOUR]
     ),
     st.text(max_size=3),
 )
 WRITTEN = st.lists(PIECES, max_size=20).map("".join)
+
+
+@given(st.lists(st.tuples(WRITTEN, st.booleans())))
+def test_each_colour_is_complete(lines: list[tuple[str, bool]]) -> None:
+    """A cut colour would make the next letter its end, and so a command to the terminal."""
+    neutralizer = Neutralizer(colour=True)
+    for text, partial in lines:
+        shown = neutralizer.line(text, partial=partial)
+        assert "\x1b" not in re.sub(r"\x1b\[[0-9;:]*m", "", shown)
 
 
 @given(st.lists(st.tuples(WRITTEN, st.booleans())), st.booleans())
@@ -120,7 +142,7 @@ def test_nothing_but_colours_gets_through(lines: list[tuple[str, bool]], colour:
     neutralizer = Neutralizer(colour=colour)
     shown = "".join(neutralizer.line(text, partial=partial) for text, partial in lines)
     without = re.sub(r"\x1b\[[0-9;:]*m", "", shown)
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", without.replace("\n", ""))
+    assert not re.search(HARMFUL, without.replace("\n", ""))
     assert colour or shown == without
 
 
@@ -130,11 +152,11 @@ def test_each_line_is_complete_in_itself(text: str) -> None:
     assert "\x1b" not in shown or shown.endswith(RESET)
 
 
-@given(st.text())
+@given(st.text() | WRITTEN)
 def test_the_quick_look_sees_what_the_slow_one_changes(text: str) -> None:
     text = text.replace("\n", "")
     harmless = is_harmless(text.encode(errors="replace"))
-    assert harmless == (not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text))
+    assert harmless == (not re.search(HARMFUL, text))
     if harmless:
         assert Neutralizer(colour=False).line(text) == text
 

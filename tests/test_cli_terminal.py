@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,17 @@ def test_two_logs_with_prefixes(terminal: Terminal, client: SyncClient) -> None:
     assert "\x1b[33mworker | \x1b[39mone" in coloured
     terminal.press("C-c")
     assert "Traceback" not in terminal.wait_for("code=130$")
+
+
+def test_matches_are_coloured(terminal: Terminal, client: SyncClient) -> None:
+    script = r"printf '\033[32mgreen error and\033]2;owned\007 more\033[0m\n'; echo none"
+    client.submit(["sh", "-c", script], name="found")
+    terminal.enter("trio-logs logs found --grep 'error.*more'; trio-logs grep -n and; echo code=$?")
+    terminal.wait_for("^code=0$")
+    # tmux also says what is reset.
+    shown = re.sub(r"\x1b\[(0|39|49)m", "", terminal.screen(colours=True))
+    assert "\n\x1b[32mgreen \x1b[1m\x1b[31merror and more\n" in shown
+    assert "\x1b[35mfound\x1b[36m:\x1b[32m1\x1b[36m:\x1b[32mgreen error \x1b[1m\x1b[31mand" in shown
 
 
 @pytest.mark.parametrize("script", ["seq 1000000", "seq 100; exec sleep 60"])

@@ -175,9 +175,9 @@ def test_an_event_without_an_end_is_not_held_for_ever(kind: type[Parser]) -> Non
 def test_an_event_of_a_later_version_is_passed_over(kind: type[Parser]) -> None:
     parser = kind()
     if kind is EventParser:
-        records = parser.feed(b"event: unfinished\ndata: ...\n\n" + events(line(1)))
+        records = parser.feed(b"event: later\ndata: ...\n\n" + events(line(1)))
     else:
-        records = parser.feed(b'{"event":"unfinished","text":"..."}\n' + line(1) + b"\n")
+        records = parser.feed(b'{"event":"later","text":"..."}\n' + line(1) + b"\n")
     assert numbers(list(records)) == [1]
     assert parser.broken is None
 

@@ -36,10 +36,23 @@ async def push(client: Client) -> None:
     await client.push("x", chunks())
 
 
+async def search(client: Client) -> None:
+    assert len([record async for record in client.search("x")]) == 1
+
+
+async def matches(client: Client) -> None:
+    assert len([record async for record in client.matches("x", "x")]) == 1
+
+
+SEARCHED = b'{"event":"end","count":0,"workloads":0,"complete":true,"next":null}\n'
+MATCHED = b'{"event":"end","count":0,"lines":0}\n'
+
 CALLS: dict[str, tuple[Callable[[Client], Awaitable[object]], list[bytes]]] = {
     "submit": (lambda client: client.submit(["true"]), [answer("application/json", WORKLOAD)]),
     "get": (lambda client: client.get("x"), [answer("application/json", WORKLOAD)]),
     "follow": (follow, [answer("text/event-stream; charset=utf-8", END)]),
+    "search": (search, [answer("application/x-ndjson", SEARCHED)]),
+    "matches": (matches, [answer("application/x-ndjson", MATCHED)]),
     "push": (
         push,
         [answer(None, b"", "204 No", "Upload-Offset: 5"), answer("application/json", WORKLOAD)],

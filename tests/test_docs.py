@@ -32,7 +32,7 @@ from trio_logs.api.query import ALIASES, NAMES
 from trio_logs.api.search_parameters import SEARCH_PARAMETERS
 from trio_logs.api.table import TABLE
 from trio_logs.cli import CLIENTS, connection, create_app, exits
-from trio_logs.client import requests
+from trio_logs.client import requests, search_requests
 from trio_logs.records import Detached, End, Gap, Outcome, Reset, Status, Stop
 from trio_logs.server import ServerLimits
 from trio_logs.settings import Settings
@@ -161,7 +161,8 @@ def test_options(command: str) -> None:
             case (only,):
                 assert written == f"`{only}`", name
             case inspect.Parameter.empty:
-                assert written == "required", name
+                # Without ids, `grep` searches all logs.
+                assert written == ("all logs" if command == "grep" else "required"), name
 
 
 def choices(hint: Any) -> list[str]:
@@ -264,7 +265,7 @@ def test_python() -> None:
 
 
 def test_the_client() -> None:
-    table = rows(section("python", "The client"))
+    table = rows(section("python", "The client").partition("### Searching")[0])
     documented = {name: cells for name, cells in table.items() if "(" in name}
     assert table.keys() - documented.keys() == set(client.__all__)
     signatures = {re.match(r"\w+", name)[0]: name for name in documented}  # type: ignore[index]
@@ -282,6 +283,8 @@ def test_the_client() -> None:
         ("submit", requests.SubmitOptions),
         ("list", requests.ListOptions),
         ("follow", requests.FollowOptions),
+        ("search", search_requests.SearchOptions),
+        ("matches", search_requests.MatchOptions),
     ):
-        told = documented[signatures[method]][0].partition("Options: ")[2]
-        assert set(re.findall(r"`(\w+)`", told)) == set(kind.__annotations__), method
+        told = re.split(r"Options(?:\]\(#searching\))?: ", documented[signatures[method]][0])[1]
+        assert set(re.findall(r"`(\w+)`", told)) == set(get_type_hints(kind)), method

@@ -58,6 +58,7 @@ def test_no_block_is_forgotten() -> None:
         *(("reference/python.md", language) for language in ("python", "sh")),
         ("howto/ci.md", "bash"),
         ("howto/history.md", "sh"),
+        *(("howto/search.md", language) for language in ("sh", "text")),
         ("tutorial/first-build.md", "sh"),
         ("tutorial/first-build.md", "text"),
     }
@@ -162,6 +163,13 @@ def test_a_step_of_ci(tmp_path: Path) -> None:
     table = printed[printed.index("ID ") :]
     assert [line.split()[1] for line in table.splitlines()[1:3]] == ["tests-9", "tests-7"]
     assert table.count("build 9\n") == 2
+
+
+def test_searching(tmp_path: Path) -> None:
+    start, *commands = blocks("howto/search.md", "sh")
+    given = f"set -e; PATH=$PWD/.venv/bin:$PATH\n{start}"
+    _, *printed = shell(tmp_path, "\necho =====\n".join([given, *commands])).split("=====\n")
+    assert printed == blocks("howto/search.md", "text")
 
 
 def test_a_backup(tmp_path: Path) -> None:

@@ -264,6 +264,15 @@ async def test_a_list_refuses_what_it_can_not_read(open_server: OpenServer, quer
         problem(await live.client.get(f"/v1/workloads?{query}"), 400)
 
 
+@pytest.mark.parametrize("route", ["/v1/workloads?", "/v1/search?filter=x&"])
+async def test_there_is_a_bound_on_labels(open_server: OpenServer, route: str) -> None:
+    async with open_server() as live:
+        labels = [f"label=name{number}=x" for number in range(101)]
+        answer = await live.client.get(route + "&".join(labels[1:]))
+        assert answer.status_code == 200
+        problem(await live.client.get(route + "&".join(labels)), 400)
+
+
 async def test_a_workload_that_changes_its_status_is_listed_once(tmp_path: Path) -> None:
     """A list of several statuses sees one state of the database."""
     query = WorkloadQuery(statuses=frozenset([Status.QUEUED, Status.RUNNING]))

@@ -66,7 +66,8 @@ def test_running_and_following(tmp_path: Path) -> None:
     assert empty == ""
     printed, table = ran.split("ID ")
     assert re.sub(r"\S+Z ", "TIME ", printed).splitlines() == [
-        *("step 1", "step 2", "step 3", "TIME step 2", "TIME step 3", "1", "2", "3")
+        *("step 1", "step 2", "step 3", "TIME step 2", "TIME step 3"),
+        *("build:1:step 1", "build:2:step 2", "1", "2", "3"),
     ]
     assert [line.split()[1:3] for line in table.splitlines()[1:]] == [
         ["numbers", "succeeded"],

@@ -42,7 +42,7 @@ async def test_a_failure_is_confined_to_its_write(
             # The first error is the cause, not "cannot rollback - no transaction is active".
             with pytest.raises(StoreError) as caught:
                 await append_line(store, "w", 2)
-            assert str(caught.value).startswith(f"could not commit to {path}: {message}")
+            assert str(caught.value).startswith(f"could not commit to {path.name}: {message}")
             assert isinstance(caught.value.__cause__, apsw.Error)
             assert store.statistics().writes_failed == failed
         with pytest.raises(StoreError, match=message):
@@ -61,7 +61,7 @@ async def test_reads_fail_alone_and_recover(tmp_path: Path, disk: Disk) -> None:
     async with running(SQLiteStore(path, vfs=disk.name)) as store:
         await append(store, "w", written)
         disk.failing()
-        with pytest.raises(StoreError, match=f"could not read {path}: injected SQLITE_IOERR"):
+        with pytest.raises(StoreError, match=f"could not read {path.name}: injected SQLITE_IOERR"):
             await store.read("w", 1, 10**9)
         disk.healthy()
         for _ in range(10):

@@ -18,7 +18,7 @@ import re2
 from .errors import InvalidRequestError
 from .records import Batch
 
-__all__ = ["MAX_PROGRAM", "Filter", "visible"]
+__all__ = ["MAX_PROGRAM", "Filter", "compile_expression", "visible"]
 
 MAX_PROGRAM = 2_000
 """The most instructions of an expression's program; `\\pL` has 1,200. On text that defeats RE2's
@@ -93,12 +93,12 @@ class Filter:
         if self.case and not self.regex:
             object.__setattr__(self, "_literal", text)
             return
-        expression = _compile(text, literal=not self.regex, case=self.case)
+        expression = compile_expression(text, literal=not self.regex, case=self.case)
         across = expression
         if self.regex:
             across = None
             if not _BOUND_TO_TEXT.search(text):
-                across = _compile(b"(?m)" + text, literal=False, case=self.case)
+                across = compile_expression(b"(?m)" + text, literal=False, case=self.case)
         step = SECONDS_A_STEP * max(expression.programsize, 1)
         object.__setattr__(self, "_expression", expression)
         object.__setattr__(self, "_across", across)
@@ -214,7 +214,7 @@ class Filter:
         return stop if stop >= 0 else len(text)
 
 
-def _compile(text: bytes, *, literal: bool, case: bool) -> Any:
+def compile_expression(text: bytes, *, literal: bool, case: bool) -> Any:
     """Compile an expression. Raises InvalidRequestError."""
     options = re2.Options()
     options.literal = literal

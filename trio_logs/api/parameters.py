@@ -18,6 +18,7 @@ from ..selection import Selection
 __all__ = [
     "DURATION",
     "LINE",
+    "MAX_LABELS",
     "SELECTION",
     "STREAMS",
     "TAIL",
@@ -33,6 +34,9 @@ __all__ = [
 
 SELECTION = ("from", "to", "since", "until", "stream", "filter", "regex", "case", "invert")
 """The parameters that select lines of a log."""
+
+MAX_LABELS = 100
+"""Labels that a request may ask for. SQLite refuses a condition of a thousand terms."""
 
 STREAMS = ("stdout", "stderr", "system")
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
@@ -142,6 +146,9 @@ def _rfc3339(name: str, value: str) -> int:
 
 def labels(values: Iterable[str]) -> dict[str, str]:
     """Labels that workloads must have, each written as `name=value`."""
+    values = list(values)
+    if len(values) > MAX_LABELS:
+        raise InvalidRequestError(f"label: give it {MAX_LABELS} times at most")
     found: dict[str, str] = {}
     for value in values:
         name, equals, text = value.partition("=")

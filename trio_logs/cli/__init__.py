@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -13,14 +15,15 @@ from .. import __version__
 from ..errors import TrioLogsError
 from ..stderr import drain
 from .connection import describe, refusal
-from .exits import BROKEN_PIPE, INTERRUPTED, complain
+from .exits import BROKEN_PIPE, FAILED, INTERRUPTED, USAGE, complain
 
-__all__ = ["create_app", "main", "separate"]
+__all__ = ["create_app", "main", "separate", "spell_out"]
 
 CLIENTS = {
     "run": "Run a command on the server, print its output, and exit with its exit code.",
     "logs": "Print the logs of workloads: history first, then live.",
     "pipe": "Copy standard input to standard output, and keep it as a log.",
+    "grep": "Search the logs of workloads, and print the lines that match.",
     "ps": "List workloads, newest first.",
     "stop": "Stop workloads, wait until they have ended, and print their ids.",
     "rerun": "Run workloads again, and print the ids of the new ones.",
@@ -39,6 +42,7 @@ OTHERS = {
 USAGES = {
     "run": "[OPTIONS] [--] COMMAND...",
     "logs": "[OPTIONS] IDS...",
+    "grep": "[OPTIONS] PATTERN [IDS...]",
     "stop": "[OPTIONS] IDS...",
     "rerun": "[OPTIONS] IDS...",
     "rm": "[OPTIONS] IDS...",
@@ -78,23 +82,45 @@ def separate(app: App, arguments: list[str]) -> list[str]:
     command belongs to it, also what looks like an option of `run`."""
     if arguments[:1] != ["run"]:
         return arguments
-    options = app["run"].assemble_argument_collection()
+    for position in _words(app, arguments):
+        if not arguments[position].startswith("-"):
+            return [*arguments[:position], "--", *arguments[position:]]
+    return arguments
+
+
+def spell_out(app: App, arguments: list[str]) -> list[str]:
+    """The arguments, with two forms of grep(1) that the parser would take for others: `-NUM` is
+    `--context=NUM`, and `-e=x` looks for `=x`."""
+    if arguments[:1] != ["grep"]:
+        return arguments
+    spelled = list(arguments)
+    for position in _words(app, arguments):
+        argument = arguments[position]
+        if re.fullmatch(r"-[0-9]+", argument):
+            spelled[position] = f"--context={argument[1:]}"
+        elif argument.startswith("-e="):
+            spelled[position] = f"--regexp={argument[2:]}"
+    return spelled
+
+
+def _words(app: App, arguments: list[str]) -> Iterator[int]:
+    """The positions of the arguments up to `--`, without the values of options."""
+    options = app[arguments[0]].assemble_argument_collection()
     rest = iter(range(1, len(arguments)))
     for position in rest:
-        argument = arguments[position]
-        if argument == "--":
+        if arguments[position] == "--":
             break
-        if not argument.startswith("-"):
-            return [*arguments[:position], "--", *arguments[position:]]
+        yield position
+        if not arguments[position].startswith("-"):
+            continue
         try:
-            _, _, implied = options.match(argument)
+            _, _, implied = options.match(arguments[position])
         except ValueError:
-            # It holds its value, as in --name=x, or is no option of `run`.
+            # It holds its value, as in --name=x, or is no option of the command.
             continue
         if implied is UNSET:
             # The next argument is its value.
             next(rest, None)
-    return arguments
 
 
 def _default(value: Any) -> str | None:
@@ -109,15 +135,15 @@ def main() -> None:
     arguments = sys.argv[1:]
     try:
         app = create_app(arguments)
-        arguments = separate(app, arguments)
-        code = app(arguments)
+        code = app(spell_out(app, separate(app, arguments)))
         sys.stdout.flush()
     except* BrokenPipeError:
         code = BROKEN_PIPE
         # Python flushes standard output when it exits, and would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except* (CycloptsError, TrioLogsError, OSError) as group:
-        code = complain(group, partial(refusal, arguments))
+        failed = USAGE if arguments[:1] == ["grep"] else FAILED
+        code = complain(group, partial(refusal, arguments), failed=failed)
     except* KeyboardInterrupt:
         code = INTERRUPTED
     drain()

@@ -2,23 +2,34 @@
 
 A log is untrusted text: it could move the cursor, retitle the window, write to the clipboard
 (OSC 52), or hide behind a link (OSC 8). All control sequences are removed except colours (SGR,
-Select Graphic Rendition in ECMA-48), which are optional. Text is never removed, with one exception:
-a line that a progress bar rewrote with `\\r` keeps its last state only.
+Select Graphic Rendition in ECMA-48), which are optional. Controls that reorder text are shown
+instead, as `<U+202E>`: with them, a line could look like another one. Text is never removed, with
+one exception: a line that a progress bar rewrote with `\\r` keeps its last state only.
 
-Sources: ECMA-48, section 5; xterm's ctlseqs, for strings that BEL ends.
+Sources: ECMA-48, section 5; xterm's ctlseqs, for strings that BEL ends; Unicode Standard Annex 9,
+section 2, for the controls that reorder text.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-__all__ = ["Neutralizer", "is_harmless", "one_line"]
+__all__ = ["Neutralizer", "carry_colours", "is_harmless", "one_line"]
 
 _HARMFUL = [bytes([control]) for control in (*range(0x09), *range(0x0B, 0x20), 0x7F)]
 """The C0 controls except tab and line feed."""
 
 _C1 = re.compile(rb"\xc2[\x80-\x9f]")
 """The C1 controls, in UTF-8."""
+
+_REORDERING = {
+    control: f"<U+{control:04X}>" for control in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+"""Embeddings, overrides and isolates, and what is shown instead."""
+
+_REORDERS = re.compile(rb"\xe2(?:\x80[\xaa-\xae]|\x81[\xa6-\xa9])")
+"""The same controls, in UTF-8."""
 
 _STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])"
 """The start of a string: OSC, DCS, SOS, PM, APC."""
@@ -48,8 +59,9 @@ _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 _RESET = "\x1b[0m"
 
 _MAX_COLOURS = 256
-"""Characters of colours that are carried from line to line. More than that are dropped, except the
-last colour."""
+"""Characters of colours that are carried from line to line. Beyond that, only the last colour is
+kept. A single colour that is longer than that is dropped; terminals ignore the end of such a one,
+too."""
 
 _BREAKS = str.maketrans({"\t": "⇥", "\n": "⏎", "\r": "␍", "\u2028": "⏎", "\u2029": "⏎"})
 """Visible characters that replace the ones which would move the rest of a line."""
@@ -61,10 +73,12 @@ def one_line(text: str) -> str:
 
 
 def is_harmless(data: bytes) -> bool:
-    """Whether this UTF-8 has no control character but tabs and line feeds. It is fast, since most
-    text has none."""
+    """Whether this UTF-8 has no control character but tabs and line feeds, and none that reorders
+    text. It is fast, since most text has no such character."""
     # One memchr for each control is four times as fast as one look at each byte.
     if any(control in data for control in _HARMFUL):
+        return False
+    if b"\xe2" in data and _REORDERS.search(data):
         return False
     return b"\xc2" not in data or _C1.search(data) is None
 
@@ -94,27 +108,34 @@ class Neutralizer:
             # A string may be long, so only its start is kept.
             self._rest = unfinished[0] if string is None else string + escape
             text = text[: unfinished.start()]
-        text = _SEQUENCE.sub(self._keep, text)
+        text = _SEQUENCE.sub(self._keep, text).translate(_REORDERING)
         if "\r" in text:
             text = _last_state(text)
         return self._coloured(text) if self._colour else text
 
     def _keep(self, sequence: re.Match[str]) -> str:
         colour = sequence["colour"]
-        return "" if colour is None or not self._colour else f"\x1b[{colour}m"
+        if colour is None or not self._colour or len(colour) > _MAX_COLOURS:
+            return ""
+        return f"\x1b[{colour}m"
 
     def _coloured(self, text: str) -> str:
         before = self._colours
         colours = _COLOUR.findall(text)
-        for colour in colours:
-            # A missing number means 0, which resets all colours before it.
-            if re.match(r"\x1b\[0*[;m]", colour):
-                self._colours = ""
-            if colour.strip("\x1b[0;m"):
-                self._colours += colour
-        if len(self._colours) > _MAX_COLOURS:
-            self._colours = colours[-1][:_MAX_COLOURS]
+        self._colours = carry_colours(before, colours)
         return before + text + _RESET if before or colours else text
+
+
+def carry_colours(before: str, colours: Sequence[str]) -> str:
+    """The colours that hold after these ones, if those in `before` held until then."""
+    held = before
+    for colour in colours:
+        # A missing number means 0, which resets all colours before it.
+        if re.match(r"\x1b\[0*[;m]", colour):
+            held = ""
+        if colour.strip("\x1b[0;m"):
+            held += colour
+    return held if len(held) <= _MAX_COLOURS or not colours else colours[-1]
 
 
 def _last_state(text: str) -> str:

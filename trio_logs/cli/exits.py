@@ -28,7 +28,8 @@ FAILED = 1
 """The server refused, or the command failed in another way; the line says how."""
 
 USAGE = 2
-"""An option or argument is malformed."""
+"""An option or argument is malformed. `grep`: also any error that has no code below, since 1 means
+that no line matches, as with grep(1)."""
 
 # The next three are those of sysexits.h: EX_NOINPUT, EX_UNAVAILABLE, EX_NOPERM.
 NOT_FOUND = 66
@@ -65,12 +66,13 @@ class UsageError(TrioLogsError):
     """An argument, a variable or a file of the user is malformed; the message names it."""
 
 
-def complain(error: BaseException, refusal: Callable[[], str]) -> int:
+def complain(error: BaseException, refusal: Callable[[], str], *, failed: int = FAILED) -> int:
     """Print each error in a group as one line; return the exit code of the last. `refusal` gives
-    the message for a refused token: only the command knows where the token came from."""
-    code = FAILED
+    the message for a refused token: only the command knows where the token came from. `failed` is
+    the code for an error that has none of its own."""
+    code = failed
     for leaf in _leaves(error):
-        code = _code(leaf)
+        code = _code(leaf, failed)
         message = refusal() if code == UNAUTHORIZED else str(leaf)
         if code == UNREACHABLE:
             message += UNREACHABLE_HINT
@@ -88,7 +90,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _code(error: BaseException) -> int:
+def _code(error: BaseException, failed: int) -> int:
     # Imported only after an error: `serve` never needs the client.
     from cyclopts import CycloptsError
 
@@ -105,4 +107,4 @@ def _code(error: BaseException) -> int:
             return USAGE
         case UnreachableError():
             return UNREACHABLE
-    return FAILED
+    return failed

@@ -13,14 +13,18 @@ from rich.cells import cell_len
 from ..client import Client, Workload
 from ..client.requests import FollowOptions
 from ..errors import TrioLogsError
-from .choose import choose_all, deletion_is_told
+from .choose import choose_all, deletion_is_told, options_are_named
 from .connection import Connect, find_connection
 from .controls import one_line
+from .exits import UsageError
 from .foreground import PATIENCE
 from .given import number, text
 from .printer import Look, Outputs, Printer
 
 __all__ = ["logs"]
+
+WORDS = {"since": "--since", "until": "--until", "filter": "--grep"}
+"""The options whose values the server checks, by its names for them."""
 
 COLOURS = (36, 33, 32, 35, 34, 31)
 """The colours of the prefixes, in turn."""
@@ -28,9 +32,25 @@ COLOURS = (36, 33, 32, 35, 34, 31)
 
 async def logs(
     *ids: Annotated[str, Parameter(help="Ids, starts of ids, or names.")],
-    follow: Annotated[bool, Parameter(help="Follow until the workload ends.")] = True,
+    follow: Annotated[
+        bool,
+        Parameter(name=["--follow", "-f"], help="Follow until the workload ends."),
+    ] = True,
     tail: Annotated[
-        int | None, Parameter(validator=number(0), help="Only the last N lines.")
+        int | None,
+        Parameter(name=["--tail", "-n"], validator=number(0), help="Only the last N lines."),
+    ] = None,
+    first: Annotated[
+        int | None,
+        Parameter(name="--from", validator=number(1), help="Only lines from this number on."),
+    ] = None,
+    last: Annotated[
+        int | None,
+        Parameter(
+            name="--to",
+            validator=number(1),
+            help="Only lines up to this number; does not follow.",
+        ),
     ] = None,
     since: Annotated[
         str | None,
@@ -44,9 +64,27 @@ async def logs(
     stream: Annotated[
         Literal["stdout", "stderr"] | None, Parameter(help="Only this stream.")
     ] = None,
-    timestamps: Annotated[
-        bool, Parameter(negative="", help="Print the time before each line.")
+    grep: Annotated[
+        str | None,
+        Parameter(allow_leading_hyphen=True, help="Only lines that match, as an RE2 expression."),
+    ] = None,
+    fixed: Annotated[bool, Parameter(negative="", help="The pattern of --grep is a text.")] = False,
+    ignore_case: Annotated[
+        bool, Parameter(negative="", help="--grep takes upper and lower case for the same.")
     ] = False,
+    invert: Annotated[
+        bool, Parameter(negative="", help="Only lines that do not match --grep.")
+    ] = False,
+    timestamps: Annotated[
+        bool,
+        Parameter(
+            name=["--timestamps", "-t"], negative="", help="Print the time before each line."
+        ),
+    ] = False,
+    color: Annotated[
+        Literal["auto", "always", "never"],
+        Parameter(help="Show colours, and colour what --grep matches."),
+    ] = "auto",
     raw: Annotated[bool, Parameter(negative="", help="Print all control sequences.")] = False,
     json: Annotated[
         bool,
@@ -60,23 +98,45 @@ async def logs(
 
     A line that a workload wrote to standard error goes to standard error, any other to standard
     output. Control sequences are removed, except colours. The command outlives restarts of the
-    server.
+    server. --grep looks for lines in these logs; `trio-logs grep` also searches all logs.
     """
     options: FollowOptions = {"patience": PATIENCE}
-    for name, value in (("tail", tail), ("since", since), ("until", until), ("stream", stream)):
+    for name, value in (
+        ("first", first),
+        ("last", last),
+        ("since", since),
+        ("until", until),
+        ("stream", stream),
+        ("tail", tail),
+    ):
         if value is not None:
             text(f"--{name}", str(value))
             options[name] = value  # type: ignore[literal-required]
-    with Outputs.open() as outputs:
+    if first is not None and last is not None and first > last:
+        raise UsageError(f"--from {first} is after --to {last}")
+    highlighted = None
+    if grep is not None:
+        # RE2 loads slowly.
+        from .patterns import Pattern
+
+        pattern = Pattern("--grep", [grep], fixed=fixed, ignore_case=ignore_case)
+        options["filter"], options["regex"] = pattern.filter, pattern.regex
+        options["case"], options["invert"] = not ignore_case, invert
+        highlighted = None if invert else pattern
+    for option, is_given in (("fixed", fixed), ("ignore-case", ignore_case), ("invert", invert)):
+        if is_given and grep is None:
+            raise UsageError(f"--{option}: give --grep, too; it says what to look for")
+    with Outputs.open(color=color) as outputs:
         async with find_connection(connect).client(outputs.tell_away) as client:
             workloads = await choose_all(client, "logs", ids)
-            printers = _printers(outputs, Look(timestamps, raw, json), workloads)
+            look = Look(timestamps, raw, json, highlighted)
+            printers = _printers(outputs, look, workloads)
             async with trio.open_nursery() as watching:
                 watching.start_soon(outputs.stdout.watch)
                 async with trio.open_nursery() as printing:
                     for workload, printer in zip(workloads, printers, strict=True):
                         # A finished log arrives faster without following.
-                        options["follow"] = follow and not workload.status.final
+                        options["follow"] = follow and last is None and not workload.status.final
                         printing.start_soon(_print, client, workload.id, options.copy(), printer)
                 watching.cancel_scope.cancel()
     return 0
@@ -101,7 +161,7 @@ async def _print(
     client: Client, workload_id: str, options: FollowOptions, printer: Printer
 ) -> None:
     try:
-        with deletion_is_told(workload_id):
+        with deletion_is_told(workload_id), options_are_named(WORDS):
             async with aclosing(client.batches(workload_id, **options)) as batches:
                 async for records in batches:
                     await printer.print(records)

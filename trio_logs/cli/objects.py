@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ..client import End, Gap, Line, LogRecord, Reset
+from ..client import End, Gap, Line, LogRecord, Reset, Stop, Unfinished
 
 __all__ = ["encode", "encode_object"]
 
@@ -41,6 +41,10 @@ def _fields(workload_id: str, record: LogRecord) -> dict[str, Any]:
             fields = {"event": "gap", "from": first, "to": last, "reason": reason}
         case Reset(reason, detail):
             fields = {"event": "reset", "reason": reason, "detail": detail}
+        case Stop(reason, following):
+            fields = {"event": "stop", "reason": reason, "next": following}
+        case Unfinished(stream, text):
+            fields = {"event": "unfinished", "stream": stream, "text": text}
         case End(outcome, lines, size):
             fields = {
                 "event": "end",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import trio
 
@@ -17,6 +17,9 @@ from ..client import Gap, Line, LogRecord, Reset
 from .controls import Neutralizer, is_harmless, one_line
 from .objects import encode
 from .sinks import Sink
+
+if TYPE_CHECKING:
+    from .patterns import Pattern
 
 __all__ = ["Look", "Outputs", "Printer"]
 
@@ -40,11 +43,13 @@ RESETS = {
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How to show lines. `raw` keeps control sequences; `json` prints objects instead."""
+    """How to show lines. `raw` keeps control sequences; `json` prints objects instead. Where there
+    are colours, what matches `pattern` has one."""
 
     timestamps: bool = False
     raw: bool = False
     json: bool = False
+    pattern: Pattern | None = None
 
 
 class Outputs:
@@ -62,9 +67,12 @@ class Outputs:
 
     @classmethod
     @contextmanager
-    def open(cls, stdout: int = 1, stderr: int = 2) -> Iterator[Outputs]:
-        """The outputs of this process."""
+    def open(cls, stdout: int = 1, stderr: int = 2, *, color: str = "auto") -> Iterator[Outputs]:
+        """The outputs of this process. `color` is `always`, `never`, or `auto`: where the output
+        wants it."""
         with Sink.open(stdout) as out, Sink.open(stderr) as err:
+            if color != "auto":
+                out.colour = err.colour = color == "always"
             yield cls(out, err, are_one=os.path.sameopenfile(stdout, stderr))
 
     async def write(self, sink: Sink, data: bytes) -> None:
@@ -183,7 +191,9 @@ class _Channel:
     def render(self, lines: Sequence[Line], *, goes_on: bool) -> bytes:
         """The bytes of lines that are all partial or all whole, and that share a time if times are
         shown. With `goes_on`, the first line continues the last one."""
-        if not (lines[0].partial or goes_on) and self._neutralizer.idle:
+        has_hits = self._look.pattern is not None and self.sink.colour
+        is_plain = self._neutralizer.idle and not has_hits
+        if not (lines[0].partial or goes_on) and is_plain:
             data = "\n".join([line.text for line in lines]).encode()
             if self._look.raw or is_harmless(data):
                 if head := self._head(lines[0]).encode():
@@ -193,14 +203,23 @@ class _Channel:
         for line in lines:
             if not goes_on:
                 texts.append(self._head(line))
-            raw = self._look.raw
-            texts.append(
-                line.text if raw else self._neutralizer.line(line.text, partial=line.partial)
-            )
+            texts.append(line.text if self._look.raw else self._shown(line))
             if not line.partial:
                 texts.append("\n")
             goes_on = line.partial
         return "".join(texts).encode()
+
+    def _shown(self, line: Line) -> str:
+        text, pattern = line.text, self._look.pattern
+        if pattern is None:
+            return self._neutralizer.line(text, partial=line.partial)
+        # Only a search has to load RE2.
+        from .highlight import highlight, matching_state
+
+        if "\r" in text:
+            text = matching_state(text, pattern)
+        shown = self._neutralizer.line(text, partial=line.partial)
+        return highlight(shown, pattern) if self.sink.colour else shown
 
     def _head(self, line: Line) -> str:
         if not self._look.timestamps:

@@ -13,10 +13,25 @@
 through anyio, on asyncio; `SyncClient` has the same methods for scripts without either.
 """
 
-from ..records import End, Gap, Outcome, Reset, Status
+from ..records import End, Gap, Outcome, Reset, Status, Stop, Unfinished
 from .client import Client
 from .errors import ClientError, RefusedError, UnreachableError
-from .records import Counts, Ending, Line, LogRecord, Version, Workload
+from .records import (
+    Counts,
+    Ending,
+    Head,
+    Hit,
+    Line,
+    LogRecord,
+    MatchesEnd,
+    MatchRecord,
+    Progress,
+    SearchEnd,
+    SearchRecord,
+    Tile,
+    Version,
+    Workload,
+)
 from .sync import SyncClient
 
 __all__ = [
@@ -26,13 +41,23 @@ __all__ = [
     "End",
     "Ending",
     "Gap",
+    "Head",
+    "Hit",
     "Line",
     "LogRecord",
+    "MatchRecord",
+    "MatchesEnd",
     "Outcome",
+    "Progress",
     "RefusedError",
     "Reset",
+    "SearchEnd",
+    "SearchRecord",
     "Status",
+    "Stop",
     "SyncClient",
+    "Tile",
+    "Unfinished",
     "UnreachableError",
     "Version",
     "Workload",

@@ -11,15 +11,29 @@ from collections.abc import (
 )
 from contextlib import aclosing
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self, TypeVar, Unpack
 
 from . import following, pushing, requests
 from .answers import check_empty, decode
 from .connection import Connection
-from .records import Counts, Ending, LogRecord, Version, Workload
+from .matching import MatchesResume
+from .records import (
+    Counts,
+    Ending,
+    LogRecord,
+    MatchRecord,
+    SearchRecord,
+    Version,
+    Workload,
+)
 from .requests import FollowOptions, ListOptions, SubmitOptions
+from .resume import Resume
+from .search_requests import MatchOptions, SearchOptions
+from .searching import SearchResume
 
 __all__ = ["Client"]
+
+T = TypeVar("T")
 
 
 class Client:
@@ -128,7 +142,7 @@ class Client:
         answer = await self._connection.ask("GET", "/v1/version")
         return decode(answer, self._connection.address, Version)
 
-    async def follow(
+    def follow(
         self, workload_id: str, **options: Unpack[FollowOptions]
     ) -> AsyncGenerator[LogRecord, None]:
         """The log from its first line to its end: each line once, also over broken connections.
@@ -137,16 +151,41 @@ class Client:
         deleted before its last line is read, a Gap with reason `deleted` comes, and then
         RefusedError with status 404 is raised. To leave early, close it with `contextlib.aclosing`.
         """
-        async with aclosing(self.batches(workload_id, **options)) as batches:
-            async for records in batches:
-                for record in records:
-                    yield record
+        return _each(self.batches(workload_id, **options))
 
     def batches(
         self, workload_id: str, **options: Unpack[FollowOptions]
     ) -> AsyncGenerator[Sequence[LogRecord], None]:
         """As `follow`, but in lists of the records that have arrived: faster for much output."""
-        return following.follow(self._connection, workload_id, options)
+        resume = Resume(options, self._connection.address)
+        return following.follow(self._connection, requests.path(workload_id, "logs"), resume)
+
+    def search(
+        self, text: str, **options: Unpack[SearchOptions]
+    ) -> AsyncGenerator[SearchRecord, None]:
+        """The lines that have a text, or match it as an RE2 expression with `regex`, in the logs of
+        workloads, newest workload first: each line once, also over broken connections.
+
+        The last record is a SearchEnd; `Progress` comes at least once a second. A server that is
+        busy with other searches counts against `patience`.
+        """
+        return _each(self.search_batches(text, **options))
+
+    def search_batches(
+        self, text: str, **options: Unpack[SearchOptions]
+    ) -> AsyncGenerator[Sequence[SearchRecord], None]:
+        """As `search`, but in lists of the records that have arrived."""
+        resume = SearchResume(text, options, self._connection.address)
+        return following.follow(self._connection, "/v1/search", resume)
+
+    def matches(
+        self, workload_id: str, text: str, **options: Unpack[MatchOptions]
+    ) -> AsyncGenerator[MatchRecord, None]:
+        """How many lines of a log `search` finds, and where: tiles without a hole, up to the last
+        line that is known when it begins, and a MatchesEnd."""
+        resume = MatchesResume(text, options, self._connection.address)
+        url = requests.path(workload_id, "matches")
+        return _each(following.follow(self._connection, url, resume))
 
     async def push(
         self,
@@ -171,3 +210,10 @@ class Client:
         return await pushing.push(
             self._connection, workload_id, streams, ending or Ending(), patience
         )
+
+
+async def _each(batches: AsyncGenerator[Sequence[T], None]) -> AsyncGenerator[T, None]:
+    async with aclosing(batches):
+        async for records in batches:
+            for record in records:
+                yield record

@@ -1,7 +1,7 @@
 """The bytes of an answer to records, without I/O.
 
-There are two parsers: for event streams with `format=json`, and for NDJSON. NDJSON costs a third
-less, but a quiet log has no heartbeat in it.
+There are two parsers: for event streams with `format=json`, and for NDJSON, which costs a third
+less.
 
 Source: the WHATWG HTML standard, section 9.2.6 (interpreting an event stream). The service uses a
 part of it: `\\n` ends a line, fields have a space after the colon, and data is one line.
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..records import End, Gap, Outcome, Reset, Status
+from ..records import End, Gap, Outcome, Reset, Status, Stop, Unfinished
 from .answers import MALFORMED, MAX_SHOWN
 from .records import Line, LogRecord
 
@@ -63,6 +63,16 @@ class _Reset(msgspec.Struct):
     detail: str = ""
 
 
+class _Stop(msgspec.Struct):
+    reason: str
+    next: int
+
+
+class _Unfinished(msgspec.Struct):
+    stream: str
+    text: str
+
+
 class _Shutdown(msgspec.Struct):
     reason: str
     detail: str = ""
@@ -71,7 +81,8 @@ class _Shutdown(msgspec.Struct):
 
 
 class Parser(ABC):
-    """Takes the bytes of one answer as they come. It holds one unfinished event, of 1 MiB at most.
+    """Takes the bytes of one answer as they come. It holds one unfinished event,
+    of `_max_bytes` at most.
 
     `last_id` is the Last-Event-ID that resumes after the last record; pass it to the parser of the
     next answer. `retry` is the delay that the server asks for, in seconds. `heard`: the answer has
@@ -81,6 +92,8 @@ class Parser(ABC):
     """
 
     _end: bytes
+    _kind = "a log"
+    _max_bytes = MAX_EVENT_BYTES
 
     def __init__(self, last_id: str | None = None) -> None:
         self.last_id = last_id
@@ -102,8 +115,8 @@ class Parser(ABC):
         self._rest = data[whole:]
         # A copy of much data at once would cost the kernel new memory each time.
         records = self._read(memoryview(data)[:whole]) if whole else []
-        if len(self._rest) > MAX_EVENT_BYTES:
-            self._break(f"an event of more than {MAX_EVENT_BYTES:,} bytes")
+        if len(self._rest) > self._max_bytes:
+            self._break(f"an event of more than {self._max_bytes:,} bytes")
         return records
 
     def finish(self) -> None:
@@ -112,7 +125,7 @@ class Parser(ABC):
             self._break("it ends within an event")
 
     def _break(self, why: str) -> None:
-        self.broken = self.broken or f"the answer is not a log: {why[:MAX_SHOWN]}"
+        self.broken = self.broken or f"the answer is not {self._kind}: {why[:MAX_SHOWN]}"
         self._rest = b""
 
     def _read(self, view: memoryview) -> Sequence[LogRecord]:
@@ -166,6 +179,13 @@ class Parser(ABC):
                 reset = decode(data, type=_Reset)
                 self.last_id = None
                 return [Reset(reset.reason, reset.detail)]
+            case "stop":
+                stop = decode(data, type=_Stop)
+                self.last_id = "stop"
+                return [Stop(stop.reason, stop.next)]
+            case "unfinished":
+                unfinished = decode(data, type=_Unfinished)
+                return [Unfinished(unfinished.stream, unfinished.text)]
             case "shutdown":
                 shutdown = decode(data, type=_Shutdown)
                 self.shutdown = shutdown.detail or shutdown.reason
@@ -173,7 +193,7 @@ class Parser(ABC):
                     self.retry = shutdown.retry / 1000
             case "position":
                 self.last_id = decode(data, type=_Position).id
-        # Later versions of the service may have events of other names.
+        # Others are heartbeats, and events of later versions of the service.
         return []
 
 

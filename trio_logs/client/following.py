@@ -1,10 +1,11 @@
-"""A log from its first line to its end, over any number of connections."""
+"""A stream from its start to its end, over any number of connections."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import TypeVar
 
 import httpx2
 
@@ -12,19 +13,17 @@ from . import requests
 from .answers import check, media_type, unexpected
 from .backoff import is_temporary
 from .connection import Connection
-from .records import LogRecord
-from .requests import FollowOptions
-from .resume import Resume
+from .resumable import Resumable
 
 __all__ = ["follow"]
 
+T = TypeVar("T")
+
 
 async def follow(
-    connection: Connection, workload_id: str, options: FollowOptions
-) -> AsyncGenerator[Sequence[LogRecord], None]:
-    """As `Client.batches`."""
-    resume = Resume(options, connection.address)
-    url = requests.path(workload_id, "logs")
+    connection: Connection, url: str, resume: Resumable[T]
+) -> AsyncGenerator[Sequence[T], None]:
+    """The records of a stream from its start to its end, over any number of connections."""
     while not resume.done:
         complete = False
         # When the server was last known to be there; None means until this attempt failed.
@@ -32,13 +31,15 @@ async def follow(
         request = connection.http.build_request(
             "GET",
             url,
-            params=resume.query,
+            params=resume.query(),
             headers=resume.begin(),
             timeout=requests.FOLLOW_TIMEOUT,
         )
         try:
             async with connection.open(request) as answer:
                 if answer.status_code == httpx2.codes.OK and media_type(answer) == resume.accept:
+                    if records := resume.opened(answer.headers):
+                        yield records
                     async with aclosing(answer.aiter_bytes()) as chunks:
                         async for data in chunks:
                             records = resume.feed(data)
@@ -47,7 +48,7 @@ async def follow(
                                 since = None
                             if records:
                                 yield records
-                            if resume.broken:
+                            if resume.useless:
                                 break
                         else:
                             complete = True
@@ -73,5 +74,8 @@ async def follow(
         if complete:
             resume.finished()
         if not resume.done:
+            if records := resume.clear():
+                yield records
             seconds = resume.delay()
-            await connection.pause(seconds, resume.reason, since)
+            if seconds is not None:
+                await connection.pause(seconds, resume.reason, since)

@@ -7,9 +7,24 @@ from typing import TypeAlias
 
 import msgspec
 
-from ..records import End, Gap, Reset, Status
+from ..records import End, Gap, Reset, Status, Stop, Unfinished
 
-__all__ = ["Counts", "Ending", "Line", "LogRecord", "Version", "Workload"]
+__all__ = [
+    "Counts",
+    "Ending",
+    "Head",
+    "Hit",
+    "Line",
+    "LogRecord",
+    "MatchRecord",
+    "MatchesEnd",
+    "Progress",
+    "SearchEnd",
+    "SearchRecord",
+    "Tile",
+    "Version",
+    "Workload",
+]
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
@@ -23,8 +38,72 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     partial: bool = False
 
 
-LogRecord: TypeAlias = Line | Gap | Reset | End
-"""A record of a followed log; see `trio_logs.records` for the other three."""
+class Head(msgspec.Struct, frozen=True):
+    """`line` is the number of the last line that was known when an answer began, whatever a filter
+    hides; 0 if there was none. It comes again when the client has reconnected."""
+
+    line: int
+
+
+LogRecord: TypeAlias = Line | Gap | Reset | End | Stop | Unfinished | Head
+"""A record of a followed log; see `trio_logs.records` for all but `Line` and `Head`. `Stop` is the
+last record if `last` or `limit` ended the log early. `Unfinished` and `Head` come only to a caller
+that asks for them."""
+
+
+class Hit(msgspec.Struct, frozen=True, gc=False):
+    """A line that a search found in the log of `workload`; see `Line` for the other fields. With
+    `context`, it only is near a line that was found."""
+
+    seq: int
+    time: datetime
+    stream: str
+    text: str
+    workload: str
+    partial: bool = False
+    context: bool = False
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """The log of `workload` is searched now; `lines` of all logs were searched so far."""
+
+    workload: str
+    lines: int
+
+
+class SearchEnd(msgspec.Struct, frozen=True):
+    """The last record of a search: `count` lines were found, and `workloads` logs were searched. If
+    the limit ended the search, it is not `complete`, and `before=next` goes on from there. After a
+    broken connection, `workloads` counts only the logs that were searched since."""
+
+    count: int
+    workloads: int
+    complete: bool
+    next: str | None
+
+
+SearchRecord: TypeAlias = Hit | Progress | SearchEnd
+
+
+class Tile(msgspec.Struct, frozen=True):
+    """Lines `first` to `last` of a log have `count` matches. `at` has the numbers of all of them,
+    or of 200 that are evenly spread."""
+
+    first: int = msgspec.field(name="from")
+    last: int = msgspec.field(name="to")
+    count: int
+    at: list[int]
+
+
+class MatchesEnd(msgspec.Struct, frozen=True):
+    """The last record of the matches in a log: `count` of them, among its `lines` when the search
+    began."""
+
+    count: int
+    lines: int
+
+
+MatchRecord: TypeAlias = Tile | MatchesEnd
 
 
 class Workload(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 from urllib.parse import quote
@@ -20,6 +21,8 @@ __all__ = [
     "ListOptions",
     "Page",
     "SubmitOptions",
+    "aged",
+    "encoded",
     "headers",
     "in_words",
     "list_query",
@@ -40,6 +43,12 @@ PUSH_TIMEOUT = httpx2.Timeout(60, connect=10)
 PUSH_DELAYS = (0.5, 5.0)
 """Seconds before sending again: after the first failure, and at most. A build waits meanwhile."""
 
+
+_WIRE_NAMES = {"first": "from", "last": "to"}
+"""Parameters that have another name on the wire."""
+
+_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
+_PART = r"([0-9]{1,12}(?:\.[0-9]+)?)(d|h|ms|m|s)"
 
 PAGE = 500
 """Workloads in one page: the server's maximum."""
@@ -81,14 +90,33 @@ class ListOptions(TypedDict, total=False):
 
 
 class FollowOptions(TypedDict, total=False):
-    """Parameters of the wire contract; `follow=False` ends at the last line known now. `patience`
-    is how many seconds to try without a log, by default for ever."""
+    """Which lines of a log to read. They apply in this order: lines `first` to `last` (numbers,
+    both included), from `since` to `until`, of `stream`, that `filter` matches, of those the last
+    `tail`, of those the first `limit`.
 
-    tail: int
+    `since` and `until` are RFC 3339 times, Unix seconds, or durations back from now such as `10m`.
+    `filter` is a text, or an RE2 expression with `regex`; `case=False` ignores case, and `invert`
+    asks for the lines that do not match. `tail` and `limit` count whole lines.
+
+    `follow=False` ends at the last line known now, and `last` implies it. `unfinished` asks for
+    `Unfinished` records, too, and `head` for a `Head` at the start of each answer. `patience` is
+    how many seconds to try without a log, by default for ever.
+    """
+
+    first: int
+    last: int
     since: str
     until: str
     stream: str
+    filter: str
+    regex: bool
+    case: bool
+    invert: bool
+    tail: int
+    limit: int
     follow: bool
+    unfinished: bool
+    head: bool
     patience: float
 
 
@@ -142,3 +170,23 @@ def page_query(options: ListOptions, before: str | None, left: int | None) -> li
     """The parameters of one page, if `left` more workloads are wanted."""
     query = [("limit", str(PAGE if left is None else min(left, PAGE))), *list_query(options)]
     return query if before is None else [*query, ("before", before)]
+
+
+def encoded(options: Mapping[str, Any]) -> dict[str, str]:
+    """Options as parameters on the wire."""
+    return {
+        _WIRE_NAMES.get(name, name): str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in options.items()
+    }
+
+
+def aged(query: Mapping[str, str], seconds: float) -> dict[str, str]:
+    """Parameters that mean the same although `seconds` have passed: `since` and `until` may be
+    durations back from now."""
+    found = dict(query)
+    for name in ("since", "until"):
+        value = found.get(name, "")
+        if re.fullmatch(rf"(?:{_PART})+", value):
+            back = sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, value))
+            found[name] = f"{back + seconds:.3f}s"
+    return found

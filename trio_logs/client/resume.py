@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from ..records import End
+from ..records import End, Stop, Unfinished
 from .backoff import Backoff
 from .events import EventParser, ObjectParser, Parser
-from .records import LogRecord
-from .requests import FollowOptions
+from .limit import Limit
+from .records import Head, Line, LogRecord
+from .requests import FollowOptions, aged, encoded
 
 __all__ = ["Resume"]
 
@@ -25,9 +26,13 @@ class Resume:
     """
 
     def __init__(self, options: FollowOptions, address: str) -> None:
-        parameters = {name: value for name, value in options.items() if name != "patience"}
-        self.query = {"format": "json", **_encoded(parameters)}
-        self._follows = options.get("follow") is not False
+        local = ("patience", "head")
+        parameters = {name: value for name, value in options.items() if name not in local}
+        self._query = {"format": "json", **encoded(parameters)}
+        self._wants_head = options.get("head") is True
+        # When the first request was made, in monotonic seconds.
+        self._asked_at: float | None = None
+        self._follows = options.get("follow", "last" not in options)
         self.accept = "text/event-stream" if self._follows else "application/x-ndjson"
         self.done = False
         self.reason = ""
@@ -39,9 +44,36 @@ class Resume:
         self._gave_records = False
         # The last answer was broken. The next one opens properly and may break at the same place.
         self._suspect = False
+        self._stopped_early = False
+        limit = options.get("limit")
+        filters = "filter" in options
+        hides = filters or "stream" in options
+        self._limit = None if limit is None else Limit(limit, filters=filters, hides=hides)
+        # A filter may find few lines in much log: these come at once.
+        self._holds_back = not self._follows and "filter" not in options
+        self._wants_unfinished = options.get("unfinished") is True
+        # The streams whose last record is an unfinished line.
+        self._unfinished: set[str] = set()
 
     def _new_parser(self, last_id: str | None) -> Parser:
         return EventParser(last_id) if self._follows else ObjectParser(last_id)
+
+    def query(self) -> dict[str, str]:
+        """The parameters of the next request."""
+        query = self._query
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+        else:
+            query = aged(query, time.monotonic() - self._asked_at)
+        if self._limit is None:
+            return query
+        query = {name: value for name, value in query.items() if name != "limit"}
+        limit = self._limit.resume()
+        last_id = self._parser.last_id
+        if self._limit.full and last_id is not None:
+            # All lines have come, but not the record after them: it comes alone.
+            return {**query, "to": last_id, "follow": "false"}
+        return query if limit is None else {**query, "limit": str(limit)}
 
     def begin(self) -> dict[str, str]:
         """The headers of the next request."""
@@ -49,9 +81,15 @@ class Resume:
         # The server sends an event that was cut again.
         self._parser = self._new_parser(last_id)
         self._gave_records = False
+        self._stopped_early = False
         self.reason = "the server ended the stream"
         headers = {"Accept": self.accept, "Cache-Control": "no-store"}
         return headers if last_id is None else {**headers, "Last-Event-ID": last_id}
+
+    def opened(self, headers: Mapping[str, str]) -> Sequence[LogRecord]:
+        """Return the head of the log, if the caller asks for it and the server tells it."""
+        lines = headers.get("Log-Lines", "")
+        return [Head(int(lines))] if self._wants_head and lines.isdecimal() else []
 
     @property
     def heard(self) -> bool:
@@ -60,15 +98,19 @@ class Resume:
         return self._gave_records or (self._parser.heard and not self._suspect)
 
     @property
-    def broken(self) -> bool:
+    def useless(self) -> bool:
         """Whether the rest of this answer has no use."""
-        return self._parser.broken is not None
+        return self._parser.broken is not None or self._has_all_lines
+
+    @property
+    def _has_all_lines(self) -> bool:
+        return self._limit is not None and self._limit.ends_here
 
     def feed(self, data: bytes) -> Sequence[LogRecord]:
         """Take bytes of the answer; return the records in them, at once if they come live."""
         self._held.append(data)
         self._held_bytes += len(data)
-        if not self._follows and self._held_bytes < CHUNK:
+        if self._holds_back and self._held_bytes < CHUNK:
             return []
         return self.flush()
 
@@ -77,18 +119,53 @@ class Resume:
         records = self._parser.feed(*self._held)
         self._held.clear()
         self._held_bytes = 0
+        if records and self._limit is not None:
+            records = self._limit.count(records)
+            if self._has_all_lines:
+                self._parser.last_id = str(self._limit.newest)
+            elif records and isinstance(stop := records[-1], Stop):
+                if self._limit.is_early(stop):
+                    self._parser.last_id = str(stop.next - 1)
+                    self._stopped_early = True
+                    records = records[:-1]
+                elif self._limit.full:
+                    following = self._limit.left_out or stop.next
+                    records = [*records[:-1], Stop("limit", following)]
         if records:
-            self._gave_records = True
-            if isinstance(records[-1], End):
+            if self._wants_unfinished:
+                self._watch_unfinished(records)
+            else:
+                self._gave_records = True
+            if isinstance(records[-1], End | Stop):
                 self.done = True
         return records
+
+    def _watch_unfinished(self, records: Sequence[LogRecord]) -> None:
+        for record in records:
+            match record:
+                case Unfinished(stream, text) if text:
+                    self._unfinished.add(stream)
+                case Unfinished(stream):
+                    self._unfinished.discard(stream)
+                case _:
+                    # An unfinished line may come again and again before a broken record.
+                    self._gave_records = True
+                    if isinstance(record, Line):
+                        self._unfinished.discard(record.stream)
+
+    def clear(self) -> Sequence[LogRecord]:
+        """Return records that clear the unfinished lines. Call it before the next request: until
+        its answer comes, such a line may have ended, and a filter may hide its end."""
+        cleared = [Unfinished(stream, "") for stream in sorted(self._unfinished)]
+        self._unfinished.clear()
+        return cleared
 
     def finished(self) -> None:
         """The answer came to its proper end, and was flushed."""
         parser = self._parser
         parser.finish()
-        goes_on = self._follows or parser.shutdown is not None or parser.deleted or self.broken
-        if not goes_on:
+        goes_on = self._follows or self._stopped_early or self.useless
+        if not (goes_on or parser.shutdown is not None or parser.deleted):
             self.done = True
 
     def delay(self) -> float:
@@ -100,13 +177,6 @@ class Resume:
             self.reason = f"the server shuts down: {parser.shutdown}"
         if self.heard:
             self._backoff.succeeded()
-        self._suspect = self.broken or (self._suspect and not self._gave_records)
+        is_broken = parser.broken is not None
+        self._suspect = is_broken or (self._suspect and not self._gave_records)
         return self._backoff.delay(self.reason, parser.retry)
-
-
-def _encoded(query: Mapping[str, Any]) -> dict[str, str]:
-    """Parameters as the wire has them."""
-    return {
-        name: str(value).lower() if isinstance(value, bool) else str(value)
-        for name, value in query.items()
-    }

@@ -13,8 +13,9 @@ from anyio import to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from .client import Client
-from .records import Counts, Ending, LogRecord, Version, Workload
+from .records import Counts, Ending, LogRecord, MatchRecord, SearchRecord, Version, Workload
 from .requests import FollowOptions, ListOptions, SubmitOptions
+from .search_requests import MatchOptions, SearchOptions
 
 __all__ = ["SyncClient"]
 
@@ -106,6 +107,23 @@ class SyncClient:
     ) -> Iterator[Sequence[LogRecord]]:
         """See `Client.batches`."""
         return self._iterate(self._client.batches(workload_id, **options))
+
+    def search(self, text: str, **options: Unpack[SearchOptions]) -> Iterator[SearchRecord]:
+        """See `Client.search`. To leave early, close it with `contextlib.closing`."""
+        for records in self.search_batches(text, **options):
+            yield from records
+
+    def search_batches(
+        self, text: str, **options: Unpack[SearchOptions]
+    ) -> Iterator[Sequence[SearchRecord]]:
+        """See `Client.search_batches`."""
+        return self._iterate(self._client.search_batches(text, **options))
+
+    def matches(
+        self, workload_id: str, text: str, **options: Unpack[MatchOptions]
+    ) -> Iterator[MatchRecord]:
+        """See `Client.matches`."""
+        return self._iterate(self._client.matches(workload_id, text, **options))
 
     def push(
         self,

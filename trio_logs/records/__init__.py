@@ -1,7 +1,7 @@
 """The values that travel through the service. All are frozen; times are integers, in microseconds
 since the Unix epoch."""
 
-from .log import Batch, Detached, End, Gap, Position, Record, Reset, Run, Stop
+from .log import Batch, Detached, End, Gap, Position, Record, Reset, Run, Stop, Unfinished
 from .outcome import Outcome, Reason, Status
 from .times import now, rfc3339
 from .workload import Workload, WorkloadSpec
@@ -19,6 +19,7 @@ __all__ = [
     "Run",
     "Status",
     "Stop",
+    "Unfinished",
     "Workload",
     "WorkloadSpec",
     "now",

@@ -18,6 +18,7 @@ __all__ = [
     "Reset",
     "Run",
     "Stop",
+    "Unfinished",
 ]
 
 
@@ -190,6 +191,15 @@ class Stop:
 
     reason: str
     next: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A line that has not ended, as it looks now: a prompt, or a progress bar. It has no number and
+    is not stored. An empty `text` clears the one before."""
+
+    stream: str
+    text: str
 
 
 Record: TypeAlias = Batch | Gap | End | Detached

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...records import Status
+from ..parameters import MAX_LABELS
 from ..search_parameters import MAX_MATCHES, POSITION, SEARCH_PARAMETERS
 from .parts import answer, header, parameter, refer_to_problems, text
 from .selection import SELECTION_PARAMETERS
@@ -145,7 +146,7 @@ _OTHERS = [
     parameter(
         "label",
         "Only workloads with this label, `name=value`. Give it several times for all of them.",
-        {"type": "array", "items": text("^[^=]+=")},
+        {"type": "array", "items": text("^[^=]+="), "maxItems": MAX_LABELS},
     ),
     parameter(
         "status",

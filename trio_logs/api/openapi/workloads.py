@@ -6,6 +6,7 @@ from typing import Any
 
 from ...records import Status
 from ..list_query import MAX_PAGE
+from ..parameters import MAX_LABELS
 from .parts import answer, header, json_answer, parameter, ref, refer_to_problems, text
 from .selection import MOMENT, flag
 
@@ -146,7 +147,7 @@ LIST: Operation = {
         parameter(
             "label",
             "Only workloads with this label, `name=value`; repeat it to require several labels.",
-            {"type": "array", "items": text("^[^=]+=")},
+            {"type": "array", "items": text("^[^=]+="), "maxItems": MAX_LABELS},
             ["team=demo"],
         ),
         parameter("name", "Only workloads with exactly this name.", text(), "hello"),

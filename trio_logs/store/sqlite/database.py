@@ -220,4 +220,4 @@ class Database:
         await self._thread.wait_closed()
 
     def _error(self, reason: str) -> StoreError:
-        return StoreError(f"could not commit to {self._file.path}: {reason}")
+        return StoreError(f"could not commit to {self._file.path.name}: {reason}")

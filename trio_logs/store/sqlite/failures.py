@@ -26,9 +26,10 @@ _ADVICE: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] =
 )
 
 
-def store_error(what: str, path: Path, cause: Exception) -> StoreError:
-    """The StoreError for an error of `FAILURES`; `what` reads as in "commit to"."""
+def store_error(what: str, file: Path | str, cause: Exception) -> StoreError:
+    """The StoreError for an error of `FAILURES`; `what` reads as in "commit to". Give the path of
+    the file only before there are clients: they get this text, and must not learn the path."""
     advice = next((f". {text}" for kind, text in _ADVICE if isinstance(cause, kind)), "")
-    error = StoreError(f"could not {what} {path}: {cause}{advice}")
+    error = StoreError(f"could not {what} {file}: {cause}{advice}")
     error.__cause__ = cause
     return error

@@ -54,12 +54,12 @@ class Readers:
         # Callers in the same shutdown get Cancelled here; all others get StoreError below.
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._is_closed:
-            raise StoreError(f"could not read {self._file.path}: the store is closed")
+            raise StoreError(f"could not read {self._file.path.name}: the store is closed")
         self.reads += 1
         try:
             return await self._threads.run(partial(self._query, query), abandon_on_cancel=True)
         except FAILURES as error:
-            raise store_error("read", self._file.path, error) from error
+            raise store_error("read", self._file.path.name, error) from error
 
     async def wait_closed(self) -> None:
         """Refuse new queries, and wait for those under way: give it a deadline."""

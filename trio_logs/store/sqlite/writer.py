@@ -135,5 +135,5 @@ class Writer:
 
     def _fail(self, write: Write[Any], error: Exception) -> None:
         if isinstance(error, FAILURES):
-            error = store_error("commit to", self._file.path, error)
+            error = store_error("commit to", self._file.path.name, error)
         write.result = outcome.Error(error)
