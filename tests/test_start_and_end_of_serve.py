@@ -31,10 +31,8 @@ LATE = """
 import atexit, os
 
 # Python calls it after all that the program registers.
-atexit.register(lambda: os.kill(os.getpid(), {number}))
+atexit.register(lambda: [os.kill(os.getpid(), number) for number in {numbers}])
 """
-
-SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
 
 def with_hook(tmp_path: Path, text: str) -> dict[str, str]:
@@ -43,9 +41,11 @@ def with_hook(tmp_path: Path, text: str) -> dict[str, str]:
     return environment(tmp_path / "data", PYTHONPATH=path.rstrip(os.pathsep))
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("module", ["trio_logs.cli", "cyclopts", "quart_trio", "jobs"])
-def test_a_signal_during_the_start(tmp_path: Path, number: int, module: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "number"),
+    [("trio_logs.cli", signal.SIGTERM), ("cyclopts", signal.SIGINT), ("jobs", signal.SIGTERM)],
+)
+def test_a_signal_during_the_start(tmp_path: Path, module: str, number: int) -> None:
     """With every import; the last one is that of the user's functions."""
     env = with_hook(tmp_path, EARLY.format(module=module, number=int(number)))
     found = subprocess.run(
@@ -68,9 +68,9 @@ def test_an_interrupt_during_the_start_of_another_command(tmp_path: Path) -> Non
     assert (found.returncode, found.stdout, found.stderr) == (-signal.SIGINT, "", "")
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_after_the_end(tmp_path: Path, number: int) -> None:
-    env = with_hook(tmp_path, LATE.format(number=int(number)))
+def test_signals_after_the_end(tmp_path: Path) -> None:
+    numbers = [int(signal.SIGTERM), int(signal.SIGINT)]
+    env = with_hook(tmp_path, LATE.format(numbers=numbers))
     prefix = ("env", f"PYTHONPATH={env['PYTHONPATH']}")
     with running_server(tmp_path / "data", prefix=prefix) as server:
         assert server.stop() == 0

@@ -13,7 +13,7 @@ import trio
 
 from ..threads import Threads
 from .posix_spawn import Child
-from .process_table import Identity, SessionScan
+from .process_table import Identity, Member, SessionScan
 
 __all__ = ["ProcessGroup"]
 
@@ -26,10 +26,10 @@ POLL_SECONDS = 0.05
 """How often a child is looked at where the kernel can't announce its end."""
 
 LOOKS = 3
-"""Looks in a row that have to find no member."""
+"""Looks that have to find no member. Only the first one examines all processes."""
 
-MAX_UNSURE = 100
-"""Bounds the looks where processes of others come and go so fast that no look is sure."""
+MAX_UNSURE = 5
+"""Looks more, at most, where processes of others vanish before their examination."""
 
 
 class ProcessGroup:
@@ -104,13 +104,12 @@ class ProcessGroup:
             os.killpg(self._process.pid, number)
 
     async def has_members(self) -> bool:
-        """Whether any member still runs, or may run."""
-        scan = SessionScan(Identity.decode(self.handle))
+        """Whether any member still runs; True if /proc can't be read."""
         try:
-            found = await self._threads.run(lambda: list(scan.look()), abandon_on_cancel=True)
+            find = partial(self.members, self.handle)
+            return bool(await self._threads.run(find, abandon_on_cancel=True))
         except OSError:
             return True  # no file descriptor is free
-        return bool(found) or not scan.is_sure
 
     async def end(self) -> bool:
         """Kill all members and reap the child; return whether it is reaped.
@@ -158,15 +157,10 @@ class ProcessGroup:
         """
         killed: list[int] = []
         scan = SessionScan(Identity.decode(handle))
-        unsure = 0
-        while unsure < MAX_UNSURE:
-            # A call of its own for some looks, so that a fork bomb can't keep a thread for ever.
-            found, is_sure = await threads.run(
-                partial(_sweep, scan, killed), abandon_on_cancel=True
-            )
-            if not found and is_sure:
-                break
-            unsure += not found
+        # A call of its own after each find, so that a fork bomb can't keep a thread for ever.
+        while found := await threads.run(
+            partial(_kill_found, scan, killed), abandon_on_cancel=True
+        ):
             killed += found
         return killed
 
@@ -179,20 +173,30 @@ async def _poll(is_over: Callable[[], bool]) -> None:
         await trio.sleep(POLL_SECONDS)
 
 
-def _sweep(scan: SessionScan, killed: Sequence[int]) -> tuple[list[int], bool]:
-    """Look several times, and kill the members that are not yet in `killed`. Returns their pids,
-    and whether each look was sure."""
+def _kill_found(scan: SessionScan, killed: Sequence[int]) -> list[int]:
+    """Look until a look finds members that are not yet in `killed`, or several find none. Kill
+    those members; return their pids."""
     found: list[int] = []
-    all_sure = True
-    for _ in range(LOOKS):
+    quiet = unsure = 0
+    while not found and quiet < LOOKS and unsure < MAX_UNSURE:
         for member in scan.look():
-            if member.pid not in killed and member.pid not in found:
+            if member.pid not in killed:
                 found.append(member.pid)
-                with suppress(ProcessLookupError, PermissionError):
-                    # Its child, which may have been born just now, is in the group, too.
-                    os.killpg(member.group, signal.SIGKILL)
-        all_sure = all_sure and scan.is_sure
-    return found, all_sure
+                _kill(member)
+        if scan.is_sure:
+            quiet += 1
+        else:
+            unsure += 1
+    return found
+
+
+def _kill(member: Member) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        if member.group == member.pid:
+            # Its child, which may have been born just now, is in its group.
+            os.killpg(member.group, signal.SIGKILL)
+        else:
+            os.kill(member.pid, signal.SIGKILL)
 
 
 def _send_to_others(handle: str, number: signal.Signals, apart_from: int) -> None:
