@@ -10,6 +10,7 @@ import sys
 import time
 from typing import Any
 
+from tests.change_scenarios import CHANGES
 from tests.outage_scenarios import OUTAGES
 from tests.scenarios import SCENARIOS, scenario_run, shutdown_run
 from tests.search_scenarios import SEARCHES
@@ -18,7 +19,10 @@ from tests.steps import InvariantError, explore, run_once
 __all__ = ["RUNS", "campaign", "try_seed"]
 
 RUNS: dict[str, Any] = {
-    **{name: scenario_run(kind) for name, kind in {**SCENARIOS, **OUTAGES, **SEARCHES}.items()},
+    **{
+        name: scenario_run(kind)
+        for name, kind in {**SCENARIOS, **OUTAGES, **SEARCHES, **CHANGES}.items()
+    },
     "shutdown": shutdown_run(),
 }
 

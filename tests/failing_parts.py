@@ -75,7 +75,7 @@ class Switch:
 METHODS = tuple(
     name
     for name in {**vars(LogStore), **vars(WorkloadStore)}
-    if not name.startswith("_") and name not in ("run", "statistics")
+    if not name.startswith("_") and name not in ("run", "statistics", "listen")
 )
 """The calls of a store."""
 
@@ -87,6 +87,7 @@ class FailingStore:
         self.inner = inner
         self.switch = Switch()
         self.run = inner.run
+        self.listen = inner.listen
         self.statistics = inner.statistics
 
     def set_mode(self, mode: str) -> None:

@@ -20,6 +20,7 @@ NDJSON = {
     "readLog": ("LogLine", "LogControl"),
     "findMatches": ("MatchTile", "MatchesEnd"),
     "searchLogs": ("FoundObject", "SearchEvent"),
+    "readEvents": ("ChangedWorkload", "ChangeObject"),
 }
 REPRESENTATIONS = ["*/*", "text/event-stream", "application/x-ndjson", "text/plain"]
 
@@ -63,6 +64,8 @@ def map_case(context: HookContext, case: Case) -> Case:
                 body.pop(name, None)
     if case.operation.path.endswith("/logs"):
         case.headers["Accept"] = _one_of(REPRESENTATIONS, case.query)
+    if case.operation.path == "/v1/events":
+        case.headers["Accept"] = _one_of(REPRESENTATIONS[:3], case.query)
     return case
 
 

@@ -133,7 +133,7 @@ async def test_pages(live: Live) -> None:
         answer = await live.client.get("/v1/workloads", params=query)
         assert answer.status_code == 200, answer.text
         body = answer.json()
-        assert body.keys() == {"workloads", "next"}
+        assert body.keys() == {"workloads", "next", "position"}
         return [item["id"] for item in body["workloads"]], body["next"]
 
     assert await page() == (newest, None)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 import re2
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trio_logs.cli.controls import Neutralizer
@@ -17,6 +17,9 @@ from trio_logs.cli.hits import HitLook, Hits
 from trio_logs.cli.patterns import Pattern
 from trio_logs.client import Hit
 from trio_logs.filtering import Filter
+
+# On a busy machine, examples take long to make.
+patient = settings(suppress_health_check=[HealthCheck.too_slow])
 
 START, RESET = f"\x1b[{HIT}m", "\x1b[0m"
 
@@ -54,6 +57,7 @@ def test_any_of_the_patterns(
     assert [text for text in [*matching, *others] if filtered.matches(text)] == matching
 
 
+@patient
 @given(st.lists(st.text("ab.*\\EQ|()[]-^$", max_size=5), min_size=1, max_size=4))
 def test_joined_patterns_match_what_each_alone_matches(patterns: list[str]) -> None:
     try:
@@ -69,6 +73,7 @@ def test_joined_patterns_match_what_each_alone_matches(patterns: list[str]) -> N
         assert filtered.matches(text) == any(one.matches(text) for one in alone), text
 
 
+@patient
 @given(st.text("ab.*\\EQ|()[]", min_size=1, max_size=6), st.text("ab.*\\EQ|()[]", max_size=9))
 def test_fixed_texts_are_found_as_they_are(wanted: str, text: str) -> None:
     joined = pattern(wanted, "zz", fixed=True)
@@ -123,6 +128,7 @@ COLOURED = st.lists(
 )
 
 
+@patient
 @given(COLOURED, st.sampled_from(["a", "ab", "a+", "b|x", "^a", "[abx]+$", "ä?"]))
 def test_only_matches_change_their_colour(pieces: list[str], wanted: str) -> None:
     shown = Neutralizer(colour=True).line("".join(pieces))
@@ -134,6 +140,7 @@ def test_only_matches_change_their_colour(pieces: list[str], wanted: str) -> Non
         assert now == (START if at in hit else own)
 
 
+@patient
 @given(st.text("ab\x1b[]m0;1\x07\x9b\x90\r", max_size=30))
 def test_nothing_but_colours_gets_through(text: str) -> None:
     hits = Hits(HitLook(pattern("a|b")), colour=True)
@@ -177,8 +184,13 @@ def test_lines_around_a_match() -> None:
     other = [hit(1, context=True, log="v"), hit(2, log="v"), hit(3, context=True, log="v")]
     assert numbers(0, 2, hit(1), *other) == [1, 2, 3]
     assert numbers(1, 0, hit(1), hit(2, context=True), *other) == [1, 1, 2]
+    # Lines before a match may be missing; older ones, or those of another log, do not replace them.
+    after = [hit(1), hit(2, context=True), hit(3, context=True)]
+    assert numbers(2, 0, *after, hit(9)) == [1, 9]
+    assert numbers(2, 0, *after, hit(3, log="v")) == [1, 3]
 
 
+@patient
 @given(st.text("ab1 ", min_size=1, max_size=12), st.sampled_from(["a", "b+", "[ab]1", "x"]))
 def test_parts_are_what_re2_finds(text: str, wanted: str) -> None:
     hits = Hits(HitLook(pattern(wanted), only_matching=True), colour=False)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.command_line import environment
@@ -78,11 +79,52 @@ def test_watching(terminal: Terminal, server: ServerProcess, client: SyncClient)
     screen = terminal.wait_for(f"^{workload.id}  watched  stopped ")
     # It is drawn in its place, not below.
     assert screen.count("watched") == 1
+    client.delete(workload.id)
+    terminal.wait_for(r"LINES +COMMAND *\n\s*\Z")
+    # Durations grow, though nothing is asked of the server.
+    waiting = client.submit(["sh", "-c", "echo one; exec sleep 60"], name="waiting")
+    terminal.wait_for(f"^{waiting.id}  waiting  running .* 1  sh")
+    requests = http_requests(server)
+    terminal.wait_for(f"^{waiting.id}  waiting  running +- +[2-9][^ ]* ago")
+    # One is the first question itself.
+    assert http_requests(server) == requests + 1
     server.stop()
     # It goes on looking, so that it shows what runs when the server is back.
-    terminal.wait_for("does not answer")
+    terminal.wait_for("does not answer|is away")
     terminal.press("C-c")
     terminal.wait_for("code=130$")
+
+
+def http_requests(server: ServerProcess) -> int:
+    """How many requests the server has had."""
+    answer = httpx2.get(
+        f"{server.url}/metrics", headers={"Authorization": f"Bearer {server.token}"}
+    )
+    [found] = re.findall(r"^trio_logs_http_requests_total (\d+)", answer.text, re.MULTILINE)
+    return int(found)
+
+
+def test_watching_over_a_restart(tmp_path: Path) -> None:
+    data, socket = tmp_path / "data", tmp_path / "socket"
+    variables = {
+        name: value
+        for name, value in environment(data).items()
+        if name in ("PATH", "HOME", "LANG", "PYTHONPATH", "TRIO_LOGS_DATA", "XDG_CONFIG_HOME")
+    }
+    with open_terminal(tmp_path, variables) as terminal:
+        with running_server(data, "--bind", f"unix:{socket}") as server:
+            with SyncClient("http://localhost", server.token, uds=str(socket)) as client:
+                first = client.submit(["sleep", "60"], name="first")
+                terminal.enter(f"trio-logs ps --watch --server unix:{socket}; echo code=$?")
+                terminal.wait_for(f"^{first.id}  first  running ")
+            server.stop()
+        with running_server(data, "--bind", f"unix:{socket}") as server:
+            terminal.wait_for(f"^{first.id}  first  stopped ")
+            with SyncClient("http://localhost", server.token, uds=str(socket)) as client:
+                second = client.submit(["sleep", "60"], name="second")
+                terminal.wait_for(f"^{second.id}  second  running ")
+            terminal.press("C-c")
+            terminal.wait_for("code=130$")
 
 
 def test_two_logs_with_prefixes(terminal: Terminal, client: SyncClient) -> None:

@@ -215,6 +215,16 @@ def test_the_parts_of_a_line_count_as_one(
     assert limit.resume() == left
 
 
+@pytest.mark.parametrize("filters", [True, False])
+def test_what_a_limit_leaves_out_within_a_line(filters: bool) -> None:
+    limit = Limit(1, filters=filters, hides=filters)
+    limit.count(made([part(1, partial=True)]))
+    assert limit.resume() is None
+    rest = made([part(2, stream="stderr"), part(3), part(4)])
+    assert limit.count(rest) == rest[1:2]
+    assert (limit.full, limit.newest, limit.left_out) == (True, 3, 2)
+
+
 def test_a_limit_is_exact_however_often_it_is_cut() -> None:
     """Against a server that counts as the contract has it, for random logs and cuts."""
     for seed in range(300):

@@ -223,8 +223,8 @@ async def test_counts_of_a_list(open_server: OpenServer) -> None:
             answer = await live.client.get("/v1/workloads", params=parameters)
             return dict(answer.json())
 
-        assert list(await page()) == ["workloads", "next"]
-        assert list(await page(counts="false")) == ["workloads", "next"]
+        assert list(await page()) == ["workloads", "next", "position"]
+        assert list(await page(counts="false")) == ["workloads", "next", "position"]
         of_label = {**dict.fromkeys(Status, 0), "failed": 2, "succeeded": 1}
         found = await page(counts="true", label="a=b", limit=1)
         assert len(found["workloads"]) == 1

@@ -10,7 +10,7 @@ import pytest
 
 from tests.stores import append, batch, running
 from trio_logs.errors import StoreError
-from trio_logs.records import End, Gap, Outcome, Status
+from trio_logs.records import Change, End, Gap, Outcome, Status
 from trio_logs.store import LogState, StreamState, WorkloadQuery
 from trio_logs.store.sqlite import SQLiteStore
 
@@ -54,6 +54,22 @@ CREATE INDEX by_status ON workloads (status, id);
 CREATE INDEX trimmable ON workloads (finished_at) WHERE finished_at IS NOT NULL AND held > 0;
 PRAGMA user_version = 3;
 """
+_ADDED_BY_4 = "node TEXT, rerun_of TEXT, name TEXT, labels BLOB, words BLOB, streams TEXT"
+VERSION_4 = f"""
+PRAGMA auto_vacuum = INCREMENTAL;
+PRAGMA journal_mode = WAL;
+{
+    _TABLES
+    % (
+        ", held INTEGER NOT NULL DEFAULT 0, reason TEXT, epoch INTEGER NOT NULL DEFAULT 0,"
+        f" {_ADDED_BY_4}"
+    )
+}
+CREATE INDEX by_status ON workloads (status, id);
+CREATE INDEX by_name ON workloads (name, id) WHERE name IS NOT NULL;
+CREATE INDEX trimmable ON workloads (finished_at) WHERE finished_at IS NOT NULL AND held > 0;
+PRAGMA user_version = 4;
+"""
 ROWS = """
 INSERT INTO workloads (id, spec, status, exit_code, error, created_at, finished_at, lines, bytes)
     VALUES ('done', '{"command":["make","TEST"],"name":"n","labels":{"k":"v"}}', 'failed', 1,
@@ -66,12 +82,21 @@ INSERT INTO batches VALUES (2, 1, 3, 9, 'stderr', 5,
 """
 
 
-@pytest.mark.parametrize("schema", [VERSION_1, VERSION_2, VERSION_3])
+# What version 4 adds to the first of these rows.
+ROWS_OF_4 = """
+UPDATE workloads SET name = 'n', labels = x'ff6b3d76ff',
+    words = x'6eff646f6e65ff6d616b652074657374' WHERE id = 'done';
+"""
+
+
+@pytest.mark.parametrize("schema", [VERSION_1, VERSION_2, VERSION_3, VERSION_4])
 async def test_a_file_of_an_earlier_version_is_taken_over(tmp_path: Path, schema: str) -> None:
     path = tmp_path / "x.db"
     earlier = apsw.Connection(str(path))
     earlier.execute(schema).fetchall()
     earlier.execute(ROWS).fetchall()
+    if schema == VERSION_4:
+        earlier.execute(ROWS_OF_4).fetchall()
     held = earlier.execute("SELECT sum(length(data)) FROM batches").get
     if schema != VERSION_1:
         earlier.execute(
@@ -109,6 +134,40 @@ async def test_a_file_of_an_earlier_version_is_taken_over(tmp_path: Path, schema
         records = [Gap(4, 5, "store", 10)]
         await store.append("w", records, expected=4, epoch=1, size=21, outcome=lost)
         assert await store.log("w") == LogState(5, 21, End(lost, 5, 21), epoch=1)
+
+
+@pytest.mark.parametrize("schema", [VERSION_3, VERSION_4])
+async def test_a_file_without_positions_gets_them(tmp_path: Path, schema: str) -> None:
+    """Its records have no position yet, and take one with their next change."""
+    path = tmp_path / "x.db"
+    earlier = apsw.Connection(str(path))
+    earlier.execute(schema).fetchall()
+    earlier.execute(ROWS).fetchall()
+    earlier.execute(
+        "UPDATE workloads SET reason = 'exited' WHERE id = 'done';"
+        "INSERT INTO workloads (id, spec, status, created_at, started_at)"
+        """ VALUES ('runs', '{"command":["true"]}', 'running', 8, 9)"""
+    ).fetchall()
+    earlier.close()
+    # A second start finds the tables of this version.
+    for turn in range(2):
+        async with running(SQLiteStore(path)) as store:
+            page = await store.changes(0, 10**9)
+            if turn == 0:
+                assert (page.changes, page.newest, page.forgotten) == ([], 0, 0)
+                done = await store.workload("done")
+                assert done is not None
+                assert (done.reason, done.node, done.rerun_of, done.lines) == (
+                    *("exited", None, None, 2),
+                )
+                lost = Outcome(Status.LOST, reason="server_lost")
+                await append(store, "runs", [batch(1)], outcome=lost, finished_at=10)
+                # A log without a record takes none.
+                await append(store, "w", [batch(4)], outcome=lost, finished_at=10)
+                await store.delete("done")
+            else:
+                deleted = Change(2, "done", None)
+                assert page.changes == [Change(1, "runs", await store.workload("runs")), deleted]
 
 
 async def test_a_file_of_a_later_version_is_left_alone(tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ class Service:
         self.draining = True
         self.engine.drain()
         self.broker.detach()
+        self.engine.changes.detach()
 
     def store_wait(self) -> float:
         """Seconds that the oldest write which is not durable yet has waited for the store."""

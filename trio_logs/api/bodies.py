@@ -161,11 +161,14 @@ class WorkloadRecord(msgspec.Struct):
 
 class Page(msgspec.Struct):
     """Workloads, newest first. Send `next` as `before` to get the next page; it is null on the last
-    page, and on no other. With `counts=true`, `total` is the number of workloads that match, on all
-    pages, and `counts` are those that match apart from their status, by status."""
+    page, and on no other. Changes after `position` of the first page may be missing in the list: to
+    get them, resume the events from there. With `counts=true`, `total` is the number of workloads
+    that match, on all pages, and `counts` are those that match apart from their status, by status.
+    """
 
     workloads: list[WorkloadRecord]
     next: str | None
+    position: Annotated[str, msgspec.Meta(pattern="^[0-9]+$")]
     total: Count | msgspec.UnsetType = msgspec.UNSET
     counts: dict[Status, Count] | msgspec.UnsetType = msgspec.UNSET
 

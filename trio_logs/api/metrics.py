@@ -95,6 +95,7 @@ def _gauges(found: ServiceStatistics, oldest_wait: float) -> Iterable[tuple[str,
         ("tasks", "Tasks of Trio, system tasks included.", tasks),
         ("workloads_queued", "Workloads in the queue.", engine.queued),
         ("workloads_running", "Workloads that run.", engine.running),
+        ("event_readers", "Readers of changes of workloads.", engine.event_readers),
         ("topics", "Logs in memory.", broker.topics),
         ("topics_live", "Logs that are written.", broker.live),
         ("topics_failing", "Logs whose last append failed.", broker.logs_failing),
@@ -119,6 +120,7 @@ def _counters(found: ServiceStatistics) -> Iterable[tuple[str, str, float]]:
     history = broker.history
     return (
         ("workloads_submitted", "New workloads.", engine.submitted),
+        ("changes_published", "Changes of workloads.", engine.changes_published),
         ("published_lines", "Lines of all logs, counted once each.", broker.lines_published),
         ("published_bytes", "The bytes of these lines, with line ends.", broker.bytes_published),
         (

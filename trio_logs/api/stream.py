@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import trio
-from quart.wrappers.response import ResponseBody
 
 from ..broker import Found, Outlet, Reading
 from ..errors import IncompleteAnswerError, WorkloadNotFoundError
@@ -17,12 +15,9 @@ from ..formats import Format
 from ..records import Batch, Detached, End, Gap, Position, Stop, now
 from ..selection import Selection
 from ..server import Port, Ports
+from .body import StreamBody
 
 __all__ = ["LogStream"]
-
-CHUNKS_AT_ONCE = 2
-"""Chunks that a stream writes to its port before other tasks run. With one chunk, a delayed reader
-of a log at full speed stays behind, until it has to read the store, at twice the cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +49,7 @@ class FormatOutlet(Outlet):
         return self.ports.send_each(ports, chunk)
 
 
-class LogStream(ResponseBody):
+class LogStream(StreamBody):
     """The body of one answer. It subscribes on entry, without a wait, so that a disconnect before
     the first chunk leaks nothing. It writes each chunk of about 64 KiB to the port, or returns the
     chunk if there is no port or the port is closed.
@@ -66,17 +61,14 @@ class LogStream(ResponseBody):
     def __init__(
         self, reading: Reading, form: Format, heartbeat: float, port: Port | None = None
     ) -> None:
+        super().__init__(heartbeat, port)
         self._reading = reading
         self._format = form
-        self._heartbeat = heartbeat
-        self._port = port
         if port is not None:
             shown = reading.selection.at_head(now())
             outlet = FormatOutlet(form, port.outlet, shown if shown.hides_lines else None)
             reading.write_to(outlet, port.number)
-        self._opened = False
         self._is_over = False
-        self._beat_at = math.inf
 
     async def __aenter__(self) -> Self:
         self._reading.__enter__()
@@ -90,31 +82,9 @@ class LogStream(ResponseBody):
     ) -> None:
         self._reading.__exit__(exc_type, exc_value, traceback)
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        while True:
-            for _ in range(CHUNKS_AT_ONCE):
-                chunk = await self._next()
-                self._beat_at = trio.current_time() + self._heartbeat
-                if not self._sent(chunk):
-                    return chunk
-            await trio.lowlevel.checkpoint()
-
-    def _sent(self, chunk: bytes) -> bool:
-        """Write the chunk to the port, past the framework; False if the port did not take it."""
-        return self._port is not None and not self._port.outlet.send_each(
-            (self._port.number,), chunk
-        )
-
     async def _next(self) -> bytes:
-        if not self._opened:
-            self._opened = True
-            self._beat_at = trio.current_time() + self._heartbeat
-            if self._format.opening:
-                await trio.lowlevel.checkpoint()
-                return self._format.opening
+        if not self._opened and (opening := await self._open(self._format.opening)):
+            return opening
         if self._is_over:
             # The end of a log has many streams at once: ask nobody what is known.
             raise StopAsyncIteration

@@ -50,11 +50,13 @@ async def page(context: AppContext) -> Response:
     engine = context.service.engine
     asked = parse_list_query(request.args, now())
     query = asked.workloads
+    # Before the page: the client resumes the events from here, and must miss no later change.
+    position = engine.changes.position
     # One more than the page has: it tells whether there is a next page.
     found = await engine.list(replace(query, limit=query.limit + 1))
     shown = found[: query.limit]
     cursor = shown[-1].id if len(found) > len(shown) else None
-    answer = Page([WorkloadRecord.of(item) for item in shown], cursor)
+    answer = Page([WorkloadRecord.of(item) for item in shown], cursor, str(position))
     if asked.counts:
         answer.counts = await engine.count(query)
         answer.total = sum(answer.counts[status] for status in query.statuses or Status)

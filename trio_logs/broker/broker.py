@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
@@ -176,6 +177,10 @@ class LogBroker:
             for source in tuple(self._sources.values()):
                 with suppress(LogClosedError, StoreError):
                     await source.flush()
+
+    def written(self) -> Iterator[tuple[str, int, int]]:
+        """Of each log that is written now: its workload's id, its lines, and its bytes."""
+        return ((topic.workload_id, topic.head, topic.bytes) for topic in self._sources)
 
     def detach(self) -> None:
         """End every subscription where it is, later ones too; readers may resume there."""

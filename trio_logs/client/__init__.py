@@ -17,6 +17,7 @@ from ..records import End, Gap, Outcome, Reset, Status, Stop, Unfinished
 from .client import Client
 from .errors import ClientError, RefusedError, UnreachableError
 from .records import (
+    ChangeRecord,
     Counts,
     Ending,
     Head,
@@ -31,10 +32,14 @@ from .records import (
     Tile,
     Version,
     Workload,
+    WorkloadChanged,
+    WorkloadDeleted,
+    WorkloadProgress,
 )
 from .sync import SyncClient
 
 __all__ = [
+    "ChangeRecord",
     "Client",
     "ClientError",
     "Counts",
@@ -61,4 +66,7 @@ __all__ = [
     "UnreachableError",
     "Version",
     "Workload",
+    "WorkloadChanged",
+    "WorkloadDeleted",
+    "WorkloadProgress",
 ]

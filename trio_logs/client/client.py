@@ -11,13 +11,15 @@ from collections.abc import (
 )
 from contextlib import aclosing
 from types import TracebackType
-from typing import Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 from . import following, pushing, requests
 from .answers import check_empty, decode
+from .changes import ChangesResume
 from .connection import Connection
 from .matching import MatchesResume
 from .records import (
+    ChangeRecord,
     Counts,
     Ending,
     LogRecord,
@@ -27,6 +29,7 @@ from .records import (
     Workload,
 )
 from .requests import FollowOptions, ListOptions, SubmitOptions
+from .resumable import Resumable
 from .resume import Resume
 from .search_requests import MatchOptions, SearchOptions
 from .searching import SearchResume
@@ -159,6 +162,25 @@ class Client:
         """As `follow`, but in lists of the records that have arrived: faster for much output."""
         resume = Resume(options, self._connection.address)
         return following.follow(self._connection, requests.path(workload_id, "logs"), resume)
+
+    async def position(self) -> str:
+        """The position of now among the `events`. Take it before a list: the events after it have
+        every change that the list lacks."""
+        answer = await self._connection.ask("GET", "/v1/workloads", params={"limit": "1"})
+        return decode(answer, self._connection.address, requests.Position).position
+
+    def events(
+        self, after: str | None = None, *, patience: float | None = None
+    ) -> AsyncGenerator[ChangeRecord, None]:
+        """Changes of workloads after a position, by default new ones, over any number of
+        connections and restarts of the server.
+
+        A `WorkloadChanged` has the newest state of its workload. After a Reset, changes are
+        missing: list the workloads again. An answer that has no events counts against `patience`,
+        in seconds, as no answer does. It never ends: close it with `contextlib.aclosing`.
+        """
+        resume: Resumable[Any] = ChangesResume(after, patience, self._connection.address)
+        return _each(following.follow(self._connection, "/v1/events", resume))
 
     def search(
         self, text: str, **options: Unpack[SearchOptions]

@@ -19,7 +19,7 @@ from ..records import End, Gap, Outcome, Reset, Status, Stop, Unfinished
 from .answers import MALFORMED, MAX_SHOWN
 from .records import Line, LogRecord
 
-__all__ = ["EventParser", "ObjectParser", "Parser"]
+__all__ = ["ID", "EventParser", "ObjectParser", "Parser"]
 
 MAX_EVENT_BYTES = 1024 * 1024
 """More than any event of the service: a line is 64 KiB, and a byte at most 6 bytes of JSON."""
@@ -27,7 +27,7 @@ MAX_EVENT_BYTES = 1024 * 1024
 _LINES = msgspec.json.Decoder(Line)
 _DATA = re.compile(rb"^data: (.*)$", re.MULTILINE)
 _CONTROL = re.compile(rb"^event: (.*)$", re.MULTILINE)
-_ID = re.compile(rb"^id: (.*)$", re.MULTILINE)
+ID = re.compile(rb"^id: (.*)$", re.MULTILINE)
 # No server sends a number of milliseconds with more digits.
 _RETRY = re.compile(rb"^retry: ([0-9]{1,9})$", re.MULTILINE)
 _EVENT = re.compile(rb"(?:(?::|(?:id|event|data|retry): )[^\n]*\n?)+")
@@ -219,7 +219,7 @@ class EventParser(Parser):
         name = _CONTROL.search(event)
         data = _DATA.findall(event)
         if name is None:
-            if not data and (position := _ID.search(event)):
+            if not data and (position := ID.search(event)):
                 self.last_id = position[1].decode()
             return self._lines(b"\n".join(data))
         return self._control(name[1].decode(), b"\n".join(data))

@@ -30,6 +30,8 @@ class Limit:
         self._filters = filters
         self._hides = hides
         self._begun = 0
+        # The last line that came, also if it does not count.
+        self._seen = 0
         # Streams whose last line goes on in the next part.
         self._going_on: set[str] = set()
         # The server counts the lines of this answer.
@@ -80,8 +82,9 @@ class Limit:
         return True
 
     def _take_line(self, line: Line) -> bool:
-        if self._filters and line.seq != self.newest + 1:
+        if self._filters and line.seq != self._seen + 1:
             self._going_on.clear()
+        self._seen = line.seq
         is_begun = self._begun >= self._limit
         if line.stream not in self._going_on:
             if not self._served and is_begun:

@@ -10,6 +10,7 @@ import msgspec
 from ..records import End, Gap, Reset, Status, Stop, Unfinished
 
 __all__ = [
+    "ChangeRecord",
     "Counts",
     "Ending",
     "Head",
@@ -24,6 +25,9 @@ __all__ = [
     "Tile",
     "Version",
     "Workload",
+    "WorkloadChanged",
+    "WorkloadDeleted",
+    "WorkloadProgress",
 ]
 
 
@@ -151,6 +155,32 @@ class Counts(msgspec.Struct, frozen=True):
 
     total: int
     counts: dict[Status, int]
+
+
+class WorkloadChanged(msgspec.Struct, frozen=True):
+    """A workload was created, or more of it has changed than `lines` and `bytes`."""
+
+    workload: Workload
+    position: str
+
+
+class WorkloadDeleted(msgspec.Struct, frozen=True):
+    """A workload was deleted."""
+
+    id: str
+    position: str
+
+
+class WorkloadProgress(msgspec.Struct, frozen=True):
+    """The log of a running workload has grown."""
+
+    id: str
+    lines: int
+    bytes: int
+
+
+ChangeRecord: TypeAlias = WorkloadChanged | WorkloadDeleted | WorkloadProgress | Reset
+"""A record of `Client.events`; see `trio_logs.records` for Reset."""
 
 
 class Ending(msgspec.Struct):

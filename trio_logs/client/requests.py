@@ -20,6 +20,7 @@ __all__ = [
     "FollowOptions",
     "ListOptions",
     "Page",
+    "Position",
     "SubmitOptions",
     "aged",
     "encoded",
@@ -59,6 +60,12 @@ class Page(msgspec.Struct, frozen=True):
 
     workloads: list[Workload]
     next: str | None
+
+
+class Position(msgspec.Struct, frozen=True):
+    """The part of a page that says which changes it has."""
+
+    position: str
 
 
 class SubmitOptions(TypedDict, total=False):

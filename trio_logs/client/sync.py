@@ -13,7 +13,16 @@ from anyio import to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from .client import Client
-from .records import Counts, Ending, LogRecord, MatchRecord, SearchRecord, Version, Workload
+from .records import (
+    ChangeRecord,
+    Counts,
+    Ending,
+    LogRecord,
+    MatchRecord,
+    SearchRecord,
+    Version,
+    Workload,
+)
 from .requests import FollowOptions, ListOptions, SubmitOptions
 from .search_requests import MatchOptions, SearchOptions
 
@@ -107,6 +116,16 @@ class SyncClient:
     ) -> Iterator[Sequence[LogRecord]]:
         """See `Client.batches`."""
         return self._iterate(self._client.batches(workload_id, **options))
+
+    def position(self) -> str:
+        """See `Client.position`."""
+        return self._portal.call(self._client.position)
+
+    def events(
+        self, after: str | None = None, *, patience: float | None = None
+    ) -> Iterator[ChangeRecord]:
+        """See `Client.events`. To leave, close it with `contextlib.closing`."""
+        return self._iterate(self._client.events(after, patience=patience))
 
     def search(self, text: str, **options: Unpack[SearchOptions]) -> Iterator[SearchRecord]:
         """See `Client.search`. To leave early, close it with `contextlib.closing`."""

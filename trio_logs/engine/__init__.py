@@ -1,6 +1,15 @@
 """The engine: runs workloads, each as a child task, and closes their logs when they have ended."""
 
+from .change_reader import ChangeReader, ChangeRecord
+from .changes import Changes
 from .engine import Engine
 from .limits import EngineLimits, EngineStatistics
 
-__all__ = ["Engine", "EngineLimits", "EngineStatistics"]
+__all__ = [
+    "ChangeReader",
+    "ChangeRecord",
+    "Changes",
+    "Engine",
+    "EngineLimits",
+    "EngineStatistics",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import structlog
@@ -14,6 +14,7 @@ from ..errors import ConflictError, WorkloadNotFoundError
 from ..records import Status, Workload, WorkloadSpec
 from ..store import WorkloadQuery, WorkloadStore
 from .admission import Admission
+from .changes import Changes
 from .controls import Controls
 from .deletions import Deletions
 from .jobs import Jobs
@@ -64,6 +65,7 @@ class Engine:
         self._jobs = Jobs(self._queue, runner)
         self._submissions = Submissions(store, backends, self._admission, self._jobs, self._calls)
         self._controls = Controls(self._jobs, backends, self.get, self._limits.grace)
+        self.changes = Changes(store, self._calls, self._written)
         self._nursery: trio.Nursery
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -76,6 +78,7 @@ class Engine:
             self._deletions.open(self._nursery)
             self._submissions.open(self._nursery)
             try:
+                await self._nursery.start(self.changes.run)
                 await self._take_up()
                 self._nursery.start_soon(self._admission.settle)
                 task_status.started()
@@ -222,4 +225,11 @@ class Engine:
             self._queue.running + self._queue.remote,
             self._admission.submitted,
             {status: self._jobs.finished[status] for status in Status if status.final},
+            self.changes.readers,
+            self.changes.published,
         )
+
+    def _written(self) -> Iterator[tuple[str, int, int]]:
+        # Embedders may write logs of their own, which are no workloads.
+        running = {job.workload.id for job in self._jobs}
+        return (log for log in self._broker.written() if log[0] in running)

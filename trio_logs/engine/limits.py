@@ -29,9 +29,13 @@ class EngineStatistics:
     """`queued` and `running` count workloads now. A workload whose end is not durable yet is
     running.
 
-    `submitted` counts new workloads since the start, and `finished` counts outcomes by status."""
+    `submitted` counts new workloads since the start, `finished` counts outcomes by status, and
+    `changes_published` counts changes of records. `event_readers` are the readers of these changes
+    now."""
 
     queued: int
     running: int
     submitted: int
     finished: Mapping[Status, int]
+    event_readers: int
+    changes_published: int

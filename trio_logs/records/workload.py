@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from .outcome import Status
 
-__all__ = ["Workload", "WorkloadSpec"]
+__all__ = ["Change", "Progress", "Workload", "WorkloadSpec"]
+
+_Rendered: TypeAlias = dict[object, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +45,36 @@ class Workload:
     reason: str | None = None
     node: str | None = None
     rerun_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of a workload's record. Positions grow; `workload` is None if it was deleted.
+
+    `rendered` caches the change's wire forms, so that all readers share one computation.
+    """
+
+    position: int
+    id: str
+    workload: Workload | None
+    rendered: _Rendered = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes this change takes, in memory and on the wire."""
+        if self.workload is None:
+            return 100
+        spec = self.workload.spec
+        texts = [*spec.command, *spec.env, *spec.env.values(), *spec.labels, *spec.labels.values()]
+        return 800 + sum(map(len, texts))
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The log of a running workload has grown: the number of its lines, and their bytes. See
+    `Change` for `rendered`."""
+
+    id: str
+    lines: int
+    bytes: int
+    rendered: _Rendered = field(default_factory=dict, compare=False, repr=False)

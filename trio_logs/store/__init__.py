@@ -12,12 +12,14 @@ from typing import Protocol
 
 import trio
 
-from ..records import Batch, End, Gap, Outcome, Run, Status, Workload
+from ..records import Batch, Change, End, Gap, Outcome, Run, Status, Workload
+from .changes import ChangePage
 from .durations import DurationStatistics
 from .query import WorkloadQuery
 
 __all__ = [
     "NO_STREAMS",
+    "ChangePage",
     "LogState",
     "LogStore",
     "Retention",
@@ -175,7 +177,25 @@ class LogStore(Protocol):
 
 class WorkloadStore(Protocol):
     """The duties of a store of workload records. As with `LogStore`, the effect of a method that
-    has returned is durable, and every method raises StoreError for that call alone."""
+    has returned is durable, and every method raises StoreError for that call alone.
+
+    Each change of a record in more than `lines` and `bytes` takes the next position, in the same
+    transaction: `create`, `start`, `delete`, and an `append` with an outcome. Positions begin at 1
+    and outlive restarts. A log without a record has no positions.
+    """
+
+    def listen(self, listener: Callable[[Change], object]) -> None:
+        """From now on, call `listener` in Trio's thread with each change that this process makes,
+        in the order of positions, once it is durable. The call comes even if the task that made the
+        change was cancelled. A position that is left out belongs to a change of another process, or
+        to a commit whose result is unknown."""
+
+    async def position(self) -> int:
+        """The position of the newest change; 0 if there was none."""
+
+    async def changes(self, after: int, max_bytes: int) -> ChangePage:
+        """The changes after a position, until their weight is `max_bytes`; the work is bounded. All
+        of a page is from one moment."""
 
     async def create(
         self, workload: Workload, *, key: str | None = None, fingerprint: bytes = b""

@@ -24,6 +24,7 @@ from ..bodies import (
 )
 from ..routes import Route
 from ..search_stream import FoundObject
+from .events import EVENT_SCHEMAS
 from .log import LOG_SCHEMAS
 from .parts import header, problems
 from .search import SEARCH_SCHEMAS
@@ -40,7 +41,7 @@ _PROBLEMS = {
     404: ("There is no such workload.", "there is no workload 'x'"),
     405: ("The path is right, the method is not.", "The method is not allowed."),
     406: (
-        "No representation of the log is acceptable.",
+        "No representation of the answer is acceptable.",
         "a log is served as text/event-stream, application/x-ndjson or text/plain",
     ),
     409: (
@@ -78,7 +79,10 @@ def make_document(routes: Iterable[Route]) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "security": [{"token": []}],
         "tags": [
-            {"name": "workloads", "description": "Submit, list, show, stop, rerun, delete."},
+            {
+                "name": "workloads",
+                "description": "Submit, list, show, stop, rerun, delete, follow.",
+            },
             {"name": "logs", "description": "A log as a stream."},
             {"name": "service", "description": "The state of the service, and this description."},
         ],
@@ -132,4 +136,4 @@ def _schemas() -> dict[str, Any]:
     for schema in schemas.values():
         # msgspec keeps the indentation of docstrings.
         schema["description"] = " ".join(inspect.cleandoc(schema["description"]).split())
-    return {**schemas, **LOG_SCHEMAS, **SEARCH_SCHEMAS}
+    return {**schemas, **LOG_SCHEMAS, **SEARCH_SCHEMAS, **EVENT_SCHEMAS}

@@ -172,7 +172,9 @@ LIST: Operation = {
         ),
     ],
     "responses": {
-        "200": json_answer("A page.", ref("Page"), {"workloads": [RECORD], "next": None}),
+        "200": json_answer(
+            "A page.", ref("Page"), {"workloads": [RECORD], "next": None, "position": "17"}
+        ),
         **refer_to_problems(400, 401, 421, 503),
     },
 }

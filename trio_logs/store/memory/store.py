@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import islice
+from heapq import merge
+from itertools import dropwhile, islice
 
 import trio
 
-from ...records import Outcome, Status, Workload
-from .. import LogState, WorkloadQuery
+from ...records import Change, Outcome, Status, Workload
+from .. import ChangePage, LogState, WorkloadQuery
+from ..changes import KEPT_DELETIONS, page_of
 from .logs import MemoryLogs
 
 __all__ = ["MemoryStore"]
@@ -23,15 +26,20 @@ class MemoryStore(MemoryLogs):
         self._workloads: dict[str, Workload] = {}
         self._handles: dict[str, str] = {}
         self._keys: dict[str, tuple[str, bytes]] = {}
+        self._listener: Callable[[Change], object] | None = None
+        self._position = self._forgotten = 0
+        # The last change of each record, and the newest deletions; both oldest first.
+        self._changed: OrderedDict[str, int] = OrderedDict()
+        self._deletions: OrderedDict[str, int] = OrderedDict()
 
     async def create(
         self, workload: Workload, *, key: str | None = None, fingerprint: bytes = b""
     ) -> None:
         await trio.lowlevel.checkpoint()
-        self._workloads[workload.id] = workload
         self._create(workload.id)
         if key is not None:
             self._keys[key] = (workload.id, fingerprint)
+        self._change(workload.id, workload)
 
     async def find_key(self, key: str) -> tuple[str, bytes] | None:
         await trio.lowlevel.checkpoint()
@@ -41,9 +49,8 @@ class MemoryStore(MemoryLogs):
         await trio.lowlevel.checkpoint()
         workload = self._workloads.get(workload_id)
         if workload is not None:
-            self._workloads[workload_id] = replace(
-                workload, status=Status.RUNNING, started_at=started_at, node=node
-            )
+            running = replace(workload, status=Status.RUNNING, started_at=started_at, node=node)
+            self._change(workload_id, running)
 
     async def remember(self, workload_id: str, handle: str) -> None:
         await trio.lowlevel.checkpoint()
@@ -79,10 +86,46 @@ class MemoryStore(MemoryLogs):
 
     async def delete(self, workload_id: str) -> None:
         await trio.lowlevel.checkpoint()
-        self._workloads.pop(workload_id, None)
         self._handles.pop(workload_id, None)
         self._keys = {k: v for k, v in self._keys.items() if v[0] != workload_id}
         self._discard(workload_id)
+        if workload_id in self._workloads:
+            self._change(workload_id, None)
+
+    def listen(self, listener: Callable[[Change], object]) -> None:
+        self._listener = listener
+
+    async def position(self) -> int:
+        await trio.lowlevel.checkpoint()
+        return self._position
+
+    async def changes(self, after: int, max_bytes: int) -> ChangePage:
+        await trio.lowlevel.checkpoint()
+        later = [
+            dropwhile(lambda change: change.position <= after, map(self._last, positions.items()))
+            for positions in (self._changed, self._deletions)
+        ]
+        found = merge(*later, key=lambda change: change.position)
+        return page_of(found, max_bytes, newest=self._position, forgotten=self._forgotten)
+
+    def _last(self, item: tuple[str, int]) -> Change:
+        workload_id, position = item
+        return Change(position, workload_id, self._workloads.get(workload_id))
+
+    def _change(self, workload_id: str, workload: Workload | None) -> None:
+        """Change or remove a record, in the step in which readers find the change."""
+        self._position += 1
+        self._changed.pop(workload_id, None)
+        if workload is None:
+            del self._workloads[workload_id]
+            self._deletions[workload_id] = self._position
+            if len(self._deletions) > KEPT_DELETIONS:
+                _, self._forgotten = self._deletions.popitem(last=False)
+        else:
+            self._workloads[workload_id] = workload
+            self._changed[workload_id] = self._position
+        if self._listener is not None:
+            self._listener(Change(self._position, workload_id, workload))
 
     def _extended(self, workload_id: str, state: LogState) -> None:
         workload = self._workloads.get(workload_id)
@@ -93,7 +136,7 @@ class MemoryStore(MemoryLogs):
         self._handles.pop(workload_id, None)
         workload = self._workloads.get(workload_id)
         if workload is not None:
-            self._workloads[workload_id] = replace(
+            ended = replace(
                 workload,
                 status=outcome.status,
                 exit_code=outcome.exit_code,
@@ -102,3 +145,4 @@ class MemoryStore(MemoryLogs):
                 reason=outcome.reason,
                 finished_at=finished_at,
             )
+            self._change(workload_id, ended)

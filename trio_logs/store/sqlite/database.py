@@ -103,12 +103,13 @@ class Database:
         self,
         apply: Callable[[apsw.Connection], T],
         *,
-        committed: Callable[[], object] | None = None,
+        committed: Callable[[T], object] | None = None,
     ) -> T:
         """Run `apply` in the next transaction; return its result once the transaction is durable.
 
-        `committed` is called then, even if this task was cancelled meanwhile. Raises StoreError if
-        the store fails, and any exception of `apply`.
+        `committed` is called with it then, even if this task was cancelled meanwhile: in the order
+        in which the writes were applied. Raises StoreError if the store fails, and any exception of
+        `apply`.
         """
         # Callers in the same shutdown get Cancelled here; all others get StoreError below.
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -178,11 +179,12 @@ class Database:
         for write in group:
             if write.result is None:
                 write.result = outcome.Error(self._error("the disk does not answer"))
-            if not isinstance(write.result, outcome.Error):
-                if write.committed is not None:
-                    write.committed()
-            elif isinstance(write.result.error, StoreError):
-                self.writes_failed += 1
+            match write.result:
+                case outcome.Value(value=value):
+                    if write.committed is not None:
+                        write.committed(value)
+                case outcome.Error(error=StoreError()):
+                    self.writes_failed += 1
             write.done.set()
 
     async def _close(self) -> None:

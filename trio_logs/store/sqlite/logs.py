@@ -11,7 +11,7 @@ import apsw
 import zstandard
 
 from ...errors import WorkloadNotFoundError
-from ...records import Batch, Gap, Outcome, Status, now
+from ...records import Batch, Change, Gap, Outcome, Status, now
 from .. import LogState, Retention, StreamState
 from ..appending import addition
 from . import workloads
@@ -72,8 +72,9 @@ class Logs:
         streams: Mapping[str, StreamState],
         outcome: Outcome | None,
         finished_at: int,
-    ) -> None:
-        """Add records to a log; see `LogStore.append`."""
+    ) -> Change | None:
+        """Add records to a log; see `LogStore.append`. Returns the change of its workload's record,
+        if the log ends and has one."""
         number, state = number_and_state(connection, workload_id) or (None, LogState())
         added = addition(
             state,
@@ -103,7 +104,8 @@ class Logs:
             )
             self._bytes += held
         if added.ends and outcome is not None:
-            workloads.finish(connection, number, outcome, finished_at)
+            return workloads.finish(connection, number, outcome, finished_at)
+        return None
 
     def fence(self, connection: apsw.Connection, workload_id: str) -> int:
         """Raise the epoch of a log and return it; see `LogStore.fence`."""

@@ -11,7 +11,7 @@ from .workloads import index_workloads
 
 __all__ = ["prepare"]
 
-VERSION = 4
+VERSION = 5
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS workloads (
@@ -38,13 +38,24 @@ CREATE TABLE IF NOT EXISTS workloads (
     name TEXT,                       -- that of `spec`
     labels BLOB,                     -- those of `spec`; see `listing`
     words BLOB,                      -- what a search looks at; see `listing`
-    streams TEXT                     -- JSON; the state of each stream, see `LogState`
+    streams TEXT,                    -- JSON; the state of each stream, see `LogState`
+    changed INTEGER NOT NULL DEFAULT 0 -- the position of its last change; 0 before the first one
 );
 CREATE INDEX IF NOT EXISTS unfinished ON workloads (id) WHERE finished_at IS NULL;
 CREATE INDEX IF NOT EXISTS by_status ON workloads (status, id);
 CREATE INDEX IF NOT EXISTS by_name ON workloads (name, id) WHERE name IS NOT NULL;
 CREATE INDEX IF NOT EXISTS trimmable ON workloads (finished_at)
     WHERE finished_at IS NOT NULL AND held > 0;
+CREATE INDEX IF NOT EXISTS by_change ON workloads (changed);
+CREATE TABLE IF NOT EXISTS deletions (
+    position INTEGER PRIMARY KEY,    -- of the change that deleted a workload
+    id TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS positions (
+    newest INTEGER NOT NULL,         -- of all changes; the table has one row
+    forgotten INTEGER NOT NULL       -- deletions up to this position are not kept any more
+);
+INSERT INTO positions SELECT 0, 0 WHERE NOT EXISTS (SELECT 1 FROM positions);
 CREATE TABLE IF NOT EXISTS batches (
     log INTEGER NOT NULL,            -- workloads.number
     first INTEGER NOT NULL,          -- the sequence number of its first line
@@ -79,6 +90,10 @@ ALTER TABLE workloads ADD COLUMN words BLOB;
 ALTER TABLE workloads ADD COLUMN streams TEXT;
 """
 
+_FROM_4 = """
+ALTER TABLE workloads ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
+"""
+
 
 def prepare(connection: apsw.Connection) -> None:
     """Create or migrate the tables. Raises apsw.Error if a later version has made them."""
@@ -98,6 +113,8 @@ def prepare(connection: apsw.Connection) -> None:
             connection.execute(_FROM_2)
         if version in (1, 2, 3):
             connection.execute(_FROM_3)
+        if version in (1, 2, 3, 4):
+            connection.execute(_FROM_4)
         connection.execute(_SCHEMA)
         if version in (1, 2, 3):
             index_workloads(connection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -11,9 +11,18 @@ import structlog
 import trio
 
 from ...errors import StoreError
-from ...records import Batch, Gap, Outcome, Run, Status, Workload
-from .. import NO_STREAMS, LogState, Retention, StoreStatistics, StreamState, Visitor, WorkloadQuery
-from . import queries, workloads
+from ...records import Batch, Change, Gap, Outcome, Run, Status, Workload
+from .. import (
+    NO_STREAMS,
+    ChangePage,
+    LogState,
+    Retention,
+    StoreStatistics,
+    StreamState,
+    Visitor,
+    WorkloadQuery,
+)
+from . import changes, queries, workloads
 from .database import Database
 from .file import File
 from .logs import Logs
@@ -44,6 +53,7 @@ class SQLiteStore:
         self._logs = Logs()
         self._database = Database(File(path, synchronous, vfs), self._logs)
         self._deleted = trio.Event()
+        self._listener: Callable[[Change], object] | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with self._database.open():
@@ -78,7 +88,8 @@ class SQLiteStore:
         self, workload: Workload, *, key: str | None = None, fingerprint: bytes = b""
     ) -> None:
         await self._database.write(
-            partial(workloads.create, workload=workload, key=key, fingerprint=fingerprint)
+            partial(workloads.create, workload=workload, key=key, fingerprint=fingerprint),
+            committed=self._tell,
         )
 
     async def find_key(self, key: str) -> tuple[str, bytes] | None:
@@ -86,7 +97,8 @@ class SQLiteStore:
 
     async def start(self, workload_id: str, started_at: int, node: str | None = None) -> None:
         await self._database.write(
-            partial(workloads.start, workload_id=workload_id, started_at=started_at, node=node)
+            partial(workloads.start, workload_id=workload_id, started_at=started_at, node=node),
+            committed=self._tell,
         )
 
     async def remember(self, workload_id: str, handle: str) -> None:
@@ -107,11 +119,29 @@ class SQLiteStore:
         return await self._database.read(workloads.unfinished)
 
     async def delete(self, workload_id: str) -> None:
+        def committed(change: Change | None) -> None:
+            self._deleted.set()
+            self._tell(change)
+
         await self._database.write(
-            partial(workloads.hide, workload_id=workload_id),
-            # As a callback, since this task may be cancelled during the commit.
-            committed=lambda: self._deleted.set(),
+            partial(workloads.hide, workload_id=workload_id), committed=committed
         )
+
+    # Changes of workload records. They are told in callbacks: a caller may be cancelled during its
+    # commit.
+
+    def listen(self, listener: Callable[[Change], object]) -> None:
+        self._listener = listener
+
+    def _tell(self, change: Change | None) -> None:
+        if change is not None and self._listener is not None:
+            self._listener(change)
+
+    async def position(self) -> int:
+        return await self._database.read(changes.newest)
+
+    async def changes(self, after: int, max_bytes: int) -> ChangePage:
+        return await self._database.read(partial(changes.since, after=after, max_bytes=max_bytes))
 
     # Logs.
 
@@ -141,7 +171,8 @@ class SQLiteStore:
                 streams=streams,
                 outcome=outcome,
                 finished_at=finished_at,
-            )
+            ),
+            committed=self._tell,
         )
 
     async def fence(self, workload_id: str) -> int:

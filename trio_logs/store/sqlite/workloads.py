@@ -8,11 +8,13 @@ from typing import Any
 import apsw
 import msgspec
 
-from ...records import Outcome, Status, Workload, WorkloadSpec
+from ...records import Change, Outcome, Status, Workload, WorkloadSpec
 from .. import WorkloadQuery
 from .listing import conditions, labels_of, words_of
+from .positions import NEXT, add_deletion, take
 
 __all__ = [
+    "COLUMNS",
     "DELETED",
     "count",
     "create",
@@ -24,12 +26,13 @@ __all__ = [
     "page",
     "remember",
     "start",
+    "to_workload",
     "unfinished",
 ]
 
 DELETED = "deleted"
 
-_COLUMNS = (
+COLUMNS = (
     "id, spec, created_at, status, started_at, finished_at, exit_code, signal, error, lines, bytes,"
     " reason, node, rerun_of"
 )
@@ -37,14 +40,15 @@ _COLUMNS = (
 
 def create(
     connection: apsw.Connection, workload: Workload, key: str | None, fingerprint: bytes
-) -> None:
+) -> Change:
     """Add a record. `key` must be new."""
+    position = take(connection)
     spec = msgspec.json.encode(workload.spec).decode()
     connection.execute(
         "INSERT INTO workloads"
         " (id, spec, idempotency_key, fingerprint, status, created_at, rerun_of, name, labels,"
-        " words)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " words, changed)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             workload.id,
             spec,
@@ -56,14 +60,20 @@ def create(
             workload.spec.name,
             labels_of(workload),
             words_of(workload),
+            position,
         ),
     )
+    return Change(position, workload.id, workload)
 
 
-def start(connection: apsw.Connection, workload_id: str, started_at: int, node: str | None) -> None:
-    """Mark a workload as running."""
-    connection.execute(
-        "UPDATE workloads SET status = ?, started_at = ?, node = ? WHERE id = ?",
+def start(
+    connection: apsw.Connection, workload_id: str, started_at: int, node: str | None
+) -> Change | None:
+    """Mark a workload as running; None if there is no such record."""
+    return _update(
+        connection,
+        f"UPDATE workloads SET status = ?, started_at = ?, node = ?, changed = {NEXT}"
+        " WHERE id = ? AND spec IS NOT NULL",
         (Status.RUNNING, started_at, node, workload_id),
     )
 
@@ -73,11 +83,15 @@ def remember(connection: apsw.Connection, workload_id: str, handle: str) -> None
     connection.execute("UPDATE workloads SET handle = ? WHERE id = ?", (handle, workload_id))
 
 
-def finish(connection: apsw.Connection, number: int, outcome: Outcome, finished_at: int) -> None:
-    """Store the outcome of the workload whose log has that number."""
-    connection.execute(
+def finish(
+    connection: apsw.Connection, number: int, outcome: Outcome, finished_at: int
+) -> Change | None:
+    """Store the outcome of the workload whose log has that number; None if it has no record."""
+    return _update(
+        connection,
         "UPDATE workloads SET status = ?, exit_code = ?, signal = ?, error = ?, reason = ?,"
-        " finished_at = ?, handle = NULL WHERE number = ?",
+        f" finished_at = ?, handle = NULL, changed = {NEXT}"
+        " WHERE number = ?",
         (
             outcome.status,
             outcome.exit_code,
@@ -90,8 +104,12 @@ def finish(connection: apsw.Connection, number: int, outcome: Outcome, finished_
     )
 
 
-def hide(connection: apsw.Connection, workload_id: str) -> None:
-    """Hide a workload from all readers. `Logs.sweep` removes its rows later, in pieces."""
+def hide(connection: apsw.Connection, workload_id: str) -> Change | None:
+    """Hide a workload from all readers; None if there is no such record. `Logs.sweep` removes its
+    rows later, in pieces."""
+    change = None
+    if one(connection, workload_id) is not None:
+        change = add_deletion(connection, workload_id)
     # Ids have no slash, so the new id is free.
     connection.execute(
         "UPDATE workloads SET id = '/' || number, spec = NULL, idempotency_key = NULL,"
@@ -99,6 +117,7 @@ def hide(connection: apsw.Connection, workload_id: str) -> None:
         " status = ?, finished_at = COALESCE(finished_at, 0) WHERE id = ?",
         (DELETED, workload_id),
     )
+    return change
 
 
 def find_key(connection: apsw.Connection, key: str) -> tuple[str, bytes] | None:
@@ -155,13 +174,28 @@ def unfinished(connection: apsw.Connection) -> list[tuple[Workload, str | None]]
     return [(found, handles[found.id]) for found in _select(connection, condition)]
 
 
+def to_workload(workload_id: str, spec: str, created_at: int, status: str, *rest: Any) -> Workload:
+    """The record of a row of COLUMNS."""
+    decoded = msgspec.json.decode(spec, type=WorkloadSpec)
+    return Workload(workload_id, decoded, created_at, Status(status), *rest)
+
+
 def _select(
     connection: apsw.Connection, condition: str, values: Sequence[Any] = ()
 ) -> Iterator[Workload]:
-    for row in connection.execute(f"SELECT {_COLUMNS} FROM workloads WHERE {condition}", values):
-        workload_id, spec, created_at, status, *rest = row
-        spec = msgspec.json.decode(spec, type=WorkloadSpec)
-        yield Workload(workload_id, spec, created_at, Status(status), *rest)
+    for row in connection.execute(f"SELECT {COLUMNS} FROM workloads WHERE {condition}", values):
+        yield to_workload(*row)
+
+
+def _update(connection: apsw.Connection, statement: str, values: Sequence[Any]) -> Change | None:
+    """Run a statement that sets `changed` of at most one record to NEXT; take that position. None
+    if it met no record."""
+    # `fetchall`: a statement that is left in its first row is not complete.
+    rows: Any = connection.execute(f"{statement} RETURNING {COLUMNS}", values).fetchall()
+    if not rows or rows[0][1] is None:
+        return None
+    workload = to_workload(*rows[0])
+    return Change(take(connection), workload.id, workload)
 
 
 def index_workloads(connection: apsw.Connection) -> None:

@@ -30,12 +30,12 @@ class Write(Generic[T]):
     """One task's part of a group commit. The task has waited since `since`, on Trio's clock.
 
     `apply` runs in the transaction. Once the transaction is durable, `committed` is called in
-    Trio's thread, whether or not the task still waits.
+    Trio's thread with the result, whether or not the task still waits.
     """
 
     apply: Callable[[apsw.Connection], T]
     since: float
-    committed: Callable[[], object] | None = None
+    committed: Callable[[T], object] | None = None
     done: trio.Event = field(default_factory=trio.Event)
     result: outcome.Outcome[T] | None = None
 

@@ -1,0 +1,71 @@
+"""The changes of workload records, which readers follow as they follow a log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import trio
+
+from ..broker import Bell
+from ..store import ChangePage, WorkloadStore
+from .change_feed import ChangeFeed
+from .change_reader import ChangeReader
+from .store_calls import StoreCalls
+
+__all__ = ["Changes"]
+
+
+class Changes:
+    """Numbered by the store, told by a window in memory, and read from the store by readers that
+    are behind it. `written` is that of `ChangeFeed`."""
+
+    def __init__(
+        self,
+        store: WorkloadStore,
+        calls: StoreCalls,
+        written: Callable[[], Iterable[tuple[str, int, int]]],
+    ) -> None:
+        self._store = store
+        self._calls = calls
+        self._feed = ChangeFeed(store, written)
+        store.listen(self._feed.publish)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Tell readers of changes, until cancelled. Raises StoreError if the store can't be read at
+        the start."""
+        what = "read the position of the newest change"
+        newest = await self._calls.once(what, self._store.position)
+        self._feed.head = max(self._feed.head, newest)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._feed.tell)
+            nursery.start_soon(self._feed.look)
+            task_status.started()
+
+    @property
+    def position(self) -> int:
+        """The position of the newest change that is known to be durable: a list that is read
+        afterwards has this change, and a reading after it gets all later ones."""
+        return self._feed.head
+
+    @property
+    def published(self) -> int:
+        """How many changes there were since the start."""
+        return self._feed.published
+
+    @property
+    def readers(self) -> int:
+        """How many readers there are."""
+        return len(self._feed)
+
+    def read(self, after: int | None = None, *, bell: Bell | None = None) -> ChangeReader:
+        """A reader of the changes after a position; by default, of new changes only."""
+        return ChangeReader(self._feed, after, self._first_page, bell)
+
+    def detach(self) -> None:
+        """End every reading where it is, later ones too; readers may resume there."""
+        self._feed.detach()
+
+    async def _first_page(self, after: int) -> ChangePage:
+        """The page that a new reader needs, within the patience."""
+        return await self._calls.once("read the changes", partial(self._feed.fetch, after))
