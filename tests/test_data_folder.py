@@ -262,7 +262,6 @@ async def test_a_service_ends_when_its_files_are_gone(
         pytest.RaisesGroup(pytest.RaisesExc(DataFolderError, match=match), flatten_subgroups=True),
     ):
         async with open_service(Settings(data=data)) as service:
-            # By then, there is a first look.
             await service.engine.submit(WorkloadSpec(("true",)))
             spoil(data / name)
             await trio.sleep_forever()

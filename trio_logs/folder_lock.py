@@ -31,8 +31,7 @@ class FolderLock:
 
     def __init__(self, folder: Path, lock: int) -> None:
         self._folder = folder
-        # None for a file that no look has found yet.
-        self._identities: dict[Path, tuple[int, int] | None] = {
+        self._identities = {
             folder: _identity(folder.stat()),
             folder / "lock": _identity(os.fstat(lock)),
         }
@@ -76,7 +75,7 @@ class FolderLock:
         """
         log: Path | None = None
         if database is not None:
-            self._identities[database] = None
+            self._identities[database] = _identity(database.lstat())
             log = database.with_name(f"{database.name}-wal")
         # The thread has to exist before a limit on processes is reached; see `threads`.
         threads = Threads("data folder", 1)
@@ -90,15 +89,12 @@ class FolderLock:
 
     def _look(self, log: Path | None) -> None:
         for path, identity in self._identities.items():
-            found = _find(path, follow=path == self._folder)
-            if found is None:
-                raise _gone(path, "deleted")
-            if identity is not None and found != identity:
-                raise _gone(path, "replaced")
-            self._identities[path] = found
+            found = _find(path, identity, follow=path == self._folder)
+            if found != identity:
+                raise _gone(path, "deleted" if found is None else "replaced")
         if log is not None:
             # After errors, all connections may close, which removes the log, and others open.
-            self._missing = 0 if _find(log) else self._missing + 1
+            self._missing = 0 if _find(log, (0, 0)) else self._missing + 1
             if self._missing > 1:
                 raise _gone(log, "deleted")
 
@@ -110,12 +106,15 @@ def _gone(path: Path, what: str) -> DataFolderError:
     )
 
 
-def _find(path: Path, *, follow: bool = False) -> tuple[int, int] | None:
-    """What tells a file from another one with its name; None if it is missing."""
+def _find(path: Path, unknown: tuple[int, int], *, follow: bool = False) -> tuple[int, int] | None:
+    """What tells a file from another one with its name; None if it is missing, and `unknown` if the
+    disk does not say."""
     try:
         return _identity(path.stat(follow_symlinks=follow))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError:
+        return unknown
 
 
 def _lock_folder(descriptor: int) -> None:
