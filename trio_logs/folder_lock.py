@@ -73,10 +73,7 @@ class FolderLock:
 
         Raises DataFolderError once one of them is missing or was replaced.
         """
-        log: Path | None = None
-        if database is not None:
-            self._identities[database] = _identity(database.lstat())
-            log = database.with_name(f"{database.name}-wal")
+        log = None if database is None else self._identify(database)
         # The thread has to exist before a limit on processes is reached; see `threads`.
         threads = Threads("data folder", 1)
         threads.start()
@@ -86,6 +83,14 @@ class FolderLock:
                 await trio.sleep(LOOK_SECONDS)
         finally:
             threads.close()
+
+    def _identify(self, database: Path) -> Path:
+        """Have the database looked at, too; return the path of its write-ahead log."""
+        try:
+            self._identities[database] = _identity(database.lstat())
+        except FileNotFoundError:
+            raise _gone(database, "deleted") from None
+        return database.with_name(f"{database.name}-wal")
 
     def _look(self, log: Path | None) -> None:
         for path, identity in self._identities.items():
