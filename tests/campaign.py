@@ -14,6 +14,7 @@ from tests.change_scenarios import CHANGES
 from tests.outage_scenarios import OUTAGES
 from tests.scenarios import SCENARIOS, scenario_run, shutdown_run
 from tests.search_scenarios import SEARCHES
+from tests.several_scenarios import SEVERAL
 from tests.steps import InvariantError, explore, run_once
 
 __all__ = ["RUNS", "campaign", "try_seed"]
@@ -21,7 +22,7 @@ __all__ = ["RUNS", "campaign", "try_seed"]
 RUNS: dict[str, Any] = {
     **{
         name: scenario_run(kind)
-        for name, kind in {**SCENARIOS, **OUTAGES, **SEARCHES, **CHANGES}.items()
+        for name, kind in {**SCENARIOS, **OUTAGES, **SEARCHES, **CHANGES, **SEVERAL}.items()
     },
     "shutdown": shutdown_run(),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import trio
@@ -12,16 +12,19 @@ __all__ = ["cutting_proxy"]
 
 @asynccontextmanager
 async def cutting_proxy(
-    url: str, *, after: int, times: int | None = None
+    url: str, *, after: int | Callable[[], int], times: int | None = None
 ) -> AsyncIterator[tuple[str, list[int]]]:
-    """A proxy that breaks connections off once it has passed on so many bytes: each, or the first
-    `times`. Gives its URL, and a list that holds how many there were."""
+    """A proxy that breaks connections off once it has passed on so many bytes, which may be drawn
+    for each connection: each, or the first `times`. Gives its URL, and a list that holds how many
+    there were."""
     host, _, port = url.rpartition("//")[2].rpartition(":")
     count = [0]
 
     async def handle(client: trio.SocketStream) -> None:
         count[0] += 1
-        limit = after if times is None or count[0] <= times else None
+        limit: int | None = after() if callable(after) else after
+        if times is not None and count[0] > times:
+            limit = None
         async with client, await trio.open_tcp_stream(host, int(port)) as server:
             with trio.CancelScope() as scope:
                 async with trio.open_nursery() as nursery:

@@ -21,6 +21,7 @@ NDJSON = {
     "findMatches": ("MatchTile", "MatchesEnd"),
     "searchLogs": ("FoundObject", "SearchEvent"),
     "readEvents": ("ChangedWorkload", "ChangeObject"),
+    "readLogs": ("SeveralLine", "SeveralControl", "ChangedWorkload", "ChangeObject"),
 }
 REPRESENTATIONS = ["*/*", "text/event-stream", "application/x-ndjson", "text/plain"]
 
@@ -34,7 +35,24 @@ def filter_case(context: HookContext, case: Case) -> bool:
         names = [str(label).partition("=")[0] for label in labels]
         if len(names) > len(set(names)):
             return False
+    if case.operation.path == "/v1/logs" and not _is_of_logs(case):
+        return False
     return not _is_contradictory(query)
+
+
+def _is_of_logs(case: Case) -> bool:
+    """Whether a request for several logs has any, each once, and no position of other ones."""
+    query = case.query or {}
+    logs = [str(each).partition(".")[0] for each in _listed(query.get("workload"))]
+    ids = [query.get("last_event_id"), (case.headers or {}).get("Last-Event-ID")]
+    is_asking = logs or str(query.get("events", "false")) != "false"
+    return bool(is_asking) and len(logs) == len(set(logs)) and not any(ids)
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
 
 
 def _is_contradictory(query: dict[str, Any]) -> bool:
@@ -62,23 +80,32 @@ def map_case(context: HookContext, case: Case) -> Case:
             # What is pushed has no process that could be given these.
             for name in ("env", "cwd", "pty"):
                 body.pop(name, None)
-    if case.operation.path.endswith("/logs"):
+    if case.operation.path.endswith("}/logs"):
         case.headers["Accept"] = _one_of(REPRESENTATIONS, case.query)
-    if case.operation.path == "/v1/events":
+    if case.operation.path in ("/v1/events", "/v1/logs"):
         case.headers["Accept"] = _one_of(REPRESENTATIONS[:3], case.query)
     return case
 
 
 @schemathesis.hook
 def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
-    """What is valid is pushed to a workload that runs; in sequences, links lead to one."""
+    """What is valid is pushed to a workload that runs, and has at least one of several logs; in
+    sequences, links lead to one."""
     made_alone = case.meta.phase.name != "stateful" and case.meta.generation.mode.is_positive
-    if made_alone and case.operation.definition.raw.get("operationId") in PUSHING:
-        headers = {"Authorization": f"Bearer {os.environ['TRIO_LOGS_TOKEN']}"}
-        body = {"command": ["x"], "backend": "push"}
-        url = f"{case.operation.schema.get_base_url().rstrip('/')}/v1/workloads"
-        answer = httpx2.post(url, headers=headers, json=body)
-        case.path_parameters["workload_id"] = answer.json()["id"]
+    operation = case.operation.definition.raw.get("operationId")
+    if made_alone and operation in PUSHING:
+        case.path_parameters["workload_id"] = _submitted(case, "push")
+    elif made_alone and operation == "readLogs" and (logs := _listed(case.query.get("workload"))):
+        _, dot, line = str(logs[0]).partition(".")
+        case.query["workload"] = [_submitted(case, "process") + dot + line, *logs[1:]]
+
+
+def _submitted(case: Case, backend: str) -> str:
+    """The id of a new workload."""
+    headers = {"Authorization": f"Bearer {os.environ['TRIO_LOGS_TOKEN']}"}
+    body = {"command": ["x"], "backend": backend}
+    url = f"{case.operation.schema.get_base_url().rstrip('/')}/v1/workloads"
+    return str(httpx2.post(url, headers=headers, json=body).json()["id"])
 
 
 def _one_of(choices: list[str], case: object) -> str:

@@ -270,7 +270,7 @@ def test_the_client() -> None:
     assert table.keys() - documented.keys() == set(client.__all__)
     signatures = {re.match(r"\w+", name)[0]: name for name in documented}  # type: ignore[index]
     for kind in (client.Client, client.SyncClient):
-        assert signatures.keys() == {name for name in vars(kind) if not name.startswith("_")}
+        assert signatures.keys() == {name for name in dir(kind) if not name.startswith("_")}
         for name, written in signatures.items():
             takes = inspect.signature(getattr(kind, name))
             bare = [
@@ -283,6 +283,7 @@ def test_the_client() -> None:
         ("submit", requests.SubmitOptions),
         ("list", requests.ListOptions),
         ("follow", requests.FollowOptions),
+        ("follow_several", requests.SeveralOptions),
         ("search", search_requests.SearchOptions),
         ("matches", search_requests.MatchOptions),
     ):

@@ -10,8 +10,8 @@ import trio.testing
 
 from trio_logs import Batch, End, Gap, LogBroker, open_broker
 from trio_logs.broker import history
+from trio_logs.broker.history import READ_BYTES as PIECE
 from trio_logs.broker.history import History
-from trio_logs.broker.subscription import READ_BYTES as PIECE
 from trio_logs.store.memory import MemoryStore
 
 LINES = 10

@@ -23,6 +23,7 @@ from trio_logs.api.list_query import PAGE_PARAMETERS
 from trio_logs.api.parameters import SELECTION
 from trio_logs.api.query import ALIASES, NAMES
 from trio_logs.api.search_parameters import SEARCH_PARAMETERS
+from trio_logs.api.several_query import NAMES as SEVERAL
 
 OpenServer = Callable[..., AbstractAsyncContextManager[Live]]
 
@@ -80,6 +81,8 @@ async def test_it_names_each_parameter_and_no_other(document: dict[str, Any]) ->
     assert names(document, logs, "header") == {"Last-Event-ID"}
     assert names(document, "/v1/workloads/{workload_id}/matches", "query") == set(SELECTION)
     assert names(document, "/v1/search", "query") == set(SEARCH_PARAMETERS)
+    assert names(document, "/v1/logs", "query") == SEVERAL
+    assert names(document, "/v1/logs", "header") == {"Last-Event-ID"}
 
 
 def walk(part: Any) -> Iterator[dict[str, Any]]:

@@ -19,6 +19,7 @@ __all__ = [
     "TIMED_TEXT",
     "TIMED_TEXT_EVENTS",
     "Format",
+    "remember",
 ]
 
 
@@ -39,12 +40,18 @@ class Format:
 
     def render(self, batch: Batch) -> bytes:
         """The batch in this format, computed once for all readers."""
-        rendered = batch.rendered.get(self)
-        if rendered is None:
-            if len(batch.rendered) == MAX_FORMS:
-                del batch.rendered[next(iter(batch.rendered))]
-            rendered = batch.rendered[self] = self.frames(batch)
-        return rendered
+        return remember(batch, self, self.frames)
+
+
+def remember(batch: Batch, form: object, frames: Callable[[Batch], bytes]) -> bytes:
+    """The batch in the wire form that `frames` makes, computed once for all readers; `form`
+    identifies it."""
+    rendered = batch.rendered.get(form)
+    if rendered is None:
+        if len(batch.rendered) == MAX_FORMS:
+            del batch.rendered[next(iter(batch.rendered))]
+        rendered = batch.rendered[form] = frames(batch)
+    return rendered
 
 
 def _plain_text(batch: Batch) -> bytes:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from quart import Response, request
-from werkzeug.datastructures import MIMEAccept
 
 from ..errors import InvalidRequestError
 from ..server import PORT
-from .answers import DrainingError, NotAcceptableError, stream_response
-from .event_format import EVENTS, NDJSON, EventFormat
+from .answers import DrainingError, stream_response
+from .event_format import EVENTS, NDJSON
 from .event_stream import EventStream
 from .headers import single_header
 from .openapi.events import READ
 from .parameters import collect
-from .query import accepted
+from .query import accepted, representation
 from .routes import AppContext, route
 from .slots import SLOT, StreamSlot
 
@@ -29,7 +28,9 @@ _NEVER = 10**18
 async def events(context: AppContext) -> Response:
     service = context.service
     given = collect(request.args.items(multi=True), {"last_event_id"})
-    form = _format(accepted(request.headers.getlist("Accept")))
+    offered = {form.media_type: form for form in (EVENTS, NDJSON)}
+    accept = accepted(request.headers.getlist("Accept"))
+    form = representation(accept, offered, "changes of workloads are")
     # The header wins; both must be valid.
     ids = [given.get("last_event_id"), single_header("Last-Event-ID")]
     after = [None, *(_position(each) for each in ids if each)][-1]
@@ -48,17 +49,6 @@ async def events(context: AppContext) -> Response:
 
 
 ROUTES = (events,)
-
-
-def _format(accept: MIMEAccept) -> EventFormat:
-    offered = {form.media_type: form for form in (EVENTS, NDJSON)}
-    # Parameters such as `charset` do not choose a representation.
-    types = MIMEAccept([(value.partition(";")[0].strip(), quality) for value, quality in accept])
-    # `best_match` prefers the first of equals, so `*/*` gets events.
-    found = types.best_match([*offered]) if accept else EVENTS.media_type
-    if found is None:
-        raise NotAcceptableError(f"changes of workloads are served as {' or '.join(offered)}")
-    return offered[found]
 
 
 def _position(text: str) -> int:

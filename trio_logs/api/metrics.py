@@ -90,6 +90,7 @@ def _gauges(found: ServiceStatistics, oldest_wait: float) -> Iterable[tuple[str,
     """Values of this moment. Names end in the unit, if there is one. `oldest_wait` is in
     seconds."""
     store, broker, engine, searches = found.store, found.broker, found.engine, found.searches
+    merges = broker.merges
     tasks = trio.lowlevel.current_statistics().tasks_living
     return (
         ("tasks", "Tasks of Trio, system tasks included.", tasks),
@@ -110,6 +111,8 @@ def _gauges(found: ServiceStatistics, oldest_wait: float) -> Iterable[tuple[str,
         ("searches", "Searches for matches under way.", searches.admitted),
         ("search_slices_running", "Searches that have a turn.", searches.running),
         ("search_slices_waiting", "Searches that wait for their turn.", searches.waiting),
+        ("merges", "Readers of several logs that merge their histories.", merges.holding),
+        ("merges_waiting", "Readers of several logs that wait to do so.", merges.waiting),
         ("history_bytes", "Compressed lines of all logs in the store.", store.bytes),
     )
 

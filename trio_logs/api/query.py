@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
@@ -25,7 +25,17 @@ from ..sse import parse_last_event_id
 from .answers import NotAcceptableError
 from .parameters import SELECTION, boolean, collect, selection
 
-__all__ = ["ALIASES", "FILE_NAME", "NAMES", "LogQuery", "accepted", "parse_log_query"]
+__all__ = [
+    "ALIASES",
+    "FILE_NAME",
+    "NAMES",
+    "LogQuery",
+    "accepted",
+    "parse_log_query",
+    "representation",
+]
+
+T = TypeVar("T")
 
 ALIASES = {"tailLines": "tail", "sinceSeconds": "since", "sinceTime": "since"}
 NAMES = {
@@ -61,6 +71,21 @@ def accepted(headers: Sequence[str]) -> MIMEAccept:
     # Old Java clients send quality values without their zero; the parser ignores these.
     text = re.sub(r"(q\s*=\s*)(?=\.)", r"\g<1>0", ", ".join(headers))
     return parse_accept_header(text, MIMEAccept)
+
+
+def representation(accept: MIMEAccept, offered: Mapping[str, T], what: str) -> T:
+    """The one of the representations, by media type, that `accept` prefers; by default, the first.
+
+    Raises NotAcceptableError, which calls them `what`, if `accept` has none of them.
+    """
+    # Parameters such as `charset` do not choose a representation.
+    types = MIMEAccept([(value.partition(";")[0].strip(), quality) for value, quality in accept])
+    # `best_match` prefers the first of equals, so `*/*` gets the default.
+    found = types.best_match([*offered]) if accept else next(iter(offered))
+    if found is None:
+        *others, last = offered
+        raise NotAcceptableError(f"{what} served as {', '.join(others)} or {last}")
+    return offered[found]
 
 
 def parse_log_query(
@@ -99,18 +124,11 @@ def parse_log_query(
 
 def _representation(accept: MIMEAccept, *, is_download: bool) -> str:
     offered = [_EVENTS, _NDJSON, _TEXT]
-    # Parameters such as `charset` do not choose a representation.
-    types = MIMEAccept([(value.partition(";")[0].strip(), quality) for value, quality in accept])
-    if is_download and not any(value.lower() in offered for value, _ in types):
+    named = (value.partition(";")[0].strip().lower() for value, _ in accept)
+    if is_download and not any(value in offered for value in named):
         # A browser that follows a link names none of them.
         return _TEXT
-    # `best_match` prefers the first of equals, so `*/*` gets events.
-    if not accept:
-        return _EVENTS
-    found = types.best_match(offered)
-    if found is None:
-        raise NotAcceptableError(f"a log is served as {_EVENTS}, {_NDJSON} or {_TEXT}")
-    return found
+    return representation(accept, {each: each for each in offered}, "a log is")
 
 
 def _format(media_type: str, shape: str, *, times: bool) -> Format:

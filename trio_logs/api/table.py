@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..settings import Settings
-from . import description, events, logs, matches, metrics, push, search, workloads
+from . import description, events, logs, matches, metrics, push, search, several, workloads
 from .routes import RouteTable
 
 __all__ = ["TABLE", "body_limit"]
@@ -17,6 +17,7 @@ TABLE = RouteTable(
         *logs.ROUTES,
         *matches.ROUTES,
         *search.ROUTES,
+        *several.ROUTES,
         *events.ROUTES,
         *metrics.ROUTES,
         *description.ROUTES,

@@ -6,7 +6,10 @@ from .embedding import open_broker
 from .finding import Finding, FoundLine
 from .handler import LogHandler, log_records
 from .matches import Matches, Tile
+from .merge_turns import MergeStatistics
+from .merging import Merging
 from .pending import Found
+from .places import Gone, Item, LogPlace, PartRecord
 from .reading import Reading
 from .searches import Place, Searches, SearchStatistics
 from .statistics import BrokerStatistics
@@ -21,11 +24,17 @@ __all__ = [
     "Finding",
     "Found",
     "FoundLine",
+    "Gone",
+    "Item",
     "LogBroker",
     "LogHandler",
+    "LogPlace",
     "LogWriter",
     "Matches",
+    "MergeStatistics",
+    "Merging",
     "Outlet",
+    "PartRecord",
     "Place",
     "Reading",
     "SearchStatistics",

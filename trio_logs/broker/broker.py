@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
@@ -15,9 +15,13 @@ from ..records import End, Outcome, Reason, Status
 from ..selection import Selection
 from ..store import LogStore
 from .audience import Bell
+from .merge_turns import MergeTurns
+from .merging import Merging
+from .places import EVERYTHING, LogPlace
 from .reading import Reading
 from .searches import Searches
 from .source import Source
+from .stages import StagedReading
 from .statistics import BrokerStatistics, snapshot
 from .subscription import Subscription
 from .topic import Life, Topic
@@ -27,9 +31,7 @@ from .writer import LogWriter, as_line
 
 __all__ = ["PATIENCE", "LogBroker"]
 
-
 SUCCEEDED = Outcome(Status.SUCCEEDED, reason=Reason.EXITED)
-EVERYTHING = Selection()
 
 FLUSH_SECONDS = 10.0
 """How long the end of a broker waits for a store that fails or hangs."""
@@ -56,6 +58,7 @@ class LogBroker:
         self._patience = patience
         self._topics = Topics(store, limits or BrokerLimits())
         self.searches = Searches(store)
+        self._merges = MergeTurns()
         # At most one for each topic.
         self._sources: dict[Topic, Source] = {}
         self._nursery: trio.Nursery
@@ -109,13 +112,17 @@ class LogBroker:
         `after` is the number of the last line that the reader has, or "end"; the reading resumes
         behind it. Without `follow`, the reading ends at the last line known when it starts.
         """
-        live_only = selection.tail == 0 and after is None
-        subscription = self.subscribe(
-            workload_id, None if live_only else 1, must_exist=must_exist, bell=bell
-        )
+        first = LogPlace(workload_id, selection, after).first
+        subscription = self.subscribe(workload_id, first, must_exist=must_exist, bell=bell)
         return Reading(
             subscription, self._store, self.searches, selection, after=after, follow=follow
         )
+
+    def merge(self, places: Sequence[LogPlace], *, follow: bool = True) -> Merging:
+        """A reader of several logs: what is stored in the order of its arrival, then what comes.
+        Without `follow`, it ends at the last lines known when it starts."""
+        read = partial(StagedReading, self._topics, self.searches)
+        return Merging(places, read, self._merges, follow=follow)
 
     async def head(self, workload_id: str) -> int:
         """The number of the last line known now, 0 if there is none. Raises StoreError."""
@@ -195,7 +202,7 @@ class LogBroker:
 
     def statistics(self) -> BrokerStatistics:
         """A snapshot, and counters since the start."""
-        return snapshot(self._topics, tuple(self._sources.values()))
+        return snapshot(self._topics, tuple(self._sources.values()), self._merges.statistics())
 
     async def _source(self, topic: Topic) -> Source:
         """The source of the topic; started if there is none. Raises LogClosedError once the broker

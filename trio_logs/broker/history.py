@@ -12,7 +12,11 @@ from ..errors import StoreError
 from ..records import Batch, Gap
 from ..store import LogStore
 
-__all__ = ["History", "HistoryStatistics", "contiguous"]
+__all__ = ["READ_BYTES", "History", "HistoryStatistics", "contiguous"]
+
+READ_BYTES = 64 * 1024
+"""About how many bytes on the wire a reader gets at once, so that a reader which catches up takes
+turns with others."""
 
 READ_AHEAD = 4
 """How many pieces one read of the store brings. If each piece cost a round trip to a thread, a
@@ -80,7 +84,9 @@ class History:
         forgotten = self._forgotten
         done = self._under_way[place] = trio.Event()
         try:
-            records = await self._store.read(workload_id, first, READ_AHEAD * max_bytes)
+            # A reader of many logs takes less: pieces read ahead would not stay until their turns.
+            ahead = READ_AHEAD if max_bytes >= READ_BYTES else 1
+            records = await self._store.read(workload_id, first, ahead * max_bytes)
             self.failing = False
         except StoreError:
             self.failing = True

@@ -57,6 +57,11 @@ class Pending:
         """Take the records that follow."""
         self._records.extend(records)
 
+    def drop(self) -> None:
+        """Forget all records: the reading goes back to the first of them, or before it."""
+        self._records.clear()
+        self.is_late = False
+
     def pick(self) -> list[Found]:
         """The records that are asked for, up to the first that is `slow`."""
         found: list[Found] = []

@@ -21,7 +21,7 @@ from .locating import Locator
 from .pending import Found, Pending
 from .searches import Searches
 from .sieve import Sieve, pick_slice
-from .subscription import READ_BYTES, Subscription
+from .subscription import Subscription
 
 __all__ = ["Found", "Reading"]
 
@@ -60,7 +60,7 @@ class Reading(OneByOne[Found]):
         self.selection = selection if after is None else replace(selection, tail=None)
         self._after = after
         self._follow = follow
-        self._start = 1
+        self._start = Start(1)
         self._pending: Pending | None = None
         # Whether all later records pass unchanged.
         self._is_plain = False
@@ -153,19 +153,22 @@ class Reading(OneByOne[Found]):
             # Lines that came since the reader was there are new.
             start = Start(max(selection.first, subscription.position + 1))
         subscription.move(start.first)
-        if not self._follow:
-            self._stop_after = head if selection.last is None else min(head, selection.last)
-        self._start = start.first
-        self._pending = Pending(Picker(selection, start, self._stop_after), self._stop_after)
-        is_open = self._follow and not selection.is_bounded
-        self._ends_early = not is_open
-        self._is_plain = is_open and not selection.hides_lines and not start.earlier
-        if self._outlet is not None and is_open:
+        self._start = start
+        self._begin_stage(head)
+        if self._outlet is not None and not self._ends_early:
             subscription.write_to(self._outlet, self._port)
         found: list[Found] = [] if place.reset is None else [place.reset]
         if selection.since is not None or selection.tail is not None:
             found.append(Position(min(start.first - 1, subscription.head)))
         return found
+
+    def _begin_stage(self, head: int) -> None:
+        selection, start = self.selection, self._start
+        if not self._follow:
+            self._stop_after = head if selection.last is None else min(head, selection.last)
+        self._pending = Pending(Picker(selection, start, self._stop_after), self._stop_after)
+        self._ends_early = not self._follow or selection.is_bounded
+        self._is_plain = not (self._ends_early or selection.hides_lines or start.earlier)
 
     def _stop(self) -> Sequence[Found]:
         """The last record, if the selection ends here and the log does not; sets `_done`."""
@@ -183,7 +186,7 @@ class Reading(OneByOne[Found]):
         if subscription.position >= last and not is_over:
             self._done = True
             if self.selection.last is not None:
-                return [Stop("to", max(last + 1, self._start))]
+                return [Stop("to", max(last + 1, self._start.first))]
         return ()
 
     async def _next(self) -> Sequence[Found]:
@@ -215,15 +218,14 @@ class Reading(OneByOne[Found]):
     def _is_searchable(self) -> bool:
         """Whether the next lines are searched in the store: they are not in the window, and a
         filter or a stream may hide most of them."""
-        selection = self.selection
-        hides = selection.filter is not None or selection.stream is not None
+        hides = self.selection.filter is not None or self.selection.stream is not None
         return hides and self._subscription.is_behind
 
     async def _search(self, pending: Pending) -> Sequence[Found]:
         subscription = self._subscription
         topic, first, last = subscription.topic, subscription.position + 1, self._stop_after
         last = topic.durable if last is None else min(topic.durable, last)
-        sieve = Sieve(pending.picker.copy(), first, READ_BYTES, pending.hidden_left)
+        sieve = Sieve(pending.picker.copy(), first, subscription.max_bytes, pending.hidden_left)
         await self._searches.slice(topic.workload_id, first, last, sieve)
         if sieve.next == first and not sieve.is_late:
             # The lines are trimmed or deleted: the subscription finds out.

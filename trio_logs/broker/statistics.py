@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import trio
 
 from .history import HistoryStatistics
+from .merge_turns import MergeStatistics
 from .source import CHANNEL_ITEMS, Source
 from .topics import Topics
 
@@ -28,6 +29,7 @@ class BrokerStatistics:
     All other fields count since the start. Lines and bytes, line ends included, are published once
     and delivered to each subscription. `batches_pushed` were written to a port, so that no reader
     woke. `rings_skipped` counts rings that were skipped because an earlier one still waited.
+    `merges` are of this moment.
     """
 
     topics: int
@@ -48,9 +50,12 @@ class BrokerStatistics:
     batches_pushed: int
     rings_skipped: int
     history: HistoryStatistics
+    merges: MergeStatistics
 
 
-def snapshot(topics: Topics, sources: Sequence[Source]) -> BrokerStatistics:
+def snapshot(
+    topics: Topics, sources: Sequence[Source], merges: MergeStatistics
+) -> BrokerStatistics:
     """The statistics of a broker with these topics and sources."""
     fills = [source.channel_items for source in sources]
     # A store that hangs has said nothing.
@@ -79,4 +84,5 @@ def snapshot(topics: Topics, sources: Sequence[Source]) -> BrokerStatistics:
         batches_pushed=counters.batches_pushed,
         rings_skipped=counters.rings_skipped,
         history=topics.history.statistics(),
+        merges=merges,
     )

@@ -12,16 +12,12 @@ import trio
 from ..errors import WorkloadNotFoundError
 from ..records import Batch, Detached, Gap, Record
 from .audience import Bell, Group, Outlet
-from .history import contiguous
+from .history import READ_BYTES, contiguous
 from .iteration import OneByOne
 from .topic import Life, Topic
 from .topics import Topics
 
 __all__ = ["Subscription"]
-
-READ_BYTES = 64 * 1024
-"""About how many bytes on the wire a reader gets at once, so that a reader which catches up takes
-turns with others."""
 
 
 class Subscription(OneByOne[Record]):
@@ -51,8 +47,9 @@ class Subscription(OneByOne[Record]):
         self._group: Group | None = None
         self._port = 0
         self._topic: Topic
-        self._own_bell = Bell() if bell is None else None
-        self._bell = bell or self._own_bell
+        self.max_bytes = READ_BYTES
+        self._owns_bell = bell is None
+        self._bell = Bell() if bell is None else bell
 
     def __enter__(self) -> Self:
         self._topic = topic = self._topics.acquire(self._workload_id)
@@ -69,11 +66,10 @@ class Subscription(OneByOne[Record]):
     ) -> None:
         self._topic.audience.discard(self)
         self._topics.release(self._topic)
-        if self._own_bell is not None:
-            self._own_bell.close()
+        if self._owns_bell:
+            self._bell.close()
 
     def ring(self) -> bool:
-        assert self._bell is not None
         return self._bell.ring()
 
     async def load(self) -> int:
@@ -118,12 +114,14 @@ class Subscription(OneByOne[Record]):
         return topic.window.first is None or topic.window.first > self.position + 1
 
     def skip_to(self, line: int, delivered: Sequence[Batch | Gap]) -> None:
-        counters = self._topics.counters
-        for record in delivered:
-            if isinstance(record, Batch):
-                counters.lines_delivered += record.count
-                counters.bytes_delivered += len(record.data)
+        self._topics.counters.deliver(delivered)
         self._cursor = line
+
+    def rewind(self, line: int, records: Sequence[object]) -> None:
+        """Go back to a line. `records` were delivered from there on, and will be again."""
+        self._topics.counters.deliver(records, -1)
+        self._cursor = line
+        self._ended = False
 
     @property
     def is_over(self) -> bool:
@@ -150,7 +148,6 @@ class Subscription(OneByOne[Record]):
         if self._cursor is None or topic.life is Life.UNKNOWN or self._must_exist:
             await self.load()
             self._must_exist = False
-        assert self._bell is not None
         assert self._cursor is not None
         while not self._ended:
             records = self._take()
@@ -161,7 +158,7 @@ class Subscription(OneByOne[Record]):
                 # Take the head before the read: lines that arrive during it are not missing.
                 head = topic.durable
                 found = await self._topics.history.read(
-                    topic.workload_id, self._cursor, READ_BYTES, head
+                    topic.workload_id, self._cursor, self.max_bytes, head
                 )
                 if not found or found[0].first > self._cursor:
                     await topic.check_deleted()
@@ -179,12 +176,11 @@ class Subscription(OneByOne[Record]):
     async def check(self) -> None:
         """Read the next records from the store if memory does not have them, without moving on.
         Raises StoreError. Call it after `load`."""
-        topic = self._topic
         assert self._cursor is not None
-        in_memory = topic.window.first is not None and topic.window.first <= self._cursor
-        if not in_memory and self._cursor <= topic.durable:
+        if self.is_behind:
+            topic = self._topic
             await self._topics.history.read(
-                topic.workload_id, self._cursor, READ_BYTES, topic.durable
+                topic.workload_id, self._cursor, self.max_bytes, topic.durable
             )
 
     def write_to(self, outlet: Outlet, port: int) -> None:
@@ -219,7 +215,7 @@ class Subscription(OneByOne[Record]):
         if self._topics.detached or topic.detached or (at_head and topic.abandoned):
             self._ended = True
             return [Detached()]
-        batches = topic.window.read(self._cursor, READ_BYTES)
+        batches = topic.window.read(self._cursor, self.max_bytes)
         if not batches and (lost := topic.lost_at(self._cursor)):
             self._cursor = lost.last + 1
             return [lost]

@@ -4,38 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import trio
 from cyclopts import Parameter
-from rich.cells import cell_len
 
 from ..client import Client, Workload
-from ..client.requests import FollowOptions
+from ..client.requests import FollowOptions, SeveralOptions
 from ..errors import TrioLogsError
 from .choose import choose_all, deletion_is_told, options_are_named
 from .connection import Connect, find_connection
-from .controls import one_line
 from .exits import UsageError
 from .foreground import PATIENCE
-from .given import number, text
+from .given import number, pairs, text
+from .prefixes import Prefixes
 from .printer import Look, Outputs, Printer
+from .several import print_matching
 
 __all__ = ["logs"]
 
 WORDS = {"since": "--since", "until": "--until", "filter": "--grep"}
 """The options whose values the server checks, by its names for them."""
 
-COLOURS = (36, 33, 32, 35, 34, 31)
-"""The colours of the prefixes, in turn."""
-
 
 async def logs(
     *ids: Annotated[str, Parameter(help="Ids, starts of ids, or names.")],
+    label: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative="",
+            help="Instead of IDS, all workloads with this label, K=V; repeatable.",
+        ),
+    ] = (),
     follow: Annotated[
-        bool,
-        Parameter(name=["--follow", "-f"], help="Follow until the workload ends."),
-    ] = True,
+        bool | None,
+        Parameter(
+            name=["--follow", "-f"],
+            show_default=lambda _: "True",
+            help="Follow until the workload ends; given with --label, also those created later.",
+        ),
+    ] = None,
     tail: Annotated[
         int | None,
         Parameter(name=["--tail", "-n"], validator=number(0), help="Only the last N lines."),
@@ -114,6 +122,11 @@ async def logs(
             options[name] = value  # type: ignore[literal-required]
     if first is not None and last is not None and first > last:
         raise UsageError(f"--from {first} is after --to {last}")
+    labels = pairs("--label", label)
+    if labels and ids:
+        raise UsageError("logs: give ids or --label, not both")
+    if labels and not first is last is None:
+        raise UsageError("logs: --from and --to are numbers of one log's lines; give its id")
     highlighted = None
     if grep is not None:
         # RE2 loads slowly.
@@ -128,15 +141,22 @@ async def logs(
             raise UsageError(f"--{option}: give --grep, too; it says what to look for")
     with Outputs.open(color=color) as outputs:
         async with find_connection(connect).client(outputs.tell_away) as client:
-            workloads = await choose_all(client, "logs", ids)
             look = Look(timestamps, raw, json, highlighted)
+            if labels:
+                several = cast(SeveralOptions, {**options, "follow": follow is not False})
+                with options_are_named(WORDS):
+                    return await print_matching(
+                        client, outputs, look, labels, several, later=follow is True
+                    )
+            workloads = await choose_all(client, "logs", ids)
             printers = _printers(outputs, look, workloads)
             async with trio.open_nursery() as watching:
                 watching.start_soon(outputs.stdout.watch)
                 async with trio.open_nursery() as printing:
                     for workload, printer in zip(workloads, printers, strict=True):
                         # A finished log arrives faster without following.
-                        options["follow"] = follow and last is None and not workload.status.final
+                        is_over = last is not None or workload.status.final
+                        options["follow"] = follow is not False and not is_over
                         printing.start_soon(_print, client, workload.id, options.copy(), printer)
                 watching.cancel_scope.cancel()
     return 0
@@ -145,15 +165,9 @@ async def logs(
 def _printers(outputs: Outputs, look: Look, workloads: Sequence[Workload]) -> list[Printer]:
     if len(workloads) == 1:
         return [Printer(outputs, look, workloads[0].id)]
-    names = [one_line(each.name or each.id) for each in workloads]
-    if len(set(names)) < len(names):
-        names = [each.id for each in workloads]
-    # A letter may take two cells of a terminal.
-    width = max(map(cell_len, names))
-    prefixes = [f"{name}{' ' * (width - cell_len(name))} | " for name in names]
     return [
-        Printer(outputs, look, each.id, prefix, COLOURS[number % len(COLOURS)])
-        for number, (each, prefix) in enumerate(zip(workloads, prefixes, strict=True))
+        Printer(outputs, look, each.id, prefix, colour)
+        for each, (prefix, colour) in zip(workloads, Prefixes().add(workloads), strict=True)
     ]
 
 

@@ -34,7 +34,7 @@ class ChangeParser(EventParser):
 
     _position: str | None = None
 
-    def _objects(self, view: memoryview) -> None:
+    def _objects(self, view: memoryview) -> bytes | None:
         return None
 
     def _event(self, event: bytes) -> Sequence[Any]:

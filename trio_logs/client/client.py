@@ -33,13 +33,14 @@ from .resumable import Resumable
 from .resume import Resume
 from .search_requests import MatchOptions, SearchOptions
 from .searching import SearchResume
+from .several import SeveralLogs
 
 __all__ = ["Client"]
 
 T = TypeVar("T")
 
 
-class Client:
+class Client(SeveralLogs):
     """A client of one server; use it as a context manager.
 
     `uds` is the path of the server's unix socket, if it has one. A proxy that the environment names

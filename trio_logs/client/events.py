@@ -19,13 +19,13 @@ from ..records import End, Gap, Outcome, Reset, Status, Stop, Unfinished
 from .answers import MALFORMED, MAX_SHOWN
 from .records import Line, LogRecord
 
-__all__ = ["ID", "EventParser", "ObjectParser", "Parser"]
+__all__ = ["DATA", "ID", "LINES", "EventParser", "ObjectParser", "Parser"]
 
 MAX_EVENT_BYTES = 1024 * 1024
 """More than any event of the service: a line is 64 KiB, and a byte at most 6 bytes of JSON."""
 
-_LINES = msgspec.json.Decoder(Line)
-_DATA = re.compile(rb"^data: (.*)$", re.MULTILINE)
+LINES = msgspec.json.Decoder(Line)
+DATA = re.compile(rb"^data: (.*)$", re.MULTILINE)
 _CONTROL = re.compile(rb"^event: (.*)$", re.MULTILINE)
 ID = re.compile(rb"^id: (.*)$", re.MULTILINE)
 # No server sends a number of milliseconds with more digits.
@@ -155,7 +155,7 @@ class Parser(ABC):
         """The records in one event. Raises one of MALFORMED."""
 
     def _lines(self, objects: bytes | memoryview) -> Sequence[Line]:
-        lines = _LINES.decode_lines(objects)
+        lines = LINES.decode_lines(objects)
         if lines:
             self.heard = True
             self.last_id = str(lines[-1].seq)
@@ -206,7 +206,7 @@ class EventParser(Parser):
         data = bytes(view)
         if b"event: " in data or b"retry: " in data:
             return None
-        found = _DATA.findall(data)
+        found = DATA.findall(data)
         # A line's event is an id, its data and an empty line; any other line is something else.
         return b"\n".join(found) if data.count(b"\n") == 3 * len(found) else None
 
@@ -217,7 +217,7 @@ class EventParser(Parser):
             self.retry = int(retry[1]) / 1000
         # A line's own text may look like a field's name, but never stands at a line's start.
         name = _CONTROL.search(event)
-        data = _DATA.findall(event)
+        data = DATA.findall(event)
         if name is None:
             if not data and (position := ID.search(event)):
                 self.last_id = position[1].decode()

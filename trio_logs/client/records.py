@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeAlias
 
@@ -13,10 +14,12 @@ __all__ = [
     "ChangeRecord",
     "Counts",
     "Ending",
+    "Gone",
     "Head",
     "Hit",
     "Line",
     "LogRecord",
+    "LogRecords",
     "MatchRecord",
     "MatchesEnd",
     "Progress",
@@ -108,6 +111,18 @@ class MatchesEnd(msgspec.Struct, frozen=True):
 
 
 MatchRecord: TypeAlias = Tile | MatchesEnd
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """The last record of one of several logs that is unknown, or was deleted."""
+
+
+class LogRecords(msgspec.Struct, frozen=True):
+    """Records of one of several logs that are followed together. The last one of a log is its `End`
+    or `Gone`."""
+
+    workload: str
+    records: Sequence[LogRecord | Gone]
 
 
 class Workload(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ __all__ = [
     "ListOptions",
     "Page",
     "Position",
+    "SeveralOptions",
     "SubmitOptions",
     "aged",
     "encoded",
@@ -124,6 +125,22 @@ class FollowOptions(TypedDict, total=False):
     follow: bool
     unfinished: bool
     head: bool
+    patience: float
+
+
+class SeveralOptions(TypedDict, total=False):
+    """Which lines of each of several logs to read. See `FollowOptions`."""
+
+    since: str
+    until: str
+    stream: str
+    filter: str
+    regex: bool
+    case: bool
+    invert: bool
+    tail: int
+    follow: bool
+    unfinished: bool
     patience: float
 
 

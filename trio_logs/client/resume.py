@@ -58,13 +58,9 @@ class Resume:
     def _new_parser(self, last_id: str | None) -> Parser:
         return EventParser(last_id) if self._follows else ObjectParser(last_id)
 
-    def query(self) -> dict[str, str]:
+    def query(self) -> Mapping[str, str | Sequence[str]]:
         """The parameters of the next request."""
-        query = self._query
-        if self._asked_at is None:
-            self._asked_at = time.monotonic()
-        else:
-            query = aged(query, time.monotonic() - self._asked_at)
+        query = self._aged_query()
         if self._limit is None:
             return query
         query = {name: value for name, value in query.items() if name != "limit"}
@@ -74,6 +70,12 @@ class Resume:
             # All lines have come, but not the record after them: it comes alone.
             return {**query, "to": last_id, "follow": "false"}
         return query if limit is None else {**query, "limit": str(limit)}
+
+    def _aged_query(self) -> dict[str, str]:
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+            return self._query
+        return aged(self._query, time.monotonic() - self._asked_at)
 
     def begin(self) -> dict[str, str]:
         """The headers of the next request."""

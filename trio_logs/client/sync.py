@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, aclosing, suppress
 from functools import partial
 from types import TracebackType
@@ -18,12 +18,13 @@ from .records import (
     Counts,
     Ending,
     LogRecord,
+    LogRecords,
     MatchRecord,
     SearchRecord,
     Version,
     Workload,
 )
-from .requests import FollowOptions, ListOptions, SubmitOptions
+from .requests import FollowOptions, ListOptions, SeveralOptions, SubmitOptions
 from .search_requests import MatchOptions, SearchOptions
 
 __all__ = ["SyncClient"]
@@ -126,6 +127,18 @@ class SyncClient:
     ) -> Iterator[ChangeRecord]:
         """See `Client.events`. To leave, close it with `contextlib.closing`."""
         return self._iterate(self._client.events(after, patience=patience))
+
+    def follow_several(
+        self, workload_ids: Sequence[str], **options: Unpack[SeveralOptions]
+    ) -> Iterator[Sequence[LogRecords]]:
+        """See `Client.follow_several`. To leave early, close it with `contextlib.closing`."""
+        return self._iterate(self._client.follow_several(workload_ids, **options))
+
+    def follow_matching(
+        self, labels: Mapping[str, str], *, later: bool = False, **options: Unpack[SeveralOptions]
+    ) -> Iterator[Sequence[Workload | LogRecords]]:
+        """See `Client.follow_matching`. To leave, close it with `contextlib.closing`."""
+        return self._iterate(self._client.follow_matching(labels, later=later, **options))
 
     def search(self, text: str, **options: Unpack[SearchOptions]) -> Iterator[SearchRecord]:
         """See `Client.search`. To leave early, close it with `contextlib.closing`."""

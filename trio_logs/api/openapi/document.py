@@ -28,6 +28,7 @@ from .events import EVENT_SCHEMAS
 from .log import LOG_SCHEMAS
 from .parts import header, problems
 from .search import SEARCH_SCHEMAS
+from .several import SEVERAL_SCHEMAS
 from .workloads import WORKLOAD_ID
 
 __all__ = ["make_document"]
@@ -136,4 +137,4 @@ def _schemas() -> dict[str, Any]:
     for schema in schemas.values():
         # msgspec keeps the indentation of docstrings.
         schema["description"] = " ".join(inspect.cleandoc(schema["description"]).split())
-    return {**schemas, **LOG_SCHEMAS, **SEARCH_SCHEMAS, **EVENT_SCHEMAS}
+    return {**schemas, **LOG_SCHEMAS, **SEARCH_SCHEMAS, **EVENT_SCHEMAS, **SEVERAL_SCHEMAS}
