@@ -64,9 +64,9 @@ def test_a_service_whose_parent_blocks_and_ignores_signals(tmp_path: Path) -> No
         assert output(server, *SIGNALS).encode() == NONE_BLOCKED_OR_IGNORED
         (tmp_path / "line").write_text("up\n")
         workload = submit(server, "tail", "-f", str(tmp_path / "line"))
-        with server.client() as client:
-            with client.stream("GET", f"/v1/workloads/{workload}/logs") as stream:
-                assert any("data: up" in line for line in stream.iter_lines())
+        path = f"/v1/workloads/{workload}/logs"
+        with server.client() as client, client.stream("GET", path) as stream:
+            assert any("data: up" in line for line in stream.iter_lines())
         server.process.send_signal(signal.SIGHUP)
         server.post(f"/v1/workloads/{workload}/stop", {"grace": 3600})
         assert finished(server, workload)["signal"] == "SIGTERM"
