@@ -28,12 +28,14 @@ from .suites import (
     replay,
     search,
     slow_readers,
+    unfinished,
 )
 
 SUITES: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
     for module in (
         *(fan_out, end_to_end, cancellation, leaks, holding, slow_readers, replay, search),
+        unfinished,
     )
 }
 

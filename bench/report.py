@@ -123,6 +123,14 @@ COLUMNS: dict[str, Sequence[Column]] = {
         ("healthz_p99_ms", "/healthz p99 ms", _short),
         ("lost", "lost", str),
     ),
+    "unfinished": (
+        ("streams", "streams", _whole),
+        ("asks", "they ask", lambda value: "yes" if value else "no"),
+        ("events_per_second", "events/s for each, most", _short),
+        ("fewest_per_second", "fewest", _short),
+        ("cpu_percent", "CPU %", _short),
+        ("cpu_us_per_event", "CPU µs an event", _short),
+    ),
 }
 
 

@@ -12,7 +12,7 @@ __all__ = ["FULL", "QUICK", "TINY", "Scale"]
 @dataclass(frozen=True, slots=True)
 class Scale:
     """`seconds` and `rate_seconds` are about what a run takes, `timeout` what it may take.
-    Logs that are replayed and searched have `replay_lines`.
+    A progress bar runs for `bar_seconds`. Logs that are replayed and searched have `replay_lines`.
     The first so many `programs` run in each suite; all of them in the fan-out at full speed.
     """
 
@@ -34,6 +34,7 @@ class Scale:
     stalled_lines: int
     replay_lines: int
     search_live_lines: int
+    bar_seconds: float
     programs: int | None = None
     timeout: float = 60
     cores: tuple[int, int] = (0, 0)
@@ -58,6 +59,7 @@ FULL = Scale(
     stalled_lines=2_500,
     replay_lines=1_000_000,
     search_live_lines=500,
+    bar_seconds=10,
     cores=cores(),
 )
 
@@ -80,6 +82,7 @@ QUICK = Scale(
     stalled_lines=1_000,
     replay_lines=200_000,
     search_live_lines=100,
+    bar_seconds=2,
     programs=1,
     timeout=15,
     cores=cores(),
@@ -104,6 +107,7 @@ TINY = Scale(
     stalled_lines=200,
     replay_lines=5_000,
     search_live_lines=20,
+    bar_seconds=1,
     programs=2,
     timeout=20,
     cores=cores(),

@@ -16,13 +16,21 @@ from tests.scenarios import SCENARIOS, scenario_run, shutdown_run
 from tests.search_scenarios import SEARCHES
 from tests.several_scenarios import SEVERAL
 from tests.steps import InvariantError, explore, run_once
+from tests.unfinished_scenarios import UNFINISHED
 
 __all__ = ["RUNS", "campaign", "try_seed"]
 
 RUNS: dict[str, Any] = {
     **{
         name: scenario_run(kind)
-        for name, kind in {**SCENARIOS, **OUTAGES, **SEARCHES, **CHANGES, **SEVERAL}.items()
+        for name, kind in {
+            **SCENARIOS,
+            **OUTAGES,
+            **SEARCHES,
+            **CHANGES,
+            **SEVERAL,
+            **UNFINISHED,
+        }.items()
     },
     "shutdown": shutdown_run(),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from trio_logs import Batch
@@ -20,6 +20,12 @@ class BatchOutlet:
 
     def render(self, batch: Batch) -> Any:
         return batch
+
+    def choose(self, texts: Mapping[str, str]) -> Mapping[str, str]:
+        return texts
+
+    def control(self, record: Any) -> Any:
+        return record
 
     def send_each(self, ports: Sequence[int], chunk: Any) -> Sequence[int]:
         return self._send_each(ports, chunk)

@@ -26,7 +26,7 @@ from trio_logs import Batch, End, Gap, LogWriter, Service, function, open_servic
 from trio_logs.api.stream import LogStream
 from trio_logs.backends import Execution
 from trio_logs.backends.function import FunctionBackend
-from trio_logs.broker import BrokerLimits, audience
+from trio_logs.broker import BrokerLimits, bell, group
 from trio_logs.errors import ConflictError, StoreError
 from trio_logs.formats import TEXT_EVENTS
 from trio_logs.records import Outcome, Record, Status, WorkloadSpec
@@ -550,7 +550,11 @@ def scenario_run(kind: type[Scenario], *, sqlite: bool = False) -> Any:
     """What `tests.steps` runs: a service, the scenario in it, and what must hold after it."""
 
     async def run(steps: Steps) -> None:
-        with tempfile.TemporaryDirectory() as name, patch.multiple(audience, AT_ONCE=2):
+        with (
+            tempfile.TemporaryDirectory() as name,
+            patch.multiple(bell, AT_ONCE=2),
+            patch.multiple(group, AT_ONCE=2),
+        ):
             folder = Path(name)
             store: Store = SQLiteStore(folder / "db") if sqlite else MemoryStore()
             scenario = kind()

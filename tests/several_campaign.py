@@ -23,7 +23,7 @@ from unittest.mock import patch
 import trio
 
 from tests.cutting_proxy import cutting_proxy
-from tests.live import PATIENCE, Live, open_live
+from tests.live import PATIENCE, Live, RawStream, open_live
 from trio_logs import LogWriter, function
 from trio_logs.broker import BrokerLimits
 from trio_logs.client import Client, End, Line, LogRecords, Workload
@@ -138,6 +138,12 @@ def settings(rng: random.Random, folder: Path) -> Settings:
     return Settings(folder, broker=windows, heartbeat=0.5)
 
 
+async def read(raw: RawStream, size: int) -> None:
+    """Read until there are so many bytes, or the answer ends."""
+    while len(raw.body) < size and not raw.ended:
+        await raw.read_chunk()
+
+
 async def run(seed: int, *, logs: int, lines: int) -> int:
     """Some logs have ended when the run begins, others are written. Returns how often the
     connection was cut. Raises AssertionError."""
@@ -163,10 +169,10 @@ async def run(seed: int, *, logs: int, lines: int) -> int:
                     assert raw.status == 200, raw.status
                     limit = rng.randint(1, 4 * between + 40 * logs)
                     async with raw.stream:
+                        await read(raw, min(limit, between))
                         # Where lines come slowly, the cut comes by time.
                         with trio.move_on_after(rng.choice([0.02, 0.2, 2])):
-                            while len(raw.body) < limit and await raw.read_chunk():
-                                pass
+                            await read(raw, limit)
                     reader.take(raw.body[:limit])
                     cuts += 1
             assert reader.newest == dict.fromkeys(ids, lines)

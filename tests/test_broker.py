@@ -17,7 +17,7 @@ import trio.testing
 from tests.failing_parts import FailingStore
 from tests.outlets import BatchOutlet
 from trio_logs import Batch, Detached, End, Gap, LogBroker, Outcome, Status, open_broker
-from trio_logs.broker import BrokerLimits, LogWriter, audience
+from trio_logs.broker import BrokerLimits, LogWriter, group
 from trio_logs.broker.subscription import Subscription
 from trio_logs.errors import LogClosedError, WorkloadNotFoundError
 from trio_logs.records import Record
@@ -197,7 +197,7 @@ class Pushed:
     what is sent to whom."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(audience, "AT_ONCE", 1)
+        monkeypatch.setattr(group, "AT_ONCE", 1)
         self.outlet = BatchOutlet(self.send_each)
         self.sent: dict[int, list[int]] = {}
         self.then: Callable[[], object] = lambda: None

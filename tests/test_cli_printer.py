@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trio_logs.cli.printer import Look, Outputs, Printer
+from trio_logs.cli.outputs import Outputs
+from trio_logs.cli.printer import Look, Printer
 from trio_logs.client import Gap, Line, LogRecord, Reset
 
 TIME = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -197,8 +197,7 @@ def test_a_new_log_is_read_from_its_first_line() -> None:
     stale_in = followed.stale_in
     assert stale_in is not None
     assert 0 < stale_in <= 0.25
-    ask(followed)
-    assert followed.query() == {"workload": ["a.4", "b.0"], "events": "20", "tail": "0"}
+    assert ask(followed) == {"workload": ["a.4", "b.0"], "events": "20", "tail": "0"}
     followed.feed(end("a", 4) + end("b", 4))
     assert not followed.done
     assert followed.query() == {"workload": [], "events": "20", "tail": "0"}

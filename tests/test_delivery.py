@@ -18,7 +18,7 @@ import trio.testing
 from tests.checker import Transcript, faults
 from tests.live import Live, parse_events
 from trio_logs import Batch, End, Gap, LogBroker, open_broker
-from trio_logs.broker import BrokerLimits, audience
+from trio_logs.broker import BrokerLimits, group
 from trio_logs.broker.subscription import Subscription
 from trio_logs.records import Record
 
@@ -139,7 +139,7 @@ async def test_20_000_attachments_in_virtual_time(
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """A log of these has fewer readers than are told in one step."""
-    monkeypatch.setattr(audience, "AT_ONCE", 3)
+    monkeypatch.setattr(group, "AT_ONCE", 3)
 
 
 def drop_a_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ from trio_logs.api.search_parameters import SEARCH_PARAMETERS
 from trio_logs.api.table import TABLE
 from trio_logs.cli import CLIENTS, connection, create_app, exits
 from trio_logs.client import requests, search_requests
-from trio_logs.records import Detached, End, Gap, Outcome, Reset, Status, Stop
+from trio_logs.records import Detached, End, Gap, Outcome, Reset, Status, Stop, Unfinished
 from trio_logs.server import ServerLimits
 from trio_logs.settings import Settings
 from trio_logs.store import Retention
@@ -236,7 +236,14 @@ def test_headers_of_requests() -> None:
 
 def test_events() -> None:
     outcome = Outcome(Status.SUCCEEDED)
-    records = (Gap(1, 2), End(outcome, 1, 2), Detached(), Reset("reason"), Stop("to", 2))
+    records = (
+        Gap(1, 2),
+        End(outcome, 1, 2),
+        Detached(),
+        Reset("reason"),
+        Stop("to", 2),
+        Unfinished("", ""),
+    )
     found = {name: list(data) for name, data in map(sse.control, records)}
     documented = rows(section("events", "Control events"))
     assert {name: re.findall(r"`(\w+)`", cells[0]) for name, cells in documented.items()} == found

@@ -53,6 +53,7 @@ def test_no_block_is_forgotten() -> None:
         ("howto/systemd.md", "ini"),
         ("howto/backend.md", "python"),
         ("howto/backend.md", "toml"),
+        *(("howto/progress.md", language) for language in ("python", "sh", "text")),
         *(("howto/push.md", language) for language in ("bash", "python", "sh", "text")),
         *(("howto/browser.md", language) for language in ("nginx", "html", "js")),
         *(("reference/python.md", language) for language in ("python", "sh")),
@@ -89,6 +90,34 @@ def shell(folder: Path, script: str, **environment: str) -> str:
     )
     assert found.returncode == 0, found.stderr
     return found.stdout
+
+
+def test_progress(tmp_path: Path) -> None:
+    """The bar of the first block is what `test_cli_progress` looks at. Here, the workloads wait
+    until their followers have the prompt, and not for a second."""
+    first, second = blocks("howto/progress.md", "sh")
+    [expected] = blocks("howto/progress.md", "text")
+    [program] = blocks("howto/progress.md", "python")
+    (tmp_path / "program.py").write_text(program)
+    os.mkfifo(tmp_path / "gate")
+    submission, curl = second.split("\n", 1)
+    submission = submission.replace("--detach", "--detach --cwd .").replace(
+        "sleep 1", "read _ <gate"
+    )
+    curl = curl.replace("http://127.0.0.1:8000", "$(cat data/address)").rstrip()
+    client = (
+        f"{shlex.quote(sys.executable)} -u program.py $(cat data/address) $(trio-logs token) $id"
+    )
+    assert submission.count("gate") == curl.count("address") == 1
+    script = f". .venv/bin/activate\n{first}"
+    for name, follow in (("curl", curl), ("client", client)):
+        script += (
+            f"{submission}\n{follow} > {name} &\n"
+            f"until grep -q Name {name}; do sleep 0.05; done\necho > gate; wait %+\n"
+        )
+    assert shell(tmp_path, script) == "step 3 of 3\n"
+    assert expected in (tmp_path / "curl").read_text()
+    assert (tmp_path / "client").read_text() == "stdout now: Name: \nline 1: Name: Ada\n"
 
 
 def test_installing(tmp_path: Path) -> None:

@@ -128,4 +128,4 @@ def test_it_holds_no_more_than_the_limit() -> None:
     splitter = LineSplitter(1024)
     for _ in range(100):
         splitter.feed(b"x" * 100)
-        assert len(splitter._rest) <= 1025
+        assert len(splitter.rest) <= 1025

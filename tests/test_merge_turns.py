@@ -102,7 +102,8 @@ async def test_a_turn_that_came_with_a_cancellation_can_be_ended(
             await cancelled.turn.take()
         assert scope.cancelled_caught
     # Its reader does nothing, as if its client took nothing.
-    await other.turn.take()
+    with trio.fail_after(100):
+        await other.turn.take()
     assert trio.current_time() == pytest.approx(1)
     assert cancelled.drops == 1
     for reader in (cancelled, other):

@@ -467,3 +467,61 @@ async def test_a_store_that_fails_cuts_the_answer(tmp_path: Path) -> None:
         lines = [json.loads(each[6:]) for each in whole.split(b"\n\n") if each[:6] == b"data: "]
         seen = {(each["workload"], each["seq"]) for each in [*lines, *rest] if "seq" in each}
         assert len(seen) == 3000
+
+
+@function("several.ask")
+async def ask(log: LogWriter, text: str) -> None:
+    """Prints a line, and then one that has not ended."""
+    await log.writelines(["ready"])
+    await log.write(text)
+    await trio.sleep_forever()
+
+
+async def asking(live: Live, text: str) -> str:
+    record = await live.submit("several.ask", text, backend="function")
+    return str(record["id"])
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+async def test_lines_that_have_not_ended(
+    open_server: OpenServer, monkeypatch: pytest.MonkeyPatch, is_slow: bool
+) -> None:
+    """Each log has its own, also behind a slow filter; the finished line replaces it."""
+    if is_slow:
+        monkeypatch.setattr("trio_logs.filtering.QUICK_SECONDS", 0)
+    async with open_server() as live:
+        ids = [await asking(live, "Name: "), await asking(live, "Not yet"), await asking(live, "-")]
+        path = url(*ids, unfinished="true", filter="^N", regex="true")
+        raw = await live.follow(path, "Accept: application/x-ndjson")
+        async with raw.stream:
+            for text in ("Name: ", "Not yet"):
+                await raw.read_until(f'"text":"{text}"'.encode())
+            await stop(live, *ids)
+            await raw.read_all()
+        found = [json.loads(line) for line in raw.body.split(b"\n")[:-1]]
+    shown = short(ids, [each for each in found if "workload" in each])
+    assert sorted(shown) == [
+        *["a end", "a unfinished", "a2", "b end", "b unfinished", "b2", "c end"]
+    ]
+    for name in "ab":
+        of_log = [each for each in shown if each.startswith(name)]
+        assert of_log == [f"{name} unfinished", f"{name}2", f"{name} end"]
+
+
+async def test_the_last_unfinished_lines_of_a_reader_that_does_not_follow(
+    open_server: OpenServer,
+) -> None:
+    async with open_server() as live:
+        ids = [await asking(live, "Name: "), await held(live, "one")]
+        path = url(*ids, unfinished="true", follow="false")
+        with trio.fail_after(PATIENCE):
+            while True:
+                found = await objects(live, path)
+                texts = [each for each in found if each.get("event") == "unfinished"]
+                if texts:
+                    break
+        assert texts == [
+            {"event": "unfinished", "workload": ids[0], "stream": "stdout", "text": "Name: "}
+        ]
+        without = await objects(live, url(*ids, follow="false"))
+        assert "unfinished" not in [each.get("event") for each in without]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Reason,
         Reset,
         Status,
+        Unfinished,
         Workload,
         WorkloadSpec,
     )
@@ -57,6 +58,7 @@ __all__ = [
     "Settings",
     "Status",
     "Subscription",
+    "Unfinished",
     "Workload",
     "WorkloadSpec",
     "__version__",
@@ -89,6 +91,7 @@ _HOMES = {
         "Reason",
         "Reset",
         "Status",
+        "Unfinished",
         "Workload",
         "WorkloadSpec",
     },

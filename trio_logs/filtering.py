@@ -16,6 +16,7 @@ from typing import Any
 import re2
 
 from .errors import InvalidRequestError
+from .escapes import ESCAPE
 from .records import Batch
 
 __all__ = ["MAX_PROGRAM", "Filter", "compile_expression", "visible"]
@@ -47,13 +48,6 @@ QUICK_LITERAL = 32 * 1024
 DENSE = 64
 """Matches in one batch; after so many, a test of each line costs less than finding the next one."""
 
-_ESCAPE = re.compile(
-    rb"\x1b\[[0-?]*[ -/]*[@-~]"
-    rb"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)"
-    # Of a sequence that does not end in this part, only the start is removed.
-    rb"|\x1b[ -/]*[0-~]"
-)
-
 # What may mean something else in the text of many lines: the ends of the text, any byte, and flags
 # that change what `^` and `$` mean. Between `\Q` and `\E`, no character means anything.
 _BOUND_TO_TEXT = re.compile(rb"\\[AzCQ]|\(\?(?!:|P?<|[isU]+[:)])")
@@ -61,7 +55,7 @@ _BOUND_TO_TEXT = re.compile(rb"\\[AzCQ]|\(\?(?!:|P?<|[isU]+[:)])")
 
 def visible(text: bytes) -> bytes:
     """Text without terminal escapes."""
-    return _ESCAPE.sub(b"", text) if b"\x1b" in text else text
+    return ESCAPE.sub(b"", text) if b"\x1b" in text else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,8 @@ class LineSplitter:
 
     Bound: it holds at most `max_line` + 1 bytes, the start of a line whose newline has not arrived.
     `continues`: the first bytes continue a line whose first part was delivered before. `size`: how
-    many bytes of the stream are in runs, those of an earlier splitter included.
+    many bytes of the stream are in runs, those of an earlier splitter included. `rest`: the bytes
+    that are in no run.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class LineSplitter:
         self._max_line = max_line
         self._max_bytes = max_line + 2
         self._max_lines = max_lines
-        self._rest = b""
+        self.rest = b""
         self.continues = continues
         self.size = size
         # Whether the last run reached the limit of lines; then the next one probably does, too.
@@ -62,7 +63,7 @@ class LineSplitter:
     def feed(self, *pieces: bytes) -> list[Lines]:
         """Take the next bytes of the stream, in order; return the runs that they complete."""
         runs: list[Lines] = []
-        data = b"".join((self._rest, *pieces))
+        data = b"".join((self.rest, *pieces))
         whole = data.rfind(b"\n") + 1
         start = 0
         while True:
@@ -72,14 +73,14 @@ class LineSplitter:
                 start = self._run(data, start, whole, runs)
             else:
                 break
-        self._rest = data[start:]
+        self.rest = data[start:]
         self.size += start
         return runs
 
     def close(self) -> list[Lines]:
         """The stream has ended: return its last line if that lacks a newline."""
         runs: list[Lines] = []
-        rest, self._rest = self._rest, b""
+        rest, self.rest = self.rest, b""
         self.size += len(rest)
         start = 0
         if len(rest) > self._max_line:

@@ -86,6 +86,23 @@ class Selection:
             and (self.until is None or run.time <= self.until)
         )
 
+    def choose(self, texts: Mapping[str, str]) -> Mapping[str, str]:
+        """Those of the lines that have not ended, by stream, that are asked for. Such a line has no
+        number and no time yet."""
+        if self.stream is None and self.filter is None:
+            return texts
+        return {
+            stream: text
+            for stream, text in texts.items()
+            if (self.stream is None or stream == self.stream)
+            and (self.filter is None or self.filter.matches(text))
+        }
+
+    def chooses_quickly(self, texts: Mapping[str, str]) -> bool:
+        """Whether `choose` is quick enough for Trio's thread."""
+        size = sum(len(text.encode()) for text in texts.values())
+        return self.filter is None or self.filter.is_quick(size)
+
 
 @dataclass(frozen=True, slots=True)
 class Start:

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from .errors import InvalidRequestError
-from .records import Batch, Detached, End, Gap, Position, Reset, Stop, rfc3339
+from .records import Batch, Detached, End, Gap, Position, Reset, Stop, Unfinished, rfc3339
 
 __all__ = [
     "END_ID",
@@ -129,7 +129,7 @@ def json_frames(batch: Batch) -> bytes:
     return _frames(batch.first, batch.count, json_lines(batch))
 
 
-Control = Gap | End | Detached | Reset | Position | Stop
+Control = Gap | End | Detached | Reset | Position | Stop | Unfinished
 
 
 def control(record: Control) -> tuple[str, dict[str, Any]]:
@@ -156,6 +156,8 @@ def control(record: Control) -> tuple[str, dict[str, Any]]:
             return "position", {"id": str(line)}
         case Stop(reason, following):
             return "stop", {"reason": reason, "next": following}
+        case Unfinished(stream, text):
+            return "unfinished", {"stream": stream, "text": text}
 
 
 def control_frame(record: Control) -> bytes:

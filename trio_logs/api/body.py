@@ -22,7 +22,8 @@ class StreamBody(ResponseBody):
     there is no port or the port is closed. A subclass says in `_next` what comes next.
 
     `beat_at` is when a quiet stream has to carry a heartbeat, on Trio's clock, at the latest
-    `heartbeat` seconds after the last chunk.
+    `heartbeat` seconds after the last chunk that is not fleeting. A chunk is fleeting if it has
+    unfinished lines alone: these have no id, so heartbeats with positions go on.
     """
 
     def __init__(self, heartbeat: float, port: Port | None) -> None:
@@ -30,6 +31,7 @@ class StreamBody(ResponseBody):
         self._port = port
         self._beat_at = 0.0
         self._opened = False
+        self._is_fleeting = False
 
     def __aiter__(self) -> Self:
         return self
@@ -38,7 +40,8 @@ class StreamBody(ResponseBody):
         while True:
             for _ in range(CHUNKS_AT_ONCE):
                 chunk = await self._next()
-                self._beat_at = trio.current_time() + self._heartbeat
+                if not self._is_fleeting:
+                    self._beat_at = trio.current_time() + self._heartbeat
                 if not self._sent(chunk):
                     return chunk
             await trio.lowlevel.checkpoint()

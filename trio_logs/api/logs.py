@@ -55,6 +55,7 @@ async def logs(context: AppContext, workload_id: str) -> Response:
             query.selection,
             after=after,
             follow=query.follow,
+            unfinished=query.unfinished,
             must_exist=True,
         )
         if service.broker.is_failing:

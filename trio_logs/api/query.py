@@ -43,6 +43,7 @@ NAMES = {
     "follow",
     "tail",
     "limit",
+    "unfinished",
     "timestamps",
     "format",
     "last_event_id",
@@ -63,6 +64,7 @@ class LogQuery:
     follow: bool
     selection: Selection
     after: int | Literal["end", "stop"] | None = None
+    unfinished: bool = False
     download: str | None = None
 
 
@@ -106,6 +108,7 @@ def parse_log_query(
     )
     if follow and "to" in given:
         raise InvalidRequestError("follow: an answer with `to` ends there; leave `follow` out")
+    unfinished = boolean(given, "unfinished", default=False)
     times = boolean(given, "timestamps", default=False)
     shape = given.get("format", "text")
     if shape not in ("text", "json"):
@@ -118,6 +121,8 @@ def parse_log_query(
         follow=follow,
         selection=selection(given, now, resumes=after is not None),
         after=after,
+        # Plain text has the bytes of lines and nothing else.
+        unfinished=unfinished and media_type != _TEXT,
         download=download,
     )
 

@@ -102,7 +102,7 @@ async def _probe(service: Service, places: Sequence[LogPlace]) -> None:
 async def _stream(
     service: Service, query: SeveralQuery, places: Sequence[LogPlace], port: Port | None
 ) -> SeveralStream:
-    merging = service.broker.merge(places, follow=query.follow)
+    merging = service.broker.merge(places, follow=query.follow, unfinished=query.unfinished)
     changes, start = None, 0
     if query.events:
         changes = service.engine.changes.read(query.events_after, bell=merging.bell)

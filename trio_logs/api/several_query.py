@@ -21,7 +21,7 @@ __all__ = ["EVENTS_VALUE", "MAX_LOGS", "NAMES", "WORKLOAD", "SeveralQuery", "par
 MAX_LOGS = 128
 
 _LINES = [name for name in SELECTION if name not in ("from", "to")]
-NAMES = {"workload", "events", "follow", "tail", *_LINES, "last_event_id"}
+NAMES = {"workload", "events", "follow", "tail", *_LINES, "unfinished", "last_event_id"}
 _FORMATS = {form.events.media_type: form for form in (EVENTS, NDJSON)}
 WORKLOAD = r"[A-Za-z0-9_-]{1,64}(\.[0-9]+)?"
 EVENTS_VALUE = r"true|false|[0-9]+"
@@ -34,6 +34,7 @@ class SeveralQuery:
 
     format: SeveralFormat
     follow: bool
+    unfinished: bool
     places: Sequence[LogPlace]
     events: bool
     events_after: int | None
@@ -65,6 +66,7 @@ def parse_several_query(
     return SeveralQuery(
         format=representation(accept, _FORMATS, "several logs are"),
         follow=boolean(given, "follow", default=True),
+        unfinished=boolean(given, "unfinished", default=False),
         places=_places(logs, resumed, fresh, later),
         events=events,
         events_after=events_after if resumed is None else resumed.changes,

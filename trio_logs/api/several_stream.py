@@ -11,7 +11,7 @@ import trio
 
 from ..broker import Gone, Item, Merging, PartRecord
 from ..engine import ChangeReader, ChangeRecord
-from ..records import Batch, Change, Detached, End, Gap, Position
+from ..records import Batch, Change, Detached, End, Gap, Position, Unfinished
 from ..server import Port
 from ..sse import END_ID
 from .body import StreamBody
@@ -77,6 +77,7 @@ class SeveralStream(StreamBody):
         self._merging.__exit__(exc_type, exc_value, traceback)
 
     async def _next(self) -> bytes:
+        self._is_fleeting = False
         if not self._opened and (opening := await self._open(self._format.events.log.opening)):
             return opening
         if self._is_over:
@@ -140,13 +141,17 @@ class SeveralStream(StreamBody):
 
     def _render(self, items: Sequence[Item]) -> bytes:
         chunks = []
+        self._is_fleeting = bool(items)
         for index, record in items:
+            self._is_fleeting &= isinstance(record, Unfinished)
             if isinstance(record, Detached):
                 # All logs end at once.
                 chunks.append(self._shut_down())
                 return b"".join(chunks)
             chunks.append(self._frame(index, record))
-        if self._unmarked >= POSITION_BYTES or trio.current_time() >= self._mark_at:
+            if self._unmarked >= POSITION_BYTES:
+                chunks.append(self._mark())
+        if trio.current_time() >= self._mark_at:
             chunks.append(self._mark_latest())
         return b"".join(chunks)
 
@@ -158,6 +163,8 @@ class SeveralStream(StreamBody):
             case End() | Gone():
                 self._positions.logs[index] = END_ID
                 return frame + self._mark()
+            case Unfinished():
+                return frame
         self._note(len(frame))
         return frame
 

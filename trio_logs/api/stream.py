@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -12,7 +12,7 @@ import trio
 from ..broker import Found, Outlet, Reading
 from ..errors import IncompleteAnswerError, WorkloadNotFoundError
 from ..formats import Format
-from ..records import Batch, Detached, End, Gap, Position, Stop, now
+from ..records import Batch, Detached, End, Gap, Position, Stop, Unfinished, now
 from ..selection import Selection
 from ..server import Port, Ports
 from .body import StreamBody
@@ -42,8 +42,13 @@ class FormatOutlet(Outlet):
         parts = batch.parts(self.shown.filter.numbers(batch))
         return b"".join([self.format.render(part) for part in parts])
 
-    def position(self, line: int) -> bytes:
-        return self.format.control(Position(line))
+    def choose(self, texts: Mapping[str, str]) -> Mapping[str, str] | None:
+        if self.shown is None:
+            return texts
+        return self.shown.choose(texts) if self.shown.chooses_quickly(texts) else None
+
+    def control(self, record: Position | Unfinished) -> bytes:
+        return self.format.control(record)
 
     def send_each(self, ports: Sequence[int], chunk: bytes) -> Sequence[int]:
         return self.ports.send_each(ports, chunk)
@@ -85,6 +90,7 @@ class LogStream(StreamBody):
     async def _next(self) -> bytes:
         if not self._opened and (opening := await self._open(self._format.opening)):
             return opening
+        self._is_fleeting = False
         if self._is_over:
             # The end of a log has many streams at once: ask nobody what is known.
             raise StopAsyncIteration
@@ -123,6 +129,7 @@ class LogStream(StreamBody):
             raise StopAsyncIteration from None
 
     def _render(self, records: Sequence[Found]) -> bytes:
+        self._is_fleeting = bool(records) and isinstance(records[-1], Unfinished)
         rendered = [self._frame(record) for record in records]
         return rendered[0] if len(rendered) == 1 else b"".join(rendered)
 

@@ -1,9 +1,10 @@
 """The broker: from one writer of a log to any number of readers, none of which can hurt another."""
 
-from .audience import Bell, Outlet
+from .bell import Bell
 from .broker import LogBroker
 from .embedding import open_broker
 from .finding import Finding, FoundLine
+from .group import Outlet
 from .handler import LogHandler, log_records
 from .matches import Matches, Tile
 from .merge_turns import MergeStatistics

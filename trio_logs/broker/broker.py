@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from contextvars import copy_context
 from functools import partial
 from typing import Literal
 
@@ -14,7 +13,7 @@ from ..errors import LogClosedError, StoreError
 from ..records import End, Outcome, Reason, Status
 from ..selection import Selection
 from ..store import LogStore
-from .audience import Bell
+from .bell import Bell
 from .merge_turns import MergeTurns
 from .merging import Merging
 from .places import EVERYTHING, LogPlace
@@ -24,8 +23,10 @@ from .source import Source
 from .stages import StagedReading
 from .statistics import BrokerStatistics, snapshot
 from .subscription import Subscription
+from .tasks import Tasks
 from .topic import Life, Topic
 from .topics import Topics
+from .unfinished_reading import UnfinishedReading, UnfinishedSubscription
 from .window import BrokerLimits
 from .writer import LogWriter, as_line
 
@@ -56,29 +57,17 @@ class LogBroker:
     ) -> None:
         self._store = store
         self._patience = patience
-        self._topics = Topics(store, limits or BrokerLimits())
+        self._tasks = Tasks()
+        self._topics = Topics(store, limits or BrokerLimits(), self._tasks)
         self.searches = Searches(store)
         self._merges = MergeTurns()
         # At most one for each topic.
         self._sources: dict[Topic, Source] = {}
-        self._nursery: trio.Nursery
-        self._ending = False
-        self._ended = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the sources until cancelled. The store must run, and must be cancelled later."""
-        self._context = copy_context()
-        try:
-            with self.searches.open():
-                async with trio.open_nursery() as self._nursery:
-                    try:
-                        task_status.started()
-                        await trio.sleep_forever()
-                    finally:
-                        # Before the nursery closes: no source can start any more.
-                        self._ending = True
-        finally:
-            self._ended.set()
+        with self.searches.open():
+            await self._tasks.run(task_status=task_status)
 
     def subscribe(
         self,
@@ -104,24 +93,35 @@ class LogBroker:
         *,
         after: int | Literal["end"] | None = None,
         follow: bool = True,
+        unfinished: bool = False,
         must_exist: bool = False,
         bell: Bell | None = None,
     ) -> Reading:
         """A reader of the lines that `selection` asks for.
 
         `after` is the number of the last line that the reader has, or "end"; the reading resumes
-        behind it. Without `follow`, the reading ends at the last line known when it starts.
+        behind it. Without `follow`, the reading ends at the last line known when it starts. With
+        `unfinished`, it also has lines that have not ended, as `Unfinished` records.
         """
+        subscription_type, reading_type = Subscription, Reading
+        if unfinished:
+            subscription_type, reading_type = UnfinishedSubscription, UnfinishedReading
         first = LogPlace(workload_id, selection, after).first
-        subscription = self.subscribe(workload_id, first, must_exist=must_exist, bell=bell)
-        return Reading(
+        subscription = subscription_type(
+            self._topics, workload_id, first, must_exist=must_exist, bell=bell
+        )
+        return reading_type(
             subscription, self._store, self.searches, selection, after=after, follow=follow
         )
 
-    def merge(self, places: Sequence[LogPlace], *, follow: bool = True) -> Merging:
+    def merge(
+        self, places: Sequence[LogPlace], *, follow: bool = True, unfinished: bool = False
+    ) -> Merging:
         """A reader of several logs: what is stored in the order of its arrival, then what comes.
-        Without `follow`, it ends at the last lines known when it starts."""
-        read = partial(StagedReading, self._topics, self.searches)
+        `follow` and `unfinished` are those of `read`, for each log."""
+        read = partial(
+            StagedReading, self._topics, self.searches, follows=follow, unfinished=unfinished
+        )
         return Merging(places, read, self._merges, follow=follow)
 
     async def head(self, workload_id: str) -> int:
@@ -207,12 +207,7 @@ class LogBroker:
     async def _source(self, topic: Topic) -> Source:
         """The source of the topic; started if there is none. Raises LogClosedError once the broker
         has ended, and if another writer has taken the log over."""
-        if self._ending:
-            # Callers in the same shutdown get Cancelled here; all others get LogClosedError below.
-            await self._ended.wait()
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if self._ending:
-            raise LogClosedError("the broker has ended: nothing can be written any more")
+        await self._tasks.check()
         if topic.detached:
             # Its head is not where the store has the log: a source would number lines wrongly.
             raise LogClosedError(
@@ -223,18 +218,14 @@ class LogBroker:
             source = self._sources[topic] = Source(topic, self._store, self._patience)
             topic.life = Life.OPEN
             self._topics.hold(topic)
-            # Start it in the broker's context: the caller's would keep its request alive.
-            name = f"topic {topic.workload_id}"
-            self._context.run(
-                partial(self._nursery.start_soon, self._run_source, topic, source, name=name)
-            )
+            self._tasks.start(self._run_source, topic, source, name=f"topic {topic.workload_id}")
         return source
 
     async def _run_source(self, topic: Topic, source: Source) -> None:
         try:
             await source.run()
         except BaseException:
-            self._ending = True
+            self._tasks.refuse()
             raise
         finally:
             del self._sources[topic]

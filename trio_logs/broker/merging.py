@@ -11,7 +11,7 @@ from typing import Literal, Self
 import trio
 
 from ..records import Batch, Detached, Position, now
-from .audience import Bell
+from .bell import Bell
 from .history import READ_BYTES
 from .iteration import OneByOne
 from .merge_turns import MergeTurns
@@ -31,11 +31,10 @@ class Merging(OneByOne[Item]):
     """Reads several logs. Use it as a context manager.
 
     The first records are a `Position` for each log that has not ended: the number before its next
-    line due. The lines
-    that were stored when the reading began are merged by the time of their arrival. Batches stay
-    whole; logs with equal times come in the order of `places`. Then new lines come as they arrive.
-    The last record of a log is its `End`, or `Gone`. `Detached` ends all logs. Without `follow`,
-    each log ends at the last line known when the reading began.
+    line due. The lines that were stored when the reading began are merged by the time of their
+    arrival. Batches stay whole; logs with equal times come in the order of `places`. Then new lines
+    come as they arrive. The last record of a log is its `End`, or `Gone`. `Detached` ends all logs.
+    Without `follow`, each log ends at the last line known when the reading began.
 
     `read` makes the reading of one log, which rings the bell.
     """
@@ -205,7 +204,9 @@ class Merging(OneByOne[Item]):
                 continue
             if part.follows and (part.is_behind or not follows):
                 part.begin_stage(follow=False)
-            if not part.follows:
+            if part.follows:
+                self._deliver(index, await part.receive_round())
+            else:
                 await part.look()
                 self._deliver(index, part.take_all())
                 if part.caught_up and not part.ended and follows:

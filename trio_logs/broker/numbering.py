@@ -47,6 +47,10 @@ class Numbering:
             for stream, splitter in self._splitters.items()
         }
 
+    def unfinished(self) -> dict[str, bytes]:
+        """What each stream has after its last line, if it has anything."""
+        return {stream: each.rest for stream, each in self._splitters.items() if each.rest}
+
     def rest(self, time: int) -> list[Batch]:
         """The unfinished lines, once no more writes come. `time` is in microseconds since the Unix
         epoch."""

@@ -145,6 +145,10 @@ class Part:
         self._reading.read_at_once(READ_BYTES)
         self._reading.go_on(follow=follow)
 
+    async def receive_round(self) -> Sequence[PartRecord]:
+        """The unfinished lines that are due and that `ready` leaves out; perhaps none."""
+        return await self._reading.receive_round() if self._reading.has_round else ()
+
     def ready(self) -> Sequence[PartRecord]:
         """The next records that memory has, if this stage follows."""
         if not self.follows or self.ended:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from ..picking import Picker
-from ..records import Batch, Gap, Position, Record, Reset, Stop
-from .audience import POSITION_BYTES
+from ..records import Batch, Gap, Position, Record, Reset, Stop, Unfinished
+from .group import POSITION_BYTES
 
 __all__ = ["Found", "Pending"]
 
-Found: TypeAlias = Record | Reset | Position | Stop
+Found: TypeAlias = Record | Reset | Position | Stop | Unfinished
 """What a reading delivers."""
 
 

@@ -15,7 +15,7 @@ from ..picking import Picker
 from ..records import Position, Record, Stop, now
 from ..selection import Selection, Start
 from ..store import LogStore
-from .audience import Outlet
+from .group import Outlet
 from .iteration import OneByOne
 from .locating import Locator
 from .pending import Found, Pending

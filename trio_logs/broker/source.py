@@ -117,6 +117,8 @@ class Source:
             batches = self._numbering.number([item for item in taken if isinstance(item, Written)])
             if batches:
                 await self._publish(batches, self._numbering.streams())
+            else:
+                self._topic.unfinished.leave(self._numbering.unfinished())
             for mark in self._marks:
                 self._answer(mark)
             self._marks.clear()
@@ -126,6 +128,7 @@ class Source:
         await self.commits.append(batches, streams)
         # In the same step: the lines are durable, or the commits count on them being in the window.
         self._topic.publish(batches, streams)
+        self._topic.unfinished.leave(self._numbering.unfinished())
         await self._topic.audience.tell(batches)
 
     async def _finish(self) -> None:
@@ -141,11 +144,13 @@ class Source:
             # The lines are delivered from memory, the end only once it is durable.
             if rest:
                 self._topic.publish(rest, streams)
+                self._topic.unfinished.leave({})
                 await self._topic.audience.tell(rest)
                 rest = []
         size = self._topic.bytes + sum(len(batch.data) for batch in rest)
         end = End(self._ending.outcome, self._numbering.next - 1, size)
         self._topic.publish(rest, streams, end)
+        self._topic.unfinished.leave({})
         self.commits.tell()
         await self._topic.audience.tell_all()
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Self
 
 import trio
 
 from ..errors import WorkloadNotFoundError
 from ..records import Batch, Detached, Gap, Record
-from .audience import Bell, Group, Outlet
+from .bell import Bell
+from .group import Group, Outlet
 from .history import READ_BYTES, contiguous
 from .iteration import OneByOne
 from .topic import Life, Topic
@@ -58,12 +58,7 @@ class Subscription(OneByOne[Record]):
             self._cursor = topic.head + 1
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._topic.audience.discard(self)
         self._topics.release(self._topic)
         if self._owns_bell:
@@ -73,11 +68,8 @@ class Subscription(OneByOne[Record]):
         return self._bell.ring()
 
     async def load(self) -> int:
-        """Look the log up, unless another reader has; return `head`.
-
-        Raises StoreError, and WorkloadNotFoundError if there is no such log and the subscription
-        has `must_exist`.
-        """
+        """Look the log up, unless another reader has; return `head`. Raises StoreError, and
+        WorkloadNotFoundError if there is no such log and the subscription has `must_exist`."""
         topic = self._topic
         await topic.load()
         if self._cursor is None:
@@ -151,7 +143,7 @@ class Subscription(OneByOne[Record]):
         assert self._cursor is not None
         while not self._ended:
             records = self._take()
-            if records:
+            if records or self.is_round_due:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return records
             if self._cursor <= topic.durable:
@@ -163,15 +155,24 @@ class Subscription(OneByOne[Record]):
                 if not found or found[0].first > self._cursor:
                     await topic.check_deleted()
                 return self._close_hole(found, head)
-            if self._group is None or self._cursor != topic.head + 1:
-                await self._bell.wait()
-                continue
-            self._group.join(self._port, self, topic.head)
-            try:
-                await self._bell.wait()
-            finally:
-                self._cursor = self._group.leave(self._port)
+            await self._wait()
         raise trio.EndOfChannel
+
+    @property
+    def is_round_due(self) -> bool:
+        """Whether `receive` returns without a record: see `UnfinishedSubscription`."""
+        return False
+
+    async def _wait(self) -> None:
+        """Wait for a ring, at the head as a member of the group."""
+        if self._group is None or self._cursor != self._topic.head + 1:
+            await self._bell.wait()
+            return
+        self._group.join(self._port, self, self._topic.head)
+        try:
+            await self._bell.wait()
+        finally:
+            self._cursor, _ = self._group.leave(self._port)
 
     async def check(self) -> None:
         """Read the next records from the store if memory does not have them, without moving on.

@@ -11,6 +11,8 @@ from ..records import Batch, End, Gap
 from ..store import LogState, LogStore, StreamState
 from .audience import Audience
 from .counters import Counters
+from .tasks import Tasks
+from .unfinished import UnfinishedLines
 from .window import Window, Windows
 
 __all__ = ["Life", "Topic"]
@@ -45,7 +47,12 @@ class Topic:
     """
 
     def __init__(
-        self, workload_id: str, store: LogStore, windows: Windows, counters: Counters
+        self,
+        workload_id: str,
+        store: LogStore,
+        windows: Windows,
+        counters: Counters,
+        tasks: Tasks,
     ) -> None:
         self.workload_id = workload_id
         self.life = Life.UNKNOWN
@@ -56,6 +63,7 @@ class Topic:
         self.unstored: int | None = None
         self.window = Window()
         self.audience = Audience(counters)
+        self.unfinished = UnfinishedLines(workload_id, self.audience, tasks)
         # The state of the log at the look-up.
         self.state = LogState()
         # Whether another writer has taken the log over: then all subscriptions end where they are.
@@ -119,6 +127,8 @@ class Topic:
             self.bytes += size
             self._time = batches[-1].time
             self._windows.append(self.window, batches)
+            if self.unfinished.screen.texts:
+                self.unfinished.replace(batch.stream for batch in batches)
             self.audience.begin(batches)
         if end is not None:
             self.end = end

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ..store import LogStore
 from .counters import Counters
 from .history import History
+from .tasks import Tasks
 from .topic import Life, Topic
 from .window import BrokerLimits, Windows
 
@@ -19,12 +20,13 @@ class Topics:
     `detached`: the service is shutting down, so every subscription ends where it is.
     """
 
-    def __init__(self, store: LogStore, limits: BrokerLimits) -> None:
+    def __init__(self, store: LogStore, limits: BrokerLimits, tasks: Tasks) -> None:
         self.store = store
         self.counters = Counters()
         self.history = History(store)
         self.windows = Windows(limits)
         self.detached = False
+        self._tasks = tasks
         self._current: dict[str, Topic] = {}
         self._holds: dict[Topic, int] = {}
 
@@ -40,7 +42,7 @@ class Topics:
         """The log's topic; `release` it after use."""
         topic = self._current.get(workload_id)
         if topic is None:
-            topic = Topic(workload_id, self.store, self.windows, self.counters)
+            topic = Topic(workload_id, self.store, self.windows, self.counters, self._tasks)
             self._current[workload_id] = topic
             self._holds[topic] = 0
         self._holds[topic] += 1

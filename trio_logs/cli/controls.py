@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-__all__ = ["Neutralizer", "carry_colours", "is_harmless", "one_line"]
+__all__ = ["Neutralizer", "carry_colours", "is_harmless", "last_state", "one_line"]
 
 _HARMFUL = [bytes([control]) for control in (*range(0x09), *range(0x0B, 0x20), 0x7F)]
 """The C0 controls except tab and line feed."""
@@ -110,7 +110,7 @@ class Neutralizer:
             text = text[: unfinished.start()]
         text = _SEQUENCE.sub(self._keep, text).translate(_REORDERING)
         if "\r" in text:
-            text = _last_state(text)
+            text = last_state(text).replace("\r", "")
         return self._coloured(text) if self._colour else text
 
     def _keep(self, sequence: re.Match[str]) -> str:
@@ -138,8 +138,10 @@ def carry_colours(before: str, colours: Sequence[str]) -> str:
     return held if len(held) <= _MAX_COLOURS or not colours else colours[-1]
 
 
-def _last_state(text: str) -> str:
-    """The last state of a line that was rewritten, with the colours that it set before."""
+def last_state(text: str) -> str:
+    """The last state of a line that was rewritten, with the colours that it set before. What is
+    written behind it goes on there."""
     states = text.split("\r")
     last = next((n for n in reversed(range(len(states))) if _COLOUR.sub("", states[n])), 0)
-    return "".join([*_COLOUR.findall("\r".join(states[:last])), *states[last:]])
+    colours = carry_colours("", _COLOUR.findall("\r".join(states[:last])))
+    return colours + "\r".join(states[last:])

@@ -14,7 +14,8 @@ from ..errors import WorkloadNotFoundError
 from ..records import Reason
 from .choose import deletion_is_told
 from .exits import LOST, NOT_STARTED, STOPPED, TIMED_OUT
-from .printer import Outputs, Printer
+from .outputs import Outputs
+from .printer import Printer
 
 __all__ = ["PATIENCE", "Foreground", "exit_code"]
 
@@ -66,7 +67,9 @@ class Foreground:
         return exit_code(outcome)
 
     async def _follow(self) -> None:
-        log = self._client.batches(self._workload.id, patience=PATIENCE)
+        log = self._client.batches(
+            self._workload.id, patience=PATIENCE, unfinished=self._outputs.draws
+        )
         try:
             with deletion_is_told(self._workload.id):
                 async with aclosing(log) as batches:

@@ -18,8 +18,8 @@ from .foreground import PATIENCE
 from .given import number, pairs, text
 from .grepping import Grepping
 from .hits import HitLook
+from .outputs import Outputs
 from .patterns import Pattern
-from .printer import Outputs
 
 __all__ = ["grep"]
 

@@ -25,7 +25,7 @@ from .exits import UsageError
 from .hits import HitLook, Hits
 from .log_names import LogNames
 from .objects import encode_object
-from .printer import Outputs
+from .outputs import Outputs
 
 __all__ = ["Grepping"]
 

@@ -17,8 +17,9 @@ from .connection import Connect, find_connection
 from .exits import UsageError
 from .foreground import PATIENCE
 from .given import number, pairs, text
+from .outputs import Outputs
 from .prefixes import Prefixes
-from .printer import Look, Outputs, Printer
+from .printer import Look, Printer
 from .several import print_matching
 
 __all__ = ["logs"]
@@ -142,6 +143,7 @@ async def logs(
     with Outputs.open(color=color) as outputs:
         async with find_connection(connect).client(outputs.tell_away) as client:
             look = Look(timestamps, raw, json, highlighted)
+            options["unfinished"] = outputs.draws and not json
             if labels:
                 several = cast(SeveralOptions, {**options, "follow": follow is not False})
                 with options_are_named(WORDS):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -18,14 +17,14 @@ from cyclopts import Parameter
 from ..client import Client, ClientError, Ending, RefusedError, Status
 from ..client.requests import SubmitOptions
 from .connection import Connect, Connection, find_connection
-from .controls import one_line
 from .exits import FAILED, STOPPED, TIMED_OUT
 from .given import pairs, text
 from .submit import submit
+from .tee import Tee
 
 __all__ = ["pipe"]
 
-STDIN, STDOUT = 0, 1
+STDIN = 0
 
 READ_BYTES = 64 * 1024
 
@@ -70,11 +69,16 @@ async def _tee(connection: Connection, options: SubmitOptions) -> int:
     """
     send, receive = trio.open_memory_channel[bytes](0)
     signals = _Signals()
+    tee = Tee()
+
+    async def tell_away(what: str) -> None:
+        await tee.say(f"{what}; trying again")
+
     async with trio.open_nursery() as nursery:
         await nursery.start(signals.watch, nursery.cancel_scope)
-        nursery.start_soon(_copy, send, signals)
-        async with connection.client(_tell_away) as client:
-            code = await _keep(client, connection, receive, signals.ending, options)
+        nursery.start_soon(_copy, tee, send, signals)
+        async with connection.client(tell_away) as client:
+            code = await _keep(client, connection, receive, signals.ending, options, tee)
         if code == FAILED:
             with receive:
                 async for _ in receive:
@@ -105,10 +109,10 @@ class _Signals:
                 self.ending.signal = signal.Signals(number).name
 
 
-async def _copy(send: trio.MemorySendChannel[bytes], signals: _Signals) -> None:
-    """Copy standard input to standard output and into the channel. Both may block: each call runs
-    in a thread."""
-    read, write = trio.to_thread.run_sync, trio.to_thread.run_sync
+async def _copy(tee: Tee, send: trio.MemorySendChannel[bytes], signals: _Signals) -> None:
+    """Copy standard input to standard output and into the channel. A read may block, so it runs in
+    a thread."""
+    read = trio.to_thread.run_sync
     listens = True
     with send:
         while not signals.enough:
@@ -120,15 +124,10 @@ async def _copy(send: trio.MemorySendChannel[bytes], signals: _Signals) -> None:
                 break
             if listens:
                 try:
-                    await write(_write_all, data, abandon_on_cancel=True)
+                    await tee.copy(data)
                 except BrokenPipeError:
                     listens = False
             await send.send(data)
-
-
-def _write_all(data: bytes) -> None:
-    while data:
-        data = data[os.write(STDOUT, data) :]
 
 
 async def _keep(
@@ -137,29 +136,30 @@ async def _keep(
     chunks: trio.MemoryReceiveChannel[bytes],
     ending: Ending,
     options: SubmitOptions,
+    tee: Tee,
 ) -> int:
     try:
         workload = await submit(client, [], options, waits=True)
     except ClientError as error:
         is_refused = isinstance(error, RefusedError) and error.status in (401, 403)
         why = connection.refusal() if is_refused else error
-        _say(f"standard input is not kept: {why}")
+        await tee.say(f"standard input is not kept: {why}")
         return FAILED
-    _say(f"this is workload {workload.id}")
+    await tee.say(f"this is workload {workload.id}")
     try:
         await client.push(workload.id, chunks, ending=ending)
     except RefusedError as error:
         match await _status(client, workload.id):
             case Status.STOPPED:
-                _say("the workload was stopped")
+                await tee.say("the workload was stopped")
                 return STOPPED
             case Status.TIMED_OUT:
-                _say("the workload timed out")
+                await tee.say("the workload timed out")
                 return TIMED_OUT
-        _say(f"the rest of standard input is not kept: {error}")
+        await tee.say(f"the rest of standard input is not kept: {error}")
         return FAILED
     except ClientError as error:
-        _say(f"the rest of standard input is not kept: {error}")
+        await tee.say(f"the rest of standard input is not kept: {error}")
         return FAILED
     return 0
 
@@ -169,12 +169,3 @@ async def _status(client: Client, workload_id: str) -> Status | None:
         return (await client.get(workload_id)).status
     except ClientError:
         return None
-
-
-async def _tell_away(what: str) -> None:
-    _say(f"{what}; trying again")
-
-
-def _say(what: str) -> None:
-    # It may quote the server.
-    print(f"trio-logs: {one_line(what)}", file=sys.stderr, flush=True)

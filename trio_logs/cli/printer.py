@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, cast
 
-import trio
-
-from ..client import Gap, Line, LogRecord, Reset
-from .controls import Neutralizer, is_harmless, one_line
+from ..client import Gap, Line, LogRecord, Reset, Unfinished
+from .controls import Neutralizer, is_harmless
 from .objects import encode
+from .outputs import Outputs
 from .sinks import Sink
 
 if TYPE_CHECKING:
     from .patterns import Pattern
 
-__all__ = ["Look", "Outputs", "Printer"]
+__all__ = ["Look", "Printer"]
 
 _KIND, _TIMED_KIND = attrgetter("stream", "partial"), attrgetter("stream", "partial", "time")
 
@@ -50,65 +48,6 @@ class Look:
     raw: bool = False
     json: bool = False
     pattern: Pattern | None = None
-
-
-class Outputs:
-    """Both outputs, shared by all logs. One log writes at a time, from the start of a line: if
-    another log's line has come in part, that line is ended first."""
-
-    def __init__(self, stdout: Sink, stderr: Sink, *, are_one: bool) -> None:
-        self.stdout = stdout
-        self.stderr = stderr
-        self._turn = trio.Lock()
-        # On a terminal, both outputs share one place.
-        self._places = {stdout: 1, stderr: 1 if are_one else 2}
-        # The channel whose line is not yet ended, by place.
-        self._unended: dict[int, _Channel] = {}
-
-    @classmethod
-    @contextmanager
-    def open(cls, stdout: int = 1, stderr: int = 2, *, color: str = "auto") -> Iterator[Outputs]:
-        """The outputs of this process. `color` is `always`, `never`, or `auto`: where the output
-        wants it."""
-        with Sink.open(stdout) as out, Sink.open(stderr) as err:
-            if color != "auto":
-                out.colour = err.colour = color == "always"
-            yield cls(out, err, are_one=os.path.sameopenfile(stdout, stderr))
-
-    async def write(self, sink: Sink, data: bytes) -> None:
-        """Write whole lines."""
-        async with self._turn:
-            if self._unended.pop(self._places[sink], None):
-                data = b"\n" + data
-            await sink.write(data)
-
-    async def print(self, channel: _Channel, lines: Sequence[Line]) -> None:
-        """Write lines of a log. The last one may be partial."""
-        async with self._turn:
-            place = self._places[channel.sink]
-            unended = self._unended.pop(place, None)
-            data = channel.render(lines, goes_on=unended is channel)
-            if unended not in (None, channel):
-                data = b"\n" + data
-            if lines[-1].partial:
-                self._unended[place] = channel
-            await channel.sink.write(data)
-
-    async def end(self, channel: _Channel) -> None:
-        """The channel has ended: end its line if it is partial."""
-        async with self._turn:
-            if self._unended.get(self._places[channel.sink]) is channel:
-                del self._unended[self._places[channel.sink]]
-                await channel.sink.write(b"\n")
-
-    async def notice(self, text: str) -> None:
-        """Print a sentence about a log on standard error."""
-        # It may quote the server.
-        await self.write(self.stderr, f"trio-logs: {one_line(text)}\n".encode())
-
-    async def tell_away(self, what: str) -> None:
-        """Print that the server is away, in the client's words."""
-        await self.notice(f"{what}; trying again")
 
 
 class Printer:
@@ -152,17 +91,21 @@ class Printer:
             await self._outputs.end(channel)
 
     async def _print_lines(self, stream: str, lines: Sequence[Line]) -> None:
-        channel = self._channels.get(stream)
-        if channel is None:
+        await self._outputs.print(self._channel(stream), lines)
+
+    def _channel(self, stream: str) -> _Channel:
+        if stream not in self._channels:
             outputs = self._outputs
             sink = outputs.stdout if stream == "stdout" else outputs.stderr
-            channel = self._channels[stream] = self._make(sink)
-        await self._outputs.print(channel, lines)
+            self._channels[stream] = self._make(sink)
+        return self._channels[stream]
 
     async def _print_one(self, record: LogRecord) -> None:
         match record:
             case Line():
                 await self._print_lines(record.stream, [record])
+            case Unfinished(stream, text):
+                await self._outputs.show(self._channel(stream), text)
             case Gap():
                 await self._outputs.notice(_missing(record))
             case Reset(reason, detail):
@@ -220,6 +163,10 @@ class _Channel:
             text = matching_state(text, pattern)
         shown = self._neutralizer.line(text, partial=line.partial)
         return highlight(shown, pattern) if self.sink.colour else shown
+
+    def draft(self, text: str) -> str:
+        """A line that has not ended. It has no time yet, and leaves no colours to the next line."""
+        return self._prefix + copy(self._neutralizer).line(text)
 
     def _head(self, line: Line) -> str:
         if not self._look.timestamps:

@@ -15,7 +15,8 @@ from .connection import Connect, find_connection
 from .exits import UsageError
 from .foreground import Foreground
 from .given import number, pairs, text
-from .printer import Look, Outputs, Printer
+from .outputs import Outputs
+from .printer import Look, Printer
 from .submit import submit
 
 __all__ = ["run"]

@@ -13,8 +13,9 @@ from ..client.several_state import MAX_LOGS
 from ..errors import TrioLogsError, WorkloadNotFoundError
 from .exits import NOT_FOUND
 from .objects import encode_object
+from .outputs import Outputs
 from .prefixes import Prefixes
-from .printer import Look, Outputs, Printer
+from .printer import Look, Printer
 
 __all__ = ["print_matching"]
 

@@ -9,10 +9,14 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import trio
 
-__all__ = ["Sink", "wants_colour"]
+__all__ = ["Sink", "can_draw", "columns_of", "wants_colour"]
+
+DEFAULT_COLUMNS = 80
+"""The width of a terminal that does not tell it, such as a serial line."""
 
 PIPE_BYTES = 256 * 1024
 """Bytes that a pipe holds before a write waits, if the kernel allows a choice."""
@@ -27,12 +31,29 @@ def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
     return is_terminal and environ.get("TERM") != "dumb"
 
 
+def can_draw(descriptor: int) -> bool:
+    """Whether it is a terminal in which a row can be erased."""
+    return os.isatty(descriptor) and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def columns_of(descriptor: int) -> int:
+    """The width of a terminal, in cells."""
+    try:
+        columns = os.get_terminal_size(descriptor).columns
+    except OSError:
+        # The terminal has gone: the next write says so.
+        columns = 0
+    return columns or DEFAULT_COLUMNS
+
+
 class Sink:
     """One of the two outputs. Its reader sets the pace, and may stop reading. Use `open`."""
 
     def __init__(self, descriptor: int, pipe: trio.lowlevel.FdStream | None) -> None:
         self.is_terminal = os.isatty(descriptor)
         self.colour = wants_colour(os.environ, is_terminal=self.is_terminal)
+        # Asks for the width of the terminal, in cells; None if nothing can be drawn there.
+        self.columns = partial(columns_of, descriptor) if can_draw(descriptor) else None
         self._descriptor = descriptor
         self._pipe = pipe
         # A write to a disk takes no time that matters.
@@ -69,6 +90,14 @@ class Sink:
         else:
             # A terminal may be halted for hours, and Ctrl-C has to work: write in a thread.
             await trio.to_thread.run_sync(self._write_all, data, abandon_on_cancel=True)
+
+    def write_at_once(self, data: bytes) -> None:
+        """Write a few bytes if they do not have to wait: the command ends."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        if data and poll.poll(0):
+            with suppress(OSError):
+                os.write(self._descriptor, data)
 
     def _write_all(self, data: bytes) -> None:
         view = memoryview(data)

@@ -195,8 +195,8 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A line that has not ended, as it looks now: a prompt, or a progress bar. It has no number and
-    is not stored. An empty `text` clears the one before."""
+    """The text of a line of `stream` that has not ended; it replaces the one before it. Empty text
+    clears it, and so does the next line of the stream. It has no number and is not stored."""
 
     stream: str
     text: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...records import Reason
-from ..parameters import TAIL
+from ..parameters import STREAMS, TAIL
 from ..query import FILE_NAME
 from .parts import answer, header, parameter, ref, refer_to_problems, text
 from .selection import SELECTION_PARAMETERS, flag
@@ -36,6 +36,12 @@ _PARAMETERS = [
         "100",
     ),
     parameter("limit", "The answer ends after N of the lines asked for.", text("^[0-9]{1,18}$")),
+    parameter(
+        "unfinished",
+        "Also send lines that have not ended, such as prompts and progress bars. Plain text has"
+        " none.",
+        flag(default=False),
+    ),
     parameter(
         "timestamps", "Put the time and a space before each line of text.", flag(default=False)
     ),
@@ -76,7 +82,7 @@ _OBJECTS = f"""\
 {{"event":"end",{_END},"lines":4001,"bytes":90000}}
 """
 
-_CONTROLS = ["end", "stop", "gap", "reset", "shutdown"]
+_CONTROLS = ["end", "stop", "gap", "reset", "shutdown", "unfinished"]
 _OBJECT_CONTROLS = [*_CONTROLS, "position", "heartbeat"]
 _REASONS = [
     *("retention", "store", "damaged", "deleted"),
@@ -104,7 +110,8 @@ _CONTROL: dict[str, Any] = {
     "type": "object",
     "description": "An object that is not a line: `end` with the outcome, `stop` with the `next`"
     " line number, `gap` with the numbers of the missing lines, `reset`, `position` with an `id` to"
-    " resume after, `heartbeat`, or `shutdown` with the milliseconds of `retry`. `reason` is for"
+    " resume after, `heartbeat`, `unfinished` with the `text` of a line of `stream` that has not"
+    " ended, or `shutdown` with the milliseconds of `retry`. `reason` is for"
     " programs: of `end`, that of the workload; of `stop`, `to` or `limit`; of `gap`, `retention`,"
     " `store`, `damaged` or `deleted`; of `reset`, `beyond_head` or `not_ended`; of `shutdown`,"
     " `draining`. `detail` is a sentence for people. Clients ignore events that they do not know.",
@@ -123,6 +130,8 @@ _CONTROL: dict[str, Any] = {
         "error": {"type": ["string", "null"]},
         "lines": {"type": "integer", "minimum": 0},
         "bytes": {"type": "integer", "minimum": 0},
+        "stream": {"type": "string", "enum": [*STREAMS]},
+        "text": text(),
     },
     "required": ["event"],
     "additionalProperties": False,
@@ -139,6 +148,11 @@ which lines are missing. `event: reset` says that this log does not have the id 
 `event: shutdown` says that the server ends the answer early. These three events have no id. A quiet
 stream carries a comment every 15 s. As NDJSON, each line is a `LogLine`, and control events are
 objects with their name in `event`.
+
+With `unfinished=true`, `event: unfinished` has the text of a line before its newline arrives: a
+prompt, or the newest state of a progress bar. It replaces the text before it on its stream, and the
+next line of the stream replaces it; empty text clears it. It has no id. It comes at the head of the
+log only, at most four times a second for each stream.
 
 If the workload is deleted during the answer, the last event is a `gap` with the reason `deleted`.
 An answer that stops early and can't say so is cut without its terminal chunk: plain text, or any

@@ -40,6 +40,11 @@ _PARAMETERS = [
     ),
     *[each for each in SELECTION_PARAMETERS if each["name"] not in ("from", "to")],
     parameter("tail", "Only the last N of the lines of each log.", text(f"^({TAIL})$"), "100"),
+    parameter(
+        "unfinished",
+        "Also send lines that have not ended, such as prompts and progress bars.",
+        flag(default=False),
+    ),
     parameter("last_event_id", f"{_RESUME} The header wins.", text(f"^({_POSITION})?$")),
     parameter("Last-Event-ID", _RESUME, text(f"^({_POSITION})?$"), where="header"),
 ]
@@ -81,7 +86,7 @@ _EVENT: dict[str, Any] = {
         "event": {
             "enum": [
                 "message",
-                *("gap", "reset", "end", "gone", "shutdown"),
+                *("gap", "reset", "end", "gone", "shutdown", "unfinished"),
                 *("workload", "deleted", "progress"),
             ]
         },
@@ -104,11 +109,12 @@ _CONTROL = LOG_SCHEMAS["LogControl"]["properties"]
 _CONTROL_OF: dict[str, Any] = {
     "type": "object",
     "description": "An object about the workload's log that is not a line: `end` with the outcome,"
-    " `gap` with the numbers of the missing lines, `reset`, or `gone`. See `LogControl`.",
+    " `gap` with the numbers of the missing lines, `reset`, `gone`, or `unfinished` with the `text`"
+    " of a line of `stream` that has not ended. See `LogControl`.",
     "properties": {
-        "event": {"enum": ["end", "gap", "reset", "gone"]},
+        "event": {"enum": ["end", "gap", "reset", "gone", "unfinished"]},
         "workload": text(),
-        **{name: _CONTROL[name] for name in (*_OF_LOG, "lines", "bytes")},
+        **{name: _CONTROL[name] for name in (*_OF_LOG, "lines", "bytes", "stream", "text")},
     },
     "required": ["event", "workload"],
     "additionalProperties": False,
