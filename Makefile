@@ -42,13 +42,14 @@ SEEDS ?= 1000
 EVERY ?= 1
 
 # Shuffled scheduling for each operation; each change of the disk failing, under a store alone and
-# under a service; long outages; random changes of workloads; random selections of random logs. About
-# a quarter of an hour.
+# under a service; long outages; random changes of workloads; several logs over random cuts; random
+# selections of random logs. Half an hour.
 campaign: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.campaign --seeds $(SEEDS)
 	@$(BIN)/python -m tests.disk_campaign --every $(EVERY)
 	@$(BIN)/python -m tests.outage_campaign --every $(EVERY) $(if $(filter-out 1,$(EVERY)),--short)
 	@$(BIN)/python -m tests.changes_campaign --runs $(SEEDS)
+	@$(BIN)/python -m tests.several_campaign --cuts $(SEEDS)
 	@EXAMPLES=$$((4 * $(SEEDS))) $(BIN)/python -m pytest -q -n 2 tests/test_reading_agrees.py
 
 # Some thousand requests that schemathesis derives from /openapi.json, new ones each time; 3 minutes.

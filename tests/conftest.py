@@ -30,6 +30,8 @@ os.environ.setdefault("LANG", "C.UTF-8")
 # What would change what commands of tests do; a make that was started by make prints more.
 for variable in (
     "TRIO_LOGS_TOKEN",
+    "TRIO_LOGS_READ_ONLY_TOKEN",
+    "TRIO_LOGS_PUBLIC_URL",
     "TRIO_LOGS_SERVER",
     "TRIO_LOGS_CONFIG",
     "MAKEFLAGS",

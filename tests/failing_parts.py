@@ -13,6 +13,7 @@ from trio_logs.broker import LogWriter
 from trio_logs.errors import StoreError
 from trio_logs.records import End
 from trio_logs.store import LogStore, WorkloadStore
+from trio_logs.store.sessions import SessionStore
 
 __all__ = ["FailingBroker", "FailingStore", "Switch"]
 
@@ -74,7 +75,7 @@ class Switch:
 
 METHODS = tuple(
     name
-    for name in {**vars(LogStore), **vars(WorkloadStore)}
+    for name in {**vars(LogStore), **vars(SessionStore), **vars(WorkloadStore)}
     if not name.startswith("_") and name not in ("run", "statistics", "listen")
 )
 """The calls of a store."""

@@ -56,7 +56,9 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _is_contradictory(query: dict[str, Any]) -> bool:
-    """Whether parameters that select lines contradict each other."""
+    """Whether parameters of a log contradict each other."""
+    if "code" in query and "download" not in query:
+        return True
     if "filter" not in query and {"regex", "case", "invert"} & set(query):
         return True
     if str(query.get("regex")) in ("true", "1"):

@@ -9,9 +9,9 @@ import trustme
 
 from tests.command_line import started, trio_logs
 from tests.server_process import running_server
+from trio_logs.cli.address import leave_address
 from trio_logs.cli.connection import Connection, Flags, describe, find_connection
 from trio_logs.cli.exits import UsageError
-from trio_logs.cli.serve import leave_address
 from trio_logs.data_folder import read_address, write_address
 from trio_logs.server import Bind
 

@@ -72,7 +72,7 @@ def test_equal_names_are_told_apart_by_their_ids(data: Path, client: SyncClient)
 
 def test_objects(data: Path, client: SyncClient) -> None:
     ids = [finished(client, f"echo {number}", None, "json").id for number in range(2)]
-    found = trio_logs(data, "logs", "--label", "test=json", "--json").stdout.splitlines()
+    found = trio_logs(data, "logs", "--label", "test=json", "--json").stdout.split("\n")[:-1]
     objects = [json.loads(line) for line in found]
     assert [(each["workload"], each.get("event"), each.get("text")) for each in objects] == [
         *[(ids[0], None, "0"), (ids[0], "end", None), (ids[1], None, "1"), (ids[1], "end", None)]

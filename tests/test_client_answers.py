@@ -62,7 +62,7 @@ def log(follow: bool, *objects: bytes, rest: bytes = b"") -> bytes:
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again soon."""
     monkeypatch.setattr("trio_logs.client.backoff.MAX_DELAY", 0.02)
-    monkeypatch.setattr("trio_logs.client.requests.PUSH_DELAYS", (0.02, 0.02))
+    monkeypatch.setattr("trio_logs.client.requests.REQUEST_DELAYS", (0.02, 0.02))
 
 
 async def followed(server: Answering, *, follow: bool, patience: float = 30) -> list[LogRecord]:

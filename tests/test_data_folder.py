@@ -185,7 +185,7 @@ def test_tokens_that_are_none(tmp_path: Path, content: bytes | None, why: str) -
     else:
         path.write_bytes(content)
     with pytest.raises(DataFolderError, match=why):
-        ensure_token(tmp_path)
+        ensure_token(tmp_path / "token")
 
 
 NAMES = {

@@ -30,6 +30,7 @@ from trio_logs.api.list_query import PAGE_PARAMETERS
 from trio_logs.api.openapi.document import make_document
 from trio_logs.api.query import ALIASES, NAMES
 from trio_logs.api.search_parameters import SEARCH_PARAMETERS
+from trio_logs.api.session_bodies import CodeRequest, OneTimeCode, SessionKey, SignIn
 from trio_logs.api.table import TABLE
 from trio_logs.cli import CLIENTS, connection, create_app, exits
 from trio_logs.client import requests, search_requests
@@ -210,14 +211,16 @@ def test_problems() -> None:
 
 
 def test_fields_of_bodies_and_answers() -> None:
-    for title, kind in (
+    for title, *kinds in (
         ("A workload", WorkloadRecord),
         ("Submit", Submission),
         ("Stop", StopRequest),
         ("Resize", ResizeRequest),
         ("Finish", FinishRequest),
+        ("Sign-in", SignIn, SessionKey),
+        ("Codes", CodeRequest, OneTimeCode),
     ):
-        names = {field.name for field in msgspec.structs.fields(kind)}
+        names = {field.name for kind in kinds for field in msgspec.structs.fields(kind)}
         assert rows(section("http", title)).keys() == names
     documented = section("http", "A workload")
     assert {status for status in Status if f"`{status}`" in documented} == set(Status)

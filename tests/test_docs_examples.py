@@ -1,6 +1,6 @@
 """The code blocks of docs/ run as they stand, but for ports. Those of howto/proxies.md are run by
 `test_proxies`, and its `sh` block, a line that needs the proxy's name, is held against the command
-line here."""
+line here. `test_sign_in_proxies` runs the first block of howto/sign-in.md."""
 
 from __future__ import annotations
 
@@ -48,6 +48,8 @@ def test_no_block_is_forgotten() -> None:
     assert found == {
         ("howto/install.md", "sh"),
         ("howto/proxies.md", "sh"),
+        ("howto/sign-in.md", "sh"),
+        ("howto/read-only.md", "sh"),
         *(("howto/proxies.md", proxy) for proxy in ("nginx", "caddyfile", "haproxy")),
         ("howto/embed.md", "python"),
         ("howto/systemd.md", "ini"),
@@ -192,6 +194,24 @@ def test_a_step_of_ci(tmp_path: Path) -> None:
     table = printed[printed.index("ID ") :]
     assert [line.split()[1] for line in table.splitlines()[1:3]] == ["tests-9", "tests-7"]
     assert table.count("build 9\n") == 2
+
+
+def test_links_to_sign_in(tmp_path: Path) -> None:
+    _, links = blocks("howto/sign-in.md", "sh")
+    token, reading = blocks("howto/read-only.md", "sh")
+    given = "PATH=$PWD/.venv/bin:$PATH; export TRIO_LOGS_DATA=$PWD/data\n"
+    given += "trio-logs serve --public-url https://logs.example.com &\n"
+    given += "trio-logs run --name nightly --detach -- true >id.txt\n"
+    printed = shell(tmp_path, given + links + token + reading).splitlines()
+    workload = (tmp_path / "id.txt").read_text().strip()
+    patterns = [
+        "https://logs.example.com/#code=[\\w-]{22}",
+        f"https://logs.example.com/w/{workload}#code=[\\w-]{{22}}",
+        (tmp_path / "data" / "token.read-only").read_text().strip(),
+        "https://logs.example.com/#code=[\\w-]{22}",
+    ]
+    assert len(printed) == len(patterns)
+    assert all(re.fullmatch(*pair) for pair in zip(patterns, printed, strict=True)), printed
 
 
 def test_searching(tmp_path: Path) -> None:

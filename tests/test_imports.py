@@ -42,6 +42,8 @@ ROOMS = [
     "engine",
     "server",
     "settings",
+    "tokens",
+    "sessions",
     "service",
     "api",
     "client",
@@ -87,6 +89,8 @@ ALONE: dict[str, set[str]] = {
     "backends": {"errors", "open_files", "records", "threads"},
     "engine": {"backends", "broker", "errors", "records", "store"},
     "server": {"addresses", "errors"},
+    "tokens": {"data_folder", "errors", "settings"},
+    "sessions": {"errors", "records", "store", "tokens"},
     "client": {"addresses", "errors", "records"},
 }
 

@@ -121,7 +121,7 @@ MANY = "&".join(f"workload=w{number}" for number in range(129))
         *["workload=a&events=true&events=true", "workload=a&tail=x", "workload=a&tail=1&tail=2"],
         *["workload=a&from=1", "workload=a&to=1", "workload=a&limit=1", "workload=a&format=json"],
         *["workload=a&timestamps=true", "workload=a&download=true", "workload=a&x=1"],
-        *["workload=a&regex=true", "workload=a&filter=", "workload=a&unfinished=true"],
+        *["workload=a&regex=true", "workload=a&filter=", "workload=a&unfinished=yes"],
         *[
             "workload=a&last_event_id=5",
             "workload=a&last_event_id=5.1",

@@ -76,7 +76,7 @@ async def test_a_log_is_pushed_live(live: Live) -> None:
 async def test_connections_that_break_lose_and_double_nothing(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_logs.client.requests.PUSH_DELAYS", (0.01, 0.01))
+    monkeypatch.setattr("trio_logs.client.requests.REQUEST_DELAYS", (0.01, 0.01))
     rng = random.Random(3)
     data = some_lines(500_000)
     async with (
@@ -94,7 +94,7 @@ async def test_connections_that_break_lose_and_double_nothing(
 async def test_two_streams_over_connections_that_break(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_logs.client.requests.PUSH_DELAYS", (0.01, 0.01))
+    monkeypatch.setattr("trio_logs.client.requests.REQUEST_DELAYS", (0.01, 0.01))
     rng = random.Random(4)
     data = {"stdout": some_lines(200_000), "stderr": some_lines(90_000)[::-1]}
     async with (
@@ -179,7 +179,7 @@ async def test_a_server_that_restarts_costs_no_byte(
     tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three times in the middle, by `kill -9` and by SIGTERM."""
-    monkeypatch.setattr("trio_logs.client.requests.PUSH_DELAYS", (0.05, 0.2))
+    monkeypatch.setattr("trio_logs.client.requests.REQUEST_DELAYS", (0.05, 0.2))
     run = trio.to_thread.run_sync
     data = some_lines(200_000)
     send, receive = trio.open_memory_channel[bytes](0)

@@ -186,6 +186,30 @@ async def test_a_declared_length_shows_that_an_answer_is_cut(
     assert capfd.readouterr().err == ""
 
 
+async def test_an_answer_that_is_cancelled_as_it_begins_has_one_head(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    async def cancelled(scope: Any, receive: Any, send: Any) -> None:
+        with trio.CancelScope() as ending:
+            ending.cancel()
+            await send(START)
+            await send({"type": "http.response.body", "body": b"a part", "more_body": True})
+        raise IncompleteAnswerError("the session has ended")
+
+    server = Server()
+    async with serving(server, app=cancelled) as (url, _), await connect(url) as stream:
+        await stream.send_all(REQUEST)
+        answer = b""
+        with trio.fail_after(PATIENCE), suppress(trio.BrokenResourceError):
+            async for data in stream:
+                answer += data
+    # Nothing, if the reset has overtaken it.
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 200")
+    assert answer.count(b"HTTP/1.1") <= 1
+    assert server.statistics().failed == 0
+    assert capfd.readouterr().err == ""
+
+
 async def test_nothing_waits_for_a_stuck_client_once_the_server_is_cancelled() -> None:
     """Also in an answer's last send, which is shielded."""
 

@@ -525,3 +525,21 @@ async def test_the_last_unfinished_lines_of_a_reader_that_does_not_follow(
         ]
         without = await objects(live, url(*ids, follow="false"))
         assert "unfinished" not in [each.get("event") for each in without]
+
+
+@pytest.mark.parametrize("accept", ["application/x-ndjson", "text/event-stream"])
+async def test_a_position_comes_within_a_long_batch(open_server: OpenServer, accept: str) -> None:
+    """A batch of 1,000 short lines is longer than 64 KiB on the wire."""
+    async with open_server() as live:
+        log = await printed(live, *["x" * 50] * 1000)
+        answer = await live.client.get(url(log), headers={"Accept": accept})
+        found = answer.text
+        assert found.count('"seq":') == 1000
+        places = [
+            *re.finditer(r'^(?:id: |{"event":"position","id":")0\.([0-9]+)', found, re.MULTILINE)
+        ]
+        assert len(places) >= 3
+        for before, after in pairwise(places):
+            between = found[before.end() : after.start()]
+            assert len(between) < 64 * 1024 + 300
+            assert between.count('"seq":') == int(after[1]) - int(before[1])

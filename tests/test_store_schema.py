@@ -126,6 +126,7 @@ async def test_a_file_of_an_earlier_version_is_taken_over(tmp_path: Path, schema
             assert await store.read("w", 1, 1) == [last]
             log = await store.log("w")
             assert log is not None
+            assert (await store.sessions([b"x"]), await store.codes([b"x"])) == ([], [])
             # Which bytes were of which stream is not known.
             assert log.streams == {"stdout": StreamState(21), "stderr": StreamState(0, True)}
     async with running(SQLiteStore(path)) as store:

@@ -14,6 +14,7 @@ __all__ = [
     "default_data_folder",
     "ensure_token",
     "read_address",
+    "read_only_token_path",
     "token_path",
     "write_address",
 ]
@@ -51,9 +52,13 @@ def token_path(folder: Path) -> Path:
     return folder / "token"
 
 
-def ensure_token(folder: Path) -> str:
-    """The token of the folder, which is created on first use. Raises DataFolderError."""
-    path = token_path(folder)
+def read_only_token_path(folder: Path) -> Path:
+    """The file with the token that only reads; only its owner can read it."""
+    return folder / "token.read-only"
+
+
+def ensure_token(path: Path) -> str:
+    """The token in a file, which is created on first use. Raises DataFolderError."""
     try:
         if not os.path.lexists(path):
             write_atomically(path, secrets.token_urlsafe(32) + "\n")

@@ -16,10 +16,12 @@ from .engine import Engine, EngineStatistics
 from .errors import StoreError
 from .folder_lock import FolderLock
 from .own_log import OwnLogStatistics
-from .settings import Settings, load_token
+from .sessions import Sessions
+from .settings import Settings
 from .stderr import statistics as own_log_statistics
 from .store import LogStore, Retention, Store, StoreStatistics
 from .store.sqlite import SQLiteStore
+from .tokens import load_tokens
 
 __all__ = ["Service", "ServiceStatistics", "open_service"]
 
@@ -54,8 +56,10 @@ class Service:
 
     def __init__(self, settings: Settings, store: Store, backends: Mapping[str, Backend]) -> None:
         self.settings = settings
-        self.token = load_token(settings)
+        self.tokens = load_tokens(settings)
+        self.token = self.tokens.full
         self.store = store
+        self.sessions = Sessions(store, self.tokens)
         self.broker = LogBroker(store, settings.broker, patience=settings.store_patience)
         # Without an entry point: the routes of this service need the instance.
         self.push = PushBackend(settings.push)
@@ -112,6 +116,7 @@ async def open_service(
             store_nursery.start_soon(_keep_trimmed, store, settings.retention)
             store_nursery.start_soon(_watch_store, service)
             store_nursery.start_soon(lock.watch, database)
+            await store_nursery.start(service.sessions.run)
             async with trio.open_nursery() as broker_nursery:
                 await broker_nursery.start(service.broker.run)
                 async with trio.open_nursery() as engine_nursery:

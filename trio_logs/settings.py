@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from .backends.push import PushLimits
 from .broker import BrokerLimits
-from .data_folder import default_data_folder, ensure_token
+from .data_folder import default_data_folder
 from .engine import EngineLimits
 from .errors import InvalidRequestError
 from .store import Retention
 
-__all__ = ["Settings", "load_token"]
+__all__ = ["Settings", "parse_public_url"]
 
 GIB = 1024**3
 DAY = 86_400
@@ -25,14 +27,18 @@ DAY = 86_400
 class Settings:
     """Times are in seconds, sizes in bytes.
 
-    Without a `token`, `load_token` finds one. `allowed_hosts` are the names that a request's Host
-    may have; empty allows any name. `store_patience` is how long a failing store holds up a caller,
-    before it gets StoreError, and a workload, before its lines are delivered from memory.
+    Without a `token` or a `read_only_token`, `load_tokens` finds one. `allowed_hosts` are the names
+    that a request's Host may have; empty allows any name. `public_url` is where browsers find the
+    service, in the form of `parse_public_url`; its host is an allowed name. `store_patience` is how
+    long a failing store holds up a caller, before it gets StoreError, and a workload, before its
+    lines are delivered from memory.
     """
 
     data: Path
     token: str | None = None
+    read_only_token: str | None = None
     allowed_hosts: frozenset[str] = frozenset()
+    public_url: str | None = None
     synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
     heartbeat: float = 15.0
     max_streams: int = 10_000
@@ -47,26 +53,35 @@ class Settings:
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
         """The settings of `trio_logs.asgi`, which has no command line.
 
-        They come from TRIO_LOGS_DATA, TRIO_LOGS_TOKEN and TRIO_LOGS_ALLOWED_HOSTS, whose names are
-        separated by commas.
+        They come from TRIO_LOGS_DATA, TRIO_LOGS_TOKEN, TRIO_LOGS_READ_ONLY_TOKEN,
+        TRIO_LOGS_PUBLIC_URL, and TRIO_LOGS_ALLOWED_HOSTS, whose names are separated by commas.
+        Raises InvalidRequestError for a public URL that is none.
         """
         hosts = environ.get("TRIO_LOGS_ALLOWED_HOSTS", "")
+        public_url = environ.get("TRIO_LOGS_PUBLIC_URL")
         return cls(
             data=default_data_folder(),
             token=environ.get("TRIO_LOGS_TOKEN") or None,
+            read_only_token=environ.get("TRIO_LOGS_READ_ONLY_TOKEN") or None,
             allowed_hosts=frozenset(host.strip() for host in hosts.split(",") if host.strip()),
+            public_url=parse_public_url(public_url) if public_url else None,
         )
 
 
-def load_token(settings: Settings) -> str:
-    """The bearer token: that of the settings, of `$TRIO_LOGS_TOKEN`, or of the data folder.
+def parse_public_url(text: str) -> str:
+    """An origin, such as `https://logs.example.com`, without the slash after it.
 
-    The token of the data folder is created on first use. Raises DataFolderError if its file can't
-    be used, and InvalidRequestError for a token that no header can hold.
+    Raises InvalidRequestError if the text is not one, or has more than an origin has.
     """
-    token = settings.token or os.environ.get("TRIO_LOGS_TOKEN")
-    if token is None or token == "":
-        token = ensure_token(settings.data)
-    if not (token.isascii() and token.isprintable() and " " not in token):
-        raise InvalidRequestError("the token must be printable ASCII without spaces")
-    return token
+    with suppress(ValueError):
+        parts = urlsplit(text)
+        # urlsplit checks the port when it is read; what it drops, such as a tab, is refused here.
+        if (
+            re.fullmatch(r"https?://[A-Za-z0-9._\-:\[\]]+/?", text, re.IGNORECASE)
+            and parts.hostname
+            and parts.port != 0
+        ):
+            return f"{parts.scheme}://{parts.netloc.lower()}"
+    raise InvalidRequestError(
+        f"the public URL {text!r}: give an origin without a path, such as https://logs.example.com"
+    )

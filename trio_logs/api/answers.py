@@ -22,12 +22,13 @@ from ..errors import (
     TrioLogsError,
     WorkloadNotFoundError,
 )
-from .auth import MisdirectedError, UnauthorizedError
+from .auth import ForbiddenError, MisdirectedError, UnauthorizedError
 from .bodies import Problem
 
 __all__ = [
     "DrainingError",
     "NotAcceptableError",
+    "NotFoundError",
     "UnsupportedMediaError",
     "json_response",
     "no_content",
@@ -42,6 +43,10 @@ class DrainingError(NotReadyError):
     """The service is shutting down; the problem says so in its `reason`."""
 
 
+class NotFoundError(TrioLogsError):
+    """There is no session, or no code, as the request means it."""
+
+
 class NotAcceptableError(TrioLogsError):
     """The route has no representation that the client accepts."""
 
@@ -53,7 +58,9 @@ class UnsupportedMediaError(TrioLogsError):
 _STATUS: dict[type[TrioLogsError], HTTPStatus] = {
     InvalidRequestError: HTTPStatus.BAD_REQUEST,
     UnauthorizedError: HTTPStatus.UNAUTHORIZED,
+    ForbiddenError: HTTPStatus.FORBIDDEN,
     WorkloadNotFoundError: HTTPStatus.NOT_FOUND,
+    NotFoundError: HTTPStatus.NOT_FOUND,
     NotAcceptableError: HTTPStatus.NOT_ACCEPTABLE,
     ConflictError: HTTPStatus.CONFLICT,
     UnsupportedMediaError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

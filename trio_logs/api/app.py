@@ -14,9 +14,10 @@ from ..errors import IncompleteAnswerError, StoreError
 from ..server import Server
 from ..service import Service
 from .answers import problem_of
-from .auth import Guard
+from .auth import Guard, session_stream
 from .request_body import with_streamed_bodies
 from .routes import AppContext
+from .session_streams import with_session_streams
 from .slots import StreamSlots, with_slots
 from .table import TABLE
 
@@ -43,10 +44,12 @@ def create_app(service: Service, server: Server | None = None) -> QuartTrio:
 
     @app.before_request
     async def check() -> None:
-        guard.check()
+        await guard.check()
 
     @app.after_request
     async def protect(response: Response) -> Response:
+        if stream := session_stream():
+            stream.has_answer = True
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers.setdefault("Cache-Control", "no-store")
         return response
@@ -57,6 +60,7 @@ def create_app(service: Service, server: Server | None = None) -> QuartTrio:
 
     slots = StreamSlots(service.settings.max_streams)
     wrapped = with_slots(with_streamed_bodies(app.asgi_app, TABLE), TABLE, slots)
+    wrapped = with_session_streams(wrapped, TABLE, service.sessions)
     app.asgi_app = wrapped  # type: ignore[assignment,method-assign]
     return app
 

@@ -24,7 +24,7 @@ from .stream import LogStream
 __all__ = ["ROUTES"]
 
 
-@route("GET", "/v1/workloads/{workload_id}/logs", READ, takes_slot=True)
+@route("GET", "/v1/workloads/{workload_id}/logs", READ, takes_slot=True, takes_code=True)
 async def logs(context: AppContext, workload_id: str) -> Response:
     service = context.service
     query = parse_log_query(

@@ -48,6 +48,7 @@ NAMES = {
     "format",
     "last_event_id",
     "download",
+    "code",
 }
 _EVENTS, _NDJSON, _TEXT = "text/event-stream", "application/x-ndjson", "text/plain"
 FILE_NAME = r"[^/\\\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]{0,200}"
@@ -100,6 +101,8 @@ def parse_log_query(
     """
     given = collect(parameters, NAMES, ALIASES)
     download = _download(given)
+    if "code" in given and download is None:
+        raise InvalidRequestError("code: it stands for the token of a `download`, which is missing")
     media_type = _representation(accept, is_download=download is not None)
     follow = boolean(
         given,

@@ -40,8 +40,10 @@ class Route:
     `path` is written as in OpenAPI, `/v1/workloads/{workload_id}`; its parameters are arguments of
     the view. `description` is the OpenAPI operation, without what the other fields say.
     `is_open`: it needs no token.
+    `is_for_all`: it is also for the read-only token, although it is no GET.
     `streams_body`: the view reads the body as it arrives, by `RequestBody`, at any length. The body
     of any other route has at most `Settings.max_body` bytes.
+    `takes_code`: with the parameter `code`, it needs no token; see `Sessions.open_download`.
     `takes_slot`: an answer counts as one of the `Settings.max_streams` that may be open; the view
     takes the `StreamSlot` of its request.
     """
@@ -51,8 +53,10 @@ class Route:
     view: View
     description: dict[str, Any]
     is_open: bool = False
+    is_for_all: bool = False
     streams_body: bool = False
     takes_slot: bool = False
+    takes_code: bool = False
 
     @property
     def name(self) -> str:
@@ -71,13 +75,25 @@ def route(
     description: dict[str, Any],
     *,
     is_open: bool = False,
+    is_for_all: bool = False,
     streams_body: bool = False,
     takes_slot: bool = False,
+    takes_code: bool = False,
 ) -> Callable[[View], Route]:
     """Make the decorated view a row; the fields are those of `Route`."""
 
     def make(view: View) -> Route:
-        return Route(method, path, view, description, is_open, streams_body, takes_slot)
+        return Route(
+            method,
+            path,
+            view,
+            description,
+            is_open=is_open,
+            is_for_all=is_for_all,
+            streams_body=streams_body,
+            takes_slot=takes_slot,
+            takes_code=takes_code,
+        )
 
     return make
 

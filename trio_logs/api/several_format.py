@@ -23,10 +23,11 @@ __all__ = ["EVENTS", "NDJSON", "SeveralFormat"]
 class SeveralFormat:
     """One representation. `events` is the same representation of changes of workloads: both share
     the opening, the heartbeat, and the form of an event. `frames` makes it of objects, each ended
-    by `\\n`; `position` makes it of the id of a position."""
+    by `\\n`; `end` ends that of each object. `position` makes it of the id of a position."""
 
     events: EventFormat
     frames: Callable[[bytes], bytes]
+    end: bytes
     position: Callable[[str], bytes]
 
     def render(self, workload_id: str, record: PartRecord) -> bytes:
@@ -65,6 +66,7 @@ def _position_object(event_id: str) -> bytes:
 EVENTS = SeveralFormat(
     replace(event_format.EVENTS, frame=_event),
     _event_frames,
+    b"\n\n",
     lambda event_id: b"id: %b\n\n" % event_id.encode(),
 )
-NDJSON = SeveralFormat(event_format.NDJSON, lambda objects: objects, _position_object)
+NDJSON = SeveralFormat(event_format.NDJSON, lambda objects: objects, b"\n", _position_object)

@@ -54,7 +54,7 @@ class SeveralStream(StreamBody):
         self._positions = Positions(start, [])
         self._is_begun = False
         self._is_over = False
-        # Bytes of lines since the last position, and when the next one is due, on Trio's clock.
+        # Bytes since the last position, and when the next one is due, on Trio's clock.
         self._unmarked = 0
         self._mark_at = math.inf
         # Whether the logs have the next turn, so that many changes do not delay their lines.
@@ -149,8 +149,7 @@ class SeveralStream(StreamBody):
                 chunks.append(self._shut_down())
                 return b"".join(chunks)
             chunks.append(self._frame(index, record))
-            if self._unmarked >= POSITION_BYTES:
-                chunks.append(self._mark())
+            chunks.append(self._mark_if_long())
         if trio.current_time() >= self._mark_at:
             chunks.append(self._mark_latest())
         return b"".join(chunks)
@@ -158,6 +157,8 @@ class SeveralStream(StreamBody):
     def _frame(self, index: int, record: PartRecord) -> bytes:
         frame = self._format.render(self._workloads[index], record)
         match record:
+            case Batch() if len(frame) > POSITION_BYTES:
+                return self._marked(index, record, frame)
             case Batch() | Gap():
                 self._positions.logs[index] = record.last
             case End() | Gone():
@@ -167,6 +168,16 @@ class SeveralStream(StreamBody):
                 return frame
         self._note(len(frame))
         return frame
+
+    def _marked(self, index: int, batch: Batch, frame: bytes) -> bytes:
+        """The frame of a batch that is longer than the bytes between two positions."""
+        chunks = []
+        end = self._format.end
+        for number, line in enumerate(frame.split(end)[:-1], batch.first):
+            self._positions.logs[index] = number
+            self._note(len(line) + len(end))
+            chunks += [line, end, self._mark_if_long()]
+        return b"".join(chunks)
 
     def _tell(self, records: Sequence[ChangeRecord]) -> bytes:
         chunks = []
@@ -180,11 +191,16 @@ class SeveralStream(StreamBody):
                 case Detached():
                     chunks.append(self._shut_down())
                 case _:
-                    chunks.append(self._format.events.render(record))
+                    frame = self._format.events.render(record)
+                    chunks.append(frame)
                     if isinstance(record, Change):
                         self._positions.changes = record.position
-                        self._note(1)
+                        self._note(len(frame))
+                        chunks.append(self._mark_if_long())
         return b"".join(chunks)
+
+    def _mark_if_long(self) -> bytes:
+        return self._mark() if self._unmarked >= POSITION_BYTES else b""
 
     def _note(self, size: int) -> None:
         """Records of so many bytes follow the last position."""

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..settings import Settings
-from . import description, events, logs, matches, metrics, push, search, several, workloads
+from . import (
+    description,
+    events,
+    logs,
+    matches,
+    metrics,
+    push,
+    search,
+    session,
+    several,
+    workloads,
+)
 from .routes import RouteTable
 
 __all__ = ["TABLE", "body_limit"]
@@ -19,6 +30,7 @@ TABLE = RouteTable(
         *search.ROUTES,
         *several.ROUTES,
         *events.ROUTES,
+        *session.ROUTES,
         *metrics.ROUTES,
         *description.ROUTES,
     )

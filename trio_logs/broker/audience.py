@@ -21,6 +21,8 @@ class Audience:
         self._listeners = Listeners(counters)
         # A group lives as long as a reader refers to it.
         self._groups: WeakValueDictionary[tuple[Outlet, bool], Group] = WeakValueDictionary()
+        # The groups that the published lines have to be sent to.
+        self._begun: Sequence[Group] = ()
 
     def __len__(self) -> int:
         return len(self._listeners)
@@ -48,12 +50,14 @@ class Audience:
 
     def begin(self, published: Sequence[Batch]) -> None:
         """The head moves past these batches, in the same step."""
-        for group in self._groups.values():
+        self._begun = [*self._groups.values()]
+        for group in self._begun:
             group.begin(published)
 
     async def tell(self, published: Sequence[Batch]) -> None:
         """Write the batches to the streams that wait at the head, and ring all other readers."""
-        for group in tuple(self._groups.values()):
+        begun, self._begun = self._begun, ()
+        for group in begun:
             await group.send(published, self._counters)
         await self._listeners.ring()
 

@@ -147,7 +147,7 @@ class Group:
         for batch in published:
             screens.append(screen)
             chunk = self._outlet.render(batch)
-            if chunk:
+            if chunk and screen.texts:
                 screen = screen.without([batch.stream])
             chunks.append(self._or_position(chunk, batch))
         self._screen = screen

@@ -28,6 +28,7 @@ CLIENTS = {
     "stop": "Stop workloads, wait until they have ended, and print their ids.",
     "rerun": "Run workloads again, and print the ids of the new ones.",
     "rm": "Delete workloads that have ended, their logs too, and print their ids.",
+    "open": "Open the page in a browser, signed in, or print an address that does it.",
     "token": "Print the token that the other commands send.",
 }
 """The commands that talk to a server, in the order of the help."""
@@ -39,6 +40,9 @@ OTHERS = {
 }
 """The commands that are a service themselves, or need no server."""
 
+FUNCTIONS = {"open": "open_page"}
+"""The functions of commands whose name is that of a builtin."""
+
 USAGES = {
     "run": "[OPTIONS] [--] COMMAND...",
     "logs": "[OPTIONS] IDS...",
@@ -46,6 +50,7 @@ USAGES = {
     "stop": "[OPTIONS] IDS...",
     "rerun": "[OPTIONS] IDS...",
     "rm": "[OPTIONS] IDS...",
+    "open": "[OPTIONS] [ID]",
 }
 """The usage of commands with arguments; that of cyclopts does not name the arguments."""
 
@@ -66,7 +71,7 @@ def create_app(arguments: list[str]) -> App:
     epilogue = describe(arguments) if {"--help", "-h"} & set(arguments) else None
     for place, (name, text) in enumerate({**CLIENTS, **OTHERS}.items()):
         app.command(
-            f"trio_logs.cli.{name}:{name}",
+            f"trio_logs.cli.{name}:{FUNCTIONS.get(name, name)}",
             name=name,
             # The docstring of the command that runs tells more.
             help=None if name in arguments[:1] else text,

@@ -18,14 +18,22 @@ from urllib.parse import urlsplit
 from cyclopts import Parameter
 
 from ..addresses import is_loopback
-from ..data_folder import default_data_folder, read_address, token_path
+from ..data_folder import default_data_folder, read_address, read_only_token_path, token_path
 from ..errors import DataFolderError
 from .exits import UsageError
 
 if TYPE_CHECKING:
     from ..client import Client
 
-__all__ = ["Connect", "Connection", "Flags", "describe", "find_connection", "refusal"]
+__all__ = [
+    "Connect",
+    "Connection",
+    "Flags",
+    "describe",
+    "find_connection",
+    "find_read_only_token",
+    "refusal",
+]
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 
@@ -123,7 +131,7 @@ def find_connection(flags: Flags | None, environ: Mapping[str, str] = os.environ
     if config.get("server", server).rstrip("/") == server:
         places.append((config.get("token"), from_file))
     if server == address or _is_here(server):
-        places.append((_read_token(folder), FROM_DATA_FOLDER))
+        places.append((_read_token(token_path(folder)), FROM_DATA_FOLDER))
     token, token_source = _first(*places)
     if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
         # The message leaves the token out: a broken token is still a secret.
@@ -131,6 +139,19 @@ def find_connection(flags: Flags | None, environ: Mapping[str, str] = os.environ
             f"the token {token_source} is malformed: a token is printable ASCII without spaces"
         )
     return Connection(server, server_source, token, token_source)
+
+
+def find_read_only_token(
+    connection: Connection, environ: Mapping[str, str] = os.environ
+) -> str | None:
+    """The read-only token of a server: from the environment, or from the data folder if the server
+    is here. Raises UsageError if the file can't be read."""
+    if token := environ.get("TRIO_LOGS_READ_ONLY_TOKEN"):
+        return token
+    folder = default_data_folder()
+    if connection.server == read_address(folder) or _is_here(connection.server):
+        return _read_token(read_only_token_path(folder))
+    return None
 
 
 def describe(arguments: Sequence[str]) -> str:
@@ -205,9 +226,9 @@ def _read_address(folder: Path) -> str | None:
         raise UsageError(f"{error}; or set another TRIO_LOGS_DATA") from error
 
 
-def _read_token(folder: Path) -> str | None:
+def _read_token(path: Path) -> str | None:
     try:
-        return token_path(folder).read_text().strip() or None
+        return path.read_text().strip() or None
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:

@@ -39,7 +39,7 @@ UNREACHABLE = 69
 """No server answers, or it stopped answering."""
 
 UNAUTHORIZED = 77
-"""The token is missing or wrong."""
+"""The token is missing or wrong, or is read-only."""
 
 # Only `run` and `pipe` have these, for a workload without an exit code to pass on.
 STOPPED = 123
@@ -73,7 +73,7 @@ def complain(error: BaseException, refusal: Callable[[], str], *, failed: int = 
     code = failed
     for leaf in _leaves(error):
         code = _code(leaf, failed)
-        message = refusal() if code == UNAUTHORIZED else str(leaf)
+        message = refusal() if getattr(leaf, "status", None) == 401 else str(leaf)
         if code == UNREACHABLE:
             message += UNREACHABLE_HINT
         # The message may quote untrusted text. Its own line ends become spaces.

@@ -180,10 +180,11 @@ async def grep(
             if chosen or (not ids and await _has_any(client, options)):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(outputs.stdout.watch)
-                    if count:
-                        await grepping.count()
-                    elif files_with_matches:
+                    # As in grep, -l wins over -c.
+                    if files_with_matches:
                         await grepping.names()
+                    elif count:
+                        await grepping.count()
                     else:
                         await grepping.lines(limit, resume)
                     nursery.cancel_scope.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,19 +17,21 @@ import trio
 from cyclopts import Parameter, Token
 
 from ..api import body_limit, create_app
-from ..data_folder import default_data_folder, write_address
+from ..data_folder import default_data_folder
 from ..engine import EngineLimits
+from ..errors import StoreError
 from ..logging import configure_logging
 from ..open_files import raise_limit
 from ..quiet_exit import exit_quietly, is_opening
 from ..server import Bind, Server, ServerLimits, TCPBind, load_tls
-from ..service import open_service
-from ..settings import DAY, GIB, Settings
+from ..service import Service, open_service
+from ..settings import DAY, GIB, Settings, parse_public_url
 from ..store import Retention
+from .address import leave_address, page_url
 from .exits import UsageError
 from .given import number
 
-__all__ = ["leave_address", "serve"]
+__all__ = ["serve"]
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -37,6 +40,12 @@ DESCRIPTORS = 65_536
 
 CONNECTIONS_PER_PEER = 1000
 """Open connections of one address, if the service listens on more than loopback."""
+
+INVITATION_SECONDS = 3600.0
+"""How long the address that `serve` prints can sign a browser in."""
+
+INVITATION_PATIENCE = 10.0
+"""How long to wait for the store that keeps it, in seconds."""
 
 _log = structlog.get_logger("trio_logs.cli")
 
@@ -70,6 +79,12 @@ async def serve(
         tuple[str, ...],
         Parameter(negative="", help="A name that requests may use; on loopback: localhost."),
     ] = (),
+    public_url: Annotated[
+        str | None,
+        Parameter(
+            help="Where browsers find the service, as behind a proxy. [env: TRIO_LOGS_PUBLIC_URL]"
+        ),
+    ] = None,
     import_: Annotated[
         tuple[str, ...],
         Parameter(name="--import", negative="", help="A module with functions to run."),
@@ -116,6 +131,7 @@ async def serve(
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for module in import_:
         _import(module)
+    public_url = public_url or os.environ.get("TRIO_LOGS_PUBLIC_URL")
     binds = [Bind.parse(text) for text in bind]
     allowed = frozenset(allowed_host)
     is_loopback = all(each.is_loopback for each in binds)
@@ -139,6 +155,7 @@ async def serve(
     settings = Settings(
         data=data or default_data_folder(),
         allowed_hosts=allowed,
+        public_url=parse_public_url(public_url) if public_url else None,
         store_patience=store_patience,
         engine=EngineLimits(running=max_running, grace=grace),
         retention=Retention(history_bytes, history_age),
@@ -177,9 +194,13 @@ async def _serve(settings: Settings, server: Server, binds: Mapping[str, Bind]) 
                 urls = await serving.start(server.serve, app, list(binds.values()), stop, limit)
             except OSError as error:
                 raise OSError(_cant_listen(binds, error)) from error
-            leave_address(settings.data, urls[0], next(iter(binds.values())))
+            first = next(iter(binds.values()))
+            leave_address(settings.data, urls[0], first)
             for url in urls:
                 print(f"Listening on {url}", file=sys.stderr, flush=True)
+            page = page_url(settings.public_url, urls, first)
+            if page is not None and sys.stderr.isatty():
+                serving.start_soon(_invite, service, page)
             await stop.wait()
             # The server closes its listeners, and each stream tells its client to reconnect later.
             service.drain()
@@ -193,32 +214,17 @@ def _cant_listen(addresses: Iterable[str], error: OSError) -> str:
     return f"can't listen on {' or '.join(addresses)}: {reason}"
 
 
-def _host(bind: TCPBind) -> str:
-    """The host in the form of a URL."""
-    return f"[{bind.host}]" if ":" in bind.host else bind.host.lower()
-
-
-def leave_address(folder: Path, url: str, bind: Bind) -> None:
-    """Write the address of the service to its data folder, where local commands look for it.
-
-    A certificate names the host that the service binds, and may not name the address to which this
-    resolves. So the URL has the host's name.
-    """
-    if url.startswith("unix:"):
-        url = f"unix:{Path(url.removeprefix('unix:')).absolute()}"
-    elif isinstance(bind, TCPBind):
-        scheme, _, address = url.partition("://")
-        url = f"{scheme}://{_host(bind)}:{address.rpartition(':')[2]}"
-    # A wildcard address includes loopback, and a client can't connect to a wildcard.
-    url = url.replace("://0.0.0.0:", "://127.0.0.1:").replace("://[::]:", "://[::1]:")
-    try:
-        write_address(folder, url)
-    except OSError as error:
-        _log.warning(
-            "can't write the address file: give local commands --server",
-            folder=str(folder),
-            reason=str(error),
-        )
+async def _invite(service: Service, url: str) -> None:
+    """Print an address that signs a browser in, for the person at the terminal."""
+    sessions = service.sessions
+    # A store that hangs must not hold up the shutdown.
+    with trio.move_on_after(INVITATION_PATIENCE):
+        try:
+            code, _ = await sessions.make_code(read_only=False, seconds=INVITATION_SECONDS)
+        except StoreError as error:
+            _log.warning("no address to sign in: use `trio-logs open`", reason=str(error))
+        else:
+            print(f"Open {url}/#code={code}", file=sys.stderr, flush=True)
 
 
 async def _watch_signals(

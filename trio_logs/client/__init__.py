@@ -18,6 +18,7 @@ from .client import Client
 from .errors import ClientError, RefusedError, UnreachableError
 from .records import (
     ChangeRecord,
+    Code,
     Counts,
     Ending,
     Gone,
@@ -44,6 +45,7 @@ __all__ = [
     "ChangeRecord",
     "Client",
     "ClientError",
+    "Code",
     "Counts",
     "End",
     "Ending",

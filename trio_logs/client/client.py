@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    Awaitable,
-    Callable,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
-from . import following, pushing, requests
+from . import codes, following, pushing, requests
 from .answers import check_empty, decode
 from .changes import ChangesResume
 from .connection import Connection
 from .matching import MatchesResume
 from .records import (
     ChangeRecord,
+    Code,
     Counts,
     Ending,
     LogRecord,
@@ -140,6 +135,14 @@ class Client(SeveralLogs):
         """Delete a finished workload and its log."""
         answer = await self._connection.ask("DELETE", requests.path(workload_id))
         check_empty(answer, self._connection.address)
+
+    async def make_code(self) -> Code:
+        """Make a code that signs a browser in, once."""
+        return await codes.make(self._connection)
+
+    async def is_unused(self, code: Code) -> bool:
+        """Whether a code was not used yet, and has not expired."""
+        return await codes.is_unused(self._connection, code)
 
     async def version(self) -> Version:
         """The version of the server."""

@@ -74,7 +74,7 @@ async def _send(
             reason = f"the server answers {answer.status_code}"
         for upload in uploads.values():
             upload.go_back()
-        await connection.pause(backoff.delay(reason, *requests.PUSH_DELAYS), reason)
+        await connection.pause(backoff.delay(reason, *requests.REQUEST_DELAYS), reason)
 
 
 async def _send_streams(
@@ -125,7 +125,7 @@ async def _send_stream(
                 continue
             reason = f"the server answers {answer.status_code}"
         upload.go_back()
-        await connection.pause(backoff.delay(reason, *requests.PUSH_DELAYS), reason)
+        await connection.pause(backoff.delay(reason, *requests.REQUEST_DELAYS), reason)
 
 
 def _body_request(

@@ -12,6 +12,7 @@ from ..records import End, Gap, Reset, Status, Stop, Unfinished
 
 __all__ = [
     "ChangeRecord",
+    "Code",
     "Counts",
     "Ending",
     "Gone",
@@ -162,6 +163,17 @@ class Version(msgspec.Struct, frozen=True):
 
     version: str
     api: int
+
+
+class Code(msgspec.Struct, frozen=True):
+    """A code that signs a browser in, once, until `expires_at`. `url` is where a browser uses it;
+    None if the server does not know its own address. `location` is the path that tells whether the
+    code was used."""
+
+    code: str
+    expires_at: datetime
+    url: str | None
+    location: str = ""
 
 
 class Counts(msgspec.Struct, frozen=True):

@@ -14,8 +14,8 @@ from .records import Workload
 
 __all__ = [
     "FOLLOW_TIMEOUT",
-    "PUSH_DELAYS",
     "PUSH_TIMEOUT",
+    "REQUEST_DELAYS",
     "TIMEOUT",
     "FollowOptions",
     "ListOptions",
@@ -42,7 +42,7 @@ FOLLOW_TIMEOUT = httpx2.Timeout(30, connect=10, read=45)
 PUSH_TIMEOUT = httpx2.Timeout(60, connect=10)
 """Seconds. A server that takes no bytes for so long may be gone: the client connects anew."""
 
-PUSH_DELAYS = (0.5, 5.0)
+REQUEST_DELAYS = (0.5, 5.0)
 """Seconds before sending again: after the first failure, and at most. A build waits meanwhile."""
 
 

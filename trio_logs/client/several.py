@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Unpack
+from functools import partial
+from typing import Any, TypeVar, Unpack
 
 import anyio
 import httpx2
 
 from ..records import Reset
 from . import following
+from .backoff import Backoff, is_temporary
 from .connection import Connection
-from .errors import RefusedError
+from .errors import RefusedError, UnreachableError
 from .records import LogRecords, Workload, WorkloadChanged, WorkloadDeleted
-from .requests import ListOptions, SeveralOptions
+from .requests import REQUEST_DELAYS, ListOptions, SeveralOptions
 from .several_state import SeveralState
 
 __all__ = ["SeveralLogs"]
+
+T = TypeVar("T")
 
 
 class SeveralLogs(ABC):
@@ -53,12 +57,15 @@ class SeveralLogs(ABC):
         before its first record.
 
         With `later`, also the logs of those that are created later, each from its first line on: it
-        never ends, so close it with `contextlib.aclosing`.
+        never ends, so close it with `contextlib.aclosing`. Raises UnreachableError at once if the
+        server can't be reached at the start.
         """
+        patience = options.get("patience")
+        list_all = partial(self._oldest_first, labels)
         # The events after it tell of all that the list lacks.
-        position = await self.position() if later else None
+        position = await self._patiently(self.position, patience) if later else None
         matching = _Matching(labels)
-        workloads = matching.meet(await self._oldest_first(labels))
+        workloads = matching.meet(await self._patiently(list_all, patience))
         if workloads:
             yield workloads
         ids = [each.id for each in workloads]
@@ -68,12 +75,37 @@ class SeveralLogs(ABC):
                 found = matching.take(records)
                 if any(isinstance(each, Reset) for each in records):
                     # Changes are missing.
-                    found += matching.meet(await self._oldest_first(labels))
+                    listed = await self._patiently(list_all, patience, is_known=True)
+                    found += matching.meet(listed)
                 for each in found:
                     if isinstance(each, Workload):
                         state.add(each.id)
                 if found:
                     yield found
+
+    async def _patiently(
+        self,
+        ask: Callable[[], Awaitable[T]],
+        patience: float | None,
+        *,
+        is_known: bool = False,
+    ) -> T:
+        """Ask again after each failure. A server that can't be reached is waited for only if it
+        `is_known` to have been there."""
+        backoff = Backoff(patience, self._connection.address)
+        while True:
+            try:
+                return await ask()
+            except UnreachableError as error:
+                away = isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout)
+                if away and not is_known:
+                    raise
+                reason = str(error.__cause__ or error)
+            except RefusedError as error:
+                if not is_temporary(error.status):
+                    raise
+                reason = f"the server answers {error.status}"
+            await self._connection.pause(backoff.delay(reason, *REQUEST_DELAYS), reason)
 
     async def _oldest_first(self, labels: Mapping[str, str]) -> Sequence[Workload]:
         async with aclosing(self.list(labels=labels)) as workloads:

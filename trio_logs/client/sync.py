@@ -15,6 +15,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from .client import Client
 from .records import (
     ChangeRecord,
+    Code,
     Counts,
     Ending,
     LogRecord,
@@ -102,6 +103,14 @@ class SyncClient:
     def delete(self, workload_id: str) -> None:
         """See `Client.delete`."""
         self._portal.call(self._client.delete, workload_id)
+
+    def make_code(self) -> Code:
+        """See `Client.make_code`."""
+        return self._portal.call(self._client.make_code)
+
+    def is_unused(self, code: Code) -> bool:
+        """See `Client.is_unused`."""
+        return self._portal.call(self._client.is_unused, code)
 
     def version(self) -> Version:
         """See `Client.version`."""

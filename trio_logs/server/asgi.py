@@ -1,4 +1,4 @@
-"""ASGI apps: how the messages of an answer look on the wire, and a final send that completes."""
+"""ASGI apps: how the messages of an answer look on the wire, and which sends complete."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-__all__ = ["ASGIApp", "finish_cleanly", "is_chunked", "shield_final"]
+__all__ = ["ASGIApp", "finish_cleanly", "is_chunked", "shield_ends"]
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -24,24 +24,24 @@ def is_chunked(scope: Any, start: Any) -> bool:
 
 
 def finish_cleanly(app: ASGIApp) -> ASGIApp:
-    """Shield an app's final send, for servers other than this package's.
+    """Shield the first and the final send of an app, for servers other than this package's.
 
-    During that send, Hypercorn reports a disconnect, and Quart-Trio cancels itself before the
+    During the final send, Hypercorn reports a disconnect, and Quart-Trio cancels itself before the
     connection is ready for its next request. Then it would never be closed or used again.
     """
 
     async def wrapped(scope: Any, receive: Any, send: Any) -> None:
-        await app(scope, receive, shield_final(send))
+        await app(scope, receive, shield_ends(send))
 
     return wrapped
 
 
-def shield_final(send: Any) -> Any:
-    """A `send` whose last message can't be cancelled; the server bounds each write anyway."""
+def shield_ends(send: Any) -> Any:
+    """A `send` whose first and last message can't be cancelled; the server bounds each write
+    anyway. After half a head, Hypercorn would send another one."""
 
     async def shielding_send(message: Any) -> None:
-        final = message["type"] == "http.response.body" and not message.get("more_body")
-        with trio.CancelScope(shield=final):
+        with trio.CancelScope(shield=not message.get("more_body")):
             await send(message)
 
     return shielding_send

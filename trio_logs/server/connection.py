@@ -19,7 +19,7 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from ..errors import IncompleteAnswerError
-from .asgi import ASGIApp, is_chunked, shield_final
+from .asgi import ASGIApp, is_chunked, shield_ends
 from .limits import ServerLimits
 from .ports import PORT, Port, Ports
 from .protocol import HTTP11, BodyLimit
@@ -169,7 +169,7 @@ class Connection(TCPServer):
         A chunk changes no state of HTTP/1.1, so Hypercorn and h11 would only copy it: a third of
         its cost. All other messages go through them.
         """
-        send = shield_final(send)
+        send = shield_ends(send)
         chunked = answered = False
         port = self._ports.add(self._write_rest)
 

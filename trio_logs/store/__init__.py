@@ -16,6 +16,7 @@ from ..records import Batch, Change, End, Gap, Outcome, Run, Status, Workload
 from .changes import ChangePage
 from .durations import DurationStatistics
 from .query import WorkloadQuery
+from .sessions import SessionStore
 
 __all__ = [
     "NO_STREAMS",
@@ -175,9 +176,9 @@ class LogStore(Protocol):
         """A snapshot, and counters since the start."""
 
 
-class WorkloadStore(Protocol):
-    """The duties of a store of workload records. As with `LogStore`, the effect of a method that
-    has returned is durable, and every method raises StoreError for that call alone.
+class WorkloadStore(SessionStore, Protocol):
+    """The duties of a store of workload records, and of sessions. As with `LogStore`, the effect of
+    a method that has returned is durable, and every method raises StoreError for that call alone.
 
     Each change of a record in more than `lines` and `bytes` takes the next position, in the same
     transaction: `create`, `start`, `delete`, and an `append` with an outcome. Positions begin at 1

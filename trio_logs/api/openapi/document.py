@@ -24,10 +24,19 @@ from ..bodies import (
 )
 from ..routes import Route
 from ..search_stream import FoundObject
+from ..session_bodies import (
+    CodeRequest,
+    CodeState,
+    OneTimeCode,
+    SessionKey,
+    SessionState,
+    SignIn,
+)
 from .events import EVENT_SCHEMAS
 from .log import LOG_SCHEMAS
 from .parts import header, problems
 from .search import SEARCH_SCHEMAS
+from .session import CODE_ID
 from .several import SEVERAL_SCHEMAS
 from .workloads import WORKLOAD_ID
 
@@ -36,10 +45,15 @@ __all__ = ["make_document"]
 _PROBLEMS = {
     400: ("The request is malformed.", "limit: it is a number from 1 to 500"),
     401: (
-        "The token is missing or wrong.",
+        "The token is missing or wrong, or the session has ended.",
         "the token is missing: send the header `Authorization: Bearer TOKEN`",
     ),
-    404: ("There is no such workload.", "there is no workload 'x'"),
+    403: (
+        "The token, or the session, does not allow the request.",
+        "the token, or the session, is read-only: it allows GET and HEAD; send the token that"
+        " allows everything",
+    ),
+    404: ("There is no such workload, session or code.", "there is no workload 'x'"),
     405: ("The path is right, the method is not.", "The method is not allowed."),
     406: (
         "No representation of the answer is acceptable.",
@@ -85,6 +99,7 @@ def make_document(routes: Iterable[Route]) -> dict[str, Any]:
                 "description": "Submit, list, show, stop, rerun, delete, follow.",
             },
             {"name": "logs", "description": "A log as a stream."},
+            {"name": "session", "description": "Sign-in of browsers."},
             {"name": "service", "description": "The state of the service, and this description."},
         ],
         "paths": _paths(routes),
@@ -96,14 +111,16 @@ def make_document(routes: Iterable[Route]) -> dict[str, Any]:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The token of the service; `trio-logs token` prints it.",
+                    "description": "The token of the service; `trio-logs token` prints it. The"
+                    " key of a session stands for it. The read-only token, `trio-logs token"
+                    " --read-only`, allows GET, HEAD, and the operations of sessions.",
                 }
             },
         },
     }
 
 
-_PATH_PARAMETERS = {"workload_id": WORKLOAD_ID}
+_PATH_PARAMETERS = {"workload_id": WORKLOAD_ID, "code_id": CODE_ID}
 
 
 def _paths(routes: Iterable[Route]) -> dict[str, Any]:
@@ -114,7 +131,7 @@ def _paths(routes: Iterable[Route]) -> dict[str, Any]:
             item["parameters"] = [_PATH_PARAMETERS[name] for name in names]
         # The `security` of the whole document applies to operations without their own.
         operation = route.description
-        item[route.method.lower()] = {**operation, "security": []} if route.is_open else operation
+        item[route.method.lower()] = {"security": [], **operation} if route.is_open else operation
     return paths
 
 
@@ -130,6 +147,7 @@ def _schemas() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(
         [
             *(Submission, StopRequest, RerunRequest, ResizeRequest, FinishRequest),
+            *(SignIn, SessionKey, SessionState, CodeRequest, OneTimeCode, CodeState),
             *(Page, LogLine, FoundObject, Version, Health, Problem),
         ],
         ref_template="#/components/schemas/{name}",

@@ -57,6 +57,12 @@ _PARAMETERS = [
         text(f"^{FILE_NAME}$"),
         "build.log",
     ),
+    parameter(
+        "code",
+        "Stands for the token of this `download`, once: a link can't carry headers.",
+        text(),
+        "Vfs6uTTWHZUCzmUO2Bxpyg",
+    ),
     parameter("Last-Event-ID", _RESUME, _EVENT_ID, "17", where="header"),
 ]
 

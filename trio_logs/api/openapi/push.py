@@ -66,7 +66,7 @@ PUSH: dict[str, Any] = {
     "responses": {
         "204": answer("All whole lines of the body are durable.", headers=_DURABLE),
         **_conflict(),
-        **refer_to_problems(400, 401, 404, 415, 421, 503),
+        **refer_to_problems(400, 401, 403, 404, 415, 421, 503),
     },
 }
 
@@ -95,6 +95,6 @@ FINISH: dict[str, Any] = {
                 }
             }
         ),
-        **refer_to_problems(400, 401, 404, 413, 415, 421, 422, 503),
+        **refer_to_problems(400, 401, 403, 404, 413, 415, 421, 422, 503),
     },
 }

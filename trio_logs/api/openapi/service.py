@@ -55,6 +55,7 @@ METRICS = _get(
         },
     ),
     401,
+    503,
 )
 
 OPENAPI = _get(
@@ -72,6 +73,7 @@ VERSION = _get(
     "The version of the service",
     json_answer("The version.", ref("Version"), {"version": __version__, "api": 1}),
     401,
+    503,
 )
 
 DOCS = _get(

@@ -129,7 +129,7 @@ SUBMIT: Operation = {
     ),
     "responses": {
         **_STARTED,
-        **refer_to_problems(400, 401, 413, 415, 421, 422, 429, 503),
+        **refer_to_problems(400, 401, 403, 413, 415, 421, 422, 429, 503),
     },
 }
 
@@ -195,7 +195,7 @@ DELETE: Operation = {
     "summary": "Delete a finished workload and its log",
     "responses": {
         "204": answer("The workload and its log are gone."),
-        **refer_to_problems(401, 404, 409, 421, 503),
+        **refer_to_problems(401, 403, 404, 409, 421, 503),
     },
 }
 
@@ -211,7 +211,7 @@ STOP: Operation = {
     ),
     "responses": {
         "202": json_answer("The workload, which stops within the grace.", _RECORD, RECORD),
-        **refer_to_problems(400, 401, 404, 413, 415, 421, 422, 503),
+        **refer_to_problems(400, 401, 403, 404, 413, 415, 421, 422, 503),
     },
 }
 
@@ -225,7 +225,7 @@ RERUN: Operation = {
     "requestBody": json_body("RerunRequest", "May be left out.", {}, required=False),
     "responses": {
         **_STARTED,
-        **refer_to_problems(400, 401, 404, 409, 413, 415, 421, 422, 429, 503),
+        **refer_to_problems(400, 401, 403, 404, 409, 413, 415, 421, 422, 429, 503),
     },
 }
 
@@ -240,6 +240,6 @@ RESIZE: Operation = {
     ),
     "responses": {
         "204": answer("The terminal has this size."),
-        **refer_to_problems(400, 401, 404, 409, 413, 415, 421, 422, 503),
+        **refer_to_problems(400, 401, 403, 404, 409, 413, 415, 421, 422, 503),
     },
 }

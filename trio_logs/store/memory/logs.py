@@ -239,7 +239,10 @@ def _run(batch: Batch) -> Run:
 
 def _without_forms(record: Batch | Gap) -> Batch | Gap:
     """The record without cached wire forms: only the window bounds their memory."""
-    return replace(record, rendered={}) if isinstance(record, Batch) else record
+    if isinstance(record, Gap):
+        return record
+    b = record
+    return Batch(b.first, b.count, b.time, b.stream, b.data, b.partial, b.continues)
 
 
 def _size(record: Batch | Gap) -> int:

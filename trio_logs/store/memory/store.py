@@ -14,11 +14,12 @@ from ...records import Change, Outcome, Status, Workload
 from .. import ChangePage, LogState, WorkloadQuery
 from ..changes import KEPT_DELETIONS, page_of
 from .logs import MemoryLogs
+from .sessions import MemorySessions
 
 __all__ = ["MemoryStore"]
 
 
-class MemoryStore(MemoryLogs):
+class MemoryStore(MemorySessions, MemoryLogs):
     """Keeps everything in memory. See `Store` for the methods."""
 
     def __init__(self) -> None:

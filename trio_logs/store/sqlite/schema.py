@@ -7,11 +7,12 @@ from typing import Any
 
 import apsw
 
+from .sessions import TABLES as SESSION_TABLES
 from .workloads import index_workloads
 
 __all__ = ["prepare"]
 
-VERSION = 5
+VERSION = 6
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS workloads (
@@ -116,6 +117,8 @@ def prepare(connection: apsw.Connection) -> None:
         if version in (1, 2, 3, 4):
             connection.execute(_FROM_4)
         connection.execute(_SCHEMA)
+        # New in version 6.
+        connection.execute(SESSION_TABLES)
         if version in (1, 2, 3):
             index_workloads(connection)
         connection.execute(f"PRAGMA user_version = {VERSION}")

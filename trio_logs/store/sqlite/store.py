@@ -26,6 +26,7 @@ from . import changes, queries, workloads
 from .database import Database
 from .file import File
 from .logs import Logs
+from .session_store import SQLiteSessions
 
 __all__ = ["SQLiteStore"]
 
@@ -36,7 +37,7 @@ SWEEP_RETRY = 0.1, 60.0
 """Seconds from a failed removal to the next try: the first delay, and the bound of doubling."""
 
 
-class SQLiteStore:
+class SQLiteStore(SQLiteSessions):
     """See `Store` for the methods. `path` is the database file; its folder must exist.
 
     `synchronous` is SQLite's setting: "NORMAL" survives `kill -9`, "FULL" also a power loss. `vfs`
@@ -51,7 +52,7 @@ class SQLiteStore:
         vfs: str | None = None,
     ) -> None:
         self._logs = Logs()
-        self._database = Database(File(path, synchronous, vfs), self._logs)
+        super().__init__(Database(File(path, synchronous, vfs), self._logs))
         self._deleted = trio.Event()
         self._listener: Callable[[Change], object] | None = None
 
