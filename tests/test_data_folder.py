@@ -40,6 +40,7 @@ def modes(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
 
 
+TOKENS = {"token": 0o600, "token.read-only": 0o600}
 PRIVATE = {DATABASE: 0o600, f"{DATABASE}-wal": 0o600, f"{DATABASE}-shm": 0o600, "lock": 0o600}
 
 
@@ -48,7 +49,7 @@ async def test_all_files_are_private(tmp_path: Path, no_umask: None) -> None:
     database has when it makes the other files."""
     async with open_service(Settings(data=tmp_path)):
         write_address(tmp_path, "http://127.0.0.1:1")
-        assert modes(tmp_path) == {**PRIVATE, "token": 0o600, "address": 0o644}
+        assert modes(tmp_path) == {**PRIVATE, **TOKENS, "address": 0o644}
 
 
 def test_a_file_is_private_from_its_first_byte(tmp_path: Path, no_umask: None) -> None:
@@ -70,7 +71,7 @@ async def test_files_that_others_could_read_become_private(tmp_path: Path) -> No
     (tmp_path / "lock").touch(0o644)
     with capture_logs() as logged:
         async with open_service(Settings(data=tmp_path)) as service:
-            assert modes(tmp_path) == {**PRIVATE, "token": 0o600}
+            assert modes(tmp_path) == {**PRIVATE, **TOKENS}
             assert service.token == "secret"
             assert await service.store.workload("kept") is not None
     told = {each["path"] for each in logged if "other users could open" in each["event"]}
@@ -91,7 +92,7 @@ async def opened(folder: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("name", ["lock", "token", DATABASE, f"{DATABASE}-wal"])
+@pytest.mark.parametrize("name", ["lock", *TOKENS, DATABASE, f"{DATABASE}-wal"])
 async def test_files_of_another_user_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
