@@ -12,8 +12,6 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-import structlog
-
 __all__ = [
     "check_owner",
     "make_private",
@@ -22,8 +20,6 @@ __all__ = [
     "read_private",
     "write_atomically",
 ]
-
-_log = structlog.get_logger("trio_logs.data")
 
 PRIVATE = 0o600
 
@@ -104,7 +100,10 @@ def _protect(path: Path, descriptor: int) -> None:
     if found.st_mode & 0o077:
         # Through /proc, since fchmod(2) takes no descriptor of O_PATH.
         Path(f"/proc/self/fd/{descriptor}").chmod(PRIVATE)
-        _log.warning(
+        # Commands use this module, and structlog loads slowly.
+        import structlog
+
+        structlog.get_logger("trio_logs.data").warning(
             "other users could open this file: it is private now",
             path=str(path),
             mode=f"{stat.S_IMODE(found.st_mode):o}",
