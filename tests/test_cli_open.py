@@ -302,6 +302,7 @@ def test_equal_tokens_are_refused_at_the_start(tmp_path: Path) -> None:
         data.mkdir()
         for name in ("token", "token.read-only"):
             (data / name).write_text("same\n")
+            (data / name).chmod(0o600)
         found = trio_logs(data, "serve", "--bind", "127.0.0.1:0", **variables)
         assert found.returncode == 2
         assert "the read-only token is the token itself" in found.stderr

@@ -240,6 +240,8 @@ def test_a_backup(tmp_path: Path) -> None:
     stop = "kill %1; wait %1\n"
     printed = shell(tmp_path, kept + backup + stop + restore + "trio-logs logs kept\n")
     assert printed == "1\n2\n3\n"
+    for name in ("backup.db", "backup.token", "restored/trio_logs.db", "restored/token"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
 
 
 def test_an_upgrade_and_the_way_back(tmp_path: Path) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import gc
 import importlib
-import resource
 import signal
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from ..data_folder import default_data_folder
 from ..engine import EngineLimits
 from ..logging import LogFormat, configure_logging
+from ..open_files import raise_limit
+from ..quiet_exit import exit_quietly
 from ..server import Bind, Server, ServerLimits, TCPBind, load_tls
 from ..settings import DAY, GIB, Settings, parse_public_url
 from ..store import Retention
@@ -26,11 +28,18 @@ __all__ = ["serve"]
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 DESCRIPTORS = 65_536
-"""The limit on open files that the service asks for. Workloads inherit the limit, and some programs
-close every descriptor up to it when they start, so it is not higher."""
+"""The limit on open files that the service asks for; the commands that it runs don't get it."""
 
 CONNECTIONS_PER_PEER = 1000
 """Open connections of one address, if the service listens on more than loopback."""
+
+
+def _folder(_: Any, tokens: Sequence[Token]) -> Path:
+    """The value of --data. An empty one is an unset variable of a script, not this folder."""
+    [token] = tokens
+    if not token.value:
+        raise ValueError("The folder's name is empty: give a folder.")
+    return Path(token.value)
 
 
 async def serve(
@@ -45,6 +54,7 @@ async def serve(
     data: Annotated[
         Path | None,
         Parameter(
+            converter=_folder,
             show_default=lambda _: str(default_data_folder()),
             help="The data folder: history and token. [env: TRIO_LOGS_DATA]",
         ),
@@ -106,6 +116,8 @@ async def serve(
     Each option is also a variable: TRIO_LOGS_MAX_RUNNING for --max-running.
     """
     configure_logging(log_format=log_format)
+    # A parent passes on which signals it blocks or ignores. A service that blocks SIGTERM is deaf.
+    exit_quietly()
     # A parent that ignores SIGCHLD passes this on, and then the kernel reports no exit status.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for module in import_:
@@ -145,8 +157,7 @@ async def serve(
     gc.freeze()
     gc.set_threshold(10_000)
     # Each stream takes a descriptor, and a common soft limit is about a thousand.
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, DESCRIPTORS)), hard))
+    raise_limit(DESCRIPTORS)
     await serve_until_signal(settings, server, dict(zip(bind, binds, strict=True)), log_format)
     return 0
 

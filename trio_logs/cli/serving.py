@@ -13,6 +13,7 @@ import trio
 from ..api import body_limit, create_app
 from ..errors import StoreError
 from ..logging import LogFormat
+from ..quiet_exit import is_opening
 from ..server import Bind, Server
 from ..service import Service, open_service
 from ..settings import Settings
@@ -88,6 +89,7 @@ async def _watch_signals(
     stop: trio.Event, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]
 ) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        is_opening()
         task_status.started()
         async for number in signals:
             if stop.is_set():

@@ -31,6 +31,9 @@ CLOSE_SECONDS = 5.0
 READS_SECONDS = 3.0
 """The part of these seconds that a close waits for reads that hang."""
 
+SHRINK_SECONDS = 5.0
+"""Seconds between two looks at the size of the write-ahead log."""
+
 _log = structlog.get_logger("trio_logs.store")
 
 
@@ -81,6 +84,20 @@ class Database:
             self._call = self._thread.submit(partial(self._writer.commit, self._group))
             await self._call.wait()
             self._settle()
+
+    async def keep_log_small(self) -> None:
+        """Cut the write-ahead log now and then; until cancelled. Errors only delay this."""
+        failing = False
+        while True:
+            await trio.sleep(SHRINK_SECONDS)
+            try:
+                await self._thread.run(self._writer.shrink_log, abandon_on_cancel=True)
+            except FAILURES as error:
+                if not failing:
+                    _log.warning("log of the store not cut: trying again", error=str(error))
+                failing = True
+            else:
+                failing = False
 
     async def write(
         self,

@@ -63,6 +63,7 @@ class SQLiteStore(SQLiteSessions):
                 self._deleted.set()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._database.commit_writes)
+                nursery.start_soon(self._database.keep_log_small)
                 nursery.start_soon(self._keep_swept)
                 task_status.started()
 
