@@ -11,6 +11,7 @@ from pathlib import Path
 import apsw
 import pytest
 import trio
+import trio.testing
 from structlog.testing import capture_logs
 
 from tests.command_line import trio_logs
@@ -19,7 +20,7 @@ from tests.stores import append, batch, running, workload
 from trio_logs.data_folder import ensure_token, read_address, write_address
 from trio_logs.errors import DataFolderError, StoreError
 from trio_logs.folder_lock import FolderLock
-from trio_logs.private_files import make_private
+from trio_logs.private_files import make_private, read_private
 from trio_logs.records import Batch, WorkloadSpec
 from trio_logs.service import open_service
 from trio_logs.settings import Settings
@@ -90,6 +91,21 @@ def of_another_user(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 async def opened(folder: Path) -> None:
     async with open_service(Settings(data=folder)):
         pass
+
+
+def test_root_chooses_who_reads_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a token that an administrator has put there for the group of the service."""
+    path = Path("/etc/passwd")
+    if os.geteuid() == 0:
+        path = tmp_path / "token"
+        path.write_text("secret")
+        path.chmod(0o640)
+        # The service is another user.
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    before = path.stat().st_mode
+    with capture_logs() as logged:
+        assert read_private(path)
+    assert (path.stat().st_mode, logged) == (before, [])
 
 
 @pytest.mark.parametrize("name", ["lock", *TOKENS, DATABASE, f"{DATABASE}-wal"])
@@ -266,6 +282,46 @@ async def test_a_service_ends_when_its_files_are_gone(
             await service.engine.submit(WorkloadSpec(("true",)))
             spoil(data / name)
             await trio.sleep_forever()
+
+
+async def test_a_write_ahead_log_that_sqlite_has_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does so when the last connection closes, as after errors of the disk."""
+    monkeypatch.setattr("trio_logs.folder_lock.LOOK_SECONDS", 0.01)
+    database, log = tmp_path / DATABASE, tmp_path / f"{DATABASE}-wal"
+    database.touch()
+    log.touch()
+    asked: list[bool] = []
+
+    def is_open() -> bool:
+        asked.append(len(asked) >= 5)
+        return asked[-1]
+
+    with (
+        FolderLock.locked(tmp_path) as lock,
+        trio.fail_after(20),
+        pytest.RaisesGroup(pytest.RaisesExc(DataFolderError, match="-wal was deleted")),
+    ):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lock.watch, database, is_open)
+            await trio.testing.wait_all_tasks_blocked()
+            log.unlink()
+    assert asked == [False] * 5 + [True] * 2
+
+
+def test_a_database_without_a_write_ahead_log(tmp_path: Path) -> None:
+    """As on a file system that can't share memory: none is missed."""
+    (tmp_path / DATABASE).touch()
+    with FolderLock.locked(tmp_path) as lock:
+        assert lock._identify(tmp_path / DATABASE) is None
+
+
+async def test_a_store_tells_whether_it_is_open(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / DATABASE)
+    assert not store.is_open
+    async with running(store):
+        assert store.is_open
 
 
 def test_the_loud_end(tmp_path: Path) -> None:

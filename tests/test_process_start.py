@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
@@ -9,8 +10,9 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,6 +91,40 @@ async def test_a_limit_that_was_lowered_meanwhile(monkeypatch: pytest.MonkeyPatc
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     found = await run("sh", "-c", "ulimit -Sn")
     assert found.written["stdout"] == b"%d\n" % soft
+
+
+class Musl:
+    """The C library, with the one habit of musl that matters here: posix_spawn opens a pipe."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.PyDLL(None)
+        self.refused = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._libc, name)
+
+    def posix_spawn(self, *arguments: Any) -> Any:
+        try:
+            for end in os.pipe():
+                os.close(end)
+        except OSError as error:
+            self.refused += 1
+            return error.errno
+        return self._libc.posix_spawn(*arguments)
+
+
+async def test_more_files_are_open_than_the_limit_of_the_system(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    libc = Musl()
+    monkeypatch.setattr(spawning, "_LIBC", libc)
+    with ExitStack() as stack:
+        for _ in range(50):
+            stack.callback(os.close, os.dup(0))
+        monkeypatch.setattr(open_files, "_system", 20)
+        script = "until [ $(ulimit -Sn) = 20 ]; do sleep 0.01; done; echo lower"
+        found = await run("sh", "-c", script)
+    assert (libc.refused, found.written["stdout"]) == (1, b"lower\n")
 
 
 @pytest.mark.parametrize("name", ["LD_PRELOAD", "LD_AUDIT"])

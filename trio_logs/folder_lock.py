@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -68,10 +68,13 @@ class FolderLock:
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
             yield cls(folder, lock)
 
-    async def watch(self, database: Path | None) -> None:
+    async def watch(self, database: Path | None, is_open: Callable[[], bool]) -> None:
         """Look at the folder, its lock and a SQLite database in use, until cancelled.
 
-        Raises DataFolderError once one of them is missing or was replaced.
+        `is_open`: whether the database has a connection that writes. SQLite may remove the
+        write-ahead log if it has none, as after errors of the disk. Any thread may ask.
+
+        Raises DataFolderError once one of the files is missing or was replaced.
         """
         log = None if database is None else self._identify(database)
         # The thread has to exist before a limit on processes is reached; see `threads`.
@@ -79,27 +82,29 @@ class FolderLock:
         threads.start()
         try:
             while True:
-                await threads.run(partial(self._look, log), abandon_on_cancel=True)
+                await threads.run(partial(self._look, log, is_open), abandon_on_cancel=True)
                 await trio.sleep(LOOK_SECONDS)
         finally:
             threads.close()
 
-    def _identify(self, database: Path) -> Path:
-        """Have the database looked at, too; return the path of its write-ahead log."""
+    def _identify(self, database: Path) -> Path | None:
+        """Have the database looked at, too; return the path of its write-ahead log. None where the
+        file system can't share memory: there, SQLite has no such log."""
         try:
             self._identities[database] = _identity(database.lstat())
         except FileNotFoundError:
             raise _gone(database, "deleted") from None
-        return database.with_name(f"{database.name}-wal")
+        log = database.with_name(f"{database.name}-wal")
+        return log if log.exists() else None
 
-    def _look(self, log: Path | None) -> None:
+    def _look(self, log: Path | None, is_open: Callable[[], bool]) -> None:
         for path, identity in self._identities.items():
             found = _find(path, identity, follow=path == self._folder)
             if found != identity:
                 raise _gone(path, "deleted" if found is None else "replaced")
         if log is not None:
-            # After errors, all connections may close, which removes the log, and others open.
-            self._missing = 0 if _find(log, (0, 0)) else self._missing + 1
+            # Twice in a row: the connection may have been opened just now.
+            self._missing = 0 if _find(log, (0, 0)) or not is_open() else self._missing + 1
             if self._missing > 1:
                 raise _gone(log, "deleted")
 

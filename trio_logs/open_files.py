@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-__all__ = ["raise_limit", "system_limit"]
+__all__ = ["give_system_limit", "raise_limit", "system_limit"]
 
 _system: int | None = None
 """The soft limit that this process was started with, once it is raised."""
@@ -45,3 +45,11 @@ def system_limit() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def give_system_limit(pid: int) -> None:
+    """Give a child the limit that this process was started with. It had this one's until now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if _system is not None and _system < soft:
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (_system, hard))

@@ -28,8 +28,8 @@ def open_private(path: Path, flags: int) -> int:
     """Open a regular file of this user with mode 600; return its descriptor. `flags` are those of
     open(2).
 
-    A file that others could read or write becomes private, and the service's log says so. Raises
-    OSError, also for a symbolic link and for a file of another user.
+    A file of this user that others could read or write becomes private, and the service's log says
+    so. Raises OSError, also for a symbolic link and for a file of another user but root.
     """
     # O_NONBLOCK: the open of a FIFO would wait for its other end.
     flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -97,7 +97,8 @@ def check_owner(path: Path, found: os.stat_result, *also: int) -> None:
 def _protect(path: Path, descriptor: int) -> None:
     found = os.fstat(descriptor)
     check_owner(path, found)
-    if found.st_mode & 0o077:
+    # Only its owner may change the mode; root has chosen who reads its file.
+    if found.st_mode & 0o077 and found.st_uid == os.geteuid():
         # Through /proc, since fchmod(2) takes no descriptor of O_PATH.
         Path(f"/proc/self/fd/{descriptor}").chmod(PRIVATE)
         # Commands use this module, and structlog loads slowly.

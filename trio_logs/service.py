@@ -106,16 +106,15 @@ async def open_service(
     start, and if a failing store loses ends of workloads or lines on exit.
     """
     with FolderLock.locked(settings.data) as lock:
-        database = settings.data / "trio_logs.db" if store is None else None
-        store = store or SQLiteStore(
-            settings.data / "trio_logs.db", synchronous=settings.synchronous
-        )
+        path = settings.data / "trio_logs.db"
+        own = SQLiteStore(path, synchronous=settings.synchronous)
+        database, store = (path, own) if store is None else (None, store)
         service = Service(settings, store, installed_backends() if backends is None else backends)
         async with trio.open_nursery() as store_nursery:
             await store_nursery.start(store.run)
             store_nursery.start_soon(_keep_trimmed, store, settings.retention)
             store_nursery.start_soon(_watch_store, service)
-            store_nursery.start_soon(lock.watch, database)
+            store_nursery.start_soon(lock.watch, database, lambda: own.is_open)
             await store_nursery.start(service.sessions.run)
             async with trio.open_nursery() as broker_nursery:
                 await broker_nursery.start(service.broker.run)

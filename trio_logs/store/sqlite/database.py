@@ -130,6 +130,11 @@ class Database:
         return await self._readers.read(query)
 
     @property
+    def is_open(self) -> bool:
+        """Whether there is a connection that writes. Any thread may ask."""
+        return self._writer.is_open
+
+    @property
     def commits(self) -> DurationStatistics:
         """The transactions that were committed."""
         return self._writer.commits.statistics()

@@ -49,6 +49,11 @@ class Writer:
         self._connection: apsw.Connection | None = None
         self.commits = Durations()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has a connection. Any thread may ask."""
+        return self._connection is not None
+
     def open(self) -> None:
         """Open the file. Raises apsw.Error or OSError."""
         self._connection = self._file.open_writer()
