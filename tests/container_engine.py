@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -99,6 +100,9 @@ def _configure(folder: Path, distributions: Sequence[str]) -> Engine:
     packages.mkdir()
     for found in _closure(distributions):
         _pack(found, packages)
+    # apt finds what is installed.
+    (folder / "dpkg").mkdir()
+    shutil.copy("/var/lib/dpkg/status", folder / "dpkg")
     (folder / "pip.conf").write_text(PIP)
     (folder / "containers.conf").write_text(CONFIGURATION)
     (folder / "bin").mkdir()
@@ -112,10 +116,12 @@ def _configure(folder: Path, distributions: Sequence[str]) -> Engine:
         f"-v {Path(pip.__file__).parent}:/pip/pip:ro",
         f"-v {packages}:/packages:ro",
         f"-v {folder}/pip.conf:/etc/pip.conf:ro",
-        "-v /var/lib/dpkg:/var/lib/dpkg:O",
+        f"-v {folder}/dpkg:/var/lib/dpkg",
     ]
-    # pip does not compile, and the first start compiles what all starts need.
-    run = [*mounts, "-e PYTHONPYCACHEPREFIX=/tmp/compiled"]
+    # pip does not compile, and the first start compiles what the starts in all containers need.
+    (folder / "compiled").mkdir()
+    (folder / "compiled").chmod(0o777)
+    run = [*mounts, f"-v {folder}/compiled:/compiled", "-e PYTHONPYCACHEPREFIX=/compiled"]
     shim.write_text(SHIM.format(build=" ".join(build), run=" ".join(run), storage=folder))
     shim.chmod(0o755)
     engine = Engine(
@@ -123,12 +129,22 @@ def _configure(folder: Path, distributions: Sequence[str]) -> Engine:
         | {
             "PATH": f"{shim.parent}:{os.environ['PATH']}",
             "CONTAINERS_CONF": str(folder / "containers.conf"),
+            "STORAGE_DRIVER": _storage_driver(folder / "probe"),
         }
     )
     _write_base(folder / "base.tar")
     path = f"{sys.base_prefix}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     engine("import", "--change", f"ENV PATH=/pip/bin:{path}", str(folder / "base.tar"), "base")
     return engine
+
+
+def _storage_driver(folder: Path) -> str:
+    """The one that copies least, if this machine has it: `vfs` copies whole images, and needs
+    nothing of the kernel or of the file system."""
+    places = ["--root", str(folder / "root"), "--runroot", str(folder / "run")]
+    command = ["podman", *places, "--storage-driver", "overlay", "info"]
+    probed = subprocess.run(command, capture_output=True, timeout=60)
+    return "overlay" if probed.returncode == 0 else "vfs"
 
 
 def _write_base(path: Path) -> None:
@@ -185,4 +201,14 @@ def _pack(found: metadata.Distribution, folder: Path) -> None:
     with zipfile.ZipFile(folder / f"{name}-{found.version}-{tag}.whl", "w") as wheel:
         for file in found.files or ():
             if ".." not in file.parts and file.suffix != ".pyc":
-                wheel.write(file.locate(), str(file))
+                wheel.writestr(str(file), _stripped(Path(str(file.locate()))))
+
+
+def _stripped(path: Path) -> bytes:
+    """The content of a file. Symbols for debuggers are a third of all bytes, which are copied
+    from image to image."""
+    if path.suffix != ".so" or shutil.which("strip") is None:
+        return path.read_bytes()
+    with tempfile.NamedTemporaryFile() as stripped:
+        subprocess.run(["strip", "-o", stripped.name, path], check=True, timeout=60)
+        return Path(stripped.name).read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,11 +21,12 @@ from tests.stores import append, batch, running, workload
 from trio_logs.data_folder import ensure_token, read_address, write_address
 from trio_logs.errors import DataFolderError, StoreError
 from trio_logs.folder_lock import FolderLock
-from trio_logs.private_files import make_private, read_private
+from trio_logs.private_files import make_private, protect, read_private
 from trio_logs.records import Batch, WorkloadSpec
 from trio_logs.service import open_service
 from trio_logs.settings import Settings
 from trio_logs.store.sqlite import SQLiteStore
+from trio_logs.store.sqlite.file import LOCK_SECONDS
 
 DATABASE = "trio_logs.db"
 
@@ -335,27 +337,73 @@ def test_the_loud_end(tmp_path: Path) -> None:
     assert not any("Traceback" in line for line in server.lines)
 
 
-async def test_the_write_ahead_log_shrinks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It grows while a reader needs it; then no write comes that would cut it."""
-    bound = 256 * 1024
-    monkeypatch.setattr("trio_logs.store.sqlite.file.LOG_BYTES", bound)
-    monkeypatch.setattr("trio_logs.store.sqlite.writer.LOG_BYTES", bound)
+@pytest.fixture
+def small_log(monkeypatch: pytest.MonkeyPatch) -> int:
+    """The bytes to which the write-ahead log is cut."""
+    for place in ("file", "writer"):
+        monkeypatch.setattr(f"trio_logs.store.sqlite.{place}.LOG_BYTES", 256 * 1024)
+    return 256 * 1024
+
+
+async def grow(store: SQLiteStore, folder: Path, size: int) -> int:
+    """Write to the log `one` while a reader needs the write-ahead log; return the lines."""
+    await store.create(workload("one"))
+    with closing(apsw.Connection(str(folder / DATABASE))) as reader:
+        reader.execute("BEGIN; SELECT count(*) FROM workloads").fetchall()
+        number = 0
+        while (folder / f"{DATABASE}-wal").stat().st_size <= size:
+            number += 1
+            line = os.urandom(60_000).replace(b"\n", b"") + b"\n"
+            await append(store, "one", [Batch(number, 1, 0, "stdout", line)])
+    return number
+
+
+async def test_the_write_ahead_log_shrinks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_log: int
+) -> None:
+    """No write comes that would cut it. Until then, a cut waits for no reader, since writes would
+    wait for the cut."""
     monkeypatch.setattr("trio_logs.store.sqlite.database.SHRINK_SECONDS", 0.01)
-    log = tmp_path / f"{DATABASE}-wal"
     async with running(SQLiteStore(tmp_path / DATABASE)) as store:
-        await store.create(workload("one"))
-        with closing(apsw.Connection(str(tmp_path / DATABASE))) as reader:
-            reader.execute("BEGIN; SELECT count(*) FROM workloads").fetchall()
-            number = 0
-            while log.stat().st_size <= 4 * bound:
-                number += 1
-                line = os.urandom(60_000).replace(b"\n", b"") + b"\n"
-                await append(store, "one", [Batch(number, 1, 0, "stdout", line)])
-        with trio.fail_after(20):
-            while log.stat().st_size > bound:
+        with trio.fail_after(LOCK_SECONDS - 5):
+            number = await grow(store, tmp_path, 4 * small_log)
+            while (tmp_path / f"{DATABASE}-wal").stat().st_size > small_log:
                 await trio.sleep(0.01)
         # It still writes, and has what it had.
         await append(store, "one", [batch(number + 1)])
         state = await store.log("one")
+        # It still waits for a lock of another program.
+        monkeypatch.setattr("trio_logs.store.sqlite.file.LOCK_SECONDS", 0.3)
+        with closing(apsw.Connection(str(tmp_path / DATABASE))) as other:
+            other.execute("BEGIN IMMEDIATE")
+            start = trio.current_time()
+            with pytest.raises(StoreError, match="locked"):
+                await append(store, "one", [batch(number + 2)])
+            assert trio.current_time() - start >= 0.3
     assert state is not None
     assert state.lines == number + 1
+
+
+async def test_sqlite_cuts_the_write_ahead_log_at_a_later_write(
+    tmp_path: Path, small_log: int
+) -> None:
+    async with running(SQLiteStore(tmp_path / DATABASE)) as store:
+        # SQLite copies a log of 1,000 pages, which are 4 MiB.
+        number = await grow(store, tmp_path, 5 * 1024 * 1024)
+        # The first one copies the log into the database, the second one begins it anew.
+        for more in (1, 2):
+            await append(store, "one", [batch(number + more)])
+        assert (tmp_path / f"{DATABASE}-wal").stat().st_size <= small_log
+
+
+@pytest.mark.parametrize("name", [DATABASE, f"{DATABASE}-shm"])
+async def test_a_look_at_a_file_keeps_the_locks_of_sqlite(tmp_path: Path, name: str) -> None:
+    """The writer looks at the files when it opens them again, while others read."""
+    program = (
+        "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    )
+    async with running(SQLiteStore(tmp_path / DATABASE)):
+        protect(tmp_path / name)
+        command = [sys.executable, "-S", "-c", program, str(tmp_path / name)]
+        found = await trio.run_process(command, capture_stderr=True, check=False)
+    assert b"BlockingIOError" in found.stderr

@@ -31,6 +31,7 @@ from tests.test_docs import arguments
 from tests.test_readme import blocks as readme_blocks
 from tests.test_readme import free_port
 from tests.test_store_schema import ROWS, VERSION_3
+from trio_logs.cli.serve import DESCRIPTORS
 from trio_logs.client import End, Line, SyncClient
 from trio_logs.store.sqlite import schema
 
@@ -541,6 +542,8 @@ def test_the_units_of_systemd(tmp_path: Path) -> None:
     """Without systemd: the command runs on a socket handed on as descriptor 3."""
     listen, run = systemd_units()
     assert run["Unit"]["Requires"] == "trio-logs.socket"
+    # The soft limit is that of the workloads.
+    assert run["Service"]["LimitNOFILE"] == f"1024:{DESCRIPTORS}"
     program, *arguments = shlex.split(run["Service"]["ExecStart"])
     assert program.endswith("/trio-logs")
     folder = f"/var/lib/{run['Service']['StateDirectory']}"

@@ -85,6 +85,33 @@ def test_dropped_records_are_told_as_an_object() -> None:
     assert (notice["level"], notice["dropped"]) == ("warning", 3)
 
 
+FLOOD = """
+import sys, structlog
+from trio_logs.logging import configure_logging
+
+configure_logging(log_format="json")
+for number in range(2_000):
+    structlog.get_logger().info("one")
+print("logged", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_each_line_is_an_object_after_a_stall() -> None:
+    """Its queue was full: one of the lines says so."""
+    with closing(Pipe()) as pipe:
+        command = [sys.executable, "-c", FLOOD]
+        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen(command, stderr=pipe.writer, **streams) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"logged\n"
+            process.stdin.close()
+            said = objects(pipe.rest().decode())
+    assert {each["event"] for each in said} == {"one", "log records dropped"}
+    assert len(said) - 1 + said[-1]["dropped"] == 2_000
+
+
 def test_an_event_that_is_no_text() -> None:
     [found] = objects(encode_object(ValueError("x"), "info").decode())  # type: ignore[arg-type]
     assert found["event"] == "x"

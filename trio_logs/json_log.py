@@ -26,9 +26,7 @@ def encode_object(event: str, level: str, **fields: Any) -> bytes:
         key: value if key == "exception" or not isinstance(value, str) else _cut(value)
         for key, value in fields.items()
     }
-    text = json.dumps(first | rest, default=_shown)
-    # JSON leaves this control as it is.
-    return text.replace("\x7f", "\\u007f").encode() + b"\n"
+    return json.dumps(first | rest, default=_shown).encode() + b"\n"
 
 
 def text_object(text: str) -> bytes:
