@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from tests.server_process import ServerProcess, running_server
 from tests.test_process import run
@@ -153,6 +154,14 @@ async def test_a_terminal_controls_the_session() -> None:
     one, terminal, two = found.written["stdout"].split()
     assert (one, two) == (b"one", b"two")
     assert terminal.startswith(b"pts/")
+
+
+async def test_a_terminal_ends_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No deadline is waited for, as for a process that goes on."""
+    monkeypatch.setattr("trio_logs.backends.process.DRAIN_SECONDS", 3600.0)
+    with trio.fail_after(20):
+        found = await run("echo", "one", pty=True)
+    assert found.written["stdout"] == b"one\n"
 
 
 async def test_only_the_standard_descriptors_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
