@@ -282,6 +282,7 @@ def test_a_downgrade(tmp_path: Path) -> None:
     path = tmp_path / "trio_logs.db"
     with closing(apsw.Connection(str(path))) as database:
         database.execute(f"CREATE TABLE later (x); PRAGMA user_version = {schema.VERSION + 1}")
+    path.chmod(0o600)
     before = path.read_bytes()
     found = trio_logs_command(tmp_path, "serve")
     [told] = blocks("howto/upgrade.md", "text")

@@ -180,8 +180,23 @@ async def test_only_the_standard_descriptors_are_open(monkeypatch: pytest.Monkey
         os.close(inheritable)
 
 
+def test_outputs_with_the_numbers_of_standard_descriptors(tmp_path: Path) -> None:
+    """The pipes of a command may have them if the service was started without."""
+    program = """
+        import os, sys
+        from trio_logs.backends.posix_spawn import posix_spawn
+        for path, number in zip(sys.argv[1:], (2, 0)):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+        script = "echo out; echo err >&2"
+        child = posix_spawn("/bin/sh", ["sh", "-c", script], {}, cwd=None, stdout=2, stderr=0)
+        os.waitpid(child.pid, 0)
+    """
+    out, err = tmp_path / "out", tmp_path / "err"
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program), out, err], check=True)
+    assert (out.read_text(), err.read_text()) == ("out\n", "err\n")
+
+
 def test_a_service_without_standard_descriptors(tmp_path: Path) -> None:
-    """The pipes of the command have their numbers then."""
     program = """
         import os, sys
         os.closerange(0, 3)

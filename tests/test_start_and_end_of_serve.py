@@ -77,6 +77,18 @@ def test_signals_after_the_end(tmp_path: Path) -> None:
     assert server.lines[1:] == [line for line in server.lines[1:] if "shutting down" in line]
 
 
+def test_signals_after_a_failure(tmp_path: Path) -> None:
+    """They don't hide it."""
+    numbers = [int(signal.SIGTERM), int(signal.SIGINT)]
+    found = subprocess.run(
+        [*PROGRAM, "serve", "--bind", f"unix:{tmp_path}/none/socket"],
+        env=with_hook(tmp_path, LATE.format(numbers=numbers)),
+        capture_output=True,
+        timeout=60,
+    )
+    assert found.returncode == 1
+
+
 def test_a_signal_that_was_sent_while_it_was_blocked(tmp_path: Path) -> None:
     """It arrives as soon as the service unblocks it."""
     script = """

@@ -138,7 +138,6 @@ async def _attend(
             # The command can write and be stopped meanwhile: the store may take long.
             await execution.remember(handle)
             await group.wait()
-            execution.stop.exited()
             if not execution.stop.requested:
                 _expire(readers)
         if not execution.stop.requested:
@@ -169,6 +168,7 @@ async def _stop_when_asked(
 
     await execution.stop.wait()
     if group.exit_code is not None:
+        # Its exit decides the outcome: the stop only ends what it left.
         execution.stop.exited()
     for reader in readers:
         reader.expire(math.inf)
