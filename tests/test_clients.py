@@ -46,7 +46,7 @@ for start in range(head, len(data), step):
 in pieces of `step` bytes, so that no follower can be late and lines come in parts."""
 
 CHROMIUM_ARGUMENTS = [
-    "--headless=new",
+    "--headless",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-background-networking",
@@ -232,7 +232,7 @@ def _follow_with_chromium(log: Followed) -> Received:
         from playwright.sync_api import sync_playwright
     except ImportError:
         _missing("playwright")
-    chromium = _program("chromium")
+    chromium = _program("chromium-headless-shell")
     patience = PATIENCE * 1000
     with sync_playwright() as play:
         browser = play.chromium.launch(

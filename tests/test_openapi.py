@@ -158,7 +158,9 @@ def look_at(url: str) -> tuple[str, dict[str, str], list[str], list[str]]:
     with (
         sync_playwright() as play,
         closing(
-            play.chromium.launch(executable_path=_program("chromium"), args=CHROMIUM_ARGUMENTS)
+            play.chromium.launch(
+                executable_path=_program("chromium-headless-shell"), args=CHROMIUM_ARGUMENTS
+            )
         ) as browser,
     ):
         page = browser.new_context(java_script_enabled=False).new_page()
