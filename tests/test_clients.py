@@ -22,6 +22,8 @@ import pytest
 
 from tests.server_process import running_server
 
+pytestmark = pytest.mark.surroundings
+
 PATIENCE = 30
 """Seconds after which a client or the server has failed."""
 
