@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.browsing import LONG, Tab, finished, open_browser, submit
 from tests.server_process import ServerProcess, running_server
@@ -141,6 +141,31 @@ def test_the_wheel_is_exact_and_reaches_both_ends(
                 break
         else:
             pytest.fail(f"the wheel did not reach line {end}")
+    assert tab.complaints == []
+
+
+def test_a_line_that_is_still_fetched_is_revealed_where_it_belongs(
+    open_tab: OpenTab, server: ServerProcess
+) -> None:
+    """Until its lines come, each row has the height of one line."""
+    wide = finished(server, WIDE)
+    tab = open_tab(server, f"/w/{wide}?wrap=true#L30")
+    expect(tab.text(30)).to_be_in_viewport()
+    held: list[Route] = []
+    lines = re.compile(r"/logs\?follow=false&from=")
+    tab.page.route(lines, lambda route: held.append(route))
+    for line in (2970, 1500):
+        with tab.page.expect_request(lines):
+            tab.page.evaluate(f"location.hash = '#L{line}'")
+        expect(tab.line(line)).to_be_attached()
+        tab.settle()
+        while held:
+            held.pop().continue_()
+        expect(tab.text(line)).not_to_be_empty()
+        expect(tab.line(line).locator(".number")).to_be_in_viewport(ratio=0.9)
+        tab.settle()
+        # A third of the view is above it.
+        assert tab.rows_in_view()[str(line)] > 100
     assert tab.complaints == []
 
 

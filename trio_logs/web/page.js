@@ -40,7 +40,8 @@ export class Page {
     if (!connection) {
       connection = new Connection((state, key) => current?.turn(state, key))
       listen(() => current?.keys() ?? [])
-      addEventListener("popstate", () => current?.show(parseAddress(location)))
+      // Only then has the browser itself scrolled to the row of the address, if that is an element.
+      addEventListener("popstate", () => setTimeout(() => current?.show(parseAddress(location))))
     }
     current = this
     this.state = make("span", { role: "status", "aria-label": "Connection", class: "state" })

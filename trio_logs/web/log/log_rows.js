@@ -100,6 +100,12 @@ export class LogRows {
     }
   }
 
+  /** @param {number} index */
+  isReady(index) {
+    const entry = this.source.at(index)
+    return entry.kind !== "line" || Boolean(entry.line)
+  }
+
   /** What the title of a section looks like. @param {number} line */
   #titleAt(line) {
     const section = this.model.sections.at(line)

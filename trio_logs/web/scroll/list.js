@@ -7,6 +7,7 @@
  */
 
 import { make } from "../element.js"
+import { Aim } from "./aim.js"
 import { MountedRows, ROW } from "./mounted_rows.js"
 import { Scale } from "./scale.js"
 
@@ -33,6 +34,7 @@ export class VirtualList {
     this.source = source
     this.hooks = hooks
     this.mounted = new MountedRows(source)
+    this.aim = new Aim(source)
     this.pane = make("div", { class: "pane" }, this.rows)
     this.space = make("div", { class: "space" }, this.pane)
     scroller.append(this.space)
@@ -70,6 +72,7 @@ export class VirtualList {
   follow(isFollowing) {
     if (this.isFollowing === isFollowing) return
     this.isFollowing = isFollowing
+    this.aim.drop()
     this.hooks.follow?.(isFollowing)
     if (isFollowing) this.render()
   }
@@ -86,16 +89,15 @@ export class VirtualList {
 
   /**
    * Show a row, a third of the view from the top if it does not show already.
-   *
-   * @param {number} index
-   * @param {{ always?: boolean, part?: number }} [how] `part` of the view is above the row.
+   * @param {number} index @param {{ always?: boolean, part?: number }} [how] `part` of the view is above the row.
    */
   reveal(index, { always = false, part = 1 / 3 } = {}) {
     const box = this.elementOf(index)?.getBoundingClientRect()
     const view = this.scroller.getBoundingClientRect()
     if (!always && box && box.top >= view.top && box.bottom <= view.bottom) return
     this.follow(false)
-    this.#anchor = { key: "", index, offset: -this.#view() * part }
+    this.aim.take(index, part)
+    this.#anchor = { key: "", index, offset: 0 }
     this.render()
     this.#settle()
   }
@@ -103,6 +105,7 @@ export class VirtualList {
   /** @param {number} pixels Downwards. */
   scrollBy(pixels) {
     if (pixels < 0) this.follow(false)
+    this.aim.drop()
     this.#move(pixels)
     this.#settle()
   }
@@ -130,8 +133,9 @@ export class VirtualList {
       const index = this.source.indexOf(anchor.key)
       if (index >= 0) anchor.index = index
     }
-    anchor.index = Math.max(0, Math.min(anchor.index, count - 1))
     const view = this.#view()
+    this.aim.place(anchor, view)
+    anchor.index = Math.max(0, Math.min(anchor.index, count - 1))
     const most = Math.ceil(view / ROW) + 1
     if (this.isFollowing) this.mounted.mount(count - most - OVERSCAN, count - 1)
     else this.mounted.mount(anchor.index - OVERSCAN - (anchor.offset < 0 ? most : 0), anchor.index + most + OVERSCAN)
@@ -151,6 +155,7 @@ export class VirtualList {
       anchor.key = this.source.keyOf(anchor.index)
       const { first, last } = this.visible()
       this.source.show(first, last)
+      if (this.aim.meet(first, last)) this.#settle()
     }
     this.hooks.rendered?.()
   }
@@ -168,6 +173,7 @@ export class VirtualList {
     const moved = top - this.#top
     if (Math.abs(moved) < 0.5) return
     this.#top = top
+    this.aim.drop()
     if (moved < 0) this.follow(false)
     if (Math.abs(moved) < 3 * this.#view()) this.#move(moved)
     else {

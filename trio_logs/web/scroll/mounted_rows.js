@@ -8,6 +8,7 @@ import { make } from "../element.js"
  * @property {(index: number) => string} keyOf The same for a row when other rows come or go.
  * @property {(key: string) => number} indexOf -1 for a row that is gone.
  * @property {(index: number) => string} stampOf Differs when the row has to be built again.
+ * @property {(index: number) => boolean} [isReady] Whether a row is here; without it, all are.
  * @property {(index: number) => HTMLElement} build
  * @property {(first: number, last: number) => void} show Told which rows are in view.
  */
