@@ -22,6 +22,7 @@ __all__ = ["create_app", "main", "separate", "spell_out"]
 CLIENTS = {
     "run": "Run a command on the server, print its output, and exit with its exit code.",
     "logs": "Print the logs of workloads: history first, then live.",
+    "wait": "Wait until workloads have ended, print how, and exit as `run` would.",
     "pipe": "Copy standard input to standard output, and keep it as a log.",
     "grep": "Search the logs of workloads, and print the lines that match.",
     "ps": "List workloads, newest first.",
@@ -46,6 +47,7 @@ FUNCTIONS = {"open": "open_page"}
 USAGES = {
     "run": "[OPTIONS] [--] COMMAND...",
     "logs": "[OPTIONS] IDS...",
+    "wait": "[OPTIONS] IDS...",
     "grep": "[OPTIONS] PATTERN [IDS...]",
     "stop": "[OPTIONS] IDS...",
     "rerun": "[OPTIONS] IDS...",

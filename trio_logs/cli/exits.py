@@ -73,7 +73,7 @@ def complain(error: BaseException, refusal: Callable[[], str], *, failed: int = 
     code = failed
     for leaf in _leaves(error):
         code = _code(leaf, failed)
-        message = refusal() if getattr(leaf, "status", None) == 401 else str(leaf)
+        message = refusal() if getattr(leaf, "status", None) == 401 else _sentence(leaf)
         if code == UNREACHABLE:
             message += UNREACHABLE_HINT
         # The message may quote untrusted text. Its own line ends become spaces.
@@ -88,6 +88,14 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
             yield from _leaves(inner)
     else:
         yield error
+
+
+def _sentence(error: BaseException) -> str:
+    from cyclopts.exceptions import RepeatArgumentError
+
+    if isinstance(error, RepeatArgumentError):
+        return f"{error.token.keyword} is given twice, or together with its opposite"
+    return str(error)
 
 
 def _code(error: BaseException, failed: int) -> int:

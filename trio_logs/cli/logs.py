@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import aclosing
 from typing import Annotated, Literal, cast
 
-import trio
 from cyclopts import Parameter
 
-from ..client import Client, Workload
 from ..client.requests import FollowOptions, SeveralOptions
-from ..errors import TrioLogsError
-from .choose import choose_all, deletion_is_told, options_are_named
+from .choose import choose_all
 from .connection import Connect, find_connection
 from .exits import UsageError
 from .foreground import PATIENCE
 from .given import number, pairs, text
+from .named import print_named
 from .outputs import Outputs
-from .prefixes import Prefixes
-from .printer import Look, Printer
+from .printer import Look
 from .several import print_matching
 
 __all__ = ["logs"]
-
-WORDS = {"since": "--since", "until": "--until", "filter": "--grep"}
-"""The options whose values the server checks, by its names for them."""
 
 
 async def logs(
@@ -101,13 +93,18 @@ async def logs(
             negative="", help="Print each line as a JSON object, with number, time and stream."
         ),
     ] = False,
+    exit_status: Annotated[
+        bool,
+        Parameter(negative="", help="Exit as `run` would; of several: the first code but 0."),
+    ] = False,
     connect: Connect = None,
 ) -> int:
     """Print the logs of workloads: history first, then live.
 
     A line that a workload wrote to standard error goes to standard error, any other to standard
-    output. Control sequences are removed, except colours. The command outlives restarts of the
-    server. --grep looks for lines in these logs; `trio-logs grep` also searches all logs.
+    output. Control sequences are removed, except colours. If a workload did not succeed, a last
+    line on standard error says how it ended. The command outlives restarts of the server. --grep
+    looks for lines in these logs; `trio-logs grep` also searches all logs.
     """
     options: FollowOptions = {"patience": PATIENCE}
     for name, value in (
@@ -146,42 +143,17 @@ async def logs(
             options["unfinished"] = outputs.draws and not json
             if labels:
                 several = cast(SeveralOptions, {**options, "follow": follow is not False})
-                with options_are_named(WORDS):
-                    return await print_matching(
-                        client, outputs, look, labels, several, later=follow is True
-                    )
+                return await print_matching(
+                    client,
+                    outputs,
+                    look,
+                    labels,
+                    several,
+                    later=follow is True,
+                    exit_status=exit_status,
+                )
+            options["follow"] = follow is not False and last is None
             workloads = await choose_all(client, "logs", ids)
-            printers = _printers(outputs, look, workloads)
-            async with trio.open_nursery() as watching:
-                watching.start_soon(outputs.stdout.watch)
-                async with trio.open_nursery() as printing:
-                    for workload, printer in zip(workloads, printers, strict=True):
-                        # A finished log arrives faster without following.
-                        is_over = last is not None or workload.status.final
-                        options["follow"] = follow is not False and not is_over
-                        printing.start_soon(_print, client, workload.id, options.copy(), printer)
-                watching.cancel_scope.cancel()
-    return 0
-
-
-def _printers(outputs: Outputs, look: Look, workloads: Sequence[Workload]) -> list[Printer]:
-    if len(workloads) == 1:
-        return [Printer(outputs, look, workloads[0].id)]
-    return [
-        Printer(outputs, look, each.id, prefix, colour)
-        for each, (prefix, colour) in zip(workloads, Prefixes().add(workloads), strict=True)
-    ]
-
-
-async def _print(
-    client: Client, workload_id: str, options: FollowOptions, printer: Printer
-) -> None:
-    try:
-        with deletion_is_told(workload_id), options_are_named(WORDS):
-            async with aclosing(client.batches(workload_id, **options)) as batches:
-                async for records in batches:
-                    await printer.print(records)
-    except TrioLogsError:
-        await printer.finish()
-        raise
-    await printer.finish()
+            return await print_named(
+                client, outputs, look, workloads, options, exit_status=exit_status
+            )
