@@ -188,12 +188,6 @@ def test_usage(data: Path, arguments: list[str], message: str) -> None:
     assert found.stderr.count("\n") == 1
 
 
-def test_nobody_there(tmp_path: Path) -> None:
-    found = trio_logs(tmp_path, "run", "--server", "http://127.0.0.1:9", "--", "true")
-    assert found.returncode == 69
-    assert found.stderr.count("\n") == 1
-
-
 TRAP = "trap 'echo last words; exit 3' TERM; echo ready; while :; do sleep 0.01; done"
 
 

@@ -58,6 +58,16 @@ def test_its_terminal_is_as_large_as_this_one(terminal: Terminal) -> None:
     assert f"\n{size.strip()}\n" in terminal.wait_for("^code=0$")
 
 
+def test_its_terminal_follows_the_size_of_this_one(terminal: Terminal) -> None:
+    script = 'trap "stty size <&1" WINCH; echo ready; while :; do sleep 0.01; done'
+    terminal.enter(f"trio-logs run --pty -- sh -c '{script}'; echo code=$?")
+    terminal.wait_for("^ready$")
+    terminal.tmux("resize-window", "-x", "91", "-y", "23")
+    terminal.wait_for("^23 91$")
+    terminal.press("C-c")
+    terminal.wait_for("^code=130$")
+
+
 def test_interrupt(terminal: Terminal) -> None:
     terminal.enter(f"trio-logs run -- sh -c '{TRAP}'; echo code=$?")
     terminal.wait_for("^ready$")

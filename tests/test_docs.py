@@ -104,8 +104,8 @@ def test_environment_variables() -> None:
         "asgi.py",
         "backends/process_start.py",
         "cli/connection.py",
-        "cli/run.py",
         "cli/sinks.py",
+        "cli/variables.py",
     }
 
 

@@ -53,7 +53,11 @@ def _check_startable(spec: WorkloadSpec, environment: dict[str, str]) -> None:
         places = [str(Path(folder, place)) for place in environment["PATH"].split(os.pathsep)]
         found = shutil.which(program, path=os.pathsep.join(places)) is not None
     if not found:
-        raise NotStartedError(f"command: there is no program {program!r} that can be run; see PATH")
+        # A path without a slash at its start is relative to the working folder.
+        hint = (
+            f"; it was looked for in {Path(folder).absolute()}" if "/" in program else "; see PATH"
+        )
+        raise NotStartedError(f"command: there is no program {program!r} that can be run{hint}")
 
 
 def _leash() -> list[str]:

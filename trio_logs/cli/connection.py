@@ -71,6 +71,12 @@ class Connection:
     token: str | None
     token_source: str
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the server has the folders of this machine, as far as the place tells where its
+        address was found. A loopback address may lead to a container, or through a tunnel."""
+        return self.server.startswith("unix:") or self.server_source == FROM_DATA_FOLDER
+
     def client(self, on_outage: Callable[[str], Awaitable[None]] | None = None) -> Client:
         """A client of the server, to use as a context manager; `on_outage` is that of `Client`.
         Raises UsageError if the server's URL, or its proxy's, can't be used."""

@@ -14,6 +14,7 @@ from .choose import deletion_is_told
 from .outcomes import count_lines, exit_code, tell
 from .outputs import Outputs
 from .printer import Printer
+from .resizing import Size, follow_size
 
 __all__ = ["PATIENCE", "Foreground"]
 
@@ -25,15 +26,22 @@ ASK_SECONDS = 2.0
 
 
 class Foreground:
-    """One workload; call `run` once."""
+    """One workload; call `run` once. If its terminal is to be as large as that of this process,
+    `size` is the size that it has."""
 
     def __init__(
-        self, client: Client, workload: Workload, outputs: Outputs, printer: Printer
+        self,
+        client: Client,
+        workload: Workload,
+        outputs: Outputs,
+        printer: Printer,
+        size: Size | None,
     ) -> None:
         self._client = client
         self._workload = workload
         self._outputs = outputs
         self._printer = printer
+        self._size = size
         self._end: End | None = None
         self._signal: int | None = None
         # Whether the server has accepted to stop it; None: its answer is outstanding.
@@ -47,6 +55,8 @@ class Foreground:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._obey, signals, nursery)
                     nursery.start_soon(self._outputs.stdout.watch)
+                    if self._size is not None:
+                        nursery.start_soon(follow_size, self._client, self._workload.id, self._size)
                     await self._follow()
                     nursery.cancel_scope.cancel()
             except* BrokenPipeError:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated
 
 import trio
@@ -47,10 +50,10 @@ async def pipe(
     options: SubmitOptions = {"backend": "push", "labels": pairs("--label", label)}
     if name is not None:
         options["name"] = text("--name", name)
-    return await _tee(find_connection(connect), options)
+    return await _tee(partial(find_connection, connect), options)
 
 
-async def _tee(connection: Connection, options: SubmitOptions) -> int:
+async def _tee(find: Callable[[], Connection], options: SubmitOptions) -> int:
     """Copy standard input to standard output, and push it as a workload of its own.
 
     Returns the exit code:
@@ -71,14 +74,11 @@ async def _tee(connection: Connection, options: SubmitOptions) -> int:
     signals = _Signals()
     tee = Tee()
 
-    async def tell_away(what: str) -> None:
-        await tee.say(f"{what}; trying again")
-
     async with trio.open_nursery() as nursery:
         await nursery.start(signals.watch, nursery.cancel_scope)
         nursery.start_soon(_copy, tee, send, signals)
-        async with connection.client(tell_away) as client:
-            code = await _keep(client, connection, receive, signals.ending, options, tee)
+        async with AsyncExitStack() as stack:
+            code = await _keep(stack, find, receive, signals.ending, options, tee)
         if code == FAILED:
             with receive:
                 async for _ in receive:
@@ -131,18 +131,21 @@ async def _copy(tee: Tee, send: trio.MemorySendChannel[bytes], signals: _Signals
 
 
 async def _keep(
-    client: Client,
-    connection: Connection,
+    stack: AsyncExitStack,
+    find: Callable[[], Connection],
     chunks: trio.MemoryReceiveChannel[bytes],
     ending: Ending,
     options: SubmitOptions,
     tee: Tee,
 ) -> int:
+    async def tell_away(what: str) -> None:
+        await tee.say(f"{what}; trying again")
+
     try:
-        workload = await submit(client, [], options, waits=True)
+        client, workload = await submit(stack, find, [], lambda _: options, on_outage=tell_away)
     except ClientError as error:
         is_refused = isinstance(error, RefusedError) and error.status in (401, 403)
-        why = connection.refusal() if is_refused else error
+        why = find().refusal() if is_refused else error
         await tee.say(f"standard input is not kept: {why}")
         return FAILED
     await tee.say(f"this is workload {workload.id}")

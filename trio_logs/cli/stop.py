@@ -11,7 +11,7 @@ from ..client import Client
 from .choose import choose_all, deletion_is_told
 from .connection import Connect, find_connection
 from .foreground import PATIENCE
-from .given import number, signal_name
+from .given import Seconds, seconds, signal_name
 
 __all__ = ["stop", "wait_for_end"]
 
@@ -19,8 +19,8 @@ __all__ = ["stop", "wait_for_end"]
 async def stop(
     *ids: Annotated[str, Parameter(help="Ids, starts of ids, or names.")],
     grace: Annotated[
-        float | None,
-        Parameter(validator=number(0), help="Seconds until KILL; the server has a default."),
+        Seconds | None,
+        Parameter(validator=seconds(0), help="Time until KILL; the server has a default."),
     ] = None,
     signal: Annotated[
         str | None, Parameter(help="Signal to send instead of TERM, such as INT or SIGINT.")
