@@ -110,7 +110,8 @@ def test_it_waits_for_a_server_that_is_just_starting(tmp_path: Path) -> None:
         ("1h30m", 5400),
         ("2d", 172_800),
         ("1.5h", 5400),
-        *((text, None) for text in ("", "m", "5 m", "-1", "5M", "nan", "inf", "1e3", "5mm", "٣")),
+        ("-1", -1),
+        *((text, None) for text in ("", "m", "5 m", "-5m", "5M", "5mm", "m5", "1h 30m")),
     ],
 )
 def test_durations(given: str, expected: float | None) -> None:

@@ -14,7 +14,7 @@ from tests.server_process import ServerProcess, running_server
 from tests.terminal import Terminal, open_terminal
 from trio_logs.client import SyncClient
 
-TRAP = 'trap "echo last words; exit 3" TERM; echo ready; while :; do sleep 0.01; done'
+TRAP = 'trap "echo last words; exit 3" TERM INT; echo ready; while :; do sleep 0.01; done'
 
 
 @pytest.fixture
@@ -78,6 +78,18 @@ def test_interrupt(terminal: Terminal) -> None:
     assert screen.count("last words\n") + screen.count("last words;") == 2
     assert "stopped with exit code 3" in screen
     assert "Traceback" not in screen
+
+
+def test_interrupt_of_a_command_here(terminal: Terminal, client: SyncClient) -> None:
+    """The terminal sends it to the command, too; both stay to see its end."""
+    terminal.enter(f"trio-logs pipe -- sh -c '{TRAP}'; echo code=$?")
+    terminal.wait_for("^ready$")
+    terminal.press("C-c")
+    # Once in the command, once from it, after the ^C that the terminal shows.
+    screen = terminal.wait_for("^code=3$")
+    assert screen.count("last words\n") + screen.count("last words;") == 2
+    [workload] = client.list()
+    assert (workload.status, workload.exit_code) == ("failed", 3)
 
 
 def test_watching(terminal: Terminal, server: ServerProcess, client: SyncClient) -> None:

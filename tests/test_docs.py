@@ -162,8 +162,8 @@ def test_options(command: str) -> None:
             case (only,):
                 assert written == f"`{only}`", name
             case inspect.Parameter.empty:
-                # Without ids, `grep` searches all logs.
-                assert written == ("all logs" if command == "grep" else "required"), name
+                without = {"grep": "all logs", "pipe": "standard input"}
+                assert written == without.get(command, "required"), name
 
 
 def choices(hint: Any) -> list[str]:

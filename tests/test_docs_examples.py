@@ -417,8 +417,9 @@ def test_pushing(tmp_path: Path) -> None:
         ]
         (tmp_path / "Makefile").write_text("all:\n\t@echo compiling; echo careful >&2\n")
         pipe = pipe.replace("trio-logs", f"{sys.executable} -m trio_logs")
-        options = f"--server {server.url} --token {server.token}"
-        assert run("bash", "-c", f"{pipe.strip()} {options}") == "compiling\ncareful\n"
+        variables = f"export TRIO_LOGS_SERVER={server.url} TRIO_LOGS_TOKEN={server.token}\n"
+        printed = run("bash", "-ec", f"{variables}{pipe}")
+        assert printed == "compiling\ncompiling\ncareful\n"
 
 
 def test_a_backend(tmp_path: Path) -> None:

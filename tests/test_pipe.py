@@ -212,10 +212,11 @@ def test_without_a_server_it_copies_all_the_same(tmp_path: Path) -> None:
     nowhere = ServerProcess(None, "http://127.0.0.1:9", "t", tmp_path)  # type: ignore[arg-type]
     data = b"line\n" * 1_000_000
     # `run` tries for as long.
-    arguments = ("run", "--server", nowhere.url, "true")
+    server = ("--server", nowhere.url)
     with (
         running_pipe(nowhere, tmp_path, stdout=subprocess.PIPE) as pipe,
-        started(tmp_path, *arguments) as run,
+        started(tmp_path, "run", *server, "true") as run,
+        started(tmp_path, "pipe", *server, "sh", "-c", "echo out; exit 3") as command,
     ):
         assert pipe.copy(data) == data
         assert run.wait(PATIENCE) == 69
@@ -224,6 +225,12 @@ def test_without_a_server_it_copies_all_the_same(tmp_path: Path) -> None:
         assert first.startswith("trio-logs: http://127.0.0.1:9 does not answer: ")
         assert first.endswith("; trying again\n")
         assert "is the service running?" in last
+        # Its exit code says nothing about the log.
+        assert command.wait(PATIENCE) == 3
+        assert command.stdout is not None
+        assert command.stderr is not None
+        assert command.stdout.read() == "out\n"
+        assert "its output is not kept: http://127.0.0.1:9 does not answer" in command.stderr.read()
         assert pipe.process.returncode == 1
         assert "not kept: http://127.0.0.1:9 does not answer" in pipe.said.read_text()
 

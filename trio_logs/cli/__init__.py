@@ -23,7 +23,7 @@ CLIENTS = {
     "run": "Run a command on the server, print its output, and exit with its exit code.",
     "logs": "Print the logs of workloads: history first, then live.",
     "wait": "Wait until workloads have ended, print how, and exit as `run` would.",
-    "pipe": "Copy standard input to standard output, and keep it as a log.",
+    "pipe": "Run a command here, or copy standard input, and keep the output as a log.",
     "grep": "Search the logs of workloads, and print the lines that match.",
     "ps": "List workloads, newest first.",
     "stop": "Stop workloads, wait until they have ended, and print their ids.",
@@ -48,6 +48,7 @@ USAGES = {
     "run": "[OPTIONS] [--] COMMAND...",
     "logs": "[OPTIONS] IDS...",
     "wait": "[OPTIONS] IDS...",
+    "pipe": "[OPTIONS] [[--] COMMAND...]",
     "grep": "[OPTIONS] PATTERN [IDS...]",
     "stop": "[OPTIONS] IDS...",
     "rerun": "[OPTIONS] IDS...",
@@ -85,9 +86,9 @@ def create_app(arguments: list[str]) -> App:
 
 
 def separate(app: App, arguments: list[str]) -> list[str]:
-    """The arguments, with `--` before the command of `run`. As with env(1), everything after the
-    command belongs to it, also what looks like an option of `run`."""
-    if arguments[:1] != ["run"]:
+    """The arguments, with `--` before the command of `run` or `pipe`. As with env(1), everything
+    after the command belongs to it, also what looks like an option of `run`."""
+    if arguments[:1] not in (["run"], ["pipe"]):
         return arguments
     for position in _words(app, arguments):
         if not arguments[position].startswith("-"):

@@ -13,7 +13,7 @@ from cyclopts import Parameter, Token
 
 from .exits import UsageError
 
-__all__ = ["Seconds", "duration", "number", "pairs", "seconds", "signal_name", "text"]
+__all__ = ["Seconds", "duration", "number", "pairs", "signal_name", "text"]
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _PART = r"([0-9]{1,12}(?:\.[0-9]+)?)(ms|s|m|h|d)"
@@ -23,7 +23,8 @@ def duration(given: str) -> float:
     """The seconds in a text such as `90`, `1.5`, `500ms`, `5m` or `1h30m`. Raises ValueError."""
     if re.fullmatch(rf"(?:{_PART})+", given):
         return sum(float(count) * _UNITS[unit] for count, unit in re.findall(_PART, given))
-    if re.fullmatch(r"[0-9]{1,18}(\.[0-9]*)?|\.[0-9]+", given):
+    with suppress(ValueError):
+        # The validator of the option refuses NaN, and what is out of bounds.
         return float(given)
     raise ValueError(f"{given!r} is no duration; write seconds, or a number and a unit, such as 5m")
 
@@ -34,17 +35,6 @@ def _convert(_: Any, tokens: Sequence[Token]) -> float:
 
 Seconds: TypeAlias = Annotated[float, Parameter(converter=_convert, n_tokens=1)]
 """An option whose value is a duration, in seconds."""
-
-
-def seconds(low: float, high: float = math.inf) -> Callable[[Any, Any], None]:
-    """A validator of an option that is a duration: it is within the bounds, both included."""
-    bounds = f"{low:g} s or more" if high == math.inf else f"from {low:g} s to {high:g} s"
-
-    def check(_: Any, value: float | None) -> None:
-        if value is not None and not low <= value <= high:
-            raise ValueError(f"Give a duration, {bounds}.")
-
-    return check
 
 
 def number(low: float, high: float = math.inf) -> Callable[[Any, Any], None]:

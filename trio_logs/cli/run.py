@@ -15,7 +15,7 @@ from ..client.requests import SubmitOptions
 from .connection import Connect, Connection, find_connection
 from .exits import UsageError
 from .foreground import Foreground
-from .given import Seconds, pairs, seconds, text
+from .given import Seconds, number, pairs, text
 from .outputs import Outputs
 from .printer import Look, Printer
 from .resizing import terminal_size
@@ -45,7 +45,7 @@ async def run(
     ] = None,
     timeout: Annotated[
         Seconds | None,
-        Parameter(validator=seconds(0.001), help="Stop the command after 90 s, 5m, 1h30m."),
+        Parameter(validator=number(0.001), help="Stop the command after 90 s, 5m, 1h30m."),
     ] = None,
     label: Annotated[tuple[str, ...], Parameter(negative="", help="Label, K=V; repeatable.")] = (),
     pty: Annotated[

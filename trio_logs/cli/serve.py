@@ -28,7 +28,7 @@ from ..settings import DAY, GIB, Settings, parse_public_url
 from ..store import Retention
 from .address import leave_address, page_url
 from .exits import UsageError
-from .given import Seconds, number, seconds
+from .given import Seconds, number
 
 __all__ = ["serve"]
 
@@ -84,14 +84,14 @@ async def serve(
         int, Parameter(validator=number(1), help="Workloads at once; more are queued.")
     ] = 100,
     grace: Annotated[
-        Seconds, Parameter(validator=seconds(0), help="Seconds between TERM and KILL.")
+        Seconds, Parameter(validator=number(0), help="Seconds between TERM and KILL.")
     ] = 10.0,
     store_patience: Annotated[
-        Seconds, Parameter(validator=seconds(0.1), help="Seconds to wait for a store that fails.")
+        Seconds, Parameter(validator=number(0.1), help="Seconds to wait for a store that fails.")
     ] = 30.0,
     write_timeout: Annotated[
         Seconds,
-        Parameter(validator=seconds(1, DAY), help="Seconds that a client may read nothing."),
+        Parameter(validator=number(1, DAY), help="Seconds that a client may read nothing."),
     ] = 30.0,
     certfile: Annotated[Path | None, Parameter(help="A certificate chain: serve TLS.")] = None,
     keyfile: Annotated[
@@ -111,7 +111,7 @@ async def serve(
     ] = 10 * GIB,
     history_age: Annotated[
         Seconds,
-        Parameter(validator=seconds(1, 36_500 * DAY), help="How long history is kept, as in 30d."),
+        Parameter(validator=number(1, 36_500 * DAY), help="How long history is kept, as in 30d."),
     ] = 30 * DAY,
 ) -> int:
     """Run the service until SIGTERM or SIGINT; a second one cuts the shutdown short."""

@@ -11,7 +11,7 @@ from ..client import Client
 from .choose import choose_all, deletion_is_told
 from .connection import Connect, find_connection
 from .foreground import PATIENCE
-from .given import Seconds, seconds, signal_name
+from .given import Seconds, number, signal_name
 
 __all__ = ["stop", "wait_for_end"]
 
@@ -20,7 +20,7 @@ async def stop(
     *ids: Annotated[str, Parameter(help="Ids, starts of ids, or names.")],
     grace: Annotated[
         Seconds | None,
-        Parameter(validator=seconds(0), help="Time until KILL; the server has a default."),
+        Parameter(validator=number(0), help="Time until KILL; the server has a default."),
     ] = None,
     signal: Annotated[
         str | None, Parameter(help="Signal to send instead of TERM, such as INT or SIGINT.")

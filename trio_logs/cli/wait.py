@@ -16,7 +16,7 @@ from .choose import choose_all
 from .connection import Connect, find_connection
 from .exits import TIMED_OUT
 from .foreground import PATIENCE
-from .given import Seconds, seconds
+from .given import Seconds, number
 from .outcomes import exit_code, outcome_of
 from .outputs import Outputs
 
@@ -27,7 +27,7 @@ async def wait(
     *ids: Annotated[str, Parameter(help="Ids, starts of ids, or names.")],
     timeout: Annotated[
         Seconds | None,
-        Parameter(validator=seconds(0), help="Wait for so long at most: 90, 5m, 1h30m."),
+        Parameter(validator=number(0), help="Wait for so long at most: 90, 5m, 1h30m."),
     ] = None,
     connect: Connect = None,
 ) -> int:
