@@ -147,15 +147,23 @@ def main() -> None:
         sys.stdout.flush()
     except* BrokenPipeError:
         code = BROKEN_PIPE
-        # Python flushes standard output when it exits, and would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
     except* (CycloptsError, TrioLogsError, OSError) as group:
         failed = USAGE if arguments[:1] == ["grep"] else FAILED
         code = complain(group, partial(refusal, arguments), failed=failed)
     except* KeyboardInterrupt:
         code = INTERRUPTED
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()
     drain()
     sys.exit(code)
+
+
+def _drop_output() -> None:
+    """Python flushes standard output when it exits, and would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fill_standard_descriptors() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 
@@ -78,7 +79,11 @@ def complain(error: BaseException, refusal: Callable[[], str], *, failed: int = 
             message += UNREACHABLE_HINT
         # The message may quote untrusted text. Its own line ends become spaces.
         message = one_line(" ".join(message.split("\n")))
-        print(f"trio-logs: {message}", file=sys.stderr)
+        try:
+            print(f"trio-logs: {message}", file=sys.stderr, flush=True)
+        except OSError:
+            # Nobody can be told. Python flushes it again when it exits, and would fail, too.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     return code
 
 

@@ -15,14 +15,20 @@ from .outcomes import count_lines, exit_code, tell
 from .outputs import Outputs
 from .printer import Printer
 from .resizing import Size, follow_size
+from .sinks import OutputError
 
-__all__ = ["PATIENCE", "Foreground"]
+__all__ = ["PATIENCE", "Foreground", "goes_on"]
 
 PATIENCE = 300.0
 """Seconds without a log after which a follower gives up. A restart takes less."""
 
 ASK_SECONDS = 2.0
 """Seconds that the server may take to tell how long the workload ran."""
+
+
+def goes_on(workload_id: str) -> str:
+    """The end of an error whose cause has left a workload alone."""
+    return f"{workload_id} goes on: `trio-logs logs` prints its output, `trio-logs stop` ends it"
 
 
 class Foreground:
@@ -64,6 +70,8 @@ class Foreground:
                 with trio.move_on_after(5):
                     await self._stop()
                 raise
+            except* OutputError as group:
+                raise OutputError(f"{_first(group)}; {goes_on(self._workload.id)}") from None
         if self._end is None:
             await self._outputs.notice(f"{self._workload.id} {self._fate()}")
             return 128 + (self._signal or 0)
@@ -134,3 +142,11 @@ class Foreground:
             self._stops = True
         if notice:
             await self._outputs.notice(notice)
+
+
+def _first(group: BaseExceptionGroup[OutputError]) -> BaseException:
+    """The first error of a group, however deep it is."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

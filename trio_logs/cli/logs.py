@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, cast
 
 from cyclopts import Parameter
@@ -12,9 +13,10 @@ from .connection import Connect, find_connection
 from .exits import UsageError
 from .foreground import PATIENCE
 from .given import number, pairs, text
-from .named import print_named
+from .named import make_printers, print_named
 from .outputs import Outputs
-from .printer import Look
+from .printer import Look, Printer
+from .raw import RawPrinter
 from .several import print_matching
 
 __all__ = ["logs"]
@@ -87,11 +89,16 @@ async def logs(
         Parameter(help="Show colours, and colour what --grep matches."),
     ] = "auto",
     raw: Annotated[bool, Parameter(negative="", help="Print all control sequences.")] = False,
-    json: Annotated[
-        bool,
+    output: Annotated[
+        Literal["text", "json", "raw"] | None,
         Parameter(
-            negative="", help="Print each line as a JSON object, with number, time and stream."
+            help="Lines as text, as JSON objects, or one log's exact bytes.",
+            show_default=lambda _: "text",
         ),
+    ] = None,
+    json: Annotated[bool, Parameter(negative="", help="The same as --output json.")] = False,
+    merge: Annotated[
+        bool, Parameter(negative="", help="Print lines of stderr on standard output, too.")
     ] = False,
     exit_status: Annotated[
         bool,
@@ -137,10 +144,18 @@ async def logs(
     for option, is_given in (("fixed", fixed), ("ignore-case", ignore_case), ("invert", invert)):
         if is_given and grep is None:
             raise UsageError(f"--{option}: give --grep, too; it says what to look for")
+    if json and output not in (None, "json"):
+        raise UsageError(f"logs: give --json or --output {output}, not both")
+    json = json or output == "json"
+    if output == "raw" and (labels or len(ids) > 1 or timestamps):
+        raise UsageError(
+            "--output raw: it has the bytes of one log and nothing else, so give one id, without"
+            " --label and --timestamps"
+        )
     with Outputs.open(color=color) as outputs:
         async with find_connection(connect).client(outputs.tell_away) as client:
-            look = Look(timestamps, raw, json, highlighted)
-            options["unfinished"] = outputs.draws and not json
+            look = Look(timestamps, raw, json, highlighted, merge)
+            options["unfinished"] = outputs.draws and not json and output != "raw"
             if labels:
                 several = cast(SeveralOptions, {**options, "follow": follow is not False})
                 return await print_matching(
@@ -154,6 +169,12 @@ async def logs(
                 )
             options["follow"] = follow is not False and last is None
             workloads = await choose_all(client, "logs", ids)
+            if output == "raw":
+                printers: Sequence[Printer] = [
+                    RawPrinter(client, outputs, look, each.id, options) for each in workloads
+                ]
+            else:
+                printers = make_printers(outputs, look, workloads)
             return await print_named(
-                client, outputs, look, workloads, options, exit_status=exit_status
+                client, outputs, workloads, printers, options, exit_status=exit_status
             )

@@ -17,7 +17,7 @@ from .outputs import Outputs
 from .prefixes import Prefixes
 from .printer import Look, Printer
 
-__all__ = ["WORDS", "print_named"]
+__all__ = ["WORDS", "make_printers", "print_named"]
 
 WORDS = {"since": "--since", "until": "--until", "filter": "--grep"}
 """The options whose values the server checks, by its names for them."""
@@ -26,16 +26,15 @@ WORDS = {"since": "--since", "until": "--until", "filter": "--grep"}
 async def print_named(
     client: Client,
     outputs: Outputs,
-    look: Look,
     workloads: Sequence[Workload],
+    printers: Sequence[Printer],
     options: FollowOptions,
     *,
     exit_status: bool,
 ) -> int:
-    """Print the logs of these workloads, side by side. Returns the exit code; with `exit_status`,
-    that of the first workload whose code is not 0."""
+    """Print the logs of these workloads, each by its printer, side by side. Returns the exit code;
+    with `exit_status`, that of the first workload whose code is not 0."""
     ends: dict[str, End] = {}
-    printers = _printers(outputs, look, workloads)
     async with trio.open_nursery() as watching:
         watching.start_soon(outputs.stdout.watch)
         async with trio.open_nursery() as printing:
@@ -48,7 +47,8 @@ async def print_named(
     return await _code(client, outputs, workloads, ends) if exit_status else 0
 
 
-def _printers(outputs: Outputs, look: Look, workloads: Sequence[Workload]) -> list[Printer]:
+def make_printers(outputs: Outputs, look: Look, workloads: Sequence[Workload]) -> Sequence[Printer]:
+    """A printer for each of these workloads; if there are several, their names are prefixes."""
     if len(workloads) == 1:
         return [Printer(outputs, look, workloads[0].id)]
     return [

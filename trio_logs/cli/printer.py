@@ -42,13 +42,15 @@ RESETS = {
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How to show lines. `raw` keeps control sequences; `json` prints objects instead. Where there
-    are colours, what matches `pattern` has one."""
+    """How to show lines. `raw` keeps control sequences; `json` prints objects instead; `merge`
+    prints all streams on standard output. Where there are colours, what matches `pattern` has
+    one."""
 
     timestamps: bool = False
     raw: bool = False
     json: bool = False
     pattern: Pattern | None = None
+    merge: bool = False
 
 
 class Printer:
@@ -102,7 +104,8 @@ class Printer:
     def _channel(self, stream: str) -> _Channel:
         if stream not in self._channels:
             outputs = self._outputs
-            sink = outputs.stdout if stream == "stdout" else outputs.stderr
+            is_out = stream == "stdout" or self._look.merge
+            sink = outputs.stdout if is_out else outputs.stderr
             self._channels[stream] = self._make(sink)
         return self._channels[stream]
 

@@ -14,11 +14,12 @@ from cyclopts import Parameter
 from ..client.requests import SubmitOptions
 from .connection import Connect, Connection, find_connection
 from .exits import UsageError
-from .foreground import Foreground
+from .foreground import Foreground, goes_on
 from .given import Seconds, number, pairs, text
 from .outputs import Outputs
 from .printer import Look, Printer
 from .resizing import terminal_size
+from .sinks import OutputError
 from .submit import submit
 from .variables import collect_variables
 
@@ -66,6 +67,9 @@ async def run(
         ),
     ] = False,
     raw: Annotated[bool, Parameter(negative="", help="Print all control sequences.")] = False,
+    merge: Annotated[
+        bool, Parameter(negative="", help="Print lines of stderr on standard output, too.")
+    ] = False,
     interactive: Annotated[
         bool, Parameter(name=["--interactive", "-i"], negative="", show=False)
     ] = False,
@@ -118,10 +122,17 @@ async def run(
                 on_wait=outputs.notice,
             )
             if detach:
-                print(workload.id)
+                await _print_id(outputs, workload.id)
                 return 0
-            printer = Printer(outputs, Look(raw=raw), workload.id)
+            printer = Printer(outputs, Look(raw=raw, merge=merge), workload.id)
             return await Foreground(client, workload, outputs, printer, size).run()
+
+
+async def _print_id(outputs: Outputs, workload_id: str) -> None:
+    try:
+        await outputs.write(outputs.stdout, f"{workload_id}\n".encode())
+    except OutputError as error:
+        raise OutputError(f"{error}; {goes_on(workload_id)}") from error
 
 
 def _terminal() -> dict[str, str]:

@@ -12,6 +12,7 @@ from .answers import check_empty, decode
 from .changes import ChangesResume
 from .connection import Connection
 from .matching import MatchesResume
+from .raw import RawLogs
 from .records import (
     ChangeRecord,
     Code,
@@ -35,7 +36,7 @@ __all__ = ["Client"]
 T = TypeVar("T")
 
 
-class Client(SeveralLogs):
+class Client(SeveralLogs, RawLogs):
     """A client of one server; use it as a context manager.
 
     `uds` is the path of the server's unix socket, if it has one. A proxy that the environment names
