@@ -207,7 +207,7 @@ def test_a_token_that_is_missing_or_wrong(server: ServerProcess, tmp_path: Path)
     places = f"--token, TRIO_LOGS_TOKEN, {config} and {tmp_path}"
     for found, start in (
         (missing, f"{server.url} needs a token, and none for it is in {places}; "),
-        (wrong, f"{server.url} refuses the token from the data folder {tmp_path}; "),
+        (wrong, f"{server.url} refuses the token from the data folder {tmp_path}: it is wrong; "),
     ):
         assert found.returncode == 77
         assert found.stderr.startswith(

@@ -300,7 +300,7 @@ async def test_an_answer_that_is_none(call: str, wrong: bytes, told: str) -> Non
         (answer(HTML, PAGE, "404 Not Found"), 404, "404 Not Found: .* content type text/html"),
         (answer(None, b"", "400 "), 400, "400: .* with no content type"),
         (answer("application/problem+json", b"[]", "400 No"), 400, "type application/problem"),
-        (answer(JSON, b'{"detail": 7}', "500 No"), 500, "500 No: .* type application/json"),
+        (answer(JSON, b'{"detail": 7}', "501 No"), 501, "501 No: .* type application/json"),
         (
             answer(HTML, PAGE, "302 Found", "Location: https://login.example/?a=b"),
             302,

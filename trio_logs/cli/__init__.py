@@ -14,7 +14,7 @@ from cyclopts import UNSET, App, CycloptsError, Parameter
 from .. import __version__
 from ..errors import TrioLogsError
 from ..stderr import drain
-from .connection import describe, refusal
+from .connection import describe
 from .exits import BROKEN_PIPE, FAILED, INTERRUPTED, USAGE, complain
 
 __all__ = ["create_app", "main", "separate", "spell_out"]
@@ -150,7 +150,7 @@ def main() -> None:
         _drop_output()
     except* (CycloptsError, TrioLogsError, OSError) as group:
         failed = USAGE if arguments[:1] == ["grep"] else FAILED
-        code = complain(group, partial(refusal, arguments), failed=failed)
+        code = complain(group, partial(_explain, arguments), failed=failed)
     except* KeyboardInterrupt:
         code = INTERRUPTED
     try:
@@ -159,6 +159,13 @@ def main() -> None:
         _drop_output()
     drain()
     sys.exit(code)
+
+
+def _explain(arguments: list[str], error: BaseException) -> str:
+    # It needs the client, which loads slowly.
+    from .diagnosis import explain
+
+    return explain(arguments, error)
 
 
 def _drop_output() -> None:

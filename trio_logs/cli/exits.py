@@ -67,14 +67,16 @@ class UsageError(TrioLogsError):
     """An argument, a variable or a file of the user is malformed; the message names it."""
 
 
-def complain(error: BaseException, refusal: Callable[[], str], *, failed: int = FAILED) -> int:
-    """Print each error in a group as one line; return the exit code of the last. `refusal` gives
-    the message for a refused token: only the command knows where the token came from. `failed` is
-    the code for an error that has none of its own."""
+def complain(
+    error: BaseException, explain: Callable[[BaseException], str], *, failed: int = FAILED
+) -> int:
+    """Print each error in a group as one line; return the exit code of the last. `explain` gives
+    the message of an error: only the command knows which server it asked. `failed` is the code for
+    an error that has none of its own."""
     code = failed
     for leaf in _leaves(error):
         code = _code(leaf, failed)
-        message = refusal() if getattr(leaf, "status", None) == 401 else _sentence(leaf)
+        message = _sentence(leaf) or explain(leaf)
         if code == UNREACHABLE:
             message += UNREACHABLE_HINT
         # The message may quote untrusted text. Its own line ends become spaces.
@@ -95,12 +97,13 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _sentence(error: BaseException) -> str:
+def _sentence(error: BaseException) -> str | None:
+    """The message of an error whose own one is hard to understand."""
     from cyclopts.exceptions import RepeatArgumentError
 
     if isinstance(error, RepeatArgumentError):
         return f"{error.token.keyword} is given twice, or together with its opposite"
-    return str(error)
+    return None
 
 
 def _code(error: BaseException, failed: int) -> int:

@@ -51,9 +51,7 @@ async def keep(find: Callable[[], Connection], kept: Kept, tee: Tee) -> int:
                 stack, find, kept.command, lambda _: kept.options, on_outage=tell_away
             )
         except ClientError as error:
-            is_refused = isinstance(error, RefusedError) and error.status in (401, 403)
-            why = find().refusal() if is_refused else error
-            await tee.say(f"{kept.what} is not kept: {why}")
+            await tee.say(f"{kept.what} is not kept: {find().explain(error)}")
             return FAILED
         await tee.say(f"this is workload {workload.id}")
         try:
