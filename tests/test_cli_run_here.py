@@ -82,21 +82,21 @@ def test_other_backends_and_short_options(server: ServerProcess) -> None:
         assert found.stderr.count("\n") == 1
 
 
-def test_it_waits_for_a_server_that_is_just_starting(tmp_path: Path) -> None:
-    """Its address is an old one, and there is no token yet."""
-    data = tmp_path / "data"
-    data.mkdir()
+def test_it_waits_for_a_server_that_is_just_starting(server: ServerProcess, tmp_path: Path) -> None:
+    """Its address is an old one, and there is no token yet. Both come as from a start, which could
+    take longer here than the command waits."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    write_address(data, f"http://127.0.0.1:{port}")
-    with started(data, "run", "pwd") as process:
+    write_address(tmp_path, f"http://127.0.0.1:{port}")
+    with started(tmp_path, "run", "pwd") as process:
         assert process.stderr is not None
         assert process.stdout is not None
         told = process.stderr.readline()
         assert re.fullmatch(r"trio-logs: .* does not answer: .*; trying again\n", told)
-        with running_server(data, prefix=("env", "-C", str(tmp_path))):
-            assert process.wait(40) == 0
-            assert process.stdout.read() == f"{Path.cwd()}\n"
+        (tmp_path / "token").write_text(server.token)
+        write_address(tmp_path, server.url)
+        assert process.wait(40) == 0
+        assert process.stdout.read() == f"{Path.cwd()}\n"
 
 
 @pytest.mark.parametrize(

@@ -53,10 +53,10 @@ def _check_startable(spec: WorkloadSpec, environment: dict[str, str]) -> None:
         places = [str(Path(folder, place)) for place in environment["PATH"].split(os.pathsep)]
         found = shutil.which(program, path=os.pathsep.join(places)) is not None
     if not found:
-        # A path without a slash at its start is relative to the working folder.
-        hint = (
-            f"; it was looked for in {Path(folder).absolute()}" if "/" in program else "; see PATH"
-        )
+        hint = "; see PATH"
+        if "/" in program:
+            # A relative path starts in the working folder.
+            hint = "" if program[0] == "/" else f"; it was looked for in {Path(folder).absolute()}"
         raise NotStartedError(f"command: there is no program {program!r} that can be run{hint}")
 
 

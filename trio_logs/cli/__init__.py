@@ -87,7 +87,7 @@ def create_app(arguments: list[str]) -> App:
 
 def separate(app: App, arguments: list[str]) -> list[str]:
     """The arguments, with `--` before the command of `run` or `pipe`. As with env(1), everything
-    after the command belongs to it, also what looks like an option of `run`."""
+    after the command belongs to it, also what looks like an option."""
     if arguments[:1] not in (["run"], ["pipe"]):
         return arguments
     for position in _words(app, arguments):

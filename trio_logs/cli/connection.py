@@ -28,10 +28,10 @@ __all__ = [
     "Connect",
     "Connection",
     "Flags",
+    "connection_of",
     "describe",
     "find_connection",
     "find_read_only_token",
-    "of",
 ]
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
@@ -180,12 +180,12 @@ def describe(arguments: Sequence[str]) -> str:
     """One line on the server and token that a command with these arguments uses; it does not show
     the token."""
     try:
-        return str(of(arguments))
+        return str(connection_of(arguments))
     except UsageError as error:
         return str(error)
 
 
-def of(arguments: Sequence[str]) -> Connection:
+def connection_of(arguments: Sequence[str]) -> Connection:
     """The connection of a command with these arguments. Raises UsageError."""
     return find_connection(_flags_of(arguments))
 

@@ -9,7 +9,7 @@ import trio
 from ..addresses import API_VERSION
 from ..client.errors import ClientError, RefusedError, UnreachableError
 from ..errors import TrioLogsError
-from .connection import Connection, of
+from .connection import Connection, connection_of
 
 __all__ = ["explain"]
 
@@ -26,7 +26,7 @@ def explain(arguments: Sequence[str], error: BaseException) -> str:
     if not isinstance(error, ClientError):
         # It may be about the connection itself.
         return str(error)
-    connection = of(arguments)
+    connection = connection_of(arguments)
     told = trio.run(_name_version, connection) if _may_be_other_version(error) else None
     return told or connection.explain(error)
 

@@ -11,7 +11,7 @@ import trio
 from ..client import Client, ClientError, Ending, RefusedError, Status
 from ..client.requests import SubmitOptions
 from .connection import Connection
-from .exits import FAILED, STOPPED, TIMED_OUT
+from .exits import FAILED, STOPPED, TIMED_OUT, UsageError
 from .submit import submit
 from .tee import Tee
 
@@ -52,6 +52,9 @@ async def keep(find: Callable[[], Connection], kept: Kept, tee: Tee) -> int:
             )
         except ClientError as error:
             await tee.say(f"{kept.what} is not kept: {find().explain(error)}")
+            return FAILED
+        except UsageError as error:
+            await tee.say(f"{kept.what} is not kept: {error}")
             return FAILED
         await tee.say(f"this is workload {workload.id}")
         try:

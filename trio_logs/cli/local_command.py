@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import trio
 
@@ -186,13 +187,11 @@ def _is_in_foreground() -> bool:
     """Whether Ctrl-C in a terminal reaches the command, too, since both are in the group that the
     terminal signals."""
     try:
-        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+        with Path("/dev/tty").open("rb", buffering=0) as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
     except OSError:
+        # There is no terminal.
         return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    finally:
-        os.close(terminal)
 
 
 def _read_ready(descriptor: int) -> bytes:

@@ -57,6 +57,8 @@ async def pipe(
     for argument in command:
         text("pipe", argument)
     find = partial(find_connection, connect)
+    # What is malformed is refused before anything runs.
+    find()
     if command:
         return await run_here(find, command, options)
     return await _copy_input(find, options)
