@@ -61,7 +61,11 @@ def test_raw_is_what_the_workload_wrote(server: ServerProcess, client: SyncClien
     assert live[0::2] == (0, "")
     with server.client() as http:
         whole = http.get(f"/v1/workloads/{workload.id}/logs", headers={"Accept": "text/plain"})
-    assert live[1] == whole.content
+    records = [
+        (type(each).__name__, getattr(each, "seq", None), len(getattr(each, "text", "")))
+        for each in client.follow(workload.id)
+    ]
+    assert live[1] == whole.content, (records, client.get(workload.id), server.lines)
     for descriptor, stream in ((1, "stdout"), (2, "stderr")):
         own = b"".join(data for fd, data in eval(PIECES) if fd == descriptor)
         assert client.raw(workload.id, stream=stream) == own
