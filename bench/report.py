@@ -131,6 +131,17 @@ COLUMNS: dict[str, Sequence[Column]] = {
         ("cpu_percent", "CPU %", _short),
         ("cpu_us_per_event", "CPU µs an event", _short),
     ),
+    "page": (
+        ("measure", "what", str),
+        ("lines", "lines", _count),
+        ("taken", "times", _whole),
+        ("p50", "p50", _short),
+        ("p90", "p90", _short),
+        ("max", "max", _short),
+        ("unit", "unit", str),
+        ("bound", "bound", str),
+        ("met", "met", lambda value: "yes" if value else "NO"),
+    ),
 }
 
 

@@ -13,6 +13,8 @@ __all__ = ["FULL", "QUICK", "TINY", "Scale"]
 class Scale:
     """`seconds` and `rate_seconds` are about what a run takes, `timeout` what it may take.
     A progress bar runs for `bar_seconds`. Logs that are replayed and searched have `replay_lines`.
+    The page opens each log of `page_lines` so often and jumps in it so often; `page_bursts` bursts
+    have `page_burst` lines each.
     The first so many `programs` run in each suite; all of them in the fan-out at full speed.
     """
 
@@ -35,6 +37,11 @@ class Scale:
     replay_lines: int
     search_live_lines: int
     bar_seconds: float
+    page_lines: tuple[int, ...]
+    page_opens: int
+    page_jumps: int
+    page_burst: int
+    page_bursts: int
     programs: int | None = None
     timeout: float = 60
     cores: tuple[int, int] = (0, 0)
@@ -60,6 +67,11 @@ FULL = Scale(
     replay_lines=1_000_000,
     search_live_lines=500,
     bar_seconds=10,
+    page_lines=(1_000_000, 10_000_000),
+    page_opens=10,
+    page_jumps=200,
+    page_burst=100_000,
+    page_bursts=5,
     cores=cores(),
 )
 
@@ -83,6 +95,11 @@ QUICK = Scale(
     replay_lines=200_000,
     search_live_lines=100,
     bar_seconds=2,
+    page_lines=(200_000,),
+    page_opens=3,
+    page_jumps=20,
+    page_burst=20_000,
+    page_bursts=1,
     programs=1,
     timeout=15,
     cores=cores(),
@@ -108,6 +125,11 @@ TINY = Scale(
     replay_lines=5_000,
     search_live_lines=20,
     bar_seconds=1,
+    page_lines=(5_000,),
+    page_opens=1,
+    page_jumps=4,
+    page_burst=2_000,
+    page_bursts=1,
     programs=2,
     timeout=20,
     cores=cores(),

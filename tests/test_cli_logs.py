@@ -204,7 +204,7 @@ def test_a_token_that_is_missing_or_wrong(server: ServerProcess, tmp_path: Path)
     (tmp_path / "token").write_text("old")
     wrong = trio_logs(tmp_path, "ps", "--server", server.url)
     config = tmp_path / "config" / "trio_logs" / "config.toml"
-    places = f"--token, TRIO_LOGS_TOKEN, {config} and {tmp_path}"
+    places = f"--token, TRIO_LOGS_TOKEN, {config}, {tmp_path}"
     for found, start in (
         (missing, f"{server.url} needs a token, and none for it is in {places}; "),
         (wrong, f"{server.url} refuses the token from the data folder {tmp_path}: it is wrong; "),

@@ -15,6 +15,7 @@ from .. import __version__
 from ..errors import TrioLogsError
 from ..stderr import drain
 from .connection import describe
+from .environment import fill_options
 from .exits import BROKEN_PIPE, FAILED, INTERRUPTED, USAGE, complain
 
 __all__ = ["create_app", "main", "separate", "spell_out"]
@@ -80,6 +81,7 @@ def create_app(arguments: list[str]) -> App:
             help=None if name in arguments[:1] else text,
             usage=f"Usage: trio-logs {name} {USAGES[name]}" if name in USAGES else None,
             sort_key=place,
+            config=fill_options if name == "serve" else None,
             help_epilogue=epilogue if name in CLIENTS else None,
         )
     return app

@@ -18,6 +18,7 @@ from cyclopts import Parameter
 
 from ..addresses import base_url, is_loopback, without_user
 from ..data_folder import default_data_folder, read_address, read_only_token_path, token_path
+from ..errors import DataFolderError
 from .config_file import config_path, read_config
 from .exits import UsageError
 
@@ -115,9 +116,8 @@ class Connection:
 
     def _refusal(self) -> str:
         if self.token is None:
-            places = f"--token, TRIO_LOGS_TOKEN, {config_path(os.environ)} and"
-            folder = default_data_folder()
-            why = f"{self.server} needs a token, and none for it is in {places} {folder}"
+            places = f"--token, TRIO_LOGS_TOKEN, {config_path(os.environ)}, {default_data_folder()}"
+            why = f"{self.server} needs a token, and none for it is in {places}"
         else:
             why = f"{self.server} refuses the token {self._place_of_token()}: it is wrong"
         return (
@@ -140,7 +140,7 @@ def find_connection(flags: Flags | None, environ: Mapping[str, str] = os.environ
     path, config = read_config(environ)
     from_file = f"from {path}"
     folder = default_data_folder()
-    address = read_address(folder)
+    address = _read_address(folder)
     server, server_source = _first(
         (flags.server, FROM_FLAG),
         (environ.get("TRIO_LOGS_SERVER"), FROM_ENVIRONMENT),
@@ -171,14 +171,13 @@ def find_read_only_token(
     if token := environ.get("TRIO_LOGS_READ_ONLY_TOKEN"):
         return token
     folder = default_data_folder()
-    if connection.server == read_address(folder) or _is_here(connection.server):
+    if connection.server == _read_address(folder) or _is_here(connection.server):
         return _read_token(read_only_token_path(folder))
     return None
 
 
 def describe(arguments: Sequence[str]) -> str:
-    """One line on the server and token that a command with these arguments uses; it does not show
-    the token."""
+    """One line on the server and the token's place, for a command with these arguments."""
     try:
         return str(connection_of(arguments))
     except UsageError as error:
@@ -213,6 +212,13 @@ def _first(*places: tuple[str | None, str]) -> tuple[str | None, str]:
         if value:
             return value, source
     return None, ""
+
+
+def _read_address(folder: Path) -> str | None:
+    try:
+        return read_address(folder)
+    except DataFolderError as error:
+        raise UsageError(f"{error}; or set another TRIO_LOGS_DATA") from error
 
 
 def _read_token(path: Path) -> str | None:
