@@ -133,7 +133,7 @@ def arguments(command: str) -> dict[str, Argument]:
 
 def test_commands() -> None:
     titles = set(re.findall(r"^## (.+)$", (REFERENCE / "command-line.md").read_text(), re.M))
-    assert titles - {"Server and token", "Output", "Exit codes"} == commands()
+    assert titles - {"Server and token", "Ids and names", "Output", "Exit codes"} == commands()
 
 
 def test_options_of_the_connection() -> None:

@@ -30,7 +30,8 @@ async def grep(
     pattern: Annotated[str | None, Parameter(help="What to look for: an RE2 expression.")] = None,
     /,
     *ids: Annotated[
-        str, Parameter(help="Ids, starts of ids, or names; without them, all logs are searched.")
+        str,
+        Parameter(help="Ids, names, or starts or ends of ids; without any, all logs are searched."),
     ],
     regexp: Annotated[
         tuple[str, ...],
@@ -171,7 +172,9 @@ async def grep(
         return NO_MATCH
     with Outputs.open(color=color) as outputs:
         async with find_connection(connect).client(outputs.tell_away) as client:
-            chosen, unknown = await choose_each(client, "grep", ids)
+            chosen, unknown = (
+                await choose_each(client, "grep", ids, notice=outputs.notice) if ids else ([], [])
+            )
             errors: list[TrioLogsError] = [*unknown]
             grepping = Grepping(
                 client, outputs, look, options, chosen, errors, max_count, json=json

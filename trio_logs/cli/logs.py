@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from ..client import Client, Workload
 from ..client.requests import FollowOptions, SeveralOptions
 from ..errors import TrioLogsError
-from .choose import choose_all, deletion_is_told, options_are_named
+from .choose import Rule, choose_all, deletion_is_told, options_are_named
 from .connection import Connect, find_connection
 from .exits import UsageError
 from .foreground import PATIENCE
@@ -29,7 +29,7 @@ WORDS = {"since": "--since", "until": "--until", "filter": "--grep"}
 
 
 async def logs(
-    *ids: Annotated[str, Parameter(help="Ids, starts of ids, or names.")],
+    *ids: Annotated[str, Parameter(help="Ids, names, or starts or ends of ids.")],
     label: Annotated[
         tuple[str, ...],
         Parameter(
@@ -45,6 +45,14 @@ async def logs(
             help="Follow until the workload ends; given with --label, also those created later.",
         ),
     ] = None,
+    previous: Annotated[
+        bool,
+        Parameter(
+            name=["--previous", "-p"],
+            negative="",
+            help="The workload of the same name before this one.",
+        ),
+    ] = False,
     tail: Annotated[
         int | None,
         Parameter(name=["--tail", "-n"], validator=number(0), help="Only the last N lines."),
@@ -126,6 +134,8 @@ async def logs(
     labels = pairs("--label", label)
     if labels and ids:
         raise UsageError("logs: give ids or --label, not both")
+    if labels and previous:
+        raise UsageError("logs: --previous is about one workload; give its id or name")
     if labels and not first is last is None:
         raise UsageError("logs: --from and --to are numbers of one log's lines; give its id")
     highlighted = None
@@ -150,7 +160,8 @@ async def logs(
                     return await print_matching(
                         client, outputs, look, labels, several, later=follow is True
                     )
-            workloads = await choose_all(client, "logs", ids)
+            rule = Rule.PREVIOUS if previous else Rule.NEWEST
+            workloads = await choose_all(client, "logs", ids, rule=rule, notice=outputs.notice)
             printers = _printers(outputs, look, workloads)
             async with trio.open_nursery() as watching:
                 watching.start_soon(outputs.stdout.watch)
