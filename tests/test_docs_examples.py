@@ -163,7 +163,8 @@ def test_the_tutorial(tmp_path: Path) -> None:
     running = "until trio-logs ps | grep -q running; do sleep 0.1; done"
     stopped = "trio-logs run --name build -- sleep 60 2>first.txt &"
     before = f"{stopped}\n{running}; kill -INT $!; wait $!\n"
-    second = f"({running}; {follow.strip()}) >second.txt 2>&1 &"
+    begun = 'until [ "$(trio-logs ps -q | wc -l)" = 2 ]; do sleep 0.1; done'
+    second = f"({begun}; {follow.strip()}) >second.txt 2>&1 &"
     script = "\necho =====\n".join([both + serve + before + second, run + code, *later])
     printed = shell(tmp_path, script.replace("sleep 2", "sleep 0.5")).split("=====\n")
     _, ran, looked, streamed, then, restarted, again = printed

@@ -25,9 +25,11 @@ CLIENTS = {
     "pipe": "Copy standard input to standard output, and keep it as a log.",
     "grep": "Search the logs of workloads, and print the lines that match.",
     "ps": "List workloads, newest first.",
+    "inspect": "Print all that is known of workloads, as JSON.",
     "stop": "Stop workloads, wait until they have ended, and print their ids.",
     "rerun": "Run workloads again, and print the ids of the new ones.",
     "rm": "Delete workloads that have ended, their logs too, and print their ids.",
+    "prune": "Delete old workloads, their logs too, and print their ids.",
     "open": "Open the page in a browser, signed in, or print an address that does it.",
     "token": "Print the token that the other commands send.",
 }
@@ -49,6 +51,7 @@ USAGES = {
     "grep": "[OPTIONS] PATTERN [IDS...]",
     "stop": "[OPTIONS] IDS...",
     "rerun": "[OPTIONS] IDS...",
+    "inspect": "[OPTIONS] IDS...",
     "rm": "[OPTIONS] IDS...",
     "open": "[OPTIONS] [ID]",
 }

@@ -44,6 +44,7 @@ CREATE TABLE IF NOT EXISTS workloads (
 );
 CREATE INDEX IF NOT EXISTS unfinished ON workloads (id) WHERE finished_at IS NULL;
 CREATE INDEX IF NOT EXISTS by_status ON workloads (status, id);
+CREATE INDEX IF NOT EXISTS without_record ON workloads (status) WHERE spec IS NULL;
 CREATE INDEX IF NOT EXISTS by_name ON workloads (name, id) WHERE name IS NOT NULL;
 CREATE INDEX IF NOT EXISTS trimmable ON workloads (finished_at)
     WHERE finished_at IS NOT NULL AND held > 0;

@@ -160,10 +160,19 @@ def _page(terms: Sequence[str]) -> str:
 def count(connection: apsw.Connection, query: WorkloadQuery) -> dict[Status, int]:
     """How many records there are of each status; see `WorkloadStore.count`."""
     terms, values = conditions(query)
-    found = connection.execute(
-        f"SELECT status, count(*) FROM workloads WHERE {' AND '.join(terms)} GROUP BY status",
-        values,
-    )
+    if len(terms) > 1:
+        found = connection.execute(
+            f"SELECT status, count(*) FROM workloads WHERE {' AND '.join(terms)} GROUP BY status",
+            values,
+        )
+    else:
+        # Two indexes have the answer, and the second is almost empty.
+        found = connection.execute(
+            "SELECT status, count(*) - (SELECT count(*) FROM workloads AS other"
+            " WHERE other.status = workloads.status AND other.spec IS NULL)"
+            " FROM workloads WHERE status != ? GROUP BY status",
+            (DELETED,),
+        )
     return dict.fromkeys(Status, 0) | {Status(status): number for status, number in found}
 
 
