@@ -122,7 +122,9 @@ CONNECTION = ("--server", "--token")
 
 
 def commands() -> set[str]:
-    return {name for name in create_app([]) if not name.startswith("-")}
+    """Those of the help: a script for completion calls another one."""
+    app = create_app([])
+    return {name for name in app if not name.startswith("-") and app[name].show}
 
 
 def arguments(command: str) -> dict[str, Argument]:

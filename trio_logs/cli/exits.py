@@ -73,7 +73,7 @@ def complain(error: BaseException, refusal: Callable[[], str], *, failed: int = 
     code = failed
     for leaf in _leaves(error):
         code = _code(leaf, failed)
-        message = refusal() if getattr(leaf, "status", None) == 401 else str(leaf)
+        message = refusal() if getattr(leaf, "status", None) == 401 else _sentence(leaf)
         if code == UNREACHABLE:
             message += UNREACHABLE_HINT
         # The message may quote untrusted text. Its own line ends become spaces.
@@ -88,6 +88,14 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
             yield from _leaves(inner)
     else:
         yield error
+
+
+def _sentence(error: BaseException) -> str:
+    from cyclopts import CycloptsError
+
+    from .usage import sentence
+
+    return sentence(error) if isinstance(error, CycloptsError) else str(error)
 
 
 def _code(error: BaseException, failed: int) -> int:

@@ -13,12 +13,17 @@ from .exits import UsageError
 
 __all__ = ["number", "pairs", "signal_name", "text"]
 
+LARGEST = 10**18 - 1
+"""The largest count of lines, and number of a line, that the server takes."""
+
 
 def number(low: float, high: float = math.inf) -> Callable[[Any, Any], None]:
     """A validator of an option: its value is finite and within the bounds, both included."""
     bounds = f"{low:,} or more" if high == math.inf else f"from {low:,} to {high:,}"
 
     def check(_: Any, value: float | None) -> None:
+        if high == math.inf and value is not None and LARGEST < value < math.inf:
+            raise ValueError("Give a number of 18 digits at most.")
         # Written so that NaN fails, too.
         if value is not None and not (low <= value <= high and value < math.inf):
             raise ValueError(f"Give a number, {bounds}.")

@@ -27,7 +27,11 @@ async def run(
     name: Annotated[str | None, Parameter(help="Name of the workload.")] = None,
     env: Annotated[
         tuple[str, ...],
-        Parameter(negative="", help="Variable, K=V, or K to copy it from here; repeatable."),
+        Parameter(
+            name=["--env", "-e"],
+            negative="",
+            help="Variable, K=V, or K to copy it from here; repeatable.",
+        ),
     ] = (),
     cwd: Annotated[Path | None, Parameter(help="Folder on the server to run in.")] = None,
     timeout: Annotated[
