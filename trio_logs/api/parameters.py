@@ -129,8 +129,10 @@ def moment(given: Mapping[str, str], name: str, now: int) -> tuple[int | None, b
 
 
 def _rfc3339(name: str, value: str) -> int:
-    # A `+` that the client did not escape in the URL arrives as a space.
-    text = value.upper().replace(" ", "+")
+    # RFC 3339, section 5.6, lets a space stand for the `T`. A `+` that the client did not escape in
+    # the URL arrives as a space, too: its place tells them apart.
+    day, rest = value[:10], value[10:]
+    text = (day + ("T" + rest[1:] if rest[:1] == " " else rest).replace(" ", "+")).upper()
     # `fromisoformat` accepts much more than RFC 3339, except leap seconds.
     if found := re.fullmatch(_RFC3339, text):
         leap = found["second"] == "60"

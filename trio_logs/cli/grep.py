@@ -15,11 +15,12 @@ from .choose import choose_each
 from .connection import Connect, find_connection
 from .exits import UsageError
 from .foreground import PATIENCE
-from .given import number, pairs, text
+from .given import number, pairs
 from .grepping import Grepping
 from .hits import HitLook
 from .outputs import Outputs
 from .patterns import Pattern
+from .times import wire_time
 
 __all__ = ["grep"]
 
@@ -111,7 +112,7 @@ async def grep(
     since: Annotated[
         str | None,
         Parameter(
-            help="Lines since a time (RFC 3339, Unix seconds) or a duration back, such as 10m."
+            help="Lines since a time, such as '2026-01-31 12:00', or a duration back, such as 10m."
         ),
     ] = None,
     until: Annotated[
@@ -165,9 +166,12 @@ async def grep(
         "status": status,
         "patience": PATIENCE,
     }
-    for name, value in (("since", since), ("until", until), ("stream", stream)):
-        if value is not None:
-            options[name] = text(f"--{name}", value)  # type: ignore[literal-required]
+    if since is not None:
+        options["since"] = wire_time("--since", since)
+    if until is not None:
+        options["until"] = wire_time("--until", until)
+    if stream is not None:
+        options["stream"] = stream
     if max_count == 0:
         return NO_MATCH
     with Outputs.open(color=color) as outputs:

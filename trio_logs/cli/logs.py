@@ -21,6 +21,7 @@ from .outputs import Outputs
 from .prefixes import Prefixes
 from .printer import Look, Printer
 from .several import print_matching
+from .times import wire_time
 
 __all__ = ["logs"]
 
@@ -72,7 +73,7 @@ async def logs(
     since: Annotated[
         str | None,
         Parameter(
-            help="Lines since a time (RFC 3339, Unix seconds) or a duration back, such as 10m."
+            help="Lines since a time, such as '2026-01-31 12:00', or a duration back, such as 10m."
         ),
     ] = None,
     until: Annotated[
@@ -121,8 +122,8 @@ async def logs(
     for name, value in (
         ("first", first),
         ("last", last),
-        ("since", since),
-        ("until", until),
+        ("since", None if since is None else wire_time("--since", since)),
+        ("until", None if until is None else wire_time("--until", until)),
         ("stream", stream),
         ("tail", tail),
     ):
