@@ -29,6 +29,7 @@ from ..store import Retention
 from .address import leave_address, page_url
 from .exits import UsageError
 from .given import number
+from .times import duration
 
 __all__ = ["serve"]
 
@@ -113,6 +114,16 @@ async def serve(
         float,
         Parameter(validator=number(1, 36_500 * DAY), help="How long history is kept, in seconds."),
     ] = 30 * DAY,
+    record_count: Annotated[
+        int | None,
+        Parameter(
+            validator=number(1), help="Workloads kept; those that ended first are deleted first."
+        ),
+    ] = None,
+    record_age: Annotated[
+        str | None,
+        Parameter(help="Delete workloads that long after their end, such as 90d."),
+    ] = None,
 ) -> int:
     """Run the service until SIGTERM or SIGINT; a second one cuts the shutdown short."""
     configure_logging()
@@ -131,6 +142,9 @@ async def serve(
         allowed |= LOOPBACK_NAMES | names
     if max_connections_per_peer is None and not is_loopback:
         max_connections_per_peer = CONNECTIONS_PER_PEER
+    max_record_age = None
+    if record_age is not None:
+        max_record_age = min(duration("--record-age", record_age), 36_500 * DAY)
     if keyfile is not None and certfile is None:
         raise UsageError("--keyfile: give its certificate with --certfile, too")
     server = Server(
@@ -147,7 +161,7 @@ async def serve(
         public_url=parse_public_url(public_url) if public_url else None,
         store_patience=store_patience,
         engine=EngineLimits(running=max_running, grace=grace),
-        retention=Retention(history_bytes, history_age),
+        retention=Retention(history_bytes, history_age, record_count, max_record_age),
     )
     # Objects that exist now live until the end. Without this, each collection looks at them again,
     # which took 7 % of the time of a busy stream.

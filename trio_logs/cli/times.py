@@ -6,14 +6,12 @@ import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
+from ..records import parse_duration
 from .exits import UsageError
 from .given import text
 
 __all__ = ["current_time", "duration", "instant", "local_time", "wire_time"]
 
-_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
-_PART = r"([0-9]{1,12}(?:\.[0-9]+)?)(d|h|ms|m|s)"
-_DURATION = re.compile(rf"(?:{_PART})+")
 _UNIX_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 _TIME = re.compile(
@@ -42,7 +40,7 @@ def wire_time(option: str, given: str) -> str:
     at midnight, and a time of day is today's. Without a zone, a time is local.
     """
     text(option, given)
-    if _UNIX_SECONDS.fullmatch(given) or _DURATION.fullmatch(given):
+    if _UNIX_SECONDS.fullmatch(given) or parse_duration(given) is not None:
         return given
     written = _TIME.fullmatch(given)
     if written and given:
@@ -68,8 +66,8 @@ def instant(option: str, given: str) -> datetime:
     with suppress(ValueError, OverflowError):
         if _UNIX_SECONDS.fullmatch(wired):
             return datetime.fromtimestamp(float(wired), UTC)
-        if _DURATION.fullmatch(wired):
-            return current_time() - timedelta(seconds=_seconds(wired))
+        if (seconds := parse_duration(wired)) is not None:
+            return current_time() - timedelta(seconds=seconds)
         return datetime.fromisoformat(wired).astimezone(UTC)
     raise UsageError(f"{option} {given!r}: there is no such time")
 
@@ -77,12 +75,7 @@ def instant(option: str, given: str) -> datetime:
 def duration(option: str, given: str) -> float:
     """The seconds of a duration such as `90s`, `1h30m` or `30d`; a number alone is in seconds.
     Raises UsageError."""
-    if _UNIX_SECONDS.fullmatch(given):
-        return float(given)
-    if _DURATION.fullmatch(given):
-        return _seconds(given)
-    raise UsageError(f"{option} {given!r}: give a duration such as 90s, 1h30m or 30d")
-
-
-def _seconds(given: str) -> float:
-    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, given))
+    seconds = float(given) if _UNIX_SECONDS.fullmatch(given) else parse_duration(given)
+    if seconds is None:
+        raise UsageError(f"{option} {given!r}: give a duration such as 90s, 1h30m or 30d")
+    return seconds

@@ -7,6 +7,7 @@ from typing import Any
 
 import apsw
 
+from .kept import TABLE as KEPT_TABLE
 from .sessions import TABLES as SESSION_TABLES
 from .workloads import index_workloads
 
@@ -118,6 +119,7 @@ def prepare(connection: apsw.Connection) -> None:
         if version in (1, 2, 3, 4):
             connection.execute(_FROM_4)
         connection.execute(_SCHEMA)
+        connection.execute(KEPT_TABLE)
         # New in version 6.
         connection.execute(SESSION_TABLES)
         if version in (1, 2, 3):

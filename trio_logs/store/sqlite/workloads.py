@@ -10,6 +10,7 @@ import msgspec
 
 from ...records import Change, Outcome, Status, Workload, WorkloadSpec
 from .. import WorkloadQuery
+from . import kept
 from .listing import conditions, labels_of, words_of
 from .positions import NEXT, add_deletion, take
 
@@ -63,6 +64,7 @@ def create(
             position,
         ),
     )
+    kept.add(connection, connection.last_insert_rowid(), workload.spec.labels)
     return Change(position, workload.id, workload)
 
 
