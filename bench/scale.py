@@ -12,7 +12,8 @@ __all__ = ["FULL", "QUICK", "TINY", "Scale"]
 @dataclass(frozen=True, slots=True)
 class Scale:
     """`seconds` and `rate_seconds` are about what a run takes, `timeout` what it may take.
-    A progress bar runs for `bar_seconds`. Logs that are replayed and searched have `replay_lines`.
+    A progress bar runs for `bar_seconds`. A store has `records` workloads. Logs that are replayed
+    and searched have `replay_lines`.
     The first so many `programs` run in each suite; all of them in the fan-out at full speed.
     """
 
@@ -35,6 +36,7 @@ class Scale:
     replay_lines: int
     search_live_lines: int
     bar_seconds: float
+    records: int
     programs: int | None = None
     timeout: float = 60
     cores: tuple[int, int] = (0, 0)
@@ -60,6 +62,7 @@ FULL = Scale(
     replay_lines=1_000_000,
     search_live_lines=500,
     bar_seconds=10,
+    records=100_000,
     cores=cores(),
 )
 
@@ -83,6 +86,7 @@ QUICK = Scale(
     replay_lines=200_000,
     search_live_lines=100,
     bar_seconds=2,
+    records=10_000,
     programs=1,
     timeout=15,
     cores=cores(),
@@ -108,6 +112,7 @@ TINY = Scale(
     replay_lines=5_000,
     search_live_lines=20,
     bar_seconds=1,
+    records=100,
     programs=2,
     timeout=20,
     cores=cores(),
