@@ -46,9 +46,16 @@ async def looking_after(sessions: Sessions) -> AsyncIterator[Sessions]:
         nursery.cancel_scope.cancel()
 
 
-def session_of(key: str, **fields: Any) -> Session:
+def key_of(name: str) -> str:
+    """A key with this name: all keys are of one length."""
+    return name.ljust(22, "-")
+
+
+def session_of(name: str, **fields: Any) -> Session:
     """A session that was made just now, unless the fields say otherwise."""
-    made = Session(TOKENS.hash(False, "key", key), TOKENS.mark(False), False, now(), now() + UNUSED)
+    made = Session(
+        TOKENS.hash(False, "key", key_of(name)), TOKENS.mark(False), False, now(), now() + UNUSED
+    )
     return replace(made, **fields)
 
 
@@ -104,7 +111,7 @@ async def test_what_has_expired_is_of_no_use(store: Store) -> None:
     code, _ = await sessions.make_code(read_only=False, seconds=0, download="x")
     assert await sessions.open_download(code, "x") is None
     await store.add_session(session_of("key", expires_at=now() - 1), now() - 2)
-    assert await sessions.find("key") is None
+    assert await sessions.find(key_of("key")) is None
     # The next ones take their place.
     await sessions.make_code(read_only=False)
     await sessions.start(read_only=False)
@@ -171,11 +178,11 @@ async def test_a_session_lasts_seven_days_since_its_last_use(store: Store) -> No
         await store.add_session(session_of("day", expires_at=expiry), now())
         old = session_of("old", created_at=created, expires_at=now() + 60 * SECOND)
         await store.add_session(old, now())
-        for key in ("day", "old"):
-            assert await sessions.find(key) is not None
+        for name in ("day", "old"):
+            assert await sessions.find(key_of(name)) is not None
 
         async def is_noted() -> bool:
-            day, old = [(await store.sessions([session_of(key).id]))[0] for key in ("day", "old")]
+            day, old = [(await store.sessions([session_of(name).id]))[0] for name in ("day", "old")]
             assert old.expires_at in (old.expires_at, created + LONGEST)
             return day.expires_at > expiry + 86_000 * SECOND and old.expires_at == created + LONGEST
 
@@ -190,10 +197,10 @@ async def test_the_store_learns_of_use_once_in_ten_minutes(store: Store) -> None
             await store.add_session(each, now())
         commits = sum(store.statistics().commits.counts)
         for _ in range(5):
-            assert await sessions.find("fresh") is not None
+            assert await sessions.find(key_of("fresh")) is not None
         stream = SessionStream()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(follow, sessions, "due", stream)
+            nursery.start_soon(follow, sessions, key_of("due"), stream)
 
             async def is_noted() -> bool:
                 return (await store.sessions([due.id])) != [due]
@@ -306,9 +313,9 @@ async def test_a_failing_store_neither_ends_streams_nor_fails_requests(
             failing.switch.fail("extend_sessions")
             stream = SessionStream()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(follow, sessions, "due", stream)
+                nursery.start_soon(follow, sessions, key_of("due"), stream)
                 await failing.switch.until_called("extend_sessions", 2)
-                assert await sessions.find("due") == due
+                assert await sessions.find(key_of("due")) == due
                 failing.switch.fail("sessions")
                 calls = failing.switch.calls.count("sessions")
                 await failing.switch.until_called("sessions", calls + 2)
@@ -336,8 +343,11 @@ async def test_guesses_do_not_reach_the_writer(store: Store) -> None:
         assert await sessions.sign_in(guess) is None
         assert await sessions.open_download(guess, "x") is None
         assert await sessions.find(guess, SessionStream()) is None
-    assert not sessions._streams
+    # What can't be a key, such as the token of another service, is not even looked up.
+    assert set(failing.switch.calls) == {"codes"}
+    assert await sessions.find(key_of("guess"), SessionStream()) is None
     assert set(failing.switch.calls) == {"codes", "sessions"}
+    assert not sessions._streams
 
 
 async def test_guesses_take_two_threads_at_most(store: Store) -> None:
@@ -346,7 +356,7 @@ async def test_guesses_take_two_threads_at_most(store: Store) -> None:
     sessions = Sessions(failing, TOKENS)
     async with trio.open_nursery() as nursery:
         for _ in range(3):
-            nursery.start_soon(sessions.find, "guess")
+            nursery.start_soon(sessions.find, key_of("guess"))
             nursery.start_soon(sessions.sign_in, "guess")
         await trio.testing.wait_all_tasks_blocked()
         assert len(failing.switch.calls) == 2

@@ -13,6 +13,8 @@ import trio
 
 from tests.live import PATIENCE, Live
 from tests.test_server import connect, read_all
+from trio_logs.server.protocol import HTTP11
+from trio_logs.store.sessions import Session
 
 OpenServer = Callable[..., AbstractAsyncContextManager[Live]]
 
@@ -71,6 +73,32 @@ async def test_a_body_without_a_token_is_hardly_read(open_server: OpenServer, st
     assert answer.startswith(b"HTTP/1.1 401 ")
     assert 0 < steps.chunks < len(DOTS) / 10
     assert steps.most <= 40
+
+
+async def test_an_answer_after_a_refusal_is_dropped(
+    open_server: OpenServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refused = trio.Event()
+    refuse = HTTP11._refuse
+
+    async def tell(protocol: HTTP11, *arguments: Any) -> None:
+        refused.set()
+        await refuse(protocol, *arguments)
+
+    async def look_up(ids: object) -> list[Session]:
+        with trio.CancelScope(shield=True):
+            await refused.wait()
+        return []
+
+    monkeypatch.setattr(HTTP11, "_refuse", tell)
+    async with open_server() as live:
+        monkeypatch.setattr(live.service.store, "sessions", look_up)
+        answer = await send(live, "/v1/workloads", DOTS, "a-key-of-22-characters")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert not [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
 
 
 async def test_a_push_of_tiny_chunks_takes_turns(open_server: OpenServer, steps: Steps) -> None:

@@ -6,6 +6,7 @@ store has only their hashes, which also depend on the token: with another token,
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Collection
 
@@ -44,6 +45,9 @@ LOOK_SECONDS = 0.5
 LOOKUPS = 2
 """Lookups of keys and codes at once. The store has eight threads for reads: whoever guesses keys
 leaves the rest of them to those who read logs."""
+
+_SECRET = re.compile(r"[\w-]{22}", re.ASCII)
+"""A key, as `secrets.token_urlsafe(16)` makes it."""
 
 _log = structlog.get_logger("trio_logs.sessions")
 
@@ -136,6 +140,9 @@ class Sessions:
 
     async def find(self, key: str, stream: SessionStream | None = None) -> Session | None:
         """Use a session: the one that has this key, if any. Its end will end the `stream`."""
+        if not _SECRET.fullmatch(key):
+            # A wrong token costs no lookup.
+            return None
         return await self._find(self._hashes("key", key), stream)
 
     async def open_download(

@@ -145,11 +145,8 @@ class HTTP11(H11Protocol):
 
     def _is_framing(self) -> bool:
         """Whether the body that was read so far is mostly framing, and the app would hold it."""
-        return (
-            self._has_bound
-            and self._chunks > MAX_SMALL_CHUNKS
-            and self._bytes < SMALL_BYTES * self._chunks
-        )
+        is_small = self._bytes < SMALL_BYTES * self._chunks
+        return self._has_bound and self._chunks > MAX_SMALL_CHUNKS and is_small
 
     def _too_large(self, request: h11.Request) -> str | None:
         """Why the declared body is too large. The client has not sent it yet, nor been told to by
@@ -165,6 +162,11 @@ class HTTP11(H11Protocol):
         if limit is None or _content_length(request) <= limit:
             return None
         return f"a request's body has at most {limit} bytes"
+
+    async def _send_h11_event(self, event: Any) -> None:
+        # The app may answer before it hears that its request was refused.
+        if not self._refused:
+            await super()._send_h11_event(event)
 
     async def _refuse(self, status: HTTPStatus, detail: str) -> None:
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
