@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from cyclopts import UNSET, App
 
-__all__ = ["ALIASES", "begin_with_command", "separate", "spell_out"]
+__all__ = ["begin_with_command", "separate", "spell_out"]
 
 ALIASES = {"ls": "ps"}
 """Other names of commands."""
