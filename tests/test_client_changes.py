@@ -274,6 +274,19 @@ def test_a_board_follows_the_size_of_the_terminal() -> None:
     assert not board.is_stale
     board.make_room(4)
     assert board.is_stale
+    # While a list is under way, which is too short then.
+    board = Board(Wanted(), None)
+    board.make_room(2)
+    board.begin_list()
+    board.make_room(4)
+    assert not board.is_stale
+    board.fill(listed[:2])
+    assert board.is_stale
+    # The other way round, it is too long.
+    board.begin_list()
+    board.make_room(3)
+    board.fill(listed[:4])
+    assert (board.is_stale, board.rows) == (False, listed[:3])
 
 
 @pytest.mark.parametrize("seed", range(100))
