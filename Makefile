@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
-NODE_MODULES := tests/clients/node_modules/.package-lock.json
+NODE_MODULES := tests/clients/node_modules/.package-lock.json tests/web/node_modules/.package-lock.json
 
 .PHONY: demo test check docs picture campaign conformance bench clean
 
@@ -22,20 +22,23 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev $(NODE_MODULES)
 	@$(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 2)) --dist worksteal $(ARGS)
 
-# Ruff's ASYNC rules are those of flake8-async.
-check: $(VENV)/.installed-dev
+# Ruff's ASYNC rules are those of flake8-async. TypeScript checks the modules of the page.
+check: $(VENV)/.installed-dev $(NODE_MODULES)
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@if command -v npm >/dev/null; then tests/web/node_modules/.bin/tsc -p tests/web; fi
 	@$(BIN)/python -m pytest --quiet tests/test_imports.py
 
 # Builds docs/_build. A warning, such as a broken link, is an error.
 docs: $(VENV)/.installed-docs
 	@$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --nitpicky docs docs/_build
 
-# Draws docs/terminal.png from two real terminals; needs tmux and Chromium.
+# Draws docs/terminal.png from two real terminals, and docs/page/ from the page with the workloads of
+# the demo; needs tmux and Chromium.
 picture: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.picture
+	@$(BIN)/python -m tests.page_pictures
 
 # The size of a campaign. For a smaller one: make campaign SEEDS=50 EVERY=20
 SEEDS ?= 1000
@@ -43,14 +46,15 @@ EVERY ?= 1
 
 # Shuffled scheduling for each operation; each change of the disk failing, under a store alone and
 # under a service; long outages; random changes of workloads; several logs over random cuts; random
-# selections of random logs. Half an hour.
-campaign: $(VENV)/.installed-dev
+# selections of random logs; random rows against xterm. Half an hour.
+campaign: $(VENV)/.installed-dev $(NODE_MODULES)
 	@$(BIN)/python -m tests.campaign --seeds $(SEEDS)
 	@$(BIN)/python -m tests.disk_campaign --every $(EVERY)
 	@$(BIN)/python -m tests.outage_campaign --every $(EVERY) $(if $(filter-out 1,$(EVERY)),--short)
 	@$(BIN)/python -m tests.changes_campaign --runs $(SEEDS)
 	@$(BIN)/python -m tests.several_campaign --cuts $(SEEDS)
 	@EXAMPLES=$$((4 * $(SEEDS))) $(BIN)/python -m pytest -q -n 2 tests/test_reading_agrees.py
+	@ROUNDS=$$((100 * $(SEEDS))) SEED=$$(date +%s) node --test tests/web/row.test.mjs
 
 # Some thousand requests that schemathesis derives from /openapi.json, new ones each time; 3 minutes.
 conformance: $(VENV)/.installed-dev
@@ -62,7 +66,7 @@ bench: $(VENV)/.installed-dev
 
 # Removes files in this folder only, whatever VENV is.
 clean:
-	rm -rf .venv .venv-* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist docs/_build tests/clients/node_modules
+	rm -rf .venv .venv-* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist docs/_build tests/*/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -80,7 +84,7 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	@$(PIP) install -c constraints.txt --group docs
 	@touch $@
 
-# Without npm, the test that needs these modules skips, except in CI.
-$(NODE_MODULES): tests/clients/package-lock.json
+# Without npm, the tests that need these modules skip, except in CI.
+%/node_modules/.package-lock.json: %/package-lock.json
 	@if command -v npm >/dev/null; then \
-		npm --prefix tests/clients ci --silent --ignore-scripts --no-audit --no-fund; fi
+		npm --prefix $* ci --silent --ignore-scripts --no-audit --no-fund; fi

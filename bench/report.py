@@ -139,6 +139,17 @@ COLUMNS: dict[str, Sequence[Column]] = {
         ("target_ms", "target ms", _short),
         ("met", "met", lambda value: "yes" if value else "no"),
     ),
+    "page": (
+        ("measure", "what", str),
+        ("lines", "lines", _count),
+        ("taken", "times", _whole),
+        ("p50", "p50", _short),
+        ("p90", "p90", _short),
+        ("max", "max", _short),
+        ("unit", "unit", str),
+        ("bound", "bound", str),
+        ("met", "met", lambda value: "yes" if value else "NO"),
+    ),
 }
 
 

@@ -14,6 +14,9 @@ class Scale:
     """`seconds` and `rate_seconds` are about what a run takes, `timeout` what it may take.
     A progress bar runs for `bar_seconds`. A store has `records` workloads. Logs that are replayed
     and searched have `replay_lines`.
+    A progress bar runs for `bar_seconds`. Logs that are replayed and searched have `replay_lines`.
+    The page opens each log of `page_lines` so often and jumps in it so often; `page_bursts` bursts
+    have `page_burst` lines each.
     The first so many `programs` run in each suite; all of them in the fan-out at full speed.
     """
 
@@ -37,6 +40,11 @@ class Scale:
     search_live_lines: int
     bar_seconds: float
     records: int
+    page_lines: tuple[int, ...]
+    page_opens: int
+    page_jumps: int
+    page_burst: int
+    page_bursts: int
     programs: int | None = None
     timeout: float = 60
     cores: tuple[int, int] = (0, 0)
@@ -63,6 +71,11 @@ FULL = Scale(
     search_live_lines=500,
     bar_seconds=10,
     records=100_000,
+    page_lines=(1_000_000, 10_000_000),
+    page_opens=10,
+    page_jumps=200,
+    page_burst=100_000,
+    page_bursts=5,
     cores=cores(),
 )
 
@@ -87,6 +100,11 @@ QUICK = Scale(
     search_live_lines=100,
     bar_seconds=2,
     records=10_000,
+    page_lines=(200_000,),
+    page_opens=3,
+    page_jumps=20,
+    page_burst=20_000,
+    page_bursts=1,
     programs=1,
     timeout=15,
     cores=cores(),
@@ -113,6 +131,11 @@ TINY = Scale(
     search_live_lines=20,
     bar_seconds=1,
     records=100,
+    page_lines=(5_000,),
+    page_opens=1,
+    page_jumps=4,
+    page_burst=2_000,
+    page_bursts=1,
     programs=2,
     timeout=20,
     cores=cores(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from tests.forked import ensure_fork_server
 from tests.leaks import no_leaks as no_leaks
 from tests.leaks import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tests.live import Live, open_live
+from tests.server_process import ServerProcess, running_server
 from trio_logs.settings import Settings
 from trio_logs.store import LogStore
 from trio_logs.store.memory import MemoryStore
@@ -64,6 +65,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("figures")
         for figure in figures:
             terminalreporter.write_line(str(figure))
+
+
+@pytest.fixture(scope="session")
+def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that tests of the page share: none of them may count its workloads."""
+    with running_server(tmp_path_factory.mktemp("pages")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def long_log(page_server: ServerProcess) -> str:
+    """The id of a log of `browsing.LONG` lines."""
+    # Playwright takes a third of a second to import; few processes need it.
+    from tests.browsing import LONG_SCRIPT, finished
+
+    return finished(page_server, LONG_SCRIPT, name="long")
 
 
 @pytest.fixture(params=["memory", "sqlite"])

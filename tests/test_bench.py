@@ -39,7 +39,7 @@ def test_every_suite_runs(tmp_path: Path) -> None:
     suites = found["suites"]
     assert set(suites) == {
         *("fan_out", "end_to_end", "cancellation", "leaks", "holding", "slow_readers", "replay"),
-        *("search", "unfinished", "records"),
+        *("search", "unfinished", "page", "records"),
     }
     rows = [(suite, row) for suite, rows in suites.items() for row in rows]
     skipped = [row for _, row in rows if "skipped" in row]
@@ -58,6 +58,10 @@ def test_every_suite_runs(tmp_path: Path) -> None:
     assert {row["from"] for row in suites["replay"]} == {"start", "middle", "tail=100"}
     assert {row.get("matches", 5000) for row in suites["search"]} == {0, 1, 5000}
     assert {row.get("healthz_p99_ms", 1) > 0 for row in suites["search"]} == {True}
+    # The figures that time does not change; the machine may be busy.
+    for row in suites["page"]:
+        assert row.get("met", True) or row["unit"] == "ms" or "skipped" in row, row
+    assert len(suites["page"]) == 14 or "skipped" in suites["page"][0]
     for row in suites["unfinished"]:
         # The first round comes at once.
         assert row["events_per_second"] <= 4 + 1

@@ -196,6 +196,16 @@ def test_serve_prints_an_address_at_a_terminal(tmp_path: Path) -> None:
         assert screen.readline().startswith("Open https://logs.example.com/#code=")
 
 
+def test_a_log_for_collectors_has_no_code(tmp_path: Path) -> None:
+    given = ["serve", "--bind", "127.0.0.1:0", "--data", str(tmp_path), "--log-format", "json"]
+    with terminal_of(*given) as (screen, _):
+        assert '"event": "listening"' in screen.readline()
+        assert trio_logs(tmp_path, "open").returncode == 0
+        with closing(apsw.Connection(str(tmp_path / "trio_logs.db"))) as store:
+            # That of `open` alone.
+            assert store.execute("SELECT count(*) FROM codes").fetchall() == [(1,)]
+
+
 def test_serve_prints_no_address_elsewhere(server: ServerProcess) -> None:
     trio_logs(server.data, "open")
     assert [line for line in server.lines if "Open" in line or "code" in line] == []
@@ -302,6 +312,7 @@ def test_equal_tokens_are_refused_at_the_start(tmp_path: Path) -> None:
         data.mkdir()
         for name in ("token", "token.read-only"):
             (data / name).write_text("same\n")
+            (data / name).chmod(0o600)
         found = trio_logs(data, "serve", "--bind", "127.0.0.1:0", **variables)
         assert found.returncode == 2
         assert "the read-only token is the token itself" in found.stderr

@@ -33,6 +33,7 @@ from trio_logs.api.search_parameters import SEARCH_PARAMETERS
 from trio_logs.api.session_bodies import CodeRequest, OneTimeCode, SessionKey, SignIn
 from trio_logs.api.table import TABLE
 from trio_logs.cli import CLIENTS, connection, create_app, exits
+from trio_logs.cli.environment import variable
 from trio_logs.client import requests, search_requests
 from trio_logs.records import Detached, End, Gap, Outcome, Reset, Status, Stop, Unfinished
 from trio_logs.server import ServerLimits
@@ -86,14 +87,18 @@ def test_the_default_retention() -> None:
 
 
 def test_environment_variables() -> None:
-    """Those that are read by name, from what is always called `environ`."""
+    """Those that are read by name, from what is always called `environ`, and those of `serve`."""
     sources = {str(path.relative_to(PACKAGE)): path.read_text() for path in PACKAGE.rglob("*.py")}
     read = {
         name
         for source in sources.values()
         for name in re.findall(r"environ(?:\.get\(|\[)\"(\w+)\"", source)
     }
-    assert rows(section("settings", "Environment variables")).keys() == read
+    documented = rows(section("settings", "Environment variables"))
+    options = {variable(option): option for option in arguments("serve")}
+    assert documented.keys() == read | options.keys()
+    for name, option in options.items():
+        assert documented[name] == [f"`{option}`"] or option == "--data"
     # These hand all of it on to one of the others, or pass it to commands by names of the user's.
     passed_on = {
         name
@@ -104,6 +109,7 @@ def test_environment_variables() -> None:
         "asgi.py",
         "backends/process_start.py",
         "cli/connection.py",
+        "cli/environment.py",
         "cli/run.py",
         "cli/sinks.py",
     }
@@ -210,7 +216,7 @@ def test_problems() -> None:
     }
     # Those of h11, which the server answers for it.
     named |= {"400", "431", "501"}
-    assert set(re.findall(r"^\| (\d+) \|", text, re.M)) == described | named - {"204"}
+    assert set(re.findall(r"^\| (\d+) \|", text, re.M)) == described | named - {"204", "304"}
 
 
 def test_fields_of_bodies_and_answers() -> None:

@@ -14,20 +14,26 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from textwrap import dedent
 
+import apsw
 import httpx2
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
 import trio_logs
+from tests.command_line import trio_logs as trio_logs_command
 from tests.server_process import running_server
 from tests.test_clients import CHROMIUM_ARGUMENTS
 from tests.test_docs import arguments
 from tests.test_readme import blocks as readme_blocks
 from tests.test_readme import free_port
+from tests.test_store_schema import ROWS, VERSION_3
+from trio_logs.cli.serve import DESCRIPTORS
 from trio_logs.client import End, Line, SyncClient
+from trio_logs.store.sqlite import schema
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -35,7 +41,8 @@ DOCS = ROOT / "docs"
 
 def blocks(page: str, language: str) -> list[str]:
     text = (DOCS / page).read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    found = re.findall(rf"^ *```{language}\n.*?^ *```$", text, re.MULTILINE | re.DOTALL)
+    return [dedent(block).removeprefix(f"```{language}\n").removesuffix("```") for block in found]
 
 
 def test_no_block_is_forgotten() -> None:
@@ -43,16 +50,23 @@ def test_no_block_is_forgotten() -> None:
     found = {
         (str(file.relative_to(DOCS)), language)
         for file in DOCS.rglob("*.md")
-        for language in re.findall(r"^```([\w-]+)$", file.read_text(), re.MULTILINE)
+        for language in re.findall(r"^ *```([\w-]+)$", file.read_text(), re.MULTILINE)
     }
     assert found == {
         ("howto/install.md", "sh"),
         ("howto/proxies.md", "sh"),
         ("howto/sign-in.md", "sh"),
         ("howto/read-only.md", "sh"),
+        ("howto/page.md", "sh"),
         *(("howto/proxies.md", proxy) for proxy in ("nginx", "caddyfile", "haproxy")),
         ("howto/embed.md", "python"),
         ("howto/systemd.md", "ini"),
+        ("howto/systemd.md", "sh"),
+        ("howto/upgrade.md", "sh"),
+        ("howto/upgrade.md", "text"),
+        # These two by `test_container`.
+        ("howto/container.md", "sh"),
+        ("howto/container.md", "dockerfile"),
         ("howto/backend.md", "python"),
         ("howto/backend.md", "toml"),
         *(("howto/progress.md", language) for language in ("python", "sh", "text")),
@@ -64,6 +78,8 @@ def test_no_block_is_forgotten() -> None:
         *(("howto/search.md", language) for language in ("sh", "text")),
         ("tutorial/first-build.md", "sh"),
         ("tutorial/first-build.md", "text"),
+        # A drawing.
+        ("explanation/page.md", "text"),
     }
 
 
@@ -203,7 +219,8 @@ def test_links_to_sign_in(tmp_path: Path) -> None:
     given = "PATH=$PWD/.venv/bin:$PATH; export TRIO_LOGS_DATA=$PWD/data\n"
     given += "trio-logs serve --public-url https://logs.example.com &\n"
     given += "trio-logs run --name nightly --detach -- true >id.txt\n"
-    printed = shell(tmp_path, given + links + token + reading).splitlines()
+    [opened] = blocks("howto/page.md", "sh")
+    printed = shell(tmp_path, given + links + token + reading + opened).splitlines()
     workload = (tmp_path / "id.txt").read_text().strip()
     patterns = [
         "https://logs.example.com/#code=[\\w-]{22}",
@@ -211,6 +228,7 @@ def test_links_to_sign_in(tmp_path: Path) -> None:
         (tmp_path / "data" / "token.read-only").read_text().strip(),
         "https://logs.example.com/#code=[\\w-]{22}",
     ]
+    patterns += patterns[:2]
     assert len(printed) == len(patterns)
     assert all(re.fullmatch(*pair) for pair in zip(patterns, printed, strict=True)), printed
 
@@ -229,6 +247,53 @@ def test_a_backup(tmp_path: Path) -> None:
     stop = "kill %1; wait %1\n"
     printed = shell(tmp_path, kept + backup + stop + restore + "trio-logs logs kept\n")
     assert printed == "1\n2\n3\n"
+    for name in ("backup.db", "backup.token", "restored/trio_logs.db", "restored/token"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_an_upgrade_and_the_way_back(tmp_path: Path) -> None:
+    """From a database of an earlier version; pip has its own test."""
+    [(copy, install), serve, back] = [
+        block.splitlines() for block in blocks("howto/upgrade.md", "sh")
+    ]
+    assert install in blocks("howto/install.md", "sh")[0]
+    data = tmp_path / "data"
+    data.mkdir()
+    with closing(apsw.Connection(str(data / "trio_logs.db"))) as database:
+        database.execute(VERSION_3 + ROWS).fetchall()
+        # Old lines would be removed.
+        database.execute("UPDATE batches SET time = unixepoch() * 1000000")
+    logs = "PATH=$PWD/.venv/bin:$PATH\n{}\ntrio-logs logs done\nkill %1; wait %1"
+    script = "\n".join([copy, logs.format("\n".join(serve)), *back])
+    assert shell(tmp_path, script, HOME=str(tmp_path)) == "line 1\nline 2\n"
+    assert [version(tmp_path / name) for name in ("data.newer", "data", "data.before")] == [
+        schema.VERSION,
+        3,
+        3,
+    ]
+
+
+def version(folder: Path) -> int:
+    """The version of the database in a data folder."""
+    with closing(apsw.Connection(str(folder / "trio_logs.db"))) as database:
+        found = database.pragma("user_version")
+    assert isinstance(found, int)
+    return found
+
+
+def test_a_downgrade(tmp_path: Path) -> None:
+    page = (DOCS / "howto" / "upgrade.md").read_text()
+    [newest] = re.findall(r"^\| (\d+) \| [\d.]+ \|", page, re.MULTILINE)
+    assert int(newest) == schema.VERSION
+    path = tmp_path / "trio_logs.db"
+    with closing(apsw.Connection(str(path))) as database:
+        database.execute(f"CREATE TABLE later (x); PRAGMA user_version = {schema.VERSION + 1}")
+    path.chmod(0o600)
+    before = path.read_bytes()
+    found = trio_logs_command(tmp_path, "serve")
+    [told] = blocks("howto/upgrade.md", "text")
+    assert (found.returncode, found.stderr) == (1, told.replace("/home/me/data", str(tmp_path)))
+    assert path.read_bytes() == before
 
 
 @contextmanager
@@ -435,12 +500,57 @@ def test_a_backend(tmp_path: Path) -> None:
     assert found == (["3", "2", "1"], "succeeded")
 
 
-def test_the_units_of_systemd(tmp_path: Path) -> None:
-    """Parsed, since systemd is not here; the command runs on a socket handed on as descriptor 3."""
+def systemd_units() -> tuple[configparser.ConfigParser, configparser.ConfigParser]:
+    """The units of the socket and of the service."""
     listen, run = (configparser.ConfigParser() for _ in range(2))
     for unit, text in zip((listen, run), blocks("howto/systemd.md", "ini"), strict=True):
         unit.read_string(text)
+    return listen, run
+
+
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    """Its tools do, without a running systemd."""
+    for program in ("systemd-analyze", "systemctl", "useradd"):
+        needed(shutil.which(program), program)
+    folder = tmp_path / "etc" / "systemd" / "system"
+    folder.mkdir(parents=True)
+    for name, text in zip(("socket", "service"), blocks("howto/systemd.md", "ini"), strict=True):
+        # `verify` looks for the program.
+        program = text.replace("/opt/trio-logs/bin/trio-logs", sys.executable)
+        (folder / f"trio-logs.{name}").write_text(program)
+
+    def run(*command: str) -> str:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert found.returncode == 0, found.stdout + found.stderr
+        return found.stdout + found.stderr
+
+    service = str(folder / "trio-logs.service")
+    assert run("systemd-analyze", "verify", service) == ""
+    rated = run("systemd-analyze", "security", "--offline=true", "--threshold=50", service)
+    [score] = re.findall(r"Overall exposure level for trio-logs.service: ([\d.]+) OK", rated)
+    assert f"rates these units {score}," in (DOCS / "howto" / "systemd.md").read_text()
+
+    [commands] = blocks("howto/systemd.md", "sh")
+    useradd, reload, enable = map(shlex.split, commands.splitlines())
+    assert reload == ["systemctl", "daemon-reload"]
+    for name in ("passwd", "group", "shadow", "gshadow"):
+        (tmp_path / "etc" / name).touch()
+    run(useradd[0], "--prefix", str(tmp_path), *useradd[1:])
+    _, unit = systemd_units()
+    assert (tmp_path / "etc" / "passwd").read_text().startswith(f"{unit['Service']['User']}:")
+    assert (tmp_path / "home" / unit["Service"]["User"]).is_dir()
+    enable.remove("--now")
+    run(enable[0], f"--root={tmp_path}", *enable[1:])
+    assert (folder / "sockets.target.wants" / "trio-logs.socket").is_symlink()
+    assert (folder / "multi-user.target.wants" / "trio-logs.service").is_symlink()
+
+
+def test_the_units_of_systemd(tmp_path: Path) -> None:
+    """Without systemd: the command runs on a socket handed on as descriptor 3."""
+    listen, run = systemd_units()
     assert run["Unit"]["Requires"] == "trio-logs.socket"
+    # The soft limit is that of the workloads.
+    assert run["Service"]["LimitNOFILE"] == f"1024:{DESCRIPTORS}"
     program, *arguments = shlex.split(run["Service"]["ExecStart"])
     assert program.endswith("/trio-logs")
     folder = f"/var/lib/{run['Service']['StateDirectory']}"

@@ -23,11 +23,14 @@ from tests.server_process import ServerProcess, running_server
 from tests.test_process import children
 from trio_logs import Batch, LogBroker, Status, WorkloadSpec, open_broker
 from trio_logs.backends import Execution, serving
+from trio_logs.backends.posix_spawn import posix_spawn
 from trio_logs.backends.process import ProcessBackend
+from trio_logs.backends.process_group import ProcessGroup
 from trio_logs.errors import NotStartedError
 from trio_logs.records import Outcome, Reason
 from trio_logs.settings import Settings
 from trio_logs.store.memory import MemoryStore
+from trio_logs.threads import Threads
 
 HELD = """
 import ctypes, os, sys, time
@@ -206,6 +209,21 @@ async def test_each_descriptor_that_is_lacking(pty: bool) -> None:
             assert open_descriptors() == opened
     assert ran == sorted(ran)
     assert set(ran) == {False, True}
+
+
+async def test_a_group_has_members_while_none_can_be_looked_for() -> None:
+    """So a stop leaves them their grace."""
+    threads = Threads("process", 1)
+    threads.start()
+    child = posix_spawn("/bin/sleep", ["sleep", "50"], {}, cwd=None, stdout=1, stderr=None)
+    group = ProcessGroup(child, threads)
+    assert group.handle
+    try:
+        with descriptors(0):
+            assert await group.has_members()
+    finally:
+        await group.end()
+        threads.close()
 
 
 async def run_or_say_why(backend: ProcessBackend, execution: Execution) -> Outcome | str:

@@ -103,3 +103,13 @@ def test_following_from_python(tmp_path: Path) -> None:
         found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert found.stderr == "careful\n"
     assert found.stdout == "building\nended: failed 3\n"
+
+
+def test_pictures() -> None:
+    """They are there, and small; a page of docs/ with a broken link fails `make docs`."""
+    shown = re.findall(r"^!\[.+?\]\((.+?)\)$", README, re.MULTILINE)
+    assert "docs/page/log-dark.png" in shown
+    pictures = {ROOT / path for path in shown} | set((ROOT / "docs").glob("**/*.png"))
+    pictures -= set((ROOT / "docs" / "_build").glob("**/*.png"))
+    for path in pictures:
+        assert path.stat().st_size < 200_000 or path.suffix == ".svg", path

@@ -161,7 +161,9 @@ async def test_a_sign_out_ends_the_streams_of_the_session_alone(live: Live) -> N
                     await stream.read_all()
                 assert not stream.ended
             # Its upload has no answer yet, so it gets one.
-            assert (await pushed.receive_some()).startswith(b"HTTP/1.1 401 ")
+            head = await pushed.receive_some()
+            assert head.startswith(b"HTTP/1.1 401 ")
+            assert b"\r\nContent-Security-Policy: default-src 'none'; frame-ancestors" in head
         assert len(live.service.sessions._streams) == len(kinds)
         await live.client.post(f"/v1/workloads/{workload['id']}/stop", json={"grace": 0})
         for stream in others:

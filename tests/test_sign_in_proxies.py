@@ -4,9 +4,11 @@ them."""
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,7 +17,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import trio
+from playwright.sync_api import expect
 
+from tests.browsing import Tab, open_browser
 from tests.command_line import trio_logs
 from tests.live import PATIENCE
 from tests.proxy_process import HOST, PROXIES, Proxy, running_proxy, unix_form
@@ -98,6 +102,35 @@ async def test_sign_in_follow_download_and_sign_out(proxy: Proxy, server: Server
     assert curl(proxy, "/v1/session", key=key)[0] == 401
     for path in (log, "/v1/session/codes"):
         assert curl(proxy, path)[0] in (401, 405)
+
+
+def test_the_page_in_a_browser(proxy: Proxy, server: ServerProcess, tmp_path: Path) -> None:
+    """By the very address that `open` prints: sign-in, live lines, a download, sign-out."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    script = f"print('first', flush=True); open({str(gate)!r}).read(); print('second')"
+    command = [sys.executable, "-c", script]
+    workload = server.post("/v1/workloads", {"command": command, "name": "live"}).json()["id"]
+    address = trio_logs(server.data, "open", workload).stdout.strip()
+    assert address.startswith(f"{PUBLIC}/w/{workload}#code=")
+    rules = f"--host-resolver-rules=MAP {HOST}:443 127.0.0.1:{proxy.port}"
+    with open_browser(rules) as browser:
+        # The certificate is of an authority that the browser does not know.
+        page = browser.new_context(ignore_https_errors=True).new_page()
+        tab = Tab(page, server)
+        page.goto(address)
+        expect(tab.text(1)).to_have_text("first")
+        expect(tab.status("Connection")).to_have_text("live")
+        assert page.url == f"{PUBLIC}/w/{workload}"
+        gate.write_text("")
+        expect(tab.text(2)).to_have_text("second")
+        expect(tab.log.locator(".row.end")).to_contain_text("succeeded")
+        with page.expect_download() as saving:
+            tab.button("Download").click()
+        assert saving.value.path().read_bytes() == b"first\nsecond\n"
+        assert saving.value.url.startswith(f"{PUBLIC}/v1/workloads/{workload}/logs?download=")
+        tab.button("Sign out").click()
+        expect(tab.status("Connection")).to_have_text("signed out")
 
 
 def test_the_service_at_a_unix_socket(tmp_path: Path) -> None:

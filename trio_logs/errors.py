@@ -88,7 +88,7 @@ class IncompleteAnswerError(TrioLogsError):
 
 
 class DataFolderError(TrioLogsError):
-    """The data folder is in use by another process, or can't be written."""
+    """The data folder is in use by another process, can't be used, or was deleted meanwhile."""
 
 
 class NotStartedError(TrioLogsError):

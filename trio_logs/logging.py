@@ -1,47 +1,91 @@
-"""The service's own log: structlog to standard error.
+"""The service's own log: structlog to standard error, as text or as JSON.
 
-Lines are coloured if standard error is a terminal. The thread that logs a record also formats it.
-So the queue holds only text, and keeps no exceptions and frames alive.
+Lines of text are coloured if standard error is a terminal. The thread that logs a record also
+formats it. So the queue holds only bytes, and keeps no exceptions and frames alive.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO, TypeAlias
 
 import structlog
 
+from .json_log import dropped_object, encode_object, text_object
+from .own_log import OwnLog
 from .stderr import take_over_stderr
 from .tracebacks import format_error
 
-__all__ = ["configure_logging"]
+__all__ = ["LogFormat", "configure_logging"]
+
+LogFormat: TypeAlias = Literal["text", "json"]
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
-def configure_logging(level: int = logging.INFO) -> None:
+def configure_logging(level: int = logging.INFO, log_format: LogFormat = "text") -> None:
     """Set up the log of a process that serves nothing else; other programs configure their own.
 
-    This replaces `sys.stderr`, so that no write to it blocks or raises any more; see `stderr`.
-    Raises RuntimeError if the thread of the log can't be started.
+    This replaces `sys.stderr`, so that no write to it blocks or raises any more; see `stderr`. With
+    `json`, each line on standard error is an object, and so is what libraries and Python itself
+    write there. Raises RuntimeError if the thread of the log can't be started.
     """
-    take_over_stderr()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+    processors: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    factory: Callable[..., structlog.typing.WrappedLogger]
+    if log_format == "json":
+        log = take_over_stderr(wrap=text_object, notice=dropped_object)
+        processors += [
+            structlog.processors.ExceptionRenderer(lambda exc_info: format_error(exc_info[1])),
+            _render_object,
+        ]
+        factory = structlog.BytesLoggerFactory(_Records(log))  # type: ignore[arg-type]
+        sys.excepthook = _log_uncaught
+    else:
+        take_over_stderr()
+        processors += [
             _quote_controls,
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), exception_formatter=_write_traceback
             ),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        ]
         # PrintLogger would write the final newline separately, which would split a record.
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        factory = structlog.WriteLoggerFactory(sys.stderr)
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=factory,
     )
+
+
+class _Records:
+    """The file of structlog's BytesLogger: each write is one record."""
+
+    def __init__(self, log: OwnLog) -> None:
+        self.write = log.put
+
+    def flush(self) -> None:
+        """Nothing: the log's thread writes."""
+
+
+def _render_object(
+    _: Any, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.ProcessorReturnValue:
+    # BytesLogger adds the newline.
+    return encode_object(**event).rstrip(b"\n")
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Replaces Python's own hook, which writes a traceback line by line."""
+    structlog.get_logger("trio_logs").critical("uncaught exception", exc_info=(kind, error, trace))
 
 
 class _Quoted:

@@ -15,9 +15,10 @@ import os
 import queue
 import select
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["OwnLog", "OwnLogStatistics"]
+__all__ = ["OwnLog", "OwnLogStatistics", "dropped_line"]
 
 MAX_RECORDS = 1000
 MAX_BYTES = 1024 * 1024
@@ -33,18 +34,31 @@ class OwnLogStatistics:
     dropped: int = 0
 
 
+def dropped_line(dropped: int) -> bytes:
+    """The line in the place of records that standard error did not take."""
+    noun = "record" if dropped == 1 else "records"
+    return f"trio-logs: {dropped} log {noun} dropped: standard error did not take more\n".encode()
+
+
 class OwnLog:
     """A queue of records, and the thread that writes them to a descriptor.
 
     `start` must come first; it raises RuntimeError if the system refuses the thread. Without a
-    descriptor, all records are dropped. Any thread may call `put`, a finalizer or a signal handler
-    too: the lock is reentrant, and the queue is, as the documentation of `queue` says.
+    descriptor, all records are dropped. `notice` makes the record that says how many were dropped.
+    Any thread may call `put`, a finalizer or a signal handler too: the lock is reentrant, and the
+    queue is, as the documentation of `queue` says.
     """
 
     def __init__(
-        self, descriptor: int | None, *, max_records: int = MAX_RECORDS, max_bytes: int = MAX_BYTES
+        self,
+        descriptor: int | None,
+        *,
+        max_records: int = MAX_RECORDS,
+        max_bytes: int = MAX_BYTES,
+        notice: Callable[[int], bytes] = dropped_line,
     ) -> None:
         self._descriptor = descriptor
+        self._notice = notice
         self._max_records = max_records
         self._max_bytes = max_bytes
         # Bound: `put` checks both limits. Events are the marks of `drain`, None ends the thread.
@@ -139,9 +153,7 @@ class OwnLog:
         works."""
         if not self._failed:
             return True
-        noun = "record" if self._failed == 1 else "records"
-        notice = f"trio-logs: {self._failed} log {noun} dropped: standard error did not take more\n"
-        if not self._write(b"\n" * self._is_cut + notice.encode()):
+        if not self._write(b"\n" * self._is_cut + self._notice(self._failed)):
             return False
         self._failed = 0
         return True

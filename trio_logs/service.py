@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 import trio
@@ -16,7 +13,8 @@ from .backends import Backend, installed_backends
 from .backends.push import PushBackend
 from .broker import BrokerStatistics, LogBroker, SearchStatistics
 from .engine import Engine, EngineStatistics, keep_pruned
-from .errors import DataFolderError, StoreError
+from .errors import StoreError
+from .folder_lock import FolderLock
 from .own_log import OwnLogStatistics
 from .sessions import Sessions
 from .settings import Settings
@@ -103,18 +101,20 @@ async def open_service(
 
     On exit, the service drains, stops running workloads, and closes its parts from the inside out.
     An exception in any part cancels the others and is raised. Raises DataFolderError if another
-    process uses the data folder. Raises StoreError if the store can't be opened or read at the
+    process uses the data folder, if the folder can't be used, and if its files are deleted or
+    replaced meanwhile. Raises StoreError if the store can't be opened or read at the
     start, and if a failing store loses ends of workloads or lines on exit.
     """
-    with _locked(settings.data):
-        store = store or SQLiteStore(
-            settings.data / "trio_logs.db", synchronous=settings.synchronous
-        )
+    with FolderLock.locked(settings.data) as lock:
+        path = settings.data / "trio_logs.db"
+        own = SQLiteStore(path, synchronous=settings.synchronous)
+        database, store = (path, own) if store is None else (None, store)
         service = Service(settings, store, installed_backends() if backends is None else backends)
         async with trio.open_nursery() as store_nursery:
             await store_nursery.start(store.run)
             store_nursery.start_soon(_keep_trimmed, store, settings.retention)
             store_nursery.start_soon(_watch_store, service)
+            store_nursery.start_soon(lock.watch, database, lambda: own.is_open)
             await store_nursery.start(service.sessions.run)
             async with trio.open_nursery() as broker_nursery:
                 await broker_nursery.start(service.broker.run)
@@ -175,30 +175,3 @@ async def _watch_store(service: Service) -> None:
                 waiting_seconds=round(service.store_wait(), 1),
                 logs=found.logs_failing,
             )
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Lock the data folder: two services on one history would number the same lines twice.
-
-    Raises DataFolderError if another process holds the lock, or if the folder can't be written.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (folder / "lock").open("a+")
-    except OSError as error:
-        raise DataFolderError(f"can't use the data folder {folder}: {error}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            pid = lock.read().strip() or "unknown"
-            raise DataFolderError(
-                f"the data folder {folder} is in use by process {pid}: stop it, or give another"
-                " folder with --data"
-            ) from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        yield

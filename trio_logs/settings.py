@@ -54,10 +54,11 @@ class Settings:
         """The settings of `trio_logs.asgi`, which has no command line.
 
         They come from TRIO_LOGS_DATA, TRIO_LOGS_TOKEN, TRIO_LOGS_READ_ONLY_TOKEN,
-        TRIO_LOGS_PUBLIC_URL, and TRIO_LOGS_ALLOWED_HOSTS, whose names are separated by commas.
-        Raises InvalidRequestError for a public URL that is none.
+        TRIO_LOGS_PUBLIC_URL, and TRIO_LOGS_ALLOWED_HOST, whose names are separated by commas. The
+        last one was TRIO_LOGS_ALLOWED_HOSTS before version 0.2. Raises InvalidRequestError for a
+        public URL that is none.
         """
-        hosts = environ.get("TRIO_LOGS_ALLOWED_HOSTS", "")
+        hosts = environ.get("TRIO_LOGS_ALLOWED_HOST") or environ.get("TRIO_LOGS_ALLOWED_HOSTS", "")
         public_url = environ.get("TRIO_LOGS_PUBLIC_URL")
         return cls(
             data=default_data_folder(),

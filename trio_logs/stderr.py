@@ -10,9 +10,10 @@ import atexit
 import io
 import sys
 import threading
+from collections.abc import Callable
 from typing import TextIO
 
-from .own_log import OwnLog, OwnLogStatistics
+from .own_log import OwnLog, OwnLogStatistics, dropped_line
 
 __all__ = ["OwnLogStream", "drain", "statistics", "take_over_stderr"]
 
@@ -27,13 +28,17 @@ class OwnLogStream(io.TextIOBase):
     """Takes the place of `sys.stderr`, so that libraries and Python itself write to the log, too.
 
     Text becomes a record at a newline, at a `flush`, or when it is longer than a record may be.
-    `replaced` is the stream whose place it takes; None if there was none. As on Python's own
-    standard error, characters that the encoding lacks are escaped.
+    `replaced` is the stream whose place it takes; None if there was none. `wrap` makes a record of
+    a text; by default, the record is the text itself. As on Python's own standard error, characters
+    that the encoding lacks are escaped.
     """
 
-    def __init__(self, log: OwnLog, replaced: TextIO | None) -> None:
+    def __init__(
+        self, log: OwnLog, replaced: TextIO | None, wrap: Callable[[str], bytes] | None = None
+    ) -> None:
         self._log = log
         self._replaced = replaced
+        self._wrap = wrap
         self._lock = threading.RLock()
         # Bound: MAX_RECORD characters, besides the text of the present write.
         self._partial = ""
@@ -80,29 +85,38 @@ class OwnLogStream(io.TextIOBase):
         if len(text) > MAX_RECORD:
             text = f"{text[:MAX_RECORD]} ... ({len(text) - MAX_RECORD} more characters cut)"
             end = "\n"
-        self._log.put((text + end).encode(self.encoding, "backslashreplace"))
+        if self._wrap is None:
+            self._log.put((text + end).encode(self.encoding, "backslashreplace"))
+        elif text.strip():
+            self._log.put(self._wrap(text))
 
 
 _log: OwnLog | None = None
 """The log of this process: at most one, since there is one standard error."""
 
 
-def take_over_stderr() -> None:
-    """Put the queue and its thread before standard error, until the process ends.
+def take_over_stderr(
+    wrap: Callable[[str], bytes] | None = None, notice: Callable[[int], bytes] = dropped_line
+) -> OwnLog:
+    """Put the queue and its thread before standard error, until the process ends; return the queue.
 
-    A second call does nothing. Raises RuntimeError if the thread can't be started.
+    `wrap` is that of `OwnLogStream`, `notice` that of `OwnLog`. A second call changes nothing.
+    Raises RuntimeError if the thread can't be started.
     """
     global _log
     if _log is not None:
-        return
+        return _log
     # None if the process was started with the descriptor closed. The number may belong to another
     # file by now, so nothing may be written to it.
-    log = OwnLog(None if sys.stderr is None else sys.stderr.fileno())
+    log = OwnLog(None if sys.stderr is None else sys.stderr.fileno(), notice=notice)
     log.start()
-    # Runs after the traceback of an uncaught exception, before Python ends the thread.
+    # Both run after the traceback of an uncaught exception, the last one first, before Python ends
+    # the thread.
     atexit.register(log.close, EXIT_SECONDS)
-    sys.stderr = OwnLogStream(log, sys.stderr)
+    sys.stderr = OwnLogStream(log, sys.stderr, wrap)
+    atexit.register(sys.stderr.flush)
     _log = log
+    return log
 
 
 def drain() -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hmac
 import os
-import secrets
 from dataclasses import dataclass
-from pathlib import Path
 
-from .data_folder import read_only_token_path, token_path
-from .errors import DataFolderError, InvalidRequestError
+from .data_folder import ensure_token, read_only_token_path, token_path
+from .errors import InvalidRequestError
 from .settings import Settings
 
 __all__ = ["ROLES", "Tokens", "load_tokens"]
@@ -45,14 +43,13 @@ def load_tokens(settings: Settings) -> Tokens:
     data folder: for each, the first place that has one counts.
 
     A token of the data folder is created on first use. Raises DataFolderError if its file can't be
-    written or is empty, and InvalidRequestError for a token that no header can hold, or if both are
-    equal.
+    used, and InvalidRequestError for a token that no header can hold, or if both are equal.
     """
     full = settings.token or os.environ.get("TRIO_LOGS_TOKEN")
     read_only = settings.read_only_token or os.environ.get("TRIO_LOGS_READ_ONLY_TOKEN")
     found = Tokens(
-        _checked(full or _kept(token_path(settings.data)), "token"),
-        _checked(read_only or _kept(read_only_token_path(settings.data)), "read-only token"),
+        _checked(full or ensure_token(token_path(settings.data)), "token"),
+        _checked(read_only or ensure_token(read_only_token_path(settings.data)), "read-only token"),
     )
     if found.full == found.read_only:
         raise InvalidRequestError(
@@ -61,21 +58,6 @@ def load_tokens(settings: Settings) -> Tokens:
             f" {read_only_token_path(settings.data)}"
         )
     return found
-
-
-def _kept(path: Path) -> str:
-    """The token in a file; a missing file is created, for its owner alone."""
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(32) + "\n")
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise DataFolderError(f"can't write {path}: {error}") from error
-    token = path.read_text().strip()
-    if not token:
-        raise DataFolderError(f"{path} is empty: delete it, and a new token is made")
-    return token
 
 
 def _checked(token: str, name: str) -> str:

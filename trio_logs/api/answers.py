@@ -22,6 +22,7 @@ from ..errors import (
     TrioLogsError,
     WorkloadNotFoundError,
 )
+from ..server import PROTECTION
 from .auth import ForbiddenError, MisdirectedError, UnauthorizedError
 from .bodies import Problem
 
@@ -31,8 +32,10 @@ __all__ = [
     "NotFoundError",
     "UnsupportedMediaError",
     "json_response",
+    "no_body",
     "no_content",
     "problem_of",
+    "protected",
     "stream_response",
 ]
 
@@ -93,10 +96,22 @@ def stream_response(body: ResponseBody | bytes, content_type: str) -> Response:
 
 
 def no_content(headers: dict[str, str] | None = None) -> Response:
-    """A 204, which has neither a body nor headers that describe one."""
-    response = Response(b"", HTTPStatus.NO_CONTENT, headers)
+    """A 204."""
+    return no_body(HTTPStatus.NO_CONTENT, headers)
+
+
+def no_body(status: HTTPStatus, headers: dict[str, str] | None = None) -> Response:
+    """An answer that has neither a body nor headers that describe one."""
+    response = Response(b"", status, headers)
     del response.headers["Content-Type"]
     del response.headers["Content-Length"]
+    return response
+
+
+def protected(response: Response) -> Response:
+    """The answer, with the headers that protect it from pages of other origins."""
+    for name, value in PROTECTION.items():
+        response.headers.setdefault(name, value)
     return response
 
 

@@ -13,7 +13,7 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 from ..errors import IncompleteAnswerError, StoreError
 from ..server import Server
 from ..service import Service
-from .answers import problem_of
+from .answers import problem_of, protected
 from .auth import Guard, session_stream
 from .request_body import with_streamed_bodies
 from .routes import AppContext
@@ -50,9 +50,7 @@ def create_app(service: Service, server: Server | None = None) -> QuartTrio:
     async def protect(response: Response) -> Response:
         if stream := session_stream():
             stream.has_answer = True
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers.setdefault("Cache-Control", "no-store")
-        return response
+        return protected(response)
 
     @app.errorhandler(Exception)
     async def fail(error: Exception) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -109,7 +110,7 @@ class Guard:
         settings = service.settings
         self._hosts = {_bracketed(name) for name in settings.allowed_hosts}
         if self._hosts and settings.public_url is not None:
-            self._hosts.add(_host_name(urlsplit(settings.public_url).netloc))
+            self._hosts.add(str(_host_name(urlsplit(settings.public_url).netloc)))
         self._table = table
 
     async def check(self) -> None:
@@ -133,7 +134,15 @@ class Guard:
 
     def _check_host(self, host: str | None) -> None:
         # HTTP/1.0 may lack it: load balancers check so, and no page in a browser can.
-        if self._hosts and host and _host_name(host) not in self._hosts:
+        if not host:
+            return
+        name = _host_name(host)
+        if name is None:
+            # A link that begins with `a:1@b` leads to b.
+            raise MisdirectedError(
+                f"the Host {host!r} is wrong: send a name or an address, and a port if need be"
+            )
+        if self._hosts and name not in self._hosts:
             raise MisdirectedError(
                 f"this server does not answer for the host {host!r}: allow it with --allowed-host"
             )
@@ -171,8 +180,8 @@ def _bracketed(name: str) -> str:
     return f"[{name}]" if ":" in name and not name.startswith("[") else name
 
 
-def _host_name(host: str) -> str:
-    """The name or address in a Host header, without the port."""
-    if host.startswith("["):
-        return host.partition("]")[0].lower() + "]"
-    return host.partition(":")[0].lower()
+def _host_name(host: str) -> str | None:
+    """The name or address in a Host header, without the port. None if the header has something
+    else. Source: RFC 9110, section 7.2."""
+    found = re.fullmatch(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]*)?", host.lower(), re.ASCII)
+    return found and found[1]

@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import IncompleteAnswerError
 from ..server import ASGIApp
 from ..sessions import Sessions, SessionStream
-from .answers import problem_of
+from .answers import problem_of, protected
 from .auth import STREAM, UnauthorizedError
 from .routes import RouteTable
 
@@ -43,7 +43,7 @@ def with_session_streams(app: ASGIApp, table: RouteTable, sessions: Sessions) ->
 
 async def _refuse(send: Any) -> None:
     """Answer a request whose session ended before there was an answer."""
-    response = problem_of(UnauthorizedError("the session has ended: sign in again"))
+    response = protected(problem_of(UnauthorizedError("the session has ended: sign in again")))
     headers = [(name.encode(), value.encode()) for name, value in response.headers]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": await response.get_data()})

@@ -15,6 +15,7 @@ from . import (
     search,
     session,
     several,
+    web,
     workloads,
 )
 from .routes import RouteTable
@@ -33,6 +34,7 @@ TABLE = RouteTable(
         *session.ROUTES,
         *metrics.ROUTES,
         *description.ROUTES,
+        *web.ROUTES,
     )
 )
 """Every route of the app."""

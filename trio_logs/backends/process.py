@@ -105,9 +105,10 @@ class ProcessBackend:
         if workload_id not in self._terminals:
             raise ConflictError("the command does not run now: its terminal has no size")
         reader, group = self._terminals[workload_id]
-        if reader.resize(columns, rows):
-            # The kernel tells only processes whose controlling terminal this is.
-            await group.send(signal.SIGWINCH)
+        foreground = reader.resize(columns, rows)
+        if foreground is not None:
+            # Jobs in the background may draw, too.
+            await group.send(signal.SIGWINCH, apart_from=foreground)
 
     async def reap(self, handle: str) -> None:
         await ProcessGroup.kill_remains(handle, self._opened_threads())
@@ -125,6 +126,9 @@ async def _attend(
     try:
         handle = group.handle
     except OSError as error:
+        # The end of the group needs a descriptor, too.
+        for reader in readers:
+            reader.close()
         raise not_started(error) from error
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_when_asked, group, execution, readers)
@@ -134,9 +138,9 @@ async def _attend(
             # The command can write and be stopped meanwhile: the store may take long.
             await execution.remember(handle)
             await group.wait()
-            if execution.stop.status is None:
+            if not execution.stop.requested:
                 _expire(readers)
-        if execution.stop.status is None:
+        if not execution.stop.requested:
             nursery.cancel_scope.cancel()
 
 
@@ -163,6 +167,9 @@ async def _stop_when_asked(
             await send_signals()
 
     await execution.stop.wait()
+    if group.exit_code is not None:
+        # Its exit decides the outcome: the stop only ends what it left.
+        execution.stop.exited()
     for reader in readers:
         reader.expire(math.inf)
     # The first one is sent whatever the grace is.
@@ -180,6 +187,7 @@ async def _stop_when_asked(
 def _expire(readers: Iterable[OutputReader]) -> None:
     """The command has exited: give other processes that hold its output open a deadline."""
     for reader in readers:
+        reader.release()
         reader.expire(trio.current_time() + DRAIN_SECONDS)
 
 

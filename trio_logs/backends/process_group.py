@@ -7,18 +7,15 @@ import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache, cached_property, partial
-from pathlib import Path
+from functools import cached_property, partial
 
-import msgspec
 import trio
 
 from ..threads import Threads
+from .posix_spawn import Child
+from .process_table import Identity, Member, SessionScan
 
 __all__ = ["ProcessGroup"]
-
-_PROC = Path("/proc")
 
 END_SECONDS = 5.0
 """How long `end` waits for a killed child: enough for the scans of /proc when 100 workloads end at
@@ -28,14 +25,11 @@ while a debugger holds it."""
 POLL_SECONDS = 0.05
 """How often a child is looked at where the kernel can't announce its end."""
 
+LOOKS = 3
+"""Looks that have to find no member. Only the first one examines all processes."""
 
-@dataclass(frozen=True, slots=True)
-class _Identity:
-    """Tells a process from a later one with the same pid. `start` is in clock ticks since boot."""
-
-    pid: int
-    start: int
-    boot: str
+MAX_UNSURE = 5
+"""Looks more, at most, where processes of others vanish before their examination."""
 
 
 class ProcessGroup:
@@ -48,7 +42,7 @@ class ProcessGroup:
     No method blocks Trio's thread: /proc is scanned in `threads`.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], threads: Threads) -> None:
+    def __init__(self, process: Child | subprocess.Popen[bytes], threads: Threads) -> None:
         self._process = process
         self._threads = threads
 
@@ -58,9 +52,7 @@ class ProcessGroup:
 
         Raises OSError if /proc can't be read, as when no file descriptor is free.
         """
-        stat = _stat(self._process.pid)
-        identity = _Identity(self._process.pid, stat.start if stat else 0, _boot_id())
-        return msgspec.json.encode(identity).decode()
+        return Identity.of(self._process.pid).encode()
 
     async def wait(self) -> None:
         """Wait until the child exits. It is not reaped, and other members may go on."""
@@ -96,15 +88,15 @@ class ProcessGroup:
                     return found.si_status if exited else -found.si_status
         return self._process.returncode
 
-    async def send(self, number: signal.Signals) -> None:
-        """Send a signal to all members. A cancellation may leave out those outside the child's
-        process group."""
-        self._send_to_group(number)
+    async def send(self, number: signal.Signals, *, apart_from: int = 0) -> None:
+        """Send a signal to all members, but not to the process group `apart_from`. A cancellation
+        may leave out those outside the child's process group."""
+        if apart_from != self._process.pid:
+            self._send_to_group(number)
         # Without a free descriptor, no other member can be found now.
         with suppress(OSError):
-            await self._threads.run(
-                partial(_send_to_others, self.handle, number), abandon_on_cancel=True
-            )
+            send = partial(_send_to_others, self.handle, number, apart_from)
+            await self._threads.run(send, abandon_on_cancel=True)
 
     def _send_to_group(self, number: signal.Signals) -> None:
         # No process is left, or (macOS) only zombies are.
@@ -112,11 +104,12 @@ class ProcessGroup:
             os.killpg(self._process.pid, number)
 
     async def has_members(self) -> bool:
-        """Whether any member still runs. False if /proc can't be read."""
-        with suppress(OSError):
+        """Whether any member still runs; True if /proc can't be read."""
+        try:
             find = partial(self.members, self.handle)
             return bool(await self._threads.run(find, abandon_on_cancel=True))
-        return False
+        except OSError:
+            return True  # no file descriptor is free
 
     async def end(self) -> bool:
         """Kill all members and reap the child; return whether it is reaped.
@@ -151,30 +144,24 @@ class ProcessGroup:
     def members(handle: str) -> list[int]:
         """The pids of the running members of a group that this or an earlier server started.
 
-        It reads /proc for every process of the machine: use a thread. A system without /proc shows
-        no members. Raises OSError if /proc can't be read.
+        Use a thread, as for `SessionScan`. Raises OSError if /proc can't be read.
         """
-        identity = msgspec.json.decode(handle, type=_Identity)
-        leader = _stat(identity.pid)
-        if identity.boot != _boot_id() or (leader and leader.start != identity.start):
-            return []  # another boot, or a stranger has the pid now
-        found = []
-        for entry in _PROC.iterdir() if _PROC.is_dir() else ():
-            stat = _stat(int(entry.name)) if entry.name.isdigit() else None
-            if stat and stat.session == identity.pid and stat.start >= identity.start:
-                found.append(int(entry.name))
-        return found
+        return [member.pid for member in SessionScan(Identity.decode(handle)).look()]
 
     @classmethod
     async def kill_remains(cls, handle: str, threads: Threads) -> list[int]:
-        """Kill the running members of a group; return their pids. Raises OSError as `members`."""
+        """Kill the running members of a group; return their pids. Raises OSError as `members`.
+
+        A member may fork and exit during a look, and the next look finds its child. So it ends
+        once several looks in a row have found nothing.
+        """
         killed: list[int] = []
-        # A member may fork during a scan; the next scan finds its child. Each scan is a call of its
-        # own, so that a fork bomb can't keep a thread for ever.
-        while left := await threads.run(
-            partial(_kill_others, handle, killed), abandon_on_cancel=True
+        scan = SessionScan(Identity.decode(handle))
+        # A call of its own after each find, so that a fork bomb can't keep a thread for ever.
+        while found := await threads.run(
+            partial(_kill_found, scan, killed), abandon_on_cancel=True
         ):
-            killed += left
+            killed += found
         return killed
 
 
@@ -186,47 +173,36 @@ async def _poll(is_over: Callable[[], bool]) -> None:
         await trio.sleep(POLL_SECONDS)
 
 
-def _kill_others(handle: str, killed: Sequence[int]) -> list[int]:
-    """Kill the members that are not yet in `killed`; return their pids."""
-    found = [pid for pid in ProcessGroup.members(handle) if pid not in killed]
-    for pid in found:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+def _kill_found(scan: SessionScan, killed: Sequence[int]) -> list[int]:
+    """Look until a look finds members that are not yet in `killed`, or several find none. Kill
+    those members; return their pids."""
+    found: list[int] = []
+    quiet = unsure = 0
+    while not found and quiet < LOOKS and unsure < MAX_UNSURE:
+        for member in scan.look():
+            if member.pid not in killed:
+                found.append(member.pid)
+                _kill(member)
+        if scan.is_sure:
+            quiet += 1
+        else:
+            unsure += 1
     return found
 
 
-def _send_to_others(handle: str, number: signal.Signals) -> None:
-    """Send a signal to the members outside the process group of the child."""
-    leader = msgspec.json.decode(handle, type=_Identity).pid
-    for pid in ProcessGroup.members(handle):
-        with suppress(ProcessLookupError, PermissionError):
-            if os.getpgid(pid) != leader:
-                os.kill(pid, number)
+def _kill(member: Member) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        if member.group == member.pid:
+            # Its child, which may have been born just now, is in its group.
+            os.killpg(member.group, signal.SIGKILL)
+        else:
+            os.kill(member.pid, signal.SIGKILL)
 
 
-@dataclass(frozen=True, slots=True)
-class _Stat:
-    session: int
-    start: int
-
-
-def _stat(pid: int) -> _Stat | None:
-    """Two fields of /proc/PID/stat; see proc_pid_stat(5). None without such a process, or if it is
-    a zombie."""
-    try:
-        text = (_PROC / str(pid) / "stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return None
-    # The second field, the name, may hold any byte; the third follows its last parenthesis.
-    fields = text[text.rindex(b")") + 2 :].split()
-    if fields[0] in (b"Z", b"X"):
-        return None
-    return _Stat(session=int(fields[3]), start=int(fields[19]))
-
-
-@cache
-def _boot_id() -> str:
-    try:
-        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-    except FileNotFoundError:
-        return ""
+def _send_to_others(handle: str, number: signal.Signals, apart_from: int) -> None:
+    """Send a signal to the members outside these process groups: the child's, and `apart_from`."""
+    others = {Identity.decode(handle).pid, apart_from}
+    for member in SessionScan(Identity.decode(handle)).look():
+        if member.group not in others:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(member.pid, number)

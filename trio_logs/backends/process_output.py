@@ -29,8 +29,11 @@ PIPE_BYTES = 256 * 1024
 class OutputReader:
     """Reads one pipe or terminal into the log. Every byte that it reads is written."""
 
-    def __init__(self, fd: int, stream: str) -> None:
+    def __init__(self, fd: int, stream: str, other_end: int | None = None) -> None:
+        """It owns both descriptors. `other_end` is that of a terminal: while it is open, the output
+        has no end, even if no process has the terminal open now."""
         self._stream = stream
+        self._other_end = other_end
         self._pipe = trio.lowlevel.FdStream(fd)
         self._deadline = math.inf
         self._receiving = trio.CancelScope()
@@ -40,19 +43,27 @@ class OutputReader:
                 fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
     def close(self) -> None:
+        self.release()
         self._pipe.close()
+
+    def release(self) -> None:
+        """The command has exited: the output ends once no process has it open."""
+        if self._other_end is not None:
+            os.close(self._other_end)
+            self._other_end = None
 
     def expire(self, deadline: float) -> None:
         """Set the time, of Trio's clock, until which `run` waits for the end of the file."""
         self._deadline = self._receiving.deadline = deadline
 
-    def resize(self, columns: int, rows: int) -> bool:
-        """Change the size of the terminal; return whether it had another one."""
+    def resize(self, columns: int, rows: int) -> int | None:
+        """Change the size of the terminal. The kernel tells its foreground process group: return
+        the id of that group, or None if the size was this already."""
         terminal = self._pipe.fileno()
         if termios.tcgetwinsize(terminal) == (rows, columns):
-            return False
+            return None
         termios.tcsetwinsize(terminal, (rows, columns))
-        return True
+        return os.tcgetpgrp(terminal)
 
     async def run(self, log: Log, group: ProcessGroup) -> None:
         """Read until the end of file or, past the deadline, until the pipe is empty."""

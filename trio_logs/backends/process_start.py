@@ -6,21 +6,24 @@ import errno
 import os
 import re
 import shutil
-import subprocess
 import sys
 import termios
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from ..errors import NotStartedError
 from ..records import WorkloadSpec
+from .posix_spawn import Child, posix_spawn
 from .process_output import OutputReader
 
 __all__ = ["not_started", "spawn"]
 
 WINDOW = (24, 80)
 """The rows and columns of a terminal, unless the workload's environment has others."""
+
+_LOADER = re.compile("LD_|MALLOC_|GLIBC_TUNABLES$")
+"""The variables with which ld.so(8), and the C library at its start, change a program."""
 
 _LIMITS = {
     errno.EAGAIN: "a limit on processes is reached: raise TasksMax (pids.max), `ulimit -u`"
@@ -40,39 +43,62 @@ def _environment(spec: WorkloadSpec) -> dict[str, str]:
     return {"PATH": os.defpath, **terminal, **inherited, **spec.env}
 
 
-def _check_startable(spec: WorkloadSpec, environment: dict[str, str]) -> None:
-    """Raise NotStartedError if `exec` would refuse the command, in clearer words."""
+def _find_program(spec: WorkloadSpec, environment: dict[str, str]) -> str:
+    """The absolute path of the program. Raises NotStartedError if `exec` would refuse the command,
+    in clearer words."""
     if spec.cwd is not None and not Path(spec.cwd).is_dir():
         raise NotStartedError(f"cwd: there is no folder {spec.cwd}")
     program, folder = spec.command[0], spec.cwd or "."
+    found: str | None
     if "/" in program:
         path = Path(folder, program)
-        found = path.is_file() and os.access(path, os.X_OK)
+        found = str(path) if path.is_file() and os.access(path, os.X_OK) else None
     else:
         # The command looks up relative folders of PATH from its own working folder.
         places = [str(Path(folder, place)) for place in environment["PATH"].split(os.pathsep)]
-        found = shutil.which(program, path=os.pathsep.join(places)) is not None
-    if not found:
+        found = shutil.which(program, path=os.pathsep.join(places))
+    if found is None:
         raise NotStartedError(f"command: there is no program {program!r} that can be run; see PATH")
+    return str(Path(found).absolute())
 
 
-def _leash() -> list[str]:
-    """A prefix for the command: the kernel kills the command when this process dies."""
-    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
-    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+def _wrap(
+    command: Sequence[str], environment: Mapping[str, str]
+) -> tuple[list[str], Mapping[str, str]]:
+    """The wrapper's arguments, for before the command, and the environment to start it with.
+
+    The kernel kills the command when this process dies: the wrapper asks for that. Variables with
+    which the dynamic loader changes a program are for the command alone. So a second wrapper sets
+    them. Like all arguments, they are public until that wrapper has started the command.
+    """
+    setpriv = _tool("setpriv") if sys.platform == "linux" else None
+    if setpriv is None:
+        return [], environment
+    wrapper = [setpriv, "--pdeathsig", "KILL", "--"]
+    loading = {name: value for name, value in environment.items() if _LOADER.match(name)}
+    env = _tool("env") if loading else None
+    # env(1) takes a program with `=` in its path for a variable.
+    if env is not None and "=" not in command[0]:
+        wrapper += [env, "--", *(f"{name}={value}" for name, value in loading.items())]
+        environment = {name: environment[name] for name in environment if name not in loading}
+    return wrapper, environment
 
 
-def spawn(
-    spec: WorkloadSpec, stack: ExitStack
-) -> tuple[subprocess.Popen[bytes], list[OutputReader]]:
+def _tool(name: str) -> str | None:
+    """The absolute path of a program in the PATH of the service."""
+    found = shutil.which(name)
+    return found and str(Path(found).absolute())
+
+
+def spawn(spec: WorkloadSpec, stack: ExitStack) -> tuple[Child, list[OutputReader]]:
     """Start the command; return it with the readers of its output, which the stack closes.
 
     Raises NotStartedError if the command can't be run, or if the system is at a limit.
     """
     environment = _environment(spec)
     try:
-        _check_startable(spec, environment)
-        return _start(spec, environment, stack)
+        program = _find_program(spec, environment)
+        return _start(spec, environment, program, stack)
     except OSError as error:
         raise not_started(error) from error
 
@@ -84,34 +110,39 @@ def not_started(error: OSError) -> NotStartedError:
 
 
 def _start(
-    spec: WorkloadSpec, environment: dict[str, str], stack: ExitStack
-) -> tuple[subprocess.Popen[bytes], list[OutputReader]]:
+    spec: WorkloadSpec, environment: Mapping[str, str], program: str, stack: ExitStack
+) -> tuple[Child, list[OutputReader]]:
+    readers: list[OutputReader] = []
     with ExitStack() as child_ends:
 
-        def pair(make: Callable[[], tuple[int, int]], stream: str) -> int:
-            ours, theirs = make()
+        def pipe(stream: str) -> int:
+            ours, theirs = os.pipe()
             child_ends.callback(os.close, theirs)
-            readers.append(OutputReader(ours, stream))
-            stack.callback(readers[-1].close)
+            readers.append(stack.enter_context(closing(OutputReader(ours, stream))))
             return theirs
 
-        readers: list[OutputReader] = []
-        stdout = pair(os.openpty if spec.pty else os.pipe, "stdout")
+        stdout: int | str
         if spec.pty:
-            _set_terminal(stdout, environment)
-        process = subprocess.Popen(
-            [*_leash(), *spec.command],
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stdout if spec.pty else pair(os.pipe, "stderr"),
+            ours, terminal = os.openpty()
+            # With this end open, the output has no end as long as the command can open /dev/tty.
+            readers.append(stack.enter_context(closing(OutputReader(ours, "stdout", terminal))))
+            _set_terminal(terminal, environment)
+            stdout, stderr = os.ttyname(terminal), None
+        else:
+            stdout, stderr = pipe("stdout"), pipe("stderr")
+        wrapper, environment = _wrap(spec.command, environment)
+        child = posix_spawn(
+            wrapper[0] if wrapper else program,
+            [*wrapper, *spec.command],
+            environment,
             cwd=spec.cwd,
-            env=environment,
-            start_new_session=True,
+            stdout=stdout,
+            stderr=stderr,
         )
-    return process, readers
+    return child, readers
 
 
-def _set_terminal(terminal: int, environment: dict[str, str]) -> None:
+def _set_terminal(terminal: int, environment: Mapping[str, str]) -> None:
     """Set the size of the terminal, and have it leave line ends as the command writes them."""
     size = [environment.get(name, "") for name in ("LINES", "COLUMNS")]
     rows, columns = (

@@ -14,14 +14,16 @@ __all__ = ["Stop"]
 class Stop:
     """A request to end an execution: softly at once, by force when the grace is over.
 
-    The engine puts `status`, `reason` and `error` into the outcome; they are None and empty before
-    the first request.
+    The engine puts `status`, `reason` and `error` into the outcome. They are None and empty before
+    the first request, and if the workload has `exited` by itself.
     """
 
     def __init__(self) -> None:
         self.status: Status | None = None
         self.reason: Reason | None = None
         self.error = ""
+        self._has_exited = False
+        self._has_signals_taken = False
         self._deadline = math.inf
         self._requested = trio.Event()
         self._hurried = trio.Event()
@@ -37,7 +39,7 @@ class Stop:
         The first request decides `status`, `reason` and `error`. A later request sends its own
         signal, and can only shorten the grace.
         """
-        if self.status is None:
+        if self.status is None and not self._has_exited:
             self.status, self.reason, self.error = status, reason, error
         self._deadline = min(self._deadline, trio.current_time() + grace)
         self._signals[signal or "SIGTERM"] = None
@@ -45,6 +47,19 @@ class Stop:
         self._requested.set()
         self._hurried.set()
         self._hurried = trio.Event()
+
+    def exited(self) -> None:
+        """The workload has ended by itself, and only its remains go on: no request decides the
+        outcome any more. Does nothing once `signals` has returned names for a request."""
+        if not self._has_signals_taken:
+            self._has_exited = True
+            self.status = self.reason = None
+            self.error = ""
+
+    @property
+    def requested(self) -> bool:
+        """Whether the end is requested."""
+        return self._requested.is_set()
 
     async def wait(self) -> None:
         """Return once the end is requested."""
@@ -59,6 +74,7 @@ class Stop:
         """
         await self._signalled.wait()
         self._signalled = trio.Event()
+        self._has_signals_taken = True
         names, self._signals = list(self._signals), {}
         return names
 

@@ -14,6 +14,7 @@ from ..errors import TrioLogsError
 from ..stderr import drain
 from .arguments import begin_with_command, separate, spell_out
 from .connection import describe, refusal
+from .environment import fill_options
 from .exits import BROKEN_PIPE, FAILED, INTERRUPTED, USAGE, complain
 
 __all__ = ["CLIENTS", "OTHERS", "create_app", "main"]
@@ -79,6 +80,7 @@ def create_app(arguments: list[str]) -> App:
             help=None if name in arguments[:1] else text,
             usage=f"Usage: trio-logs {name} {USAGES[name]}" if name in USAGES else None,
             sort_key=place,
+            config=fill_options if name == "serve" else None,
             help_epilogue=epilogue if name in CLIENTS else None,
         )
     app.command("trio_logs.cli.complete:complete", name="complete", show=False)

@@ -7,18 +7,19 @@ data folder. It sends a token only to the server that the token's source is for.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
 from ..addresses import is_loopback
 from ..data_folder import default_data_folder, read_address, read_only_token_path, token_path
+from ..errors import DataFolderError
+from .config_file import config_path, read_config
 from .exits import UsageError
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Connection:
         """Why the server refuses the token, and how to find the right one."""
         folder = default_data_folder()
         if self.token is None:
-            places = f"--token, TRIO_LOGS_TOKEN, {_config_path(os.environ)} and {folder}"
+            places = f"--token, TRIO_LOGS_TOKEN, {config_path(os.environ)} and {folder}"
             why = f"{self.server} needs a token, and none for it is in {places}"
         else:
             source = self.token_source
@@ -114,10 +115,10 @@ class Connection:
 def find_connection(flags: Flags | None, environ: Mapping[str, str] = os.environ) -> Connection:
     """Look in all places. Raises UsageError for a file or value that can't be read."""
     flags = flags or Flags()
-    path, config = _read_config(environ)
+    path, config = read_config(environ)
     from_file = f"from {path}"
     folder = default_data_folder()
-    address = read_address(folder)
+    address = _read_address(folder)
     server, server_source = _first(
         (flags.server, FROM_FLAG),
         (environ.get("TRIO_LOGS_SERVER"), FROM_ENVIRONMENT),
@@ -148,7 +149,7 @@ def find_read_only_token(
     if token := environ.get("TRIO_LOGS_READ_ONLY_TOKEN"):
         return token
     folder = default_data_folder()
-    if connection.server == read_address(folder) or _is_here(connection.server):
+    if connection.server == _read_address(folder) or _is_here(connection.server):
         return _read_token(read_only_token_path(folder))
     return None
 
@@ -192,30 +193,11 @@ def _first(*places: tuple[str | None, str]) -> tuple[str | None, str]:
     return None, ""
 
 
-def _config_path(environ: Mapping[str, str]) -> Path:
-    if given := environ.get("TRIO_LOGS_CONFIG"):
-        return Path(given)
-    base = environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base, "trio_logs", "config.toml")
-
-
-def _read_config(environ: Mapping[str, str]) -> tuple[Path, dict[str, str]]:
-    """The configuration file's path and values: `server` and `token`, both optional."""
-    path = _config_path(environ)
+def _read_address(folder: Path) -> str | None:
     try:
-        config: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if environ.get("TRIO_LOGS_CONFIG"):
-            raise UsageError(f"TRIO_LOGS_CONFIG names {path}, which does not exist") from None
-        return path, {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"can't read {path}: {error}") from error
-    for name, value in config.items():
-        if name not in ("server", "token") or not isinstance(value, str):
-            raise UsageError(
-                f"{path}: {name!r} is not valid; write `server` and `token`, both strings"
-            )
-    return path, config
+        return read_address(folder)
+    except DataFolderError as error:
+        raise UsageError(f"{error}; or set another TRIO_LOGS_DATA") from error
 
 
 def _read_token(path: Path) -> str | None:

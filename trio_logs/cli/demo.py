@@ -1,4 +1,4 @@
-"""`trio-logs demo`: see the whole path in five seconds."""
+"""`trio-logs demo`: see the whole path in five seconds, and then the page."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ __all__ = ["demo"]
 
 
 async def demo() -> int:
-    """Start a service, run a sample build in it, and follow its log with two readers."""
+    """Start a service, run a sample build in it, and follow its log with two readers.
+
+    On a terminal, the service then stays with workloads to look at in the page, until Ctrl-C.
+    """
     await run_demo()
     return 0

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import importlib
-import os
-import resource
 import signal
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import structlog
-import trio
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
-from ..api import body_limit, create_app
 from ..data_folder import default_data_folder
 from ..engine import EngineLimits
-from ..errors import StoreError
-from ..logging import configure_logging
+from ..logging import LogFormat, configure_logging
+from ..open_files import raise_limit
+from ..quiet_exit import exit_quietly
 from ..server import Bind, Server, ServerLimits, TCPBind, load_tls
-from ..service import Service, open_service
 from ..settings import DAY, GIB, Settings, parse_public_url
 from ..store import Retention
-from .address import leave_address, page_url
 from .exits import UsageError
 from .given import number
+from .serving import serve_until_signal
 from .times import duration
 
 __all__ = ["serve"]
@@ -36,19 +29,18 @@ __all__ = ["serve"]
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 DESCRIPTORS = 65_536
-"""The limit on open files that the service asks for. Workloads inherit the limit, and some programs
-close every descriptor up to it when they start, so it is not higher."""
+"""The limit on open files that the service asks for; the commands that it runs don't get it."""
 
 CONNECTIONS_PER_PEER = 1000
 """Open connections of one address, if the service listens on more than loopback."""
 
-INVITATION_SECONDS = 3600.0
-"""How long the address that `serve` prints can sign a browser in."""
 
-INVITATION_PATIENCE = 10.0
-"""How long to wait for the store that keeps it, in seconds."""
-
-_log = structlog.get_logger("trio_logs.cli")
+def _folder(_: Any, tokens: Sequence[Token]) -> Path:
+    """The value of --data. An empty one is an unset variable of a script, not this folder."""
+    [token] = tokens
+    if not token.value:
+        raise ValueError("The folder's name is empty: give a folder.")
+    return Path(token.value)
 
 
 async def serve(
@@ -63,6 +55,7 @@ async def serve(
     data: Annotated[
         Path | None,
         Parameter(
+            converter=_folder,
             show_default=lambda _: str(default_data_folder()),
             help="The data folder: history and token. [env: TRIO_LOGS_DATA]",
         ),
@@ -73,9 +66,7 @@ async def serve(
     ] = (),
     public_url: Annotated[
         str | None,
-        Parameter(
-            help="Where browsers find the service, as behind a proxy. [env: TRIO_LOGS_PUBLIC_URL]"
-        ),
+        Parameter(help="Where browsers find the service, as behind a proxy."),
     ] = None,
     import_: Annotated[
         tuple[str, ...],
@@ -124,14 +115,24 @@ async def serve(
         str | None,
         Parameter(help="Delete workloads that long after their end, such as 90d."),
     ] = None,
+    log_format: Annotated[
+        LogFormat, Parameter(help="The service's own log, on standard error.")
+    ] = "text",
+    access_log: Annotated[
+        bool, Parameter(negative="", help="Log each request when its answer has ended.")
+    ] = False,
 ) -> int:
-    """Run the service until SIGTERM or SIGINT; a second one cuts the shutdown short."""
-    configure_logging()
+    """Run the service until SIGTERM or SIGINT; a second one cuts the shutdown short.
+
+    Each option is also a variable: TRIO_LOGS_MAX_RUNNING for --max-running.
+    """
+    configure_logging(log_format=log_format)
+    # A parent passes on which signals it blocks or ignores. A service that blocks SIGTERM is deaf.
+    exit_quietly()
     # A parent that ignores SIGCHLD passes this on, and then the kernel reports no exit status.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for module in import_:
         _import(module)
-    public_url = public_url or os.environ.get("TRIO_LOGS_PUBLIC_URL")
     binds = [Bind.parse(text) for text in bind]
     allowed = frozenset(allowed_host)
     is_loopback = all(each.is_loopback for each in binds)
@@ -154,6 +155,7 @@ async def serve(
             connections_per_peer=max_connections_per_peer,
         ),
         tls=load_tls(certfile, keyfile) if certfile else None,
+        access_log=access_log,
     )
     settings = Settings(
         data=data or default_data_folder(),
@@ -169,9 +171,8 @@ async def serve(
     gc.freeze()
     gc.set_threshold(10_000)
     # Each stream takes a descriptor, and a common soft limit is about a thousand.
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, DESCRIPTORS)), hard))
-    await _serve(settings, server, dict(zip(bind, binds, strict=True)))
+    raise_limit(DESCRIPTORS)
+    await serve_until_signal(settings, server, dict(zip(bind, binds, strict=True)), log_format)
     return 0
 
 
@@ -185,60 +186,3 @@ def _import(module: str) -> None:
         raise UsageError(
             f"--import {module}: {error}; it must be importable, as from here with PYTHONPATH=."
         ) from error
-
-
-async def _serve(settings: Settings, server: Server, binds: Mapping[str, Bind]) -> None:
-    stop = trio.Event()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_watch_signals, stop, nursery.cancel_scope)
-        async with open_service(settings) as service, trio.open_nursery() as serving:
-            app = create_app(service, server)
-            try:
-                limit = body_limit(settings)
-                urls = await serving.start(server.serve, app, list(binds.values()), stop, limit)
-            except OSError as error:
-                raise OSError(_cant_listen(binds, error)) from error
-            first = next(iter(binds.values()))
-            leave_address(settings.data, urls[0], first)
-            for url in urls:
-                print(f"Listening on {url}", file=sys.stderr, flush=True)
-            page = page_url(settings.public_url, urls, first)
-            if page is not None and sys.stderr.isatty():
-                serving.start_soon(_invite, service, page)
-            await stop.wait()
-            # The server closes its listeners, and each stream tells its client to reconnect later.
-            service.drain()
-        nursery.cancel_scope.cancel()
-
-
-def _cant_listen(addresses: Iterable[str], error: OSError) -> str:
-    reason = error.strerror or str(error)
-    if error.errno == errno.EADDRINUSE:
-        reason += "; --bind 127.0.0.1:0 takes a free port"
-    return f"can't listen on {' or '.join(addresses)}: {reason}"
-
-
-async def _invite(service: Service, url: str) -> None:
-    """Print an address that signs a browser in, for the person at the terminal."""
-    sessions = service.sessions
-    # A store that hangs must not hold up the shutdown.
-    with trio.move_on_after(INVITATION_PATIENCE):
-        try:
-            code, _ = await sessions.make_code(read_only=False, seconds=INVITATION_SECONDS)
-        except StoreError as error:
-            _log.warning("no address to sign in: use `trio-logs open`", reason=str(error))
-        else:
-            print(f"Open {url}/#code={code}", file=sys.stderr, flush=True)
-
-
-async def _watch_signals(
-    stop: trio.Event, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]
-) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        async for number in signals:
-            if stop.is_set():
-                everything.cancel(reason="a second signal")
-                return
-            _log.info("shutting down", signal=signal.Signals(number).name)
-            stop.set()

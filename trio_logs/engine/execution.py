@@ -128,7 +128,7 @@ async def _see_to_its_end(job: Job, grace: float, scope: trio.CancelScope) -> No
         timeout = max(0.0, timeout - (now() - job.resumed_from) / 1_000_000)
     with trio.move_on_after(timeout):
         await job.stop.wait()
-    if job.stop.status is None:
+    if not job.stop.requested:
         job.stop.request(
             Status.TIMED_OUT, Reason.TIMEOUT, grace, "The workload ran into its time-out."
         )

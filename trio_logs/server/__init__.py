@@ -11,12 +11,14 @@ from .asgi import ASGIApp, finish_cleanly
 from .binds import Bind, DescriptorBind, TCPBind, UnixBind, load_tls
 from .limits import ServerLimits
 from .ports import PORT, Port, Ports
+from .problems import PROTECTION
 from .protocol import BodyLimit
 from .server import Server
 from .statistics import ServerStatistics
 
 __all__ = [
     "PORT",
+    "PROTECTION",
     "ASGIApp",
     "Bind",
     "BodyLimit",

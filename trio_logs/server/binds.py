@@ -8,7 +8,7 @@ import ssl
 import stat
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
@@ -21,6 +21,9 @@ __all__ = ["Bind", "DescriptorBind", "TCPBind", "UnixBind", "load_tls", "url_of"
 BACKLOG = 2048
 """Connections that wait for an accept; more than 100 clients may reconnect at the same moment."""
 
+STALE_SECONDS = 0.05
+"""How long a server may take from the making of a unix socket until it listens."""
+
 
 class Bind(ABC):
     """An address to listen on."""
@@ -31,6 +34,8 @@ class Bind(ABC):
         `unix:PATH`, or `fd://N`. Raises InvalidRequestError."""
         if text.startswith("unix:"):
             path = text.removeprefix("unix:")
+            if path and not _is_utf8(path):
+                raise InvalidRequestError(f"--bind {text!r}: the path is not UTF-8: give another")
             if path:
                 return UnixBind(Path(path))
         elif text.startswith("fd://"):
@@ -78,39 +83,57 @@ class UnixBind(Bind):
     """A socket in the file system. Processes that may write to it may connect; see umask(2)."""
 
     path: Path
+    # What tells the socket that `listen` made from another one at its path.
+    _made: list[tuple[int, int]] = field(default_factory=list, init=False, compare=False)
 
     @property
     def is_loopback(self) -> bool:
         return True
 
     async def listen(self) -> list[trio.SocketListener]:
-        self._remove_stale()
+        await self._remove_stale()
         with socket.socket(socket.AF_UNIX) as opened:
             opened.bind(str(self.path))
+            self._made[:] = [self._identity()]
             opened.listen(BACKLOG)
             return [_listener(opened)]
 
     def release(self) -> None:
+        # Another server may have made a socket here, after somebody had deleted this one.
         with suppress(OSError):
-            self.path.unlink()
+            if self._identity() in self._made:
+                self.path.unlink()
 
-    def _remove_stale(self) -> None:
+    def _identity(self) -> tuple[int, int]:
+        found = self.path.lstat()
+        return found.st_dev, found.st_ino
+
+    async def _remove_stale(self) -> None:
         """Remove the socket of a server that was killed; raise OSError for any other file."""
         try:
             if not stat.S_ISSOCK(self.path.lstat().st_mode):
                 raise OSError(f"{self.path} exists and is not a socket: give another path")
+            before = self._identity()
+            if self._is_refused():
+                # Another server may have made it just now, and listen in a moment.
+                await trio.sleep(STALE_SECONDS)
+                if self._is_refused() and self._identity() == before:
+                    self.path.unlink()
+                    return
         except FileNotFoundError:
             return
+        raise OSError(f"{self.path} is in use by another server")
+
+    def _is_refused(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
             probe.setblocking(False)
             try:
                 probe.connect(str(self.path))
             except ConnectionRefusedError:
-                self.path.unlink()
+                return True
             except BlockingIOError:
-                raise OSError(f"{self.path} is in use by another server") from None
-            else:
-                raise OSError(f"{self.path} is in use by another server")
+                pass  # its queue is full
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +162,15 @@ class DescriptorBind(Bind):
                 inherited.detach()
                 raise OSError(f"fd://{self.number} is not a listening socket")
             return [_listener(inherited)]
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether an argument, which may be any bytes, is text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _listener(opened: socket.socket) -> trio.SocketListener:

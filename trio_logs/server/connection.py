@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -22,7 +23,7 @@ from ..errors import IncompleteAnswerError
 from .asgi import ASGIApp, is_chunked, shield_ends
 from .limits import ServerLimits
 from .ports import PORT, Port, Ports
-from .protocol import HTTP11, BodyLimit
+from .protocol import HTTP11
 from .transport import Transport
 
 __all__ = ["Connection"]
@@ -42,8 +43,9 @@ LEAVE_SECONDS = 5.0
 class Connection(TCPServer):
     """A nursery with the app's task, and beside it a reader that never stops reading.
 
-    `late_at` is when the server ends the connection if it still waits for a handshake, the head of
-    a request, the next request, or the rest of an unwanted body.
+    `protocol` makes an HTTP11 of Hypercorn's arguments. `late_at` is when the server ends the
+    connection if it still waits for a handshake, the head of a request, the next request, or the
+    rest of an unwanted body.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class Connection(TCPServer):
         transport: Transport,
         ports: Ports,
         tls: ssl.SSLContext | None,
-        body_limit: BodyLimit | None,
+        protocol: Callable[..., HTTP11],
     ) -> None:
         stream: Any = transport if tls is None else trio.SSLStream(transport, tls, server_side=True)
         # The app is called by this connection, which writes its chunks past Hypercorn.
@@ -69,7 +71,7 @@ class Connection(TCPServer):
         self.requests = 0
         self.protocol: Any  # HTTP11; Hypercorn has a wrapper here that may switch to HTTP/2
         self._limits = limits
-        self._body_limit = body_limit
+        self._protocol = protocol
         self._tls = tls
         self._discarding = False
 
@@ -96,9 +98,7 @@ class Connection(TCPServer):
         # Not entered: its exit would drop the exceptions of the nursery.
         group = TaskGroup()
         group._nursery = nursery
-        return HTTP11(
-            self._limits,
-            self._body_limit,
+        return self._protocol(
             self.app,
             self.config,
             self.context,

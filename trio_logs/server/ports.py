@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["PORT", "Port", "Ports"]
+__all__ = ["PORT", "CountingPorts", "Port", "Ports"]
 
 PORT = "trio_logs.port"
 """The ASGI extension that holds the `Port` of a request. A request over TLS has none."""
@@ -73,6 +73,41 @@ class Ports:
                 self._write_rest[port](framed[sent:])
         self.bytes_out += total
         return refused
+
+
+class CountingPorts(Ports):
+    """Ports that also count the bytes of each answer, which makes each write slower."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Bound: as those of `Ports`.
+        self._bytes: dict[int, int] = {}
+
+    def add(self, write_rest: Callable[[bytes], None]) -> int:
+        def write_counted_rest(data: bytes) -> None:
+            # The transport counts these bytes.
+            self._bytes[port] -= len(data)
+            write_rest(data)
+
+        port = super().add(write_counted_rest)
+        self._bytes[port] = 0
+        return port
+
+    def remove(self, port: int) -> None:
+        super().remove(port)
+        del self._bytes[port]
+
+    def send_each(self, ports: Sequence[int], chunk: bytes) -> Sequence[int]:
+        refused = super().send_each(ports, chunk)
+        if chunk:
+            size = len(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            for port in set(ports).difference(refused):
+                self._bytes[port] += size
+        return refused
+
+    def bytes_of(self, port: int) -> int:
+        """The bytes that `send_each` has written to this answer so far."""
+        return self._bytes[port]
 
 
 @dataclass(frozen=True, slots=True)

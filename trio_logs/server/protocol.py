@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeAlias
 from urllib.parse import unquote
@@ -18,8 +18,9 @@ from hypercorn.protocol.http_stream import HTTPStream
 
 from .limits import ServerLimits
 from .problems import problem
+from .requests import content_length, fault, in_origin_form
 
-__all__ = ["HTTP11", "BodyLimit"]
+__all__ = ["HTTP11", "BodyLimit", "Refusal"]
 
 BodyLimit: TypeAlias = Callable[[str, str], int | None]
 """Gives the bytes that the body of a request may have, or None for any number. The arguments are
@@ -34,7 +35,20 @@ SMALL_BYTES = 16
 """A body that the app holds as a whole is refused if it comes in more chunks than that, of fewer
 bytes on average. Parsing it costs a thousand times as much as its bytes are worth."""
 
-_ABSOLUTE = re.compile(rb"https?://([^/?#]+)", re.IGNORECASE)
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer of the server itself.
+
+    `client`: its address, None on a unix socket. `request`: None if it could not be parsed, or if
+    only its body is at fault. `is_late`: the app has the request already, and does not answer it.
+    """
+
+    client: tuple[str, int] | None
+    request: h11.Request | None
+    status: HTTPStatus
+    answer: bytes
+    is_late: bool
 
 
 class HTTP11(H11Protocol):
@@ -46,10 +60,17 @@ class HTTP11(H11Protocol):
       bound: a reader that stopped would not see the disconnect.
     """
 
-    def __init__(self, limits: ServerLimits, body_limit: BodyLimit | None, *arguments: Any) -> None:
+    def __init__(
+        self,
+        limits: ServerLimits,
+        body_limit: BodyLimit | None,
+        on_refusal: Callable[[Refusal], None] | None,
+        *arguments: Any,
+    ) -> None:
         super().__init__(*arguments)
         self._limits = limits
         self._body_limit = body_limit
+        self._on_refusal = on_refusal
         self._closed = False
         self._refused = False
         # Of the current request's body: whether its route bounds it, its chunks, and their bytes.
@@ -88,18 +109,19 @@ class HTTP11(H11Protocol):
                 is_last = self.connection.their_state is h11.MUST_CLOSE
                 event = h11.PAUSED if is_last else self.connection.next_event()
             except h11.RemoteProtocolError as error:
-                await self._refuse(HTTPStatus(error.error_status_hint), str(error))
+                await self._refuse(None, HTTPStatus(error.error_status_hint), str(error))
                 return
             if isinstance(event, h11.Request):
-                event = _in_origin_form(event)
+                event = in_origin_form(event)
                 if event.http_version not in (b"1.0", b"1.1"):
-                    await self._refuse(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "speak HTTP/1.1")
+                    unknown = HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
+                    await self._refuse(event, unknown, "speak HTTP/1.1")
                     return
-                if fault := _fault(event):
-                    await self._refuse(HTTPStatus.BAD_REQUEST, fault)
+                if malformed := fault(event):
+                    await self._refuse(event, HTTPStatus.BAD_REQUEST, malformed)
                     return
                 if too_large := self._too_large(event):
-                    await self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large)
+                    await self._refuse(event, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large)
                     return
                 await self.send(Updated(idle=False))
                 await self._create_stream(event)
@@ -114,7 +136,7 @@ class HTTP11(H11Protocol):
                     return
                 if self._is_framing():
                     detail = "the body comes in chunks of a few bytes: send larger ones"
-                    await self._refuse(HTTPStatus.BAD_REQUEST, detail)
+                    await self._refuse(None, HTTPStatus.BAD_REQUEST, detail)
                     return
                 await stream.handle(Body(stream_id=STREAM_ID, data=data))
                 if ended:
@@ -145,8 +167,11 @@ class HTTP11(H11Protocol):
 
     def _is_framing(self) -> bool:
         """Whether the body that was read so far is mostly framing, and the app would hold it."""
-        is_small = self._bytes < SMALL_BYTES * self._chunks
-        return self._has_bound and self._chunks > MAX_SMALL_CHUNKS and is_small
+        return (
+            self._has_bound
+            and self._chunks > MAX_SMALL_CHUNKS
+            and self._bytes < SMALL_BYTES * self._chunks
+        )
 
     def _too_large(self, request: h11.Request) -> str | None:
         """Why the declared body is too large. The client has not sent it yet, nor been told to by
@@ -159,7 +184,7 @@ class HTTP11(H11Protocol):
         path = unquote(request.target.partition(b"?")[0].decode("ascii"))
         limit = self._body_limit(request.method.decode("ascii"), path)
         self._has_bound = limit is not None
-        if limit is None or _content_length(request) <= limit:
+        if limit is None or content_length(request) <= limit:
             return None
         return f"a request's body has at most {limit} bytes"
 
@@ -168,12 +193,16 @@ class HTTP11(H11Protocol):
         if not self._refused:
             await super()._send_h11_event(event)
 
-    async def _refuse(self, status: HTTPStatus, detail: str) -> None:
+    async def _refuse(self, request: h11.Request | None, status: HTTPStatus, detail: str) -> None:
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             # Past h11: the app may be about to answer, and must not any more.
             self.connection.send_failed()
             self._refused = True
-            await self.send(RawData(problem(status, detail)))
+            answer = problem(status, detail)
+            if self._on_refusal is not None:
+                is_late = self.stream is not None
+                self._on_refusal(Refusal(self.client, request, status, answer, is_late))
+            await self.send(RawData(answer))
         await self.send(Closed())
 
     async def _create_stream(self, request: h11.Request) -> None:
@@ -209,41 +238,3 @@ class HTTP11(H11Protocol):
         if self.connection.our_state is h11.IDLE and self.connection.trailing_data[0]:
             # The next request arrived before this one was answered.
             await self._handle_events()
-
-
-def _fault(request: h11.Request) -> str | None:
-    """Why the request is malformed, or so that a proxy in front may read it as two requests; see
-    RFC 9112, sections 3.2 and 6.1."""
-    names = {name for name, _ in request.headers}
-    if b"transfer-encoding" in names:
-        if b"content-length" in names:
-            return "give Content-Length or Transfer-Encoding, not both"
-        if request.http_version == b"1.0":
-            return "HTTP/1.0 has no Transfer-Encoding"
-    if not request.method.isupper():
-        # Methods are case-sensitive, but the app ignores case: two readings of one request.
-        return "methods are written in capitals"
-    if not request.target.startswith(b"/") and request.target != b"*":
-        return "the target of a request begins with a slash"
-    return None
-
-
-def _in_origin_form(request: h11.Request) -> h11.Request:
-    """The request with its host in the header only. A host in the target wins over the header; see
-    RFC 9112, section 3.2.2."""
-    absolute = _ABSOLUTE.match(request.target)
-    if absolute is None:
-        return request
-    path = request.target[absolute.end() :]
-    others = [(name, value) for name, value in request.headers if name != b"host"]
-    return h11.Request(
-        method=request.method,
-        target=path if path.startswith(b"/") else b"/" + path,
-        headers=[(b"host", absolute[1]), *others],
-        http_version=request.http_version,
-    )
-
-
-def _content_length(request: h11.Request) -> int:
-    """The declared length of the body, 0 if there is none. h11 has checked the header."""
-    return next((int(value) for name, value in request.headers if name == b"content-length"), 0)

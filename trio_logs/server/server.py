@@ -10,6 +10,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import structlog
@@ -17,13 +18,14 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 
+from .access_log import AccessLog
 from .asgi import ASGIApp
 from .binds import Bind, url_of
 from .connection import Connection
 from .limits import ServerLimits
 from .open_connections import OpenConnections, peer_of
-from .ports import Ports
-from .protocol import BodyLimit
+from .ports import CountingPorts, Ports
+from .protocol import HTTP11, BodyLimit
 from .refusals import Refusals
 from .statistics import ServerStatistics
 from .transport import Transport
@@ -48,16 +50,23 @@ _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
 class Server:
-    """Serves an ASGI app over HTTP/1.1, with TLS if it has a context."""
+    """Serves an ASGI app over HTTP/1.1, with TLS if it has a context.
+
+    `access_log`: log each answer at its end; see `AccessLog`.
+    """
 
     def __init__(
-        self, limits: ServerLimits | None = None, *, tls: ssl.SSLContext | None = None
+        self,
+        limits: ServerLimits | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+        access_log: bool = False,
     ) -> None:
         self._limits = limits or ServerLimits()
         self._tls = tls
         self._config = Config()
         self._open = OpenConnections(self._limits)
-        self._ports = Ports()
+        self._ports = CountingPorts() if access_log else Ports()
         self._refusals = Refusals()
         self._counts: Counter[str] = Counter()
 
@@ -78,15 +87,17 @@ class Server:
         context = WorkerContext(None)
 
         def make(transport: Transport, tls: ssl.SSLContext | None) -> Connection:
+            ports = self._ports
+            log = AccessLog(app, transport, ports) if isinstance(ports, CountingPorts) else None
             return Connection(
-                app,
+                log or app,
                 self._limits,
                 self._config,
                 context,
                 transport,
                 self._ports,
                 tls,
-                body_limit,
+                partial(HTTP11, self._limits, body_limit, log.refused if log else None),
             )
 
         with ExitStack() as stack:

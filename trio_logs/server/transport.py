@@ -26,7 +26,8 @@ class Transport(trio.abc.Stream):
     """A socket whose writes end by `deadline`. The server checks it regularly and aborts late
     writes, which is cheaper than a cancel scope for each write.
 
-    A write that fails, is late or is cancelled leaves half a message on the wire: abort then.
+    A write that fails, is late or is cancelled leaves half a message on the wire: abort then, which
+    sets `aborted`.
 
     `busy`: a task writes, or is about to; it calls `claim` before and `release` after. `port` is
     open at other times, so that code outside may write a chunk of the answer; these bytes are not
@@ -41,6 +42,7 @@ class Transport(trio.abc.Stream):
         self._ports = ports
         self.port: int | None = None
         self.busy = False
+        self.aborted = False
         self.deadline = math.inf
         self.bytes_in = 0
         self.bytes_out = 0
@@ -144,6 +146,7 @@ class Transport(trio.abc.Stream):
 
     def abort(self) -> None:
         """Close at once, and drop the bytes that the client has not acknowledged."""
+        self.aborted = True
         with suppress(OSError):  # closed already
             # struct linger {on, 0 s}: the kernel drops its send buffer
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from ... import __version__
+from ...server import PROTECTION
 from ...sse import LogLine
 from ..bodies import (
     FinishRequest,
@@ -38,6 +39,7 @@ from .parts import header, problems
 from .search import SEARCH_SCHEMAS
 from .session import CODE_ID
 from .several import SEVERAL_SCHEMAS
+from .web import PATH_PARAMETERS
 from .workloads import WORKLOAD_ID
 
 __all__ = ["make_document"]
@@ -101,6 +103,7 @@ def make_document(routes: Iterable[Route]) -> dict[str, Any]:
             {"name": "logs", "description": "A log as a stream."},
             {"name": "session", "description": "Sign-in of browsers."},
             {"name": "service", "description": "The state of the service, and this description."},
+            {"name": "page", "description": "The page for browsers, and its files."},
         ],
         "paths": _paths(routes),
         "components": {
@@ -120,7 +123,7 @@ def make_document(routes: Iterable[Route]) -> dict[str, Any]:
     }
 
 
-_PATH_PARAMETERS = {"workload_id": WORKLOAD_ID, "code_id": CODE_ID}
+_PATH_PARAMETERS = {"workload_id": WORKLOAD_ID, "code_id": CODE_ID, **PATH_PARAMETERS}
 
 
 def _paths(routes: Iterable[Route]) -> dict[str, Any]:
@@ -138,6 +141,12 @@ def _paths(routes: Iterable[Route]) -> dict[str, Any]:
 _HEADERS = {
     "NoStore": header("No cache may store the answer.", {"const": "no-store"}),
     "NoSniff": header("Browsers do not guess another media type.", {"const": "nosniff"}),
+    "Inert": header(
+        "No page can frame the answer, and a document that a browser makes of it does nothing.",
+        {"const": PROTECTION["Content-Security-Policy"]},
+    ),
+    "SameOrigin": header("No page of another origin can load it.", {"const": "same-origin"}),
+    "NoReferrer": header("Links do not tell its address.", {"const": "no-referrer"}),
     "RetryAfter": header("Seconds to wait before the next attempt.", {"type": "integer"}, 5),
     "ContentSecurityPolicy": header("The page loads nothing.", {"type": "string"}),
 }

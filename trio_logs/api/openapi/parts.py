@@ -49,6 +49,9 @@ def header(description: str, schema: Part | None = None, example: Any = None) ->
 
 COMMON_HEADERS = {
     "Cache-Control": ref("NoStore", "headers"),
+    "Content-Security-Policy": ref("Inert", "headers"),
+    "Cross-Origin-Resource-Policy": ref("SameOrigin", "headers"),
+    "Referrer-Policy": ref("NoReferrer", "headers"),
     "X-Content-Type-Options": ref("NoSniff", "headers"),
 }
 """Headers of every answer."""

@@ -31,6 +31,9 @@ CLOSE_SECONDS = 5.0
 READS_SECONDS = 3.0
 """The part of these seconds that a close waits for reads that hang."""
 
+SHRINK_SECONDS = 5.0
+"""Seconds between two looks at the size of the write-ahead log."""
+
 _log = structlog.get_logger("trio_logs.store")
 
 
@@ -82,6 +85,20 @@ class Database:
             await self._call.wait()
             self._settle()
 
+    async def keep_log_small(self) -> None:
+        """Cut the write-ahead log now and then; until cancelled. Errors only delay this."""
+        failing = False
+        while True:
+            await trio.sleep(SHRINK_SECONDS)
+            try:
+                await self._thread.run(self._writer.shrink_log, abandon_on_cancel=True)
+            except FAILURES as error:
+                if not failing:
+                    _log.warning("log of the store not cut: trying again", error=str(error))
+                failing = True
+            else:
+                failing = False
+
     async def write(
         self,
         apply: Callable[[apsw.Connection], T],
@@ -111,6 +128,11 @@ class Database:
     async def read(self, query: Callable[[apsw.Connection], T]) -> T:
         """The result of a query. Raises StoreError."""
         return await self._readers.read(query)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection that writes. Any thread may ask."""
+        return self._writer.is_open
 
     @property
     def commits(self) -> DurationStatistics:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal
 
 import apsw
 
+from ...private_files import make_private, protect
 from .schema import prepare
 
-__all__ = ["LOCK_SECONDS", "File"]
+__all__ = ["LOCK_SECONDS", "LOG_BYTES", "File"]
 
 LOCK_SECONDS = 30.0
 """How long a statement waits for a lock that another program holds on the file."""
+
+LOG_BYTES = 16 * 1024 * 1024
+"""The size to which the write-ahead log is cut, a few times that at which SQLite copies it into the
+database. It grows beyond while readers need it."""
 
 _LOOK_SECONDS = 0.05
 """The longest pause between two looks at such a lock."""
@@ -41,10 +46,17 @@ class File:
         """A connection for writing, to a file with the tables of this version. Raises apsw.Error or
         OSError."""
         with ExitStack() as stack:
-            connection = self._connect(stack, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+            # SQLite gives its log and its shared memory the mode of the database.
+            make_private(self.path)
+            for suffix in ("-wal", "-shm"):
+                # A service that was killed leaves them.
+                with suppress(FileNotFoundError):
+                    protect(self._beside(suffix))
+            connection = self._connect(stack, apsw.SQLITE_OPEN_READWRITE)
             prepare(connection)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}").fetchall()
-            self.path.chmod(0o600)
+            # Without it, the log keeps the largest size that it ever had.
+            connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}").fetchall()
             stack.pop_all()
         return connection
 
@@ -57,13 +69,24 @@ class File:
             stack.pop_all()
         return connection
 
+    def log_size(self) -> int:
+        """The bytes of the write-ahead log. Raises OSError."""
+        try:
+            return self._beside("-wal").stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def _beside(self, suffix: str) -> Path:
+        """One of the files that SQLite adds to the database."""
+        return self.path.with_name(self.path.name + suffix)
+
     def _connect(self, stack: ExitStack, flags: int) -> apsw.Connection:
         connection = apsw.Connection(str(self.path), flags=flags, vfs=self._vfs)
         stack.callback(connection.close)
-        connection.set_busy_handler(self._lock_waiter())
+        connection.set_busy_handler(self.lock_waiter())
         return connection
 
-    def _lock_waiter(self) -> Callable[[int], bool]:
+    def lock_waiter(self) -> Callable[[int], bool]:
         """A busy handler, https://sqlite.org/c3ref/busy_handler.html. SQLite's own, of
         `busy_timeout`, can't be cut short when the store closes."""
         since = 0.0

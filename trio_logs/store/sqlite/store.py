@@ -56,6 +56,12 @@ class SQLiteStore(SQLiteSessions):
         self._deleted = trio.Event()
         self._listener: Callable[[Change], object] | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the database has a connection that writes: not after errors, until the next
+        write. Any thread may ask."""
+        return self._database.is_open
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with self._database.open():
             if self._logs.has_deleted:
@@ -63,6 +69,7 @@ class SQLiteStore(SQLiteSessions):
                 self._deleted.set()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._database.commit_writes)
+                nursery.start_soon(self._database.keep_log_small)
                 nursery.start_soon(self._keep_swept)
                 task_status.started()
 

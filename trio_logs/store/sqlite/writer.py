@@ -14,7 +14,7 @@ import trio
 
 from ..durations import Durations
 from .failures import FAILURES, store_error
-from .file import File
+from .file import LOG_BYTES, File
 from .logs import Logs
 
 __all__ = ["Write", "Writer"]
@@ -49,6 +49,11 @@ class Writer:
         self._connection: apsw.Connection | None = None
         self.commits = Durations()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has a connection. Any thread may ask."""
+        return self._connection is not None
+
     def open(self) -> None:
         """Open the file. Raises apsw.Error or OSError."""
         self._connection = self._file.open_writer()
@@ -58,6 +63,21 @@ class Writer:
         """Close the file. Raises apsw.Error."""
         if self._connection is not None:
             self._connection.close()
+
+    def shrink_log(self) -> None:
+        """Copy a write-ahead log that is too large into the file, and cut it, unless a reader needs
+        it now. Raises apsw.Error or OSError.
+
+        SQLite cuts its log by itself at a later write, which may never come.
+        """
+        if self._connection is None or self._file.log_size() <= LOG_BYTES:
+            return
+        # Wait for no reader: commits wait for this thread.
+        self._connection.set_busy_handler(None)
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        finally:
+            self._connection.set_busy_handler(self._file.lock_waiter())
 
     def commit(self, writes: Sequence[Write[Any]]) -> None:
         """Apply all writes in one transaction. If that fails, apply each in a transaction of its

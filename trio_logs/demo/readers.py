@@ -1,11 +1,8 @@
-"""`trio-logs demo`: a sample build and two readers over HTTP, in five seconds."""
+"""A sample build, and two readers who follow it over HTTP, in five seconds."""
 
 from __future__ import annotations
 
 import json
-import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -13,16 +10,10 @@ import trio
 from rich.console import Console
 from rich.text import Text
 
-from .api import create_app
-from .logging import configure_logging
-from .server import Server, TCPBind
-from .service import open_service
-from .settings import Settings
-
-__all__ = ["run_demo"]
+__all__ = ["follow_sample", "submit_sample"]
 
 LATE_SECONDS = 2.5
-"""How long after the first reader the second one starts."""
+"""Seconds from the start of the first reader to that of the second one."""
 
 SAMPLE = r"""
 step() { printf '\033[1;36m==> %s\033[0m\n' "$1"; }
@@ -45,36 +36,19 @@ step 'Done'
 """A shell script that prints like a build, in colour and with warnings on stderr, for 5 s."""
 
 
-async def run_demo() -> None:
-    """Start a service on a free port, run the sample, and follow it with two readers.
-
-    The second reader starts `LATE_SECONDS` later. Raises RuntimeError if the readers differ.
-    """
-    configure_logging()
-    console = Console(highlight=False)
-    with tempfile.TemporaryDirectory(prefix="trio-logs-demo-") as folder:
-        stop = trio.Event()
-        settings = Settings(data=Path(folder))
-        async with open_service(settings) as service, trio.open_nursery() as nursery:
-            [url] = await nursery.start(
-                Server().serve, create_app(service), [TCPBind("127.0.0.1", 0)], stop
-            )
-            print(f"Listening on {url}", file=sys.stderr, flush=True)
-            headers = {"Authorization": f"Bearer {service.token}"}
-            # A transport of its own makes the client ignore the environment's proxies, which must
-            # not see the token.
-            async with httpx2.AsyncClient(
-                base_url=url, headers=headers, timeout=30, transport=httpx2.AsyncHTTPTransport()
-            ) as client:
-                await _play(client, console)
-            stop.set()
-
-
-async def _play(client: httpx2.AsyncClient, console: Console) -> None:
+async def submit_sample(client: httpx2.AsyncClient) -> str:
+    """Run the sample; return the path of its log."""
     body = {"command": ["sh", "-c", SAMPLE], "name": "sample-build"}
     answer = await client.post("/v1/workloads", json=body)
     answer.raise_for_status()
-    logs_url: str = answer.json()["logs_url"]
+    return str(answer.json()["logs_url"])
+
+
+async def follow_sample(client: httpx2.AsyncClient, logs_url: str, console: Console) -> None:
+    """Print what the two readers of the sample get.
+
+    The second reader starts `LATE_SECONDS` later. Raises RuntimeError if the readers differ.
+    """
     # A wrapped command can't be copied.
     console.print(
         f"$ curl -N -H 'Authorization: Bearer ...' {client.base_url.join(logs_url)}",

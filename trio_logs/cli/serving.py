@@ -1,0 +1,99 @@
+"""The service as `trio-logs serve` runs it: where it listens, and its end by a signal."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import sys
+from collections.abc import Iterable, Mapping
+
+import structlog
+import trio
+
+from ..api import body_limit, create_app
+from ..errors import StoreError
+from ..logging import LogFormat
+from ..quiet_exit import is_opening
+from ..server import Bind, Server
+from ..service import Service, open_service
+from ..settings import Settings
+from .address import leave_address, page_url
+
+__all__ = ["serve_until_signal"]
+
+INVITATION_SECONDS = 3600.0
+"""How long the address that `serve` prints can sign a browser in."""
+
+INVITATION_PATIENCE = 10.0
+"""How long to wait for the store that keeps it, in seconds."""
+
+_log = structlog.get_logger("trio_logs.cli")
+
+
+async def serve_until_signal(
+    settings: Settings, server: Server, binds: Mapping[str, Bind], log_format: LogFormat
+) -> None:
+    """Run the service, with a server that listens on `binds`, which are keyed by their texts.
+
+    Returns after the shutdown that SIGTERM or SIGINT starts. Raises OSError if the server can't
+    listen, and the errors of `open_service`.
+    """
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_watch_signals, stop, nursery.cancel_scope)
+        async with open_service(settings) as service, trio.open_nursery() as serving:
+            app = create_app(service, server)
+            try:
+                limit = body_limit(settings)
+                urls = await serving.start(server.serve, app, list(binds.values()), stop, limit)
+            except OSError as error:
+                raise OSError(_cant_listen(binds, error)) from error
+            first = next(iter(binds.values()))
+            leave_address(settings.data, urls[0], first)
+            for url in urls:
+                if log_format == "json":
+                    _log.info("listening", url=url)
+                else:
+                    print(f"Listening on {url}", file=sys.stderr, flush=True)
+            page = page_url(settings.public_url, urls, first)
+            # A log in JSON goes to a collector, which must not have the code.
+            if page is not None and log_format == "text" and sys.stderr.isatty():
+                serving.start_soon(_invite, service, page)
+            await stop.wait()
+            # The server closes its listeners, and each stream tells its client to reconnect later.
+            service.drain()
+        nursery.cancel_scope.cancel()
+
+
+def _cant_listen(addresses: Iterable[str], error: OSError) -> str:
+    reason = error.strerror or str(error)
+    if error.errno == errno.EADDRINUSE:
+        reason += "; --bind 127.0.0.1:0 takes a free port"
+    return f"can't listen on {' or '.join(addresses)}: {reason}"
+
+
+async def _invite(service: Service, url: str) -> None:
+    """Print an address that signs a browser in, for the person at the terminal."""
+    sessions = service.sessions
+    # A store that hangs must not hold up the shutdown.
+    with trio.move_on_after(INVITATION_PATIENCE):
+        try:
+            code, _ = await sessions.make_code(read_only=False, seconds=INVITATION_SECONDS)
+        except StoreError as error:
+            _log.warning("no address to sign in: use `trio-logs open`", reason=str(error))
+        else:
+            print(f"Open {url}/#code={code}", file=sys.stderr, flush=True)
+
+
+async def _watch_signals(
+    stop: trio.Event, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]
+) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        is_opening()
+        task_status.started()
+        async for number in signals:
+            if stop.is_set():
+                everything.cancel(reason="a second signal")
+                return
+            _log.info("shutting down", signal=signal.Signals(number).name)
+            stop.set()

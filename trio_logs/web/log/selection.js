@@ -1,0 +1,120 @@
+/** Selecting and copying rows, also those that are no elements. */
+
+import { parseRow } from "../rows/row.js"
+import { textOf } from "../rows/paint.js"
+
+/** Lines that a copy takes at most. */
+const MOST_LINES = 100_000
+
+/**
+ * @param {HTMLElement} scroller
+ * @param {import("../scroll/list.js").VirtualList} list
+ * @param {import("./model.js").LogModel} model
+ * @param {(from: number, to: number) => Promise<any[]>} fetchRange
+ * @param {(line: import("./lines.js").Line) => boolean} shows Whether a line is one of those that show.
+ * @param {AbortSignal} signal Ends it.
+ */
+export function copyRows(scroller, list, model, fetchRange, shows, signal) {
+  /** Lines that were fetched for the selection. @type {Map<number, any>} */
+  let fetched = new Map()
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer
+
+  const selected = () => {
+    const selection = getSelection()
+    const ends = [selection?.anchorNode, selection?.focusNode].map((node) => rowOf(node ?? null, scroller))
+    const [one, other] = ends
+    if (!selection || !one || !other) return undefined
+    const [from, to] = [one, other].map((row) => Number(row.dataset.line)).sort((a, b) => a - b)
+    return from && to ? { selection, from, to } : undefined
+  }
+
+  document.addEventListener("selectionchange", () => {
+    // A click, too: Shift-click far below selects from there.
+    const found = selected()
+    list.pin(new Set(found ? [found.from, found.to].map((line) => `L${line}`) : []))
+    clearTimeout(timer)
+    if (!found || !model.missing(found.from, found.to)) return
+    // A copy can't wait for lines: have them once the selection is made.
+    timer = setTimeout(async () => {
+      const missing = model.missing(found.from, Math.min(found.to, found.from + MOST_LINES))
+      if (!missing) return
+      const lines = await fetchRange(...missing).catch(() => [])
+      fetched = new Map(lines.map((line) => [line.seq, line]))
+    }, 100)
+  }, { signal })
+
+  scroller.addEventListener("copy", (event) => {
+    const found = selected()
+    if (!found || (found.from === found.to && !model.sections.marksAt(found.from))) return
+    const range = found.selection.getRangeAt(0)
+    const parts = []
+    for (let number = found.from; number <= Math.min(found.to, found.from + MOST_LINES); number += 1) {
+      const line = model.lines.get(number) ?? fetched.get(number)
+      if (line && shows(line)) parts.push(textOf((model.lines.get(number) ? model.lines.rowOf(line) : parseRow(line.text)).runs))
+    }
+    if (!parts.length) return
+    const [first = "", last = ""] = [parts[0], parts.at(-1)]
+    const start = placeIn(range.startContainer, range.startOffset, first) ?? 0
+    parts[parts.length - 1] = last.slice(0, placeIn(range.endContainer, range.endOffset, last))
+    parts[0] = (parts[0] ?? "").slice(start)
+    event.clipboardData?.setData("text/plain", parts.join("\n"))
+    event.preventDefault()
+  })
+
+  selectWhileScrolling(scroller, signal)
+}
+
+/**
+ * While the browser scrolls for a drag, the row under the pointer is replaced by others: select up to them.
+ *
+ * @param {HTMLElement} scroller
+ * @param {AbortSignal} signal Ends it.
+ */
+export function selectWhileScrolling(scroller, signal) {
+  let pointer = { x: 0, y: 0, isDown: false }
+  scroller.addEventListener("pointerdown", () => (pointer.isDown = true))
+  addEventListener("pointerup", () => (pointer.isDown = false), { signal })
+  addEventListener("pointermove", ({ clientX: x, clientY: y }) => (pointer = { ...pointer, x, y }), { signal })
+  scroller.addEventListener("scroll", () => {
+    const selection = getSelection()
+    if (!pointer.isDown || !selection?.anchorNode || !scroller.contains(selection.anchorNode)) return
+    const box = scroller.getBoundingClientRect()
+    const y = Math.min(Math.max(pointer.y, box.top + 2), box.top + scroller.clientHeight - 2)
+    const place = caretAt(Math.min(Math.max(pointer.x, box.left + 2), box.right - 16), y)
+    if (place && rowOf(place.node, scroller)) selection.extend(place.node, place.offset)
+  })
+}
+
+/** @param {number} x @param {number} y @returns {{ node: Node, offset: number } | undefined} */
+function caretAt(x, y) {
+  const source = /** @type {any} */ (document)
+  const position = source.caretPositionFromPoint?.(x, y)
+  if (position) return { node: position.offsetNode, offset: position.offset }
+  const range = source.caretRangeFromPoint?.(x, y)
+  return range ? { node: range.startContainer, offset: range.startOffset } : undefined
+}
+
+/** @param {Node | null} node @param {Element} within @returns {HTMLElement | undefined} */
+export function rowOf(node, within) {
+  const element = node instanceof Element ? node : node?.parentElement
+  const row = element?.closest("[data-line]")
+  return row && within.contains(row) ? /** @type {HTMLElement} */ (row) : undefined
+}
+
+/**
+ * The place in a line for a place in its row; none outside of the row's text.
+ *
+ * @param {Node} node
+ * @param {number} offset
+ * @param {string} line A row shows it without marks of sections, which come first.
+ */
+export function placeIn(node, offset, line) {
+  const text = (node instanceof Element ? node : node.parentElement)?.closest(".text")
+  if (!text) return undefined
+  const range = document.createRange()
+  range.setStart(text, 0)
+  range.setEnd(node, offset)
+  const place = range.toString().length
+  return place && Math.max(0, place + line.length - (text.textContent ?? "").length)
+}
