@@ -157,12 +157,6 @@ def test_two_of_one_name_are_told_apart(data: Path, client: SyncClient) -> None:
     one, two = (finished(client, "echo x", name="same") for _ in range(2))
     found = trio_logs(data, "logs", one.id, two.id)
     assert set(found.stdout.splitlines()) == {f"{one.id} | x", f"{two.id} | x"}
-    ambiguous = trio_logs(data, "logs", "same")
-    assert ambiguous.returncode == 66
-    assert ambiguous.stderr.startswith("trio-logs: 'same' fits ")
-    assert one.id in ambiguous.stderr
-    assert two.id in ambiguous.stderr
-    assert ambiguous.stderr.count("\n") == 1
 
 
 def test_a_workload_is_found_by_name_and_by_the_start_of_its_id(
@@ -218,9 +212,9 @@ def test_a_token_that_is_missing_or_wrong(server: ServerProcess, tmp_path: Path)
 
 def test_what_is_malformed_is_the_users_fault(data: Path, client: SyncClient) -> None:
     workload = finished(client, "true")
-    found = trio_logs(data, "logs", workload.id, "--since", "yesterday")
+    found = trio_logs(data, "logs", workload.id, "--since", "2026-02-30T12:00:00Z")
     assert found.returncode == 2
-    assert "since: it is an RFC 3339 time" in found.stderr
+    assert "--since: it is an RFC 3339 time" in found.stderr
 
 
 def test_nothing_of_the_server_is_imported(data: Path, client: SyncClient) -> None:

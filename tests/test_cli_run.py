@@ -14,7 +14,8 @@ import trio
 from tests.command_line import started, trio_logs
 from tests.cutting_proxy import cutting_proxy
 from tests.server_process import ServerProcess, running_server
-from trio_logs.cli import create_app, separate
+from trio_logs.cli import create_app
+from trio_logs.cli.arguments import separate
 from trio_logs.cli.outcomes import exit_code
 from trio_logs.client import Outcome, Status, SyncClient
 from trio_logs.records import Reason

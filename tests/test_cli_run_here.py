@@ -116,7 +116,7 @@ def test_it_waits_for_a_server_that_is_just_starting(server: ServerProcess, tmp_
 )
 def test_durations(given: str, expected: float | None) -> None:
     if expected is None:
-        with pytest.raises(ValueError, match="is no duration"):
+        with pytest.raises(ValueError, match="give a duration such as"):
             duration(given)
     else:
         assert duration(given) == pytest.approx(expected)
@@ -125,11 +125,8 @@ def test_durations(given: str, expected: float | None) -> None:
 def test_a_duration_that_is_none_is_one_line(tmp_path: Path) -> None:
     found = trio_logs(tmp_path, "run", "--timeout", "soon", "true")
     assert found.returncode == 2
-    assert "--timeout" in found.stderr
-    assert (
-        "'soon' is no duration; write seconds, or a number and a unit, such as 5m" in found.stderr
-    )
-    assert found.stderr.count("\n") == 1
+    told = "give a duration such as 90s, 1h30m or 30d; a number alone is in seconds"
+    assert found.stderr == f"trio-logs: --timeout 'soon': {told}\n"
 
 
 FILE = """

@@ -98,12 +98,12 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _sentence(error: BaseException) -> str | None:
-    """The message of an error whose own one is hard to understand."""
-    from cyclopts.exceptions import RepeatArgumentError
+    """The message of an error in the arguments, in plain words; None for any other error."""
+    from cyclopts import CycloptsError
 
-    if isinstance(error, RepeatArgumentError):
-        return f"{error.token.keyword} is given twice, or together with its opposite"
-    return None
+    from .usage import sentence
+
+    return sentence(error) if isinstance(error, CycloptsError) else None
 
 
 def _code(error: BaseException, failed: int) -> int:

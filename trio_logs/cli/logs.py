@@ -8,7 +8,7 @@ from typing import Annotated, Literal, cast
 from cyclopts import Parameter
 
 from ..client.requests import FollowOptions, SeveralOptions
-from .choose import choose_all
+from .choose import Rule, choose_all
 from .connection import Connect, find_connection
 from .exits import UsageError
 from .foreground import PATIENCE
@@ -18,12 +18,13 @@ from .outputs import Outputs
 from .printer import Look, Printer
 from .raw import RawPrinter
 from .several import print_matching
+from .times import wire_time
 
 __all__ = ["logs"]
 
 
 async def logs(
-    *ids: Annotated[str, Parameter(help="Ids, starts of ids, or names.")],
+    *ids: Annotated[str, Parameter(help="Ids, names, or starts or ends of ids.")],
     label: Annotated[
         tuple[str, ...],
         Parameter(
@@ -39,6 +40,14 @@ async def logs(
             help="Follow until the workload ends; given with --label, also those created later.",
         ),
     ] = None,
+    previous: Annotated[
+        bool,
+        Parameter(
+            name=["--previous", "-p"],
+            negative="",
+            help="The workload of the same name before this one.",
+        ),
+    ] = False,
     tail: Annotated[
         int | None,
         Parameter(name=["--tail", "-n"], validator=number(0), help="Only the last N lines."),
@@ -58,7 +67,7 @@ async def logs(
     since: Annotated[
         str | None,
         Parameter(
-            help="Lines since a time (RFC 3339, Unix seconds) or a duration back, such as 10m."
+            help="Lines since a time, such as '2026-01-31 12:00', or a duration back, such as 10m."
         ),
     ] = None,
     until: Annotated[
@@ -117,8 +126,8 @@ async def logs(
     for name, value in (
         ("first", first),
         ("last", last),
-        ("since", since),
-        ("until", until),
+        ("since", None if since is None else wire_time("--since", since)),
+        ("until", None if until is None else wire_time("--until", until)),
         ("stream", stream),
         ("tail", tail),
     ):
@@ -130,6 +139,8 @@ async def logs(
     labels = pairs("--label", label)
     if labels and ids:
         raise UsageError("logs: give ids or --label, not both")
+    if labels and previous:
+        raise UsageError("logs: --previous is about one workload; give its id or name")
     if labels and not first is last is None:
         raise UsageError("logs: --from and --to are numbers of one log's lines; give its id")
     highlighted = None
@@ -168,7 +179,8 @@ async def logs(
                     exit_status=exit_status,
                 )
             options["follow"] = follow is not False and last is None
-            workloads = await choose_all(client, "logs", ids)
+            rule = Rule.PREVIOUS if previous else Rule.NEWEST
+            workloads = await choose_all(client, "logs", ids, rule=rule, notice=outputs.notice)
             if output == "raw":
                 printers: Sequence[Printer] = [
                     RawPrinter(client, outputs, look, each.id, options) for each in workloads

@@ -34,7 +34,11 @@ async def run(
     name: Annotated[str | None, Parameter(help="Name of the workload.")] = None,
     env: Annotated[
         tuple[str, ...],
-        Parameter(negative="", help="Variable, K=V, or K to copy it from here; repeatable."),
+        Parameter(
+            name=["--env", "-e"],
+            negative="",
+            help="Variable, K=V, or K to copy it from here; repeatable.",
+        ),
     ] = (),
     env_file: Annotated[
         tuple[Path, ...],

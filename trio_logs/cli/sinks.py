@@ -15,7 +15,7 @@ import trio
 
 from ..errors import TrioLogsError
 
-__all__ = ["OutputError", "Sink", "can_draw", "columns_of", "wants_colour"]
+__all__ = ["OutputError", "Sink", "can_draw", "columns_of", "has_colour", "wants_colour"]
 
 DEFAULT_COLUMNS = 80
 """The width of a terminal that does not tell it, such as a serial line."""
@@ -40,6 +40,11 @@ def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
     return is_terminal and environ.get("TERM") != "dumb"
 
 
+def has_colour(descriptor: int) -> bool:
+    """Whether this output has colours."""
+    return wants_colour(os.environ, is_terminal=os.isatty(descriptor))
+
+
 def can_draw(descriptor: int) -> bool:
     """Whether it is a terminal in which a row can be erased."""
     return os.isatty(descriptor) and os.environ.get("TERM", "dumb") != "dumb"
@@ -60,7 +65,7 @@ class Sink:
 
     def __init__(self, descriptor: int, pipe: trio.lowlevel.FdStream | None) -> None:
         self.is_terminal = os.isatty(descriptor)
-        self.colour = wants_colour(os.environ, is_terminal=self.is_terminal)
+        self.colour = has_colour(descriptor)
         # Asks for the width of the terminal, in cells; None if nothing can be drawn there.
         self.columns = partial(columns_of, descriptor) if can_draw(descriptor) else None
         self._descriptor = descriptor

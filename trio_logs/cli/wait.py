@@ -24,7 +24,7 @@ __all__ = ["wait"]
 
 
 async def wait(
-    *ids: Annotated[str, Parameter(help="Ids, starts of ids, or names.")],
+    *ids: Annotated[str, Parameter(help="Ids, names, or starts or ends of ids.")],
     timeout: Annotated[
         Seconds | None,
         Parameter(validator=number(0), help="Wait for so long at most: 90, 5m, 1h30m."),
@@ -38,7 +38,9 @@ async def wait(
     """
     with Outputs.open() as outputs:
         async with find_connection(connect).client(outputs.tell_away) as client:
-            waiting = _Waiting(outputs, await choose_all(client, "wait", ids))
+            waiting = _Waiting(
+                outputs, await choose_all(client, "wait", ids, notice=outputs.notice)
+            )
             with trio.move_on_after(math.inf if timeout is None else timeout) as scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(outputs.stdout.watch)
