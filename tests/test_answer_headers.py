@@ -18,7 +18,7 @@ COMMON = {
     "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "no-referrer",
 }
-INERT = "default-src 'none'; frame-ancestors 'none'"
+INERT = "frame-ancestors 'none'"
 
 
 @pytest.fixture

@@ -82,8 +82,8 @@ class FolderLock:
         threads.start()
         try:
             while True:
-                await threads.run(partial(self._look, log, is_open), abandon_on_cancel=True)
                 await trio.sleep(LOOK_SECONDS)
+                await threads.run(partial(self._look, log, is_open), abandon_on_cancel=True)
         finally:
             threads.close()
 

@@ -10,12 +10,12 @@ __all__ = ["PROTECTION", "problem"]
 PROTECTION = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
 }
 """Headers of each answer that has none of its own by that name: no page of another origin can load
-or frame the answer, and a document that a browser makes of it does nothing.
+or frame the answer, and no browser takes it for a script or a page.
 
 Sources: CSP Level 3; Fetch, section 3.7; Referrer Policy, section 3.1.
 """
