@@ -60,7 +60,7 @@ def test_what_people_type(server: ServerProcess, tmp_path: Path) -> None:
         (["ps", "foo", "bar"], "ps: 'foo' is one argument too many; `trio-logs ps --help` shows"),
         (["open", "a", "b"], "open: 'b' is one argument too many"),
         (["ps", "--limit", "5x"], "--limit '5x': give a whole number"),
-        (["serve", "--grace", "soon"], "--grace 'soon': give a number"),
+        (["serve", "--grace", "soon"], "--grace 'soon': give a duration such as 90s"),
         (["ps", "--watch=maybe"], "--watch 'maybe': give true or false"),
         (["ps", "--limit"], "ps: --limit needs a value"),
         (["completion"], "completion: SHELL is missing"),

@@ -217,10 +217,12 @@ async def test_a_reading_that_ends_has_what_the_store_has() -> None:
 async def test_a_reading_that_ends_waits_a_second_for_a_store_that_hangs(
     autojump_clock: Clock,
 ) -> None:
+    going = trio.Event()
+
     class StuckStore(MemoryStore):
         async def append(self, *arguments: Any, **options: Any) -> None:
-            if arguments[1] and arguments[1][0].first > 1:
-                await trio.sleep_forever()
+            if options["expected"] > 1:
+                await going.wait()
             await super().append(*arguments, **options)
 
     async with open_broker(StuckStore()) as broker:
@@ -231,6 +233,7 @@ async def test_a_reading_that_ends_waits_a_second_for_a_store_that_hangs(
         start = trio.current_time()
         assert texts(await read(broker, Selection(), follow=False)) == [b"one"]
         assert trio.current_time() - start == pytest.approx(1)
+        going.set()
 
 
 @pytest.mark.parametrize("ended", [False, True], ids=["unfinished", "finished"])

@@ -12,7 +12,7 @@ from cyclopts.exceptions import (
 
 __all__ = ["sentence"]
 
-_KINDS: dict[object, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+_KINDS: dict[object, str] = {int: "a whole number", bool: "true or false"}
 
 
 def sentence(error: CycloptsError) -> str:
