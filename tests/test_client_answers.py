@@ -345,6 +345,38 @@ async def test_a_server_that_takes_nothing_is_given_up() -> None:
     assert len(server.heads) < 12
 
 
+@pytest.mark.parametrize("kind", ["application/problem+json", "text/html"])
+@pytest.mark.usefixtures("soon")
+async def test_a_fault_of_the_service_ends_a_push(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a proxy gets better by itself, so a push waits for that without limit."""
+    monkeypatch.setattr("trio_logs.client.faults.FAULT_SECONDS", 0.1)
+    problem = answer(kind, b'{"status":500,"detail":"It is broken."}', "500 Oops")
+    enough = trio.Event()
+
+    def respond(number: int) -> bytes:
+        if number == 50:
+            enough.set()
+        return problem
+
+    async def push(client: Client) -> None:
+        await client.push("x", chunks())
+
+    async with answering(respond) as server, Client(server.url, "t") as client:
+        with trio.fail_after(PATIENCE):
+            if kind == "text/html":
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(push, client)
+                    await enough.wait()
+                    nursery.cancel_scope.cancel()
+            else:
+                with pytest.raises(RefusedError, match="It is broken") as found:
+                    await push(client)
+                assert (found.value.status, found.value.is_problem) == (500, True)
+                assert len(server.heads) > 2
+
+
 @pytest.mark.parametrize("follow", [True, False])
 @pytest.mark.usefixtures("soon")
 async def test_a_log_that_is_deleted_while_it_is_read(follow: bool) -> None:

@@ -228,7 +228,8 @@ class Client(SeveralLogs, RawLogs):
         Each line is readable at once. The chunks of `stderr` go to the stream of that name, over a
         connection of their own. The client takes no more chunks than the server takes, and holds
         2 MiB of each stream at most. A broken connection or a restart of the server loses no byte.
-        `patience`: seconds to try without an answer, by default without limit. `ending` is read
+        `patience`: seconds to try without an answer, by default without limit. A service that
+        answers 500 for 60 s raises RefusedError all the same. `ending` is read
         after the last chunk, so it may be filled in until then.
 
         If `chunks` or `stderr` raises, so does this, and the workload is not ended.
