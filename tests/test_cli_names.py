@@ -18,7 +18,7 @@ from trio_logs.cli.choose import Rule, choose_all, choose_each
 from trio_logs.cli.exits import UsageError
 from trio_logs.client import Client, SyncClient
 from trio_logs.errors import WorkloadNotFoundError
-from trio_logs.records import Outcome, Status, WorkloadSpec
+from trio_logs.records import Outcome, Status, WorkloadSpec, now
 from trio_logs.settings import Settings
 
 # Id, name, outcome, oldest first. The last two run.
@@ -39,8 +39,11 @@ RECORDS = (
 @pytest.fixture
 async def live(tmp_path: Path) -> AsyncIterator[Live]:
     async with open_live(Settings(data=tmp_path / "data")) as opened:
+        # All at one time: then ids tell which is older.
+        created_at = now()
         for workload_id, name, status in RECORDS:
-            record = replace(workload(workload_id), spec=WorkloadSpec(("true",), name=name))
+            spec = WorkloadSpec(("true",), name=name)
+            record = replace(workload(workload_id), spec=spec, created_at=created_at)
             await opened.service.store.create(record)
             if status is None:
                 await opened.service.store.start(workload_id, record.created_at)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.command_line import trio_logs
 from tests.server_process import ServerProcess, running_server
+from tests.stores import append, running, workload
 from trio_logs.client import Status, SyncClient
+from trio_logs.records import Outcome, now
+from trio_logs.store.sqlite import SQLiteStore
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ServerProcess]:
-    with running_server(tmp_path / "data") as running:
-        yield running
+    with running_server(tmp_path / "data") as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -39,8 +43,8 @@ def test_stopping_and_forgetting(server: ServerProcess, client: SyncClient) -> N
     ]
     stopped = trio_logs(server.data, "stop", "one", two.id, one.id)
     assert (stopped.returncode, stopped.stdout) == (0, f"{one.id}\n{two.id}\n")
-    for workload in (one, two):
-        assert client.get(workload.id).status is Status.STOPPED
+    for each in (one, two):
+        assert client.get(each.id).status is Status.STOPPED
     assert trio_logs(server.data, "rm", "one", "two").returncode == 0
     assert [each.id for each in client.list()] == [three.id]
     assert trio_logs(server.data, "rm", "--force", "3").stdout == f"{three.id}\n"
@@ -108,6 +112,21 @@ def test_pruning(server: ServerProcess, client: SyncClient) -> None:
     old = trio_logs(server.data, "prune", "--older-than", "0s", "--label", "kind=a")
     assert (old.returncode, old.stdout) == (0, f"{good.id}\n")
     assert [each.id for each in client.list()] == [runs.id, kept.id]
+
+
+async def test_pruning_counts_from_the_end(tmp_path: Path) -> None:
+    """A workload that ran for hours is as old as its end, not as its start."""
+    minute = 60 * 1_000_000
+    data = tmp_path / "data"
+    data.mkdir()
+    async with running(SQLiteStore(data / "trio_logs.db")) as store:
+        await store.create(replace(workload("long"), created_at=now() - 120 * minute))
+        outcome = Outcome(Status.SUCCEEDED, exit_code=0)
+        await append(store, "long", [], outcome=outcome, finished_at=now() - 10 * minute)
+    with running_server(data) as server:
+        for age, printed in (("1h", ""), ("5m", "long\n")):
+            found = trio_logs(server.data, "prune", "--older-than", age)
+            assert (found.returncode, found.stdout) == (0, printed)
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,8 @@ def test_a_full_output_ends_neither_the_writer_nor_the_log(
         found = piped(server, "cat", stdin=lines, stdout=full.fileno(), stderr=full.fileno())
         assert found.returncode == 1
         assert newest(client)[1] == expected
-        assert piped(server, "sh", "-c", "exit 7", stdout=full.fileno()).returncode == 7
+        found = piped(server, "sh", "-c", "echo x; exit 7", stdout=full.fileno())
+        assert found.returncode == 7
 
 
 def test_an_input_that_can_not_be_read(
@@ -182,3 +183,12 @@ def test_an_input_that_can_not_be_read(
         assert process.wait(PATIENCE) == 1
     assert "trio-logs: can't read standard input: Bad file descriptor" in said
     assert newest(client)[0].exit_code == 1
+
+
+def test_a_malformed_option_is_refused_before_the_command_runs(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    for option, value in (("--server", "ftp://h"), ("--label", "x")):
+        found = piped(server, option, value, "touch", str(tmp_path / "file"))
+        assert (found.returncode, found.stderr.count(b"\n")) == (2, 1)
+    assert not (tmp_path / "file").exists()
