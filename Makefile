@@ -20,7 +20,7 @@ demo: $(VENV)/.installed
 
 # More processes than cores: tests also wait.
 test: $(VENV)/.installed-dev $(NODE_MODULES)
-	@$(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 2)) --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 3)) --dist worksteal $(ARGS)
 
 # Ruff's ASYNC rules are those of flake8-async. TypeScript checks the modules of the page.
 check: $(VENV)/.installed-dev $(NODE_MODULES)

@@ -28,8 +28,8 @@ def missing() -> str | None:
     """What keeps it from running here."""
     if find_spec("playwright") is None:
         return "needs the Python package playwright (make bench installs it)"
-    if shutil.which("chromium") is None:
-        return "needs chromium"
+    if shutil.which("chromium-headless-shell") is None:
+        return "needs chromium-headless-shell"
     return None
 
 
@@ -44,7 +44,7 @@ def opened_browser() -> Iterator[Browser]:
     try:
         with sync_playwright() as play:
             browser = play.chromium.launch(
-                executable_path=shutil.which("chromium"), args=list(ARGUMENTS)
+                executable_path=shutil.which("chromium-headless-shell"), args=list(ARGUMENTS)
             )
             try:
                 yield browser

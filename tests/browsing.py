@@ -42,7 +42,7 @@ def open_browser(*arguments: str, **options: Any) -> Iterator[Browser]:
     """Chromium, with more arguments for its command line. `options` are Playwright's own."""
     with sync_playwright() as play:
         browser = play.chromium.launch(
-            executable_path=_program("chromium"),
+            executable_path=_program("chromium-headless-shell"),
             args=[*CHROMIUM_ARGUMENTS, *arguments],
             timeout=PATIENCE * 1000,
             **options,

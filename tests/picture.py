@@ -92,7 +92,13 @@ def draw(content: Group, folder: Path) -> None:
     drawing.write_text(console.export_svg(code_format=SVG))
     width, height = (int(float(size)) for size in size_of(drawing.read_text()))
     shot = folder / "terminal.png"
-    chromium = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    chromium = [
+        "chromium-headless-shell",
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+    ]
     chromium += [f"--window-size={width},{height}", f"--screenshot={shot}", drawing.as_uri()]
     subprocess.run(chromium, check=True, capture_output=True, timeout=60)
     with Image.open(shot) as image:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 
+from tests import changes_campaign
 from tests.changes_campaign import STORES, View, run, run_with_kills
 from trio_logs.engine.change_feed import ChangeFeed
 from trio_logs.engine.change_window import ChangeWindow
@@ -100,6 +101,8 @@ def test_planted_bugs_are_caught(
     plant: Callable[[pytest.MonkeyPatch], None], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch)
+    # A change that never comes is waited for.
+    monkeypatch.setattr(changes_campaign, "PATIENCE", 10)
     with pytest.RaisesGroup(AssertionError, flatten_subgroups=True):
         for seed in range(300):
             run(seed, kind)

@@ -22,6 +22,8 @@ import pytest
 
 from tests.server_process import running_server
 
+pytestmark = pytest.mark.surroundings
+
 PATIENCE = 30
 """Seconds after which a client or the server has failed."""
 
@@ -46,7 +48,7 @@ for start in range(head, len(data), step):
 in pieces of `step` bytes, so that no follower can be late and lines come in parts."""
 
 CHROMIUM_ARGUMENTS = [
-    "--headless=new",
+    "--headless",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-background-networking",
@@ -232,7 +234,7 @@ def _follow_with_chromium(log: Followed) -> Received:
         from playwright.sync_api import sync_playwright
     except ImportError:
         _missing("playwright")
-    chromium = _program("chromium")
+    chromium = _program("chromium-headless-shell")
     patience = PATIENCE * 1000
     with sync_playwright() as play:
         browser = play.chromium.launch(

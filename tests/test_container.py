@@ -19,6 +19,8 @@ from tests.test_docs import arguments
 from tests.test_docs_examples import ROOT, blocks, needed
 from trio_logs.cli.environment import variable
 
+pytestmark = pytest.mark.surroundings
+
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 VARIABLES = dict(re.findall(r"^(?:ENV|   ) (TRIO_LOGS_\w+)=(\S+)", DOCKERFILE, re.MULTILINE))
 

@@ -324,7 +324,7 @@ def nginx(folder: Path, server: str, port: int) -> Iterator[None]:
 def test_following_from_a_browser(tmp_path: Path) -> None:
     """The page shows a line at once, and outlives the service."""
     [config], [page] = blocks("howto/browser.md", "nginx"), blocks("howto/browser.md", "html")
-    for program in ("nginx", "chromium"):
+    for program in ("nginx", "chromium-headless-shell"):
         needed(shutil.which(program), program)
     (tmp_path / "index.html").write_text(page.replace("3000", "300"))
     port, upstream, gate = free_port(), free_port(), tmp_path / "gate"
@@ -345,7 +345,7 @@ def test_following_from_a_browser(tmp_path: Path) -> None:
                 workload = client.submit(["sh", "-c", script])
             play = stack.enter_context(sync_playwright())
             browser = play.chromium.launch(
-                executable_path=shutil.which("chromium"), args=CHROMIUM_ARGUMENTS
+                executable_path=shutil.which("chromium-headless-shell"), args=CHROMIUM_ARGUMENTS
             )
             stack.callback(browser.close)
             url = f"http://127.0.0.1:{port}"

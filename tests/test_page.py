@@ -13,6 +13,8 @@ from playwright.sync_api import Browser, expect
 from tests.browsing import LONG, Tab, finished, open_browser, submit
 from tests.server_process import ServerProcess, running_server
 
+pytestmark = pytest.mark.page
+
 OpenTab = Callable[..., Tab]
 WIDE = """
 for number in range(1, 3001):

@@ -13,6 +13,8 @@ from tests.browsing import finished, open_browser
 from tests.server_process import ServerProcess, running_server
 from tests.test_clients import PATIENCE, _missing
 
+pytestmark = pytest.mark.page
+
 AXE = Path(__file__).parent / "web" / "node_modules" / "axe-core" / "axe.min.js"
 COLOURS = r"""
 print("::group::colours")

@@ -18,6 +18,8 @@ from tests.browsing import Tab, finished, open_browser
 from tests.server_process import ServerProcess, running_server
 from tests.test_clients import PATIENCE
 
+pytestmark = pytest.mark.page
+
 FOREIGN = r"""<!doctype html><title>attack</title><form method="post" target="framed"
  enctype="text/plain"><input name='{"command":["touch","pwned"],"x":"' value='"}'></form>
 <iframe name="framed"></iframe>

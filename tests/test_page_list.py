@@ -12,6 +12,8 @@ from playwright.sync_api import Browser, expect
 from tests.browsing import Tab, finished, open_browser, submit
 from tests.server_process import ServerProcess, running_server
 
+pytestmark = pytest.mark.page
+
 
 @pytest.fixture
 def server(page_server: ServerProcess) -> ServerProcess:

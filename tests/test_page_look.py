@@ -12,6 +12,8 @@ from playwright.sync_api import Browser, expect
 from tests.browsing import Tab, finished, open_browser, submit
 from tests.server_process import ServerProcess, running_server
 
+pytestmark = pytest.mark.page
+
 LINES = 'print("\\n".join(f"line {n}" + " needle" * (n % 100 == 0) for n in range(1, 1001)))'
 GATED = """
 import os, time

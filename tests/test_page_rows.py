@@ -18,6 +18,8 @@ from tests.test_clients import PATIENCE
 from tests.test_page import push
 from trio_logs.store.sqlite.rows import GAP
 
+pytestmark = pytest.mark.page
+
 # Lines 2 to 10,006 are a section with another one in it, of which line 5,000 is a part.
 SECTIONS = r"""
 print("start")

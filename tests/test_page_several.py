@@ -13,6 +13,8 @@ from playwright.sync_api import Browser, Locator, expect
 from tests.browsing import Tab, finished, open_browser, submit
 from tests.server_process import ServerProcess, running_server
 
+pytestmark = pytest.mark.page
+
 TEXTS = "log => [...log.querySelectorAll('.row[id] .text')].map(text => text.textContent)"
 MARKED = "name => [...(CSS.highlights.get(name) ?? [])].map(String)"
 COPY = """log => {

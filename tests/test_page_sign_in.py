@@ -15,6 +15,8 @@ from tests.browsing import finished, open_browser, submit
 from tests.server_process import ServerProcess, running_server
 from tests.test_clients import PATIENCE
 
+pytestmark = pytest.mark.page
+
 SIGNED_IN = "You are signed in already, so the code of the link was not used."
 USED = "This sign-in link was used or is too old: make a new one with trio-logs open."
 ENDED = "Your session has ended: sign in again."

@@ -19,6 +19,8 @@ from tests.server_process import ServerProcess, running_server
 from trio_logs.settings import Settings
 from trio_logs.sse import KEEP_ALIVE, OPENING
 
+pytestmark = pytest.mark.surroundings
+
 AT_ONCE = 1.0
 """Seconds within which what is written is seen, and a client that left is noticed."""
 

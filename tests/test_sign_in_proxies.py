@@ -25,6 +25,8 @@ from tests.live import PATIENCE
 from tests.proxy_process import HOST, PROXIES, Proxy, running_proxy, unix_form
 from tests.server_process import ServerProcess, running_server
 
+pytestmark = pytest.mark.surroundings
+
 PAGE = (Path(__file__).parent.parent / "docs" / "howto" / "sign-in.md").read_text()
 PUBLIC = f"https://{HOST}"
 

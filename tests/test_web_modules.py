@@ -10,6 +10,8 @@ import pytest
 
 from tests.test_clients import _missing, _program
 
+pytestmark = pytest.mark.page
+
 WEB = Path(__file__).parent / "web"
 FILES = sorted(WEB.glob("*.test.mjs"))
 PACKAGE = Path(__file__).parent.parent / "trio_logs" / "web"
