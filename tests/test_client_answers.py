@@ -377,6 +377,25 @@ async def test_a_fault_of_the_service_ends_a_push(
                 assert len(server.heads) > 2
 
 
+@pytest.mark.usefixtures("soon")
+async def test_only_a_series_of_faults_ends_a_push(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second answer 500 in a row would, but another answer to the end of the log is between."""
+    monkeypatch.setattr("trio_logs.client.faults.FAULT_SECONDS", 0.0)
+    problem = "application/problem+json"
+    fault = answer(problem, b'{"detail":"It is broken."}', "500 Oops")
+    conflict = answer(problem, b'{"detail":"Go back."}', "409 No", "Upload-Offset: 0")
+    gone = answer(problem, b'{"detail":"It is gone."}', "404 No")
+    ends = [fault, conflict, fault, gone]
+    taken = answer(None, b"", "204 Yes", "Upload-Offset: 0")
+    async with (
+        answering(lambda number: ends[number // 2] if number % 2 else taken) as server,
+        Client(server.url, "t") as client,
+    ):
+        with trio.fail_after(PATIENCE), pytest.raises(RefusedError, match="It is gone"):
+            await client.push("x", chunks())
+    assert len(server.heads) == 8
+
+
 @pytest.mark.parametrize("follow", [True, False])
 @pytest.mark.usefixtures("soon")
 async def test_a_log_that_is_deleted_while_it_is_read(follow: bool) -> None:

@@ -65,6 +65,7 @@ async def _send(
             faults.clear()
             reason = requests.in_words(error)
         else:
+            faults.count(answer, connection.address)
             if not is_temporary(answer.status_code):
                 backoff.succeeded()
                 connection.heard()
@@ -73,7 +74,6 @@ async def _send(
                 for stream, upload in uploads.items():
                     upload.settle(answer, connection.address, OFFSETS_AT_END[stream])
                 continue
-            faults.count(answer, connection.address)
             reason = f"the server answers {answer.status_code}"
         for upload in uploads.values():
             upload.go_back()
@@ -122,12 +122,12 @@ async def _send_stream(
             faults.clear()
             reason = requests.in_words(error)
         else:
+            faults.count(answer, connection.address)
             if not is_temporary(answer.status_code):
                 backoff.succeeded()
                 connection.heard()
                 upload.settle(answer, connection.address)
                 continue
-            faults.count(answer, connection.address)
             reason = f"the server answers {answer.status_code}"
         upload.go_back()
         await connection.pause(backoff.delay(reason, *requests.REQUEST_DELAYS), reason)
