@@ -29,6 +29,9 @@ def test_scripts_are_valid(tmp_path: Path, shell: str) -> None:
     for word in ("logs", "grep", "timestamps", "timed_out", "no-follow", "files-with-matches"):
         assert word in found.stdout
     assert CALLS[shell] in found.stdout
+    if shell == "fish":
+        for command in ("wait", "grep", "inspect", "stop", "rerun", "rm", "open"):
+            assert f"-a '(trio-logs complete {command} (commandline -ct))'" in found.stdout
     if shutil.which(shell) is not None:
         script = tmp_path / "script"
         script.write_text(found.stdout)

@@ -145,6 +145,11 @@ def test_commands_and_names(server: ServerProcess) -> None:
     told = f"trio-logs: several workloads are named 'job': this is the newest, {second.id} "
     when = r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\+05:30"
     assert re.fullmatch(rf"{told}\(running, {when}\)\n", found.stderr)
+    found = trio_logs(server.data, "wait", "--timeout", "0", "job")
+    assert (found.returncode, found.stdout) == (124, "")
+    newest, late = found.stderr.splitlines()
+    assert newest.startswith(told)
+    assert late == f"trio-logs: {second.id} has not ended after 0 s"
     found = trio_logs(server.data, "logs", "--previous", "job")
     assert (found.returncode, found.stdout, found.stderr) == (0, "first\n", "")
     found = trio_logs(server.data, "logs", "-p", "--label", "a=b")
