@@ -102,7 +102,7 @@ def test_bash_completes_names_and_ids(tmp_path: Path) -> None:
         )
         offered = [
             trio_logs(data, "complete", *words).stdout.split("\n")[:-1]
-            for words in (["stop"], ["rm", "b"], ["logs", short[:5]], ["logs", unnamed.id[:-1]])
+            for words in (["stop"], ["rm", "bu"], ["logs", short[:5]], ["logs", unnamed.id[:-1]])
         ]
     assert found.stderr == ""
     lines = [f"bench|{short}|spaced\\ out|build|", "|", "|", "spaced\\ out|", "|", "|"]
