@@ -26,6 +26,7 @@ from .suites import (
     holding,
     leaks,
     page,
+    records,
     replay,
     search,
     slow_readers,
@@ -36,7 +37,7 @@ SUITES: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
     for module in (
         *(fan_out, end_to_end, cancellation, leaks, holding, slow_readers, replay, search),
-        *(unfinished, page),
+        *(unfinished, page, records),
     )
 }
 

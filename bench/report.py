@@ -131,6 +131,14 @@ COLUMNS: dict[str, Sequence[Column]] = {
         ("cpu_percent", "CPU %", _short),
         ("cpu_us_per_event", "CPU µs an event", _short),
     ),
+    "records": (
+        ("what", "what", str),
+        ("workloads", "workloads", _whole),
+        ("median_ms", "median ms", _short),
+        ("longest_ms", "longest ms", _short),
+        ("target_ms", "target ms", _short),
+        ("met", "met", lambda value: "yes" if value else "no"),
+    ),
     "page": (
         ("measure", "what", str),
         ("lines", "lines", _count),

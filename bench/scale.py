@@ -12,6 +12,8 @@ __all__ = ["FULL", "QUICK", "TINY", "Scale"]
 @dataclass(frozen=True, slots=True)
 class Scale:
     """`seconds` and `rate_seconds` are about what a run takes, `timeout` what it may take.
+    A progress bar runs for `bar_seconds`. A store has `records` workloads. Logs that are replayed
+    and searched have `replay_lines`.
     A progress bar runs for `bar_seconds`. Logs that are replayed and searched have `replay_lines`.
     The page opens each log of `page_lines` so often and jumps in it so often; `page_bursts` bursts
     have `page_burst` lines each.
@@ -37,6 +39,7 @@ class Scale:
     replay_lines: int
     search_live_lines: int
     bar_seconds: float
+    records: int
     page_lines: tuple[int, ...]
     page_opens: int
     page_jumps: int
@@ -67,6 +70,7 @@ FULL = Scale(
     replay_lines=1_000_000,
     search_live_lines=500,
     bar_seconds=10,
+    records=100_000,
     page_lines=(1_000_000, 10_000_000),
     page_opens=10,
     page_jumps=200,
@@ -95,6 +99,7 @@ QUICK = Scale(
     replay_lines=200_000,
     search_live_lines=100,
     bar_seconds=2,
+    records=10_000,
     page_lines=(200_000,),
     page_opens=3,
     page_jumps=20,
@@ -125,6 +130,7 @@ TINY = Scale(
     replay_lines=5_000,
     search_live_lines=20,
     bar_seconds=1,
+    records=100,
     page_lines=(5_000,),
     page_opens=1,
     page_jumps=4,

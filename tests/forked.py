@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -157,6 +158,8 @@ def _run(arguments: list[str], environment: dict[str, str], standard: list[_Pass
     sys.stderr = os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)
     os.environ.clear()
     os.environ.update(environment)
+    # The C library has read the old TZ.
+    time.tzset()
     sys.argv = ["trio-logs", *arguments]
     warnings.simplefilter("error")
     # All would inherit the same order of tasks; Python itself sees to `random`.

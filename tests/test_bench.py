@@ -39,7 +39,7 @@ def test_every_suite_runs(tmp_path: Path) -> None:
     suites = found["suites"]
     assert set(suites) == {
         *("fan_out", "end_to_end", "cancellation", "leaks", "holding", "slow_readers", "replay"),
-        *("search", "unfinished", "page"),
+        *("search", "unfinished", "page", "records"),
     }
     rows = [(suite, row) for suite, rows in suites.items() for row in rows]
     skipped = [row for _, row in rows if "skipped" in row]

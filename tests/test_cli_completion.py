@@ -5,11 +5,21 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.command_line import trio_logs
+from tests.command_line import environment, trio_logs
+from tests.server_process import running_server
+from trio_logs.client import SyncClient
+
+CALLS = {
+    "bash": '"${COMP_WORDS[0]}" complete "$command" "$word"',
+    "zsh": "'*:Ids, names, or starts or ends of ids.:_trio_logs_workloads' \\\n",
+    "fish": "-a '(trio-logs complete logs (commandline -ct))'",
+}
+"""How each script asks for workloads."""
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -18,6 +28,10 @@ def test_scripts_are_valid(tmp_path: Path, shell: str) -> None:
     assert (found.returncode, found.stderr) == (0, "")
     for word in ("logs", "grep", "timestamps", "timed_out", "no-follow", "files-with-matches"):
         assert word in found.stdout
+    assert CALLS[shell] in found.stdout
+    if shell == "fish":
+        for command in ("wait", "grep", "inspect", "stop", "rerun", "rm", "open"):
+            assert f"-a '(trio-logs complete {command} (commandline -ct))'" in found.stdout
     if shutil.which(shell) is not None:
         script = tmp_path / "script"
         script.write_text(found.stdout)
@@ -49,6 +63,51 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         ["bash", "--norc", "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert sorted(found.stdout.split()) == sorted(completed)
+
+
+WORKLOADS = """
+trio-logs() { "$PYTHON" -m trio_logs "$@"; }
+complete_words() {
+  COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
+  _trio_logs_with_workloads
+  printf '%s|' "${COMPREPLY[@]}"
+  echo
+}
+complete_words trio-logs logs ''
+complete_words trio-logs logs --since ''
+complete_words trio-logs grep b
+complete_words trio-logs grep x sp
+complete_words trio-logs ps ''
+TRIO_LOGS_DATA=/nonexistent complete_words trio-logs logs b 2>&1
+"""
+
+
+def test_bash_completes_names_and_ids(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running_server(data) as server, SyncClient(server.url, server.token) as client:
+        for name in ("build", "spaced out", "\x1b[31mred"):
+            list(client.follow(client.submit(["true"], name=name).id))
+        unnamed = client.submit(["true"])
+        list(client.follow(unnamed.id))
+        client.submit(["sleep", "60"], name="bench")
+        script = trio_logs(tmp_path, "completion", "bash").stdout + WORKLOADS
+        short = unnamed.id[-6:]
+        found = subprocess.run(
+            ["bash", "--norc", "-c", script],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+            env=environment(data, PYTHON=sys.executable),
+        )
+        offered = [
+            trio_logs(data, "complete", *words).stdout.split("\n")[:-1]
+            for words in (["stop"], ["rm", "bu"], ["logs", short[:5]], ["logs", unnamed.id[:-1]])
+        ]
+    assert found.stderr == ""
+    lines = [f"bench|{short}|spaced\\ out|build|", "|", "|", "spaced\\ out|", "|", "|"]
+    assert found.stdout.splitlines() == lines
+    assert offered == [["bench"], ["build"], [short], [unnamed.id]]
 
 
 def test_another_shell_is_one_line(tmp_path: Path) -> None:

@@ -80,8 +80,8 @@ def test_times_and_objects_of_a_part(data: Path) -> None:
         ("--ignore-case", "--ignore-case: give --grep, too"),
         ("--invert", "--invert: give --grep, too"),
         ("--grep (", "--grep '(': RE2 refuses this expression: missing ): ("),
-        ("--since soon", "--since: it is an RFC 3339 time"),
-        ("--until soon", "--until: it is an RFC 3339 time"),
+        ("--since soon", "--since 'soon': give a time such as 2026-01-31"),
+        ("--until soon", "--until 'soon': give a time"),
         ("--color maybe", "--color"),
     ],
 )

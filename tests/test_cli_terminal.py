@@ -14,7 +14,7 @@ from tests.server_process import ServerProcess, running_server
 from tests.terminal import Terminal, open_terminal
 from trio_logs.client import SyncClient
 
-TRAP = 'trap "echo last words; exit 3" TERM; echo ready; while :; do sleep 0.01; done'
+TRAP = 'trap "echo last words; exit 3" TERM INT; echo ready; while :; do sleep 0.01; done'
 
 
 @pytest.fixture
@@ -58,6 +58,16 @@ def test_its_terminal_is_as_large_as_this_one(terminal: Terminal) -> None:
     assert f"\n{size.strip()}\n" in terminal.wait_for("^code=0$")
 
 
+def test_its_terminal_follows_the_size_of_this_one(terminal: Terminal) -> None:
+    script = 'trap "stty size <&1" WINCH; echo ready; while :; do sleep 0.01; done'
+    terminal.enter(f"trio-logs run --pty -- sh -c '{script}'; echo code=$?")
+    terminal.wait_for("^ready$")
+    terminal.tmux("resize-window", "-x", "91", "-y", "23")
+    terminal.wait_for("^23 91$")
+    terminal.press("C-c")
+    terminal.wait_for("^code=130$")
+
+
 def test_interrupt(terminal: Terminal) -> None:
     terminal.enter(f"trio-logs run -- sh -c '{TRAP}'; echo code=$?")
     terminal.wait_for("^ready$")
@@ -70,27 +80,47 @@ def test_interrupt(terminal: Terminal) -> None:
     assert "Traceback" not in screen
 
 
+def test_interrupt_of_a_command_here(terminal: Terminal, client: SyncClient) -> None:
+    """The terminal sends it to the command, too; both stay to see its end."""
+    terminal.enter(f"trio-logs pipe -- sh -c '{TRAP}'; echo code=$?")
+    terminal.wait_for("^ready$")
+    terminal.press("C-c")
+    # Once in the command, once from it, after the ^C that the terminal shows.
+    screen = terminal.wait_for("^code=3$")
+    assert screen.count("last words\n") + screen.count("last words;") == 2
+    [workload] = client.list()
+    assert (workload.status, workload.exit_code) == ("failed", 3)
+
+
 def test_watching(terminal: Terminal, server: ServerProcess, client: SyncClient) -> None:
     script = f"exec sleep 60 # {'x' * 200}"
     workload = client.submit(["sh", "-c", script], name="watched")
     terminal.enter("trio-logs ps --watch; echo code=$?")
-    terminal.wait_for(f"^{workload.id}  watched  running ")
+    terminal.wait_for(f"^{workload.id[-6:]}  watched  running ")
     client.stop(workload.id)
-    screen = terminal.wait_for(f"^{workload.id}  watched  stopped ")
+    screen = terminal.wait_for(f"^{workload.id[-6:]}  watched  stopped ")
     # It is drawn in its place, not below.
     assert screen.count("watched") == 1
     client.delete(workload.id)
     terminal.wait_for(r"LINES +COMMAND *\n\s*\Z")
     # Durations grow, though nothing is asked of the server.
     waiting = client.submit(["sh", "-c", "echo one; exec sleep 60"], name="waiting")
-    terminal.wait_for(f"^{waiting.id}  waiting  running .* 1  sh")
+    terminal.wait_for(f"^{waiting.id[-6:]}  waiting  running .* 1  sh")
     requests = http_requests(server)
-    terminal.wait_for(f"^{waiting.id}  waiting  running +- +[2-9][^ ]* ago")
+    terminal.wait_for(f"^{waiting.id[-6:]}  waiting  running +- +[2-9][^ ]* ago")
     # One is the first question itself.
     assert http_requests(server) == requests + 1
     server.stop()
-    # It goes on looking, so that it shows what runs when the server is back.
-    terminal.wait_for("does not answer|is away")
+    # It goes on looking, so that it shows what runs when the server is back. The table stays.
+    screen = terminal.wait_for("^trio-logs: .*(does not answer|is away)")
+    assert re.search(f"^{waiting.id[-6:]}  waiting ", screen, re.MULTILINE)
+    for columns in ("44", "80"):
+        # All is drawn anew: a terminal that gets another width breaks its lines anew.
+        terminal.tmux("resize-window", "-x", columns, "-y", "12")
+        title = "CREATED" if columns == "44" else "COMMAND"
+        screen = terminal.wait_for(rf"^ID .* {title}\s*\n.*\ntrio-logs: (.+\n)+\s*\Z")
+        assert screen.count("waiting") == 1
+    # The shell's prompt goes below it, and the table stays there, too.
     terminal.press("C-c")
     terminal.wait_for("code=130$")
 
@@ -116,13 +146,13 @@ def test_watching_over_a_restart(tmp_path: Path) -> None:
             with SyncClient("http://localhost", server.token, uds=str(socket)) as client:
                 first = client.submit(["sleep", "60"], name="first")
                 terminal.enter(f"trio-logs ps --watch --server unix:{socket}; echo code=$?")
-                terminal.wait_for(f"^{first.id}  first  running ")
+                terminal.wait_for(f"^{first.id[-6:]}  first  running ")
             server.stop()
         with running_server(data, "--bind", f"unix:{socket}") as server:
-            terminal.wait_for(f"^{first.id}  first  stopped ")
+            terminal.wait_for(f"^{first.id[-6:]}  first  stopped ")
             with SyncClient("http://localhost", server.token, uds=str(socket)) as client:
                 second = client.submit(["sleep", "60"], name="second")
-                terminal.wait_for(f"^{second.id}  second  running ")
+                terminal.wait_for(f"^{second.id[-6:]}  second  running ")
             terminal.press("C-c")
             terminal.wait_for("code=130$")
 

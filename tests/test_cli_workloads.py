@@ -1,115 +1,32 @@
-"""`trio-logs ps`, `stop`, `rerun` and `rm`."""
+"""`trio-logs stop`, `rerun`, `rm`, `inspect` and `prune`."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import pytest
-from rich.console import Console
 
 from tests.command_line import trio_logs
 from tests.server_process import ServerProcess, running_server
-from trio_logs.cli.table import make_table
-from trio_logs.client import Status, SyncClient, Workload
-
-NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
-WORKLOAD = Workload(
-    id="0123",
-    name=None,
-    backend="process",
-    command=["sh", "-c", "echo a b"],
-    labels={},
-    status=Status.RUNNING,
-    exit_code=None,
-    signal=None,
-    error=None,
-    created_at=NOW - timedelta(seconds=4),
-    started_at=NOW - timedelta(seconds=3),
-    finished_at=None,
-    lines=5,
-    bytes=9,
-    logs_url="",
-)
+from tests.stores import append, running, workload
+from trio_logs.client import Status, SyncClient
+from trio_logs.records import Outcome, now
+from trio_logs.store.sqlite import SQLiteStore
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ServerProcess]:
-    with running_server(tmp_path / "data") as running:
-        yield running
+    with running_server(tmp_path / "data") as opened:
+        yield opened
 
 
 @pytest.fixture
 def client(server: ServerProcess) -> Iterator[SyncClient]:
     with SyncClient(server.url, server.token) as opened:
         yield opened
-
-
-@pytest.mark.parametrize(
-    ("changes", "row"),
-    [
-        ({}, "0123 - running - 4.0s ago 3.0s 5 sh -c 'echo a b'"),
-        ({"status": Status.QUEUED, "started_at": None}, "0123 - queued - 4.0s ago - 5 sh -c"),
-        ({"exit_code": 0, "status": Status.SUCCEEDED}, "0123 - succeeded 0 4.0s"),
-        ({"signal": "SIGKILL", "status": Status.FAILED}, "0123 - failed SIGKILL 4.0s"),
-        ({"finished_at": NOW + timedelta(days=2, minutes=5)}, "4.0s ago 2d 0h 5"),
-        ({"created_at": NOW - timedelta(minutes=61)}, "1h 1m ago"),
-        ({"created_at": NOW + timedelta(seconds=1)}, "0.0s ago"),
-        ({"name": "a\x1b[2J\x1b]0;t\x07b\nc"}, "0123 ab⏎c running"),
-        ({"name": "[bold]x[/]"}, "0123 [bold]x[/] running"),
-        ({"name": "a\tb\rc\u2028d"}, "0123 a⇥b␍c⏎d running"),
-        ({"command": ["\x9b2Jx", "a\nb\tc"]}, "5 'x' 'a⏎b⇥c'"),
-    ],
-)
-def test_rows(changes: dict[str, object], row: str) -> None:
-    console = Console(width=200, color_system=None)
-    with console.capture() as capture:
-        console.print(make_table([msgspec.structs.replace(WORKLOAD, **changes)], NOW))
-    title, shown = capture.get().splitlines()
-    assert title.split() == ["ID", "NAME", "STATUS", "EXIT", "CREATED", "TOOK", "LINES", "COMMAND"]
-    assert row in re.sub(" +", " ", shown)
-
-
-@pytest.mark.parametrize("width", [80, 100, 120])
-def test_only_names_and_commands_are_cut(width: int) -> None:
-    long = msgspec.structs.replace(
-        WORKLOAD, id="0123456789abcdef0123", name="n" * 50, command=["日本" * 100]
-    )
-    console = Console(width=width, color_system=None)
-    with console.capture() as capture:
-        console.print(make_table([long, WORKLOAD], NOW))
-    title, shown, short = capture.get().splitlines()
-    assert title.split() == ["ID", "NAME", "STATUS", "EXIT", "CREATED", "TOOK", "LINES", "COMMAND"]
-    row = r"0123456789abcdef0123  n{6,29}…  running  -     4\.0s ago  3\.0s      5  '日本日.*…"
-    assert re.fullmatch(row, shown.rstrip())
-    assert re.match(r"0123 +-  +running  -     4\.0s ago  3\.0s      5  sh -c", short)
-
-
-def test_listing(server: ServerProcess, client: SyncClient) -> None:
-    long = "x" * 500
-    good = client.submit(["echo", long], name="good" * 20, labels={"a": "b"})
-    bad = client.submit(["false"], labels={"a": "c"})
-    for workload in (good, bad):
-        list(client.follow(workload.id))
-    listed = trio_logs(server.data, "ps")
-    title, first, second = listed.stdout.splitlines()
-    assert (listed.returncode, listed.stderr) == (0, "")
-    assert (first.split()[0], second.split()[0]) == (bad.id, good.id)
-    assert "good" * 20 in second
-    assert second.endswith(long)
-    assert not {title[-1], first[-1]} & {" "}
-    for arguments in (["--status", "succeeded"], ["--label", "a=b"]):
-        found = trio_logs(server.data, "ps", *arguments).stdout.splitlines()[1:]
-        assert [line.split()[0] for line in found] == [good.id]
-    assert [each.id for each in client.list(limit=1)] == [bad.id]
-    assert list(client.list(limit=0)) == []
-    newest = trio_logs(server.data, "ps", "--json", "--limit", "1")
-    assert json.loads(newest.stdout) == json.loads(msgspec.json.encode(client.get(bad.id)))
 
 
 def test_stopping_and_forgetting(server: ServerProcess, client: SyncClient) -> None:
@@ -126,8 +43,8 @@ def test_stopping_and_forgetting(server: ServerProcess, client: SyncClient) -> N
     ]
     stopped = trio_logs(server.data, "stop", "one", two.id, one.id)
     assert (stopped.returncode, stopped.stdout) == (0, f"{one.id}\n{two.id}\n")
-    for workload in (one, two):
-        assert client.get(workload.id).status is Status.STOPPED
+    for each in (one, two):
+        assert client.get(each.id).status is Status.STOPPED
     assert trio_logs(server.data, "rm", "one", "two").returncode == 0
     assert [each.id for each in client.list()] == [three.id]
     assert trio_logs(server.data, "rm", "--force", "3").stdout == f"{three.id}\n"
@@ -175,6 +92,43 @@ def test_nothing_happens_if_one_can_not_be_told(server: ServerProcess, client: S
     assert not client.get(workload.id).status.final
 
 
+def test_pruning(server: ServerProcess, client: SyncClient) -> None:
+    good, kept, bad = (
+        client.submit(["sh", "-c", f"exit {code}"], labels={"kind": kind})
+        for code, kind in ((0, "a"), (0, "b"), (3, "a"))
+    )
+    for each in (good, kept, bad):
+        list(client.follow(each.id))
+    runs = client.submit(["sleep", "60"], labels={"kind": "a"})
+    asked = trio_logs(server.data, "prune", "--label", "kind=a", "--dry-run")
+    assert (asked.returncode, asked.stderr) == (0, "trio-logs: 2 workloads would be deleted\n")
+    assert [line.split()[0] for line in asked.stdout.splitlines()] == ["ID", bad.id, good.id]
+    assert len(list(client.list())) == 4
+    young = trio_logs(server.data, "prune", "--label", "kind=a", "--older-than", "1h")
+    assert (young.stdout, young.stderr) == ("", "trio-logs: 0 workloads deleted\n")
+    failed = trio_logs(server.data, "prune", "--status", "failed", "--status", "lost")
+    assert (failed.returncode, failed.stdout) == (0, f"{bad.id}\n")
+    assert failed.stderr == "trio-logs: 1 workload deleted\n"
+    old = trio_logs(server.data, "prune", "--older-than", "0s", "--label", "kind=a")
+    assert (old.returncode, old.stdout) == (0, f"{good.id}\n")
+    assert [each.id for each in client.list()] == [runs.id, kept.id]
+
+
+async def test_pruning_counts_from_the_end(tmp_path: Path) -> None:
+    """A workload that ran for hours is as old as its end, not as its start."""
+    minute = 60 * 1_000_000
+    data = tmp_path / "data"
+    data.mkdir()
+    async with running(SQLiteStore(data / "trio_logs.db")) as store:
+        await store.create(replace(workload("long"), created_at=now() - 120 * minute))
+        outcome = Outcome(Status.SUCCEEDED, exit_code=0)
+        await append(store, "long", [], outcome=outcome, finished_at=now() - 10 * minute)
+    with running_server(data) as server:
+        for age, printed in (("1h", ""), ("5m", "long\n")):
+            found = trio_logs(server.data, "prune", "--older-than", age)
+            assert (found.returncode, found.stdout) == (0, printed)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -186,11 +140,13 @@ def test_nothing_happens_if_one_can_not_be_told(server: ServerProcess, client: S
         (["rm", "x", ""], "rm: an id is empty"),
         (["stop", "x", "--grace", "nan"], "Give a number, 0 or more"),
         (["stop", "x", "--grace", "inf"], "Give a number, 0 or more"),
-        (["ps", "--limit", "0"], "Give a number, 1 or more"),
-        (["ps", "--limit", "-1"], "Give a number, 1 or more"),
-        (["ps", "--watch"], "ps --watch needs a terminal"),
-        (["ps", "--status", "done"], "succeeded"),
-        (["ps", "--label", "a"], "write K=V"),
+        (["inspect"], "inspect: give an id or a name"),
+        (["prune"], "prune: say which workloads"),
+        (["prune", "--dry-run"], "prune: say which workloads"),
+        (["prune", "--older-than", "old"], "--older-than 'old': give a duration such as 90s"),
+        (["prune", "--older-than", "-1"], "--older-than. Give a number, from 0 to"),
+        (["prune", "--older-than", "9" * 12 + "d"], "--older-than. Give a number, from 0 to"),
+        (["prune", "--status", "running"], "succeeded"),
     ],
 )
 def test_usage(tmp_path: Path, arguments: list[str], message: str) -> None:

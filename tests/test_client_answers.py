@@ -300,7 +300,7 @@ async def test_an_answer_that_is_none(call: str, wrong: bytes, told: str) -> Non
         (answer(HTML, PAGE, "404 Not Found"), 404, "404 Not Found: .* content type text/html"),
         (answer(None, b"", "400 "), 400, "400: .* with no content type"),
         (answer("application/problem+json", b"[]", "400 No"), 400, "type application/problem"),
-        (answer(JSON, b'{"detail": 7}', "500 No"), 500, "500 No: .* type application/json"),
+        (answer(JSON, b'{"detail": 7}', "501 No"), 501, "501 No: .* type application/json"),
         (
             answer(HTML, PAGE, "302 Found", "Location: https://login.example/?a=b"),
             302,
@@ -343,6 +343,57 @@ async def test_a_server_that_takes_nothing_is_given_up() -> None:
             await client.push("x", chunks())
     assert found.value.status == 409
     assert len(server.heads) < 12
+
+
+@pytest.mark.parametrize("kind", ["application/problem+json", "text/html"])
+@pytest.mark.usefixtures("soon")
+async def test_a_fault_of_the_service_ends_a_push(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a proxy gets better by itself, so a push waits for that without limit."""
+    monkeypatch.setattr("trio_logs.client.faults.FAULT_SECONDS", 0.1)
+    problem = answer(kind, b'{"status":500,"detail":"It is broken."}', "500 Oops")
+    enough = trio.Event()
+
+    def respond(number: int) -> bytes:
+        if number == 50:
+            enough.set()
+        return problem
+
+    async def push(client: Client) -> None:
+        await client.push("x", chunks())
+
+    async with answering(respond) as server, Client(server.url, "t") as client:
+        with trio.fail_after(PATIENCE):
+            if kind == "text/html":
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(push, client)
+                    await enough.wait()
+                    nursery.cancel_scope.cancel()
+            else:
+                with pytest.raises(RefusedError, match="It is broken") as found:
+                    await push(client)
+                assert (found.value.status, found.value.is_problem) == (500, True)
+                assert len(server.heads) > 2
+
+
+@pytest.mark.usefixtures("soon")
+async def test_only_a_series_of_faults_ends_a_push(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second answer 500 in a row would, but another answer to the end of the log is between."""
+    monkeypatch.setattr("trio_logs.client.faults.FAULT_SECONDS", 0.0)
+    problem = "application/problem+json"
+    fault = answer(problem, b'{"detail":"It is broken."}', "500 Oops")
+    conflict = answer(problem, b'{"detail":"Go back."}', "409 No", "Upload-Offset: 0")
+    gone = answer(problem, b'{"detail":"It is gone."}', "404 No")
+    ends = [fault, conflict, fault, gone]
+    taken = answer(None, b"", "204 Yes", "Upload-Offset: 0")
+    async with (
+        answering(lambda number: ends[number // 2] if number % 2 else taken) as server,
+        Client(server.url, "t") as client,
+    ):
+        with trio.fail_after(PATIENCE), pytest.raises(RefusedError, match="It is gone"):
+            await client.push("x", chunks())
+    assert len(server.heads) == 8
 
 
 @pytest.mark.parametrize("follow", [True, False])

@@ -15,6 +15,7 @@ import trio
 from tests.cutting_proxy import cutting_proxy
 from tests.live import PATIENCE, Live
 from trio_logs.cli.board import Board
+from trio_logs.cli.wanted import Wanted
 from trio_logs.client import (
     ChangeRecord,
     Client,
@@ -210,7 +211,7 @@ def filled(board: Board, rows: int, listed: list[Workload]) -> Board:
 
 
 def test_a_board_takes_changes() -> None:
-    board = filled(Board(None, {}, None), 10, [record(2), record(1)])
+    board = filled(Board(Wanted(), None), 10, [record(2), record(1)])
     assert not board.is_stale
     board.change(WorkloadChanged(record(3, Status.QUEUED), "9"))
     board.change(WorkloadProgress("w002", 5, 50))
@@ -229,7 +230,7 @@ def test_a_board_takes_changes() -> None:
 
 
 def test_a_board_keeps_to_its_filter() -> None:
-    board = filled(Board("running", {"kind": "odd"}, None), 10, [record(3), record(1)])
+    board = filled(Board(Wanted(("running",), {"kind": "odd"}), None), 10, [record(3), record(1)])
     board.change(WorkloadChanged(record(4), "1"))
     board.change(WorkloadChanged(record(5, Status.QUEUED), "2"))
     board.change(WorkloadChanged(record(7), "3"))
@@ -240,7 +241,7 @@ def test_a_board_keeps_to_its_filter() -> None:
 
 def test_a_board_lists_again_if_a_row_becomes_free() -> None:
     listed = [record(number) for number in range(9, 0, -1)]
-    board = filled(Board(None, {}, 3), 10, listed)
+    board = filled(Board(Wanted(), 3), 10, listed)
     # Older than all rows.
     board.change(WorkloadChanged(record(2, Status.FAILED), "1"))
     assert board.rows == listed[:3]
@@ -254,7 +255,7 @@ def test_a_board_lists_again_if_a_row_becomes_free() -> None:
 
 
 def test_a_board_lists_again_if_its_list_is_too_old() -> None:
-    board = Board(None, {}, None)
+    board = Board(Wanted(), None)
     board.make_room(5)
     board.begin_list()
     # The position from which the changes come is later than this list.
@@ -267,19 +268,32 @@ def test_a_board_lists_again_if_its_list_is_too_old() -> None:
 
 def test_a_board_follows_the_size_of_the_terminal() -> None:
     listed = [record(number) for number in range(9, 0, -1)]
-    board = filled(Board(None, {}, None), 5, listed)
+    board = filled(Board(Wanted(), None), 5, listed)
     assert board.make_room(3) == 3
     assert board.rows == listed[:3]
     assert not board.is_stale
     board.make_room(4)
     assert board.is_stale
+    # While a list is under way, which is too short then.
+    board = Board(Wanted(), None)
+    board.make_room(2)
+    board.begin_list()
+    board.make_room(4)
+    assert not board.is_stale
+    board.fill(listed[:2])
+    assert board.is_stale
+    # The other way round, it is too long.
+    board.begin_list()
+    board.make_room(3)
+    board.fill(listed[:4])
+    assert (board.is_stale, board.rows) == (False, listed[:3])
 
 
 @pytest.mark.parametrize("seed", range(100))
 def test_a_board_equals_a_list(seed: int) -> None:
     """Random changes; the lists are late or early, and it lists whenever it wants to."""
     rng = random.Random(seed)
-    board = Board(rng.choice([None, "running"]), rng.choice([{}, {"kind": "odd"}]), None)
+    board = Board(Wanted(rng.choice([(), ("running",)]), rng.choice([{}, {"kind": "odd"}])), None)
     stored: dict[str, Workload] = {}
     changes: list[ChangeRecord] = []
 
@@ -296,8 +310,8 @@ def test_a_board_equals_a_list(seed: int) -> None:
         found = [
             each
             for each in stored.values()
-            if (board.status is None or each.status == board.status)
-            and board.labels.items() <= each.labels.items()
+            if (not board.wanted.statuses or each.status in board.wanted.statuses)
+            and board.wanted.labels.items() <= each.labels.items()
         ]
         return sorted(found, key=lambda each: each.id, reverse=True)
 
@@ -308,11 +322,15 @@ def test_a_board_equals_a_list(seed: int) -> None:
 
     room = board.make_room(5)
     for _ in range(60):
+        if rng.random() < 0.1:
+            room = board.make_room(rng.randint(3, 8))
         change()
         deliver(rng.randint(0, len(changes)))
         if board.is_stale:
             board.begin_list()
             listed = now()[:room]
+            if rng.random() < 0.1:
+                room = board.make_room(rng.randint(3, 8))
             for _ in range(rng.randint(0, 3)):
                 change()
             deliver(rng.randint(0, len(changes)))

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import pytest
 
-from tests.command_line import STARTED, launch
+from tests.command_line import STARTED, launch, started
 from tests.forked import Forked
 from tests.server_process import ServerProcess, running_server
 
@@ -211,8 +211,26 @@ def test_what_comes_is_copied_and_sent_at_once(tmp_path: Path) -> None:
 def test_without_a_server_it_copies_all_the_same(tmp_path: Path) -> None:
     nowhere = ServerProcess(None, "http://127.0.0.1:9", "t", tmp_path)  # type: ignore[arg-type]
     data = b"line\n" * 1_000_000
-    with running_pipe(nowhere, tmp_path, stdout=subprocess.PIPE) as pipe:
+    # `run` tries for as long.
+    server = ("--server", nowhere.url)
+    with (
+        running_pipe(nowhere, tmp_path, stdout=subprocess.PIPE) as pipe,
+        started(tmp_path, "run", *server, "true") as run,
+        started(tmp_path, "pipe", *server, "sh", "-c", "echo out; exit 3") as command,
+    ):
         assert pipe.copy(data) == data
+        assert run.wait(PATIENCE) == 69
+        assert run.stderr is not None
+        first, last = run.stderr
+        assert first.startswith("trio-logs: http://127.0.0.1:9 does not answer: ")
+        assert first.endswith("; trying again\n")
+        assert "is the service running?" in last
+        # Its exit code says nothing about the log.
+        assert command.wait(PATIENCE) == 3
+        assert command.stdout is not None
+        assert command.stderr is not None
+        assert command.stdout.read() == "out\n"
+        assert "its output is not kept: http://127.0.0.1:9 does not answer" in command.stderr.read()
         assert pipe.process.returncode == 1
         assert "not kept: http://127.0.0.1:9 does not answer" in pipe.said.read_text()
 

@@ -177,6 +177,66 @@ async def test_a_cancelled_receive_loses_nothing(autojump_clock: Clock) -> None:
     assert numbers(found) == [4, 6, 8, 10]
 
 
+async def test_a_reading_that_ends_has_what_the_store_has() -> None:
+    """The record of a workload, which the store commits with the last lines, may tell of the end
+    before the log does: a client that sees it asks for the log without following."""
+    going = trio.Event()
+
+    class SlowStore(MemoryStore):
+        async def append(self, *arguments: Any, **options: Any) -> None:
+            await super().append(*arguments, **options)
+            if options["outcome"] is not None:
+                await going.wait()
+
+    store = SlowStore()
+    found: list[Found] = []
+    heads: list[int] = []
+    async with open_broker(store) as broker, trio.open_nursery() as nursery:
+        with await broker.open("w") as log:
+            await log.write(b"first\nlast", "stdout")
+        nursery.start_soon(broker.close, "w")
+        await trio.testing.wait_all_tasks_blocked()
+        state = await store.log("w")
+        assert state is not None
+        assert (state.lines, state.end is None) == (2, False)
+        assert await broker.head("w", settled=False) == 1
+
+        async def read_all() -> None:
+            found.extend(await read(broker, Selection(), follow=False))
+
+        async def ask() -> None:
+            heads.append(await broker.head("w"))
+
+        nursery.start_soon(read_all)
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        going.set()
+    assert (texts(found), heads) == ([b"first", b"last"], [2])
+    assert isinstance(found[-1], End)
+
+
+async def test_a_reading_that_ends_waits_a_second_for_a_store_that_hangs(
+    autojump_clock: Clock,
+) -> None:
+    going = trio.Event()
+
+    class StuckStore(MemoryStore):
+        async def append(self, *arguments: Any, **options: Any) -> None:
+            if options["expected"] > 1:
+                await going.wait()
+            await super().append(*arguments, **options)
+
+    async with open_broker(StuckStore()) as broker:
+        await broker.publish("w", "one")
+        await broker.flush()
+        await broker.publish("w", "two")
+        await trio.testing.wait_all_tasks_blocked()
+        start = trio.current_time()
+        assert texts(await read(broker, Selection(), follow=False)) == [b"one"]
+        assert trio.current_time() - start == pytest.approx(1)
+        going.set()
+
+
 @pytest.mark.parametrize("ended", [False, True], ids=["unfinished", "finished"])
 @pytest.mark.parametrize("limits", [None, BrokerLimits(0, 0)], ids=["window", "store"])
 async def test_a_tail_has_all_parts_of_an_over_long_line(

@@ -12,7 +12,7 @@ import trio
 from .backends import Backend, installed_backends
 from .backends.push import PushBackend
 from .broker import BrokerStatistics, LogBroker, SearchStatistics
-from .engine import Engine, EngineStatistics
+from .engine import Engine, EngineStatistics, keep_pruned
 from .errors import StoreError
 from .folder_lock import FolderLock
 from .own_log import OwnLogStatistics
@@ -120,6 +120,9 @@ async def open_service(
                 await broker_nursery.start(service.broker.run)
                 async with trio.open_nursery() as engine_nursery:
                     await engine_nursery.start(service.engine.run)
+                    engine_nursery.start_soon(
+                        keep_pruned, service.engine, store, settings.retention
+                    )
                     yield service
                     service.drain()
                     ends = await service.engine.shutdown()

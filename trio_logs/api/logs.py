@@ -38,7 +38,9 @@ async def logs(context: AppContext, workload_id: str) -> Response:
     workload = None
     if is_head or after in ("end", "stop") or not service.engine.is_live(workload_id):
         workload = await service.engine.get(workload_id)
-    known = {"Log-Lines": str(await service.broker.head(workload_id))}
+    # A stream that follows begins at once, also while the store fails.
+    settled = is_head or not query.follow
+    known = {"Log-Lines": str(await service.broker.head(workload_id, settled=settled))}
     if after == "stop" or (after == "end" and workload is not None and workload.status.final):
         # The client has all that it asked for; 204 stops an EventSource from reconnecting.
         return no_content(known)

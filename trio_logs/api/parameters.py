@@ -12,7 +12,7 @@ from datetime import datetime
 
 from ..errors import InvalidRequestError
 from ..filtering import Filter
-from ..records import Status
+from ..records import Status, parse_duration
 from ..selection import Selection
 
 __all__ = [
@@ -39,7 +39,6 @@ MAX_LABELS = 100
 """Labels that a request may ask for. SQLite refuses a condition of a thousand terms."""
 
 STREAMS = ("stdout", "stderr", "system")
-_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
 
 # The OpenAPI document has these patterns, too. `\d` would match the digits of all scripts.
 NUMBER = r"[0-9]{1,12}(\.[0-9]+)?"
@@ -119,8 +118,7 @@ def moment(given: Mapping[str, str], name: str, now: int) -> tuple[int | None, b
         found = int(whole) * 1_000_000 + int(fraction[:6].ljust(6, "0"))
         relative = False
     elif re.fullmatch(DURATION, value):
-        parts = re.findall(r"([0-9.]+)(d|h|ms|m|s)", value)
-        found = now - int(sum(float(n) * _UNITS[unit] for n, unit in parts) * 1_000_000)
+        found = now - int((parse_duration(value) or 0) * 1_000_000)
         relative = True
     else:
         found = _rfc3339(name, value)
@@ -129,8 +127,10 @@ def moment(given: Mapping[str, str], name: str, now: int) -> tuple[int | None, b
 
 
 def _rfc3339(name: str, value: str) -> int:
-    # A `+` that the client did not escape in the URL arrives as a space.
-    text = value.upper().replace(" ", "+")
+    # RFC 3339, section 5.6, lets a space stand for the `T`. A `+` that the client did not escape in
+    # the URL arrives as a space, too: its place tells them apart.
+    day, rest = value[:10], value[10:]
+    text = (day + ("T" + rest[1:] if rest[:1] == " " else rest).replace(" ", "+")).upper()
     # `fromisoformat` accepts much more than RFC 3339, except leap seconds.
     if found := re.fullmatch(_RFC3339, text):
         leap = found["second"] == "60"

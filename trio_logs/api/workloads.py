@@ -19,6 +19,7 @@ from .bodies import (
     Submission,
     WorkloadRecord,
 )
+from .field_errors import explain
 from .headers import single_header
 from .list_query import parse_list_query
 from .openapi import workloads as described
@@ -112,7 +113,7 @@ def decode(data: bytes | str, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
-        raise InvalidSpecError(str(error)) from error
+        raise InvalidSpecError(explain(str(error))) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequestError(f"the body is not JSON: {error}") from error
 

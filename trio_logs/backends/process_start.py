@@ -58,7 +58,11 @@ def _find_program(spec: WorkloadSpec, environment: dict[str, str]) -> str:
         places = [str(Path(folder, place)) for place in environment["PATH"].split(os.pathsep)]
         found = shutil.which(program, path=os.pathsep.join(places))
     if found is None:
-        raise NotStartedError(f"command: there is no program {program!r} that can be run; see PATH")
+        hint = "; see PATH"
+        if "/" in program:
+            # A relative path starts in the working folder.
+            hint = "" if program[0] == "/" else f"; it was looked for in {Path(folder).absolute()}"
+        raise NotStartedError(f"command: there is no program {program!r} that can be run{hint}")
     return str(Path(found).absolute())
 
 

@@ -124,11 +124,14 @@ class LogBroker:
         )
         return Merging(places, read, self._merges, follow=follow)
 
-    async def head(self, workload_id: str) -> int:
-        """The number of the last line known now, 0 if there is none. Raises StoreError."""
+    async def head(self, workload_id: str, *, settled: bool = True) -> int:
+        """The number of the last line known now, 0 if there is none. With `settled`, these are all
+        lines that the store has; it waits for an append that is under way. Raises StoreError."""
         topic = self._topics.acquire(workload_id)
         try:
             await topic.load()
+            if settled:
+                await topic.settle()
             return topic.head
         finally:
             self._topics.release(topic)

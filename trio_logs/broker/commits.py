@@ -119,6 +119,7 @@ class Commits:
         # The deadline is also for a store that hangs and raises nothing.
         with trio.CancelScope(deadline=moment + self._patience):
             while True:
+                topic.begin_append()
                 try:
                     size = topic.bytes + sum(len(batch.data) for batch in batches)
                     await self._append(batches, topic.head + 1, size, streams)
@@ -128,6 +129,8 @@ class Commits:
                     self.failure = None
                     self.waiting_since = math.inf
                     return True
+                finally:
+                    topic.end_append()
                 await trio.sleep(delay)
                 delay = min(2 * delay, LONGEST_DELAY)
         topic.unstored = topic.head + 1

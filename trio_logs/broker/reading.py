@@ -144,7 +144,7 @@ class Reading(OneByOne[Found]):
         """Find the first line that is asked for. After a cancellation or an error, call it
         again."""
         selection, subscription = self.selection, self._subscription
-        head = await subscription.load()
+        head = await subscription.load(settled=not self._follow)
         locator = Locator(subscription.topic, self._store, self._searches)
         place = await locator.locate(selection, self._after, head)
         # No await from here on: a cancellation must not leave half of this.

@@ -67,11 +67,14 @@ class Subscription(OneByOne[Record]):
     def ring(self) -> bool:
         return self._bell.ring()
 
-    async def load(self) -> int:
-        """Look the log up, unless another reader has; return `head`. Raises StoreError, and
-        WorkloadNotFoundError if there is no such log and the subscription has `must_exist`."""
+    async def load(self, *, settled: bool = False) -> int:
+        """Look the log up, unless another reader has; return `head`. With `settled`, it has all
+        lines that the store has now. Raises StoreError, and WorkloadNotFoundError if there is no
+        such log and the subscription has `must_exist`."""
         topic = self._topic
         await topic.load()
+        if settled:
+            await topic.settle()
         if self._cursor is None:
             # From the head at the time of the look-up: all later lines are new.
             self._cursor = topic.state.lines + 1

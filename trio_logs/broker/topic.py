@@ -17,6 +17,9 @@ from .window import Window, Windows
 
 __all__ = ["Life", "Topic"]
 
+SETTLE_SECONDS = 1.0
+"""Seconds that a reader waits for an append. A store that takes longer is taken to fail."""
+
 
 class Life(Enum):
     """Where a topic is in its life."""
@@ -76,6 +79,8 @@ class Topic:
         self._windows = windows
         self._counters = counters
         self._loading = trio.Lock()
+        # Set once the append that is under way has returned; None while there is none.
+        self._appended: trio.Event | None = None
 
     @property
     def durable(self) -> int:
@@ -104,6 +109,23 @@ class Topic:
             self.head, self.bytes, self.end = state.lines, state.bytes, state.end
             self.streams = state.streams
             self.life = Life.OPEN if state.end is None else Life.ENDED
+
+    def begin_append(self) -> None:
+        """The store may have lines, and the end, before they are published."""
+        self._appended = trio.Event()
+
+    def end_append(self) -> None:
+        """The append has returned or failed. The caller publishes its lines in the same step."""
+        if self._appended is not None:
+            self._appended.set()
+            self._appended = None
+
+    async def settle(self) -> None:
+        """Wait for the append that is under way, but at most 1 s for a store that hangs. Then the
+        head is that of each record that a caller has read from the store before."""
+        if self._appended is not None:
+            with trio.move_on_after(SETTLE_SECONDS):
+                await self._appended.wait()
 
     async def check_deleted(self) -> None:
         """Ask the store, which deletes a log before the broker hears of it. Raises StoreError."""

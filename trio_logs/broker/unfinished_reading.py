@@ -32,8 +32,8 @@ class UnfinishedSubscription(Subscription):
     rests: Mapping[str, bytes] = {}
     watches = False
 
-    async def load(self) -> int:
-        head = await super().load()
+    async def load(self, *, settled: bool = False) -> int:
+        head = await super().load(settled=settled)
         # In the same step: these rests are behind that line.
         self.rests = self._topic.unfinished.rests
         return head

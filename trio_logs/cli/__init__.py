@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from cyclopts import UNSET, App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from .. import __version__
 from ..errors import TrioLogsError
 from ..stderr import drain
-from .connection import describe, refusal
+from .arguments import begin_with_command, separate, spell_out
+from .connection import describe
 from .environment import fill_options
 from .exits import BROKEN_PIPE, FAILED, INTERRUPTED, USAGE, complain
 
-__all__ = ["create_app", "main", "separate", "spell_out"]
+__all__ = ["CLIENTS", "OTHERS", "create_app", "main"]
 
 CLIENTS = {
     "run": "Run a command on the server, print its output, and exit with its exit code.",
     "logs": "Print the logs of workloads: history first, then live.",
-    "pipe": "Copy standard input to standard output, and keep it as a log.",
+    "wait": "Wait until workloads have ended, print how, and exit as `run` would.",
+    "pipe": "Run a command here, or copy standard input, and keep the output as a log.",
     "grep": "Search the logs of workloads, and print the lines that match.",
     "ps": "List workloads, newest first.",
+    "inspect": "Print all that is known of workloads, as JSON.",
     "stop": "Stop workloads, wait until they have ended, and print their ids.",
     "rerun": "Run workloads again, and print the ids of the new ones.",
     "rm": "Delete workloads that have ended, their logs too, and print their ids.",
+    "prune": "Delete old workloads, their logs too, and print their ids.",
     "open": "Open the page in a browser, signed in, or print an address that does it.",
     "token": "Print the token that the other commands send.",
 }
@@ -37,7 +39,7 @@ CLIENTS = {
 OTHERS = {
     "serve": "Run the service until SIGTERM or SIGINT; a second one cuts the shutdown short.",
     "demo": "Start a service, run a sample build in it, and follow its log with two readers.",
-    "completion": "Print a script that completes commands and options.",
+    "completion": "Print a script that completes commands, options, names and ids.",
 }
 """The commands that are a service themselves, or need no server."""
 
@@ -47,9 +49,12 @@ FUNCTIONS = {"open": "open_page"}
 USAGES = {
     "run": "[OPTIONS] [--] COMMAND...",
     "logs": "[OPTIONS] IDS...",
+    "wait": "[OPTIONS] IDS...",
+    "pipe": "[OPTIONS] [[--] COMMAND...]",
     "grep": "[OPTIONS] PATTERN [IDS...]",
     "stop": "[OPTIONS] IDS...",
     "rerun": "[OPTIONS] IDS...",
+    "inspect": "[OPTIONS] IDS...",
     "rm": "[OPTIONS] IDS...",
     "open": "[OPTIONS] [ID]",
 }
@@ -81,53 +86,8 @@ def create_app(arguments: list[str]) -> App:
             config=fill_options if name == "serve" else None,
             help_epilogue=epilogue if name in CLIENTS else None,
         )
+    app.command("trio_logs.cli.complete:complete", name="complete", show=False)
     return app
-
-
-def separate(app: App, arguments: list[str]) -> list[str]:
-    """The arguments, with `--` before the command of `run`. As with env(1), everything after the
-    command belongs to it, also what looks like an option of `run`."""
-    if arguments[:1] != ["run"]:
-        return arguments
-    for position in _words(app, arguments):
-        if not arguments[position].startswith("-"):
-            return [*arguments[:position], "--", *arguments[position:]]
-    return arguments
-
-
-def spell_out(app: App, arguments: list[str]) -> list[str]:
-    """The arguments, with two forms of grep(1) that the parser would take for others: `-NUM` is
-    `--context=NUM`, and `-e=x` looks for `=x`."""
-    if arguments[:1] != ["grep"]:
-        return arguments
-    spelled = list(arguments)
-    for position in _words(app, arguments):
-        argument = arguments[position]
-        if re.fullmatch(r"-[0-9]+", argument):
-            spelled[position] = f"--context={argument[1:]}"
-        elif argument.startswith("-e="):
-            spelled[position] = f"--regexp={argument[2:]}"
-    return spelled
-
-
-def _words(app: App, arguments: list[str]) -> Iterator[int]:
-    """The positions of the arguments up to `--`, without the values of options."""
-    options = app[arguments[0]].assemble_argument_collection()
-    rest = iter(range(1, len(arguments)))
-    for position in rest:
-        if arguments[position] == "--":
-            break
-        yield position
-        if not arguments[position].startswith("-"):
-            continue
-        try:
-            _, _, implied = options.match(arguments[position])
-        except ValueError:
-            # It holds its value, as in --name=x, or is no option of the command.
-            continue
-        if implied is UNSET:
-            # The next argument is its value.
-            next(rest, None)
 
 
 def _default(value: Any) -> str | None:
@@ -139,22 +99,37 @@ def _default(value: Any) -> str | None:
 def main() -> None:
     """The entry point. It prints an error as one line that says what to do; see `exits`."""
     _fill_standard_descriptors()
-    arguments = sys.argv[1:]
+    arguments = begin_with_command(sys.argv[1:])
     try:
         app = create_app(arguments)
         code = app(spell_out(app, separate(app, arguments)))
         sys.stdout.flush()
     except* BrokenPipeError:
         code = BROKEN_PIPE
-        # Python flushes standard output when it exits, and would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
     except* (CycloptsError, TrioLogsError, OSError) as group:
         failed = USAGE if arguments[:1] == ["grep"] else FAILED
-        code = complain(group, partial(refusal, arguments), failed=failed)
+        code = complain(group, partial(_explain, arguments), failed=failed)
     except* KeyboardInterrupt:
         code = INTERRUPTED
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()
     drain()
     sys.exit(code)
+
+
+def _explain(arguments: list[str], error: BaseException) -> str:
+    # It needs the client, which loads slowly.
+    from .diagnosis import explain
+
+    return explain(arguments, error)
+
+
+def _drop_output() -> None:
+    """Python flushes standard output when it exits, and would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fill_standard_descriptors() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -14,25 +14,26 @@ from ..client import (
     WorkloadDeleted,
     WorkloadProgress,
 )
+from .wanted import Wanted
 
 __all__ = ["Board"]
 
 
 class Board:
-    """At most `limit` workloads, newest first: those with the status and all labels.
+    """At most `limit` workloads, newest first: those that are `wanted`.
 
     `is_stale`: a list is needed, since the workload that moved up is not known here. The caller may
     set it, too. The board needs each change after the moment of the list.
     """
 
-    def __init__(self, status: str | None, labels: Mapping[str, str], limit: int | None) -> None:
-        self.status = status
-        self.labels = labels
+    def __init__(self, wanted: Wanted, limit: int | None) -> None:
+        self.wanted = wanted
         self.limit = limit
         self.is_stale = True
         self._rows: dict[str, Workload] = {}
-        # How many rows there may be, and whether older workloads were left out.
-        self._room = 0
+        # How many rows there may be, and were when the list was asked for; and whether older
+        # workloads were left out.
+        self._room = self._asked = 0
         self._is_cut = False
         # Changes that came since the list was asked for. Bound: those of one request.
         self._later: list[ChangeRecord] | None = None
@@ -53,15 +54,20 @@ class Board:
         return room
 
     def begin_list(self) -> None:
-        """A list is asked for now. Call `fill` with it; if it fails, set `is_stale`."""
+        """A list of so many workloads as `make_room` says is asked for now. Call `fill` with it; if
+        it fails, set `is_stale`."""
         # If the board becomes stale from now on, this list is too old.
         self.is_stale = False
+        self._asked = self._room
         self._later = []
 
     def fill(self, listed: Iterable[Workload]) -> None:
-        """Show what was listed, with the number of `make_room` as the limit."""
+        """Show what was listed."""
         self._rows = {workload.id: workload for workload in listed}
-        self._is_cut = len(self._rows) >= self._room
+        self._is_cut = len(self._rows) >= self._asked
+        if self._is_cut and self._room > self._asked:
+            self.is_stale = True
+        self._cut()
         # The list may be older than these.
         later, self._later = self._later or [], None
         for record in later:
@@ -73,7 +79,7 @@ class Board:
             self._later.append(record)
         match record:
             case WorkloadChanged(workload=workload):
-                if self._matches(workload):
+                if self.wanted.selects(workload):
                     self._put(workload)
                 else:
                     self._remove(workload.id)
@@ -87,11 +93,6 @@ class Board:
                     )
             case Reset():
                 self.is_stale = True
-
-    def _matches(self, workload: Workload) -> bool:
-        return (
-            self.status is None or workload.status == self.status
-        ) and self.labels.items() <= workload.labels.items()
 
     def _put(self, workload: Workload) -> None:
         known = self._rows.get(workload.id)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
-from ..addresses import is_loopback
+from ..addresses import base_url, is_loopback, without_user
 from ..data_folder import default_data_folder, read_address, read_only_token_path, token_path
 from ..errors import DataFolderError
 from .config_file import config_path, read_config
@@ -29,10 +29,10 @@ __all__ = [
     "Connect",
     "Connection",
     "Flags",
+    "connection_of",
     "describe",
     "find_connection",
     "find_read_only_token",
-    "refusal",
 ]
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
@@ -72,40 +72,62 @@ class Connection:
     token: str | None
     token_source: str
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the server has the folders of this machine, as far as the place tells where its
+        address was found. A loopback address may lead to a container, or through a tunnel."""
+        return self.server.startswith("unix:") or self.server_source == FROM_DATA_FOLDER
+
     def client(self, on_outage: Callable[[str], Awaitable[None]] | None = None) -> Client:
         """A client of the server, to use as a context manager; `on_outage` is that of `Client`.
         Raises UsageError if the server's URL, or its proxy's, can't be used."""
         # The HTTP libraries load slowly, and a command may fail before it needs them.
         from httpx2 import InvalidURL
 
-        from ..client import Client
+        from ..client import Client, ClientError
 
         if self.server.startswith("unix:"):
             path = self.server.removeprefix("unix:")
             return Client("http://localhost", self.token, uds=path, on_outage=on_outage)
+        url = _checked(self.server, self.server_source)
         try:
-            return Client(self.server, self.token, on_outage=on_outage)
+            return Client(url, self.token, on_outage=on_outage)
         except (InvalidURL, UnicodeError):
             raise _no_server(self.server, self.server_source) from None
+        except ClientError as error:
+            raise UsageError(str(error)) from error
         except (ImportError, ValueError) as error:
             raise UsageError(
                 f"the environment's proxy for {self.server} can't be used: {error}"
             ) from error
 
-    def refusal(self) -> str:
-        """Why the server refuses the token, and how to find the right one."""
-        folder = default_data_folder()
+    def explain(self, error: BaseException) -> str:
+        """The message of an error. If the service refuses the token, only the connection knows
+        where it came from, and how to find the right one."""
+        # The client loads slowly, and an error of it shows that it is loaded.
+        from ..client.errors import RefusedError
+
+        match error:
+            case RefusedError(status=401, is_problem=True):
+                return self._refusal()
+            case RefusedError(status=403, is_problem=True) if self.token is not None:
+                return f"{error}; this command sends the token {self._place_of_token()}"
+        return str(error)
+
+    def _refusal(self) -> str:
         if self.token is None:
-            places = f"--token, TRIO_LOGS_TOKEN, {config_path(os.environ)} and {folder}"
+            places = f"--token, TRIO_LOGS_TOKEN, {config_path(os.environ)}, {default_data_folder()}"
             why = f"{self.server} needs a token, and none for it is in {places}"
         else:
-            source = self.token_source
-            source += f" {folder}" if source == FROM_DATA_FOLDER else ""
-            why = f"{self.server} refuses the token {source}"
+            why = f"{self.server} refuses the token {self._place_of_token()}: it is wrong"
         return (
             f"{why}; run `trio-logs token` where the service runs, with TRIO_LOGS_DATA set to its"
             " --data"
         )
+
+    def _place_of_token(self) -> str:
+        is_file = self.token_source == FROM_DATA_FOLDER
+        return f"{self.token_source} {default_data_folder()}" if is_file else self.token_source
 
     def __str__(self) -> str:
         token = "no token found" if self.token is None else f"token {self.token_source}"
@@ -128,7 +150,7 @@ def find_connection(flags: Flags | None, environ: Mapping[str, str] = os.environ
     )
     server = _checked(server or "", server_source)
     places = [(flags.token, FROM_FLAG), (environ.get("TRIO_LOGS_TOKEN"), FROM_ENVIRONMENT)]
-    if config.get("server", server).rstrip("/") == server:
+    if "server" not in config or _checked(config["server"], from_file) == server:
         places.append((config.get("token"), from_file))
     if server == address or _is_here(server):
         places.append((_read_token(token_path(folder)), FROM_DATA_FOLDER))
@@ -155,17 +177,16 @@ def find_read_only_token(
 
 
 def describe(arguments: Sequence[str]) -> str:
-    """One line on the server and token that a command with these arguments uses; it does not show
-    the token."""
+    """One line on the server and the token's place, for a command with these arguments."""
     try:
-        return str(find_connection(_flags_of(arguments)))
+        return str(connection_of(arguments))
     except UsageError as error:
         return str(error)
 
 
-def refusal(arguments: Sequence[str]) -> str:
-    """As `Connection.refusal`, for a command with these arguments."""
-    return find_connection(_flags_of(arguments)).refusal()
+def connection_of(arguments: Sequence[str]) -> Connection:
+    """The connection of a command with these arguments. Raises UsageError."""
+    return find_connection(_flags_of(arguments))
 
 
 def _flags_of(arguments: Iterable[str]) -> Flags:
@@ -210,19 +231,17 @@ def _read_token(path: Path) -> str | None:
 
 
 def _checked(server: str, source: str) -> str:
+    if server.startswith("unix:") and server != "unix:":
+        return server
     with suppress(ValueError):
-        parts = urlsplit(server)
-        # urlsplit checks the port when it is read.
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-            return server.rstrip("/")
-        if parts.scheme == "unix" and parts.path:
-            return server
+        return base_url(server)
     raise _no_server(server, source)
 
 
 def _no_server(server: str, source: str) -> UsageError:
     return UsageError(
-        f"the server {source} is {server!r}: give a URL such as {DEFAULT_SERVER}, or unix:PATH"
+        f"the server {source} is {without_user(server)!r}: give a URL such as {DEFAULT_SERVER}, or"
+        " unix:PATH"
     )
 
 

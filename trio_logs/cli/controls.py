@@ -69,6 +69,8 @@ _BREAKS = str.maketrans({"\t": "⇥", "\n": "⏎", "\r": "␍", "\u2028": "⏎",
 
 def one_line(text: str) -> str:
     """Untrusted text, made safe to print within one line."""
+    if text.isascii() and text.isprintable():
+        return text
     return Neutralizer(colour=False).line(text.translate(_BREAKS))
 
 

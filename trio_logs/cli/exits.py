@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 
@@ -66,19 +67,25 @@ class UsageError(TrioLogsError):
     """An argument, a variable or a file of the user is malformed; the message names it."""
 
 
-def complain(error: BaseException, refusal: Callable[[], str], *, failed: int = FAILED) -> int:
-    """Print each error in a group as one line; return the exit code of the last. `refusal` gives
-    the message for a refused token: only the command knows where the token came from. `failed` is
-    the code for an error that has none of its own."""
+def complain(
+    error: BaseException, explain: Callable[[BaseException], str], *, failed: int = FAILED
+) -> int:
+    """Print each error in a group as one line; return the exit code of the last. `explain` gives
+    the message of an error: only the command knows which server it asked. `failed` is the code for
+    an error that has none of its own."""
     code = failed
     for leaf in _leaves(error):
         code = _code(leaf, failed)
-        message = refusal() if getattr(leaf, "status", None) == 401 else str(leaf)
+        message = _sentence(leaf) or explain(leaf)
         if code == UNREACHABLE:
             message += UNREACHABLE_HINT
         # The message may quote untrusted text. Its own line ends become spaces.
         message = one_line(" ".join(message.split("\n")))
-        print(f"trio-logs: {message}", file=sys.stderr)
+        try:
+            print(f"trio-logs: {message}", file=sys.stderr, flush=True)
+        except OSError:
+            # Nobody can be told. Python flushes it again when it exits, and would fail, too.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     return code
 
 
@@ -88,6 +95,15 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
             yield from _leaves(inner)
     else:
         yield error
+
+
+def _sentence(error: BaseException) -> str | None:
+    """The message of an error in the arguments, in plain words; None for any other error."""
+    from cyclopts import CycloptsError
+
+    from .usage import sentence
+
+    return sentence(error) if isinstance(error, CycloptsError) else None
 
 
 def _code(error: BaseException, failed: int) -> int:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 
 import trio
 
-from ..client import Client, ClientError, End, Outcome, Status, UnreachableError, Workload
+from ..client import Client, ClientError, End, Status, UnreachableError, Workload
 from ..errors import WorkloadNotFoundError
-from ..records import Reason
 from .choose import deletion_is_told
-from .exits import LOST, NOT_STARTED, STOPPED, TIMED_OUT
+from .outcomes import count_lines, exit_code, tell
 from .outputs import Outputs
 from .printer import Printer
+from .resizing import Size, follow_size
+from .sinks import OutputError
 
-__all__ = ["PATIENCE", "Foreground", "exit_code"]
+__all__ = ["PATIENCE", "Foreground", "goes_on"]
 
 PATIENCE = 300.0
 """Seconds without a log after which a follower gives up. A restart takes less."""
@@ -26,18 +26,32 @@ ASK_SECONDS = 2.0
 """Seconds that the server may take to tell how long the workload ran."""
 
 
+def goes_on(workload_id: str) -> str:
+    """The end of an error whose cause has left a workload alone."""
+    return f"{workload_id} goes on: `trio-logs logs` prints its output, `trio-logs stop` ends it"
+
+
 class Foreground:
-    """One workload; call `run` once."""
+    """One workload; call `run` once. If its terminal is to be as large as that of this process,
+    `size` is the size that it has."""
 
     def __init__(
-        self, client: Client, workload: Workload, outputs: Outputs, printer: Printer
+        self,
+        client: Client,
+        workload: Workload,
+        outputs: Outputs,
+        printer: Printer,
+        size: Size | None,
     ) -> None:
         self._client = client
         self._workload = workload
         self._outputs = outputs
         self._printer = printer
+        self._size = size
         self._end: End | None = None
         self._signal: int | None = None
+        # Whether the server has accepted to stop it; None: its answer is outstanding.
+        self._stops: bool | None = None
         self._start = trio.current_time()
 
     async def run(self) -> int:
@@ -47,6 +61,8 @@ class Foreground:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._obey, signals, nursery)
                     nursery.start_soon(self._outputs.stdout.watch)
+                    if self._size is not None:
+                        nursery.start_soon(follow_size, self._client, self._workload.id, self._size)
                     await self._follow()
                     nursery.cancel_scope.cancel()
             except* BrokenPipeError:
@@ -54,17 +70,27 @@ class Foreground:
                 with trio.move_on_after(5):
                     await self._stop()
                 raise
+            except* OutputError as group:
+                raise OutputError(f"{_first(group)}; {goes_on(self._workload.id)}") from None
         if self._end is None:
-            await self._outputs.notice(f"{self._workload.id} goes on without this command")
+            await self._outputs.notice(f"{self._workload.id} {self._fate()}")
             return 128 + (self._signal or 0)
         outcome = self._end.outcome
         was_stopped = outcome.status is Status.STOPPED
         why = f": {outcome.error}" if was_stopped and self._signal is None else ""
-        size = f"({_count(self._end.lines)}, {await self._seconds():.1f} s)"
-        await self._outputs.notice(f"{self._workload.id} {_told(outcome)} {size}{why}")
+        size = f"({count_lines(self._end.lines)}, {await self._seconds():.1f} s)"
+        await self._outputs.notice(f"{self._workload.id} {tell(outcome)} {size}{why}")
         if was_stopped and self._signal is not None:
             return 128 + self._signal
         return exit_code(outcome)
+
+    def _fate(self) -> str:
+        """What becomes of the workload, which this command leaves."""
+        if self._stops:
+            return "is being stopped by the server, which kills it when its grace is over"
+        if self._stops is None:
+            return "may go on: the server has not confirmed yet that it stops it"
+        return "goes on without this command"
 
     async def _follow(self) -> None:
         log = self._client.batches(
@@ -102,59 +128,25 @@ class Foreground:
                 return
             self._signal = number
             nursery.start_soon(
-                self._stop, f"stopping {self._workload.id}; interrupt again to leave it"
+                self._stop,
+                f"stopping {self._workload.id}; interrupt again to leave it",
             )
 
     async def _stop(self, notice: str = "") -> None:
         try:
             await self._client.stop(self._workload.id)
         except ClientError as error:
-            notice = f"can't stop {self._workload.id}: {error}; interrupt again to leave it"
+            self._stops = False
+            notice = f"can't stop {self._workload.id}: {error}; interrupt again to leave it running"
+        else:
+            self._stops = True
         if notice:
             await self._outputs.notice(notice)
 
 
-_BY_REASON: dict[str | None, int] = {
-    Reason.NOT_STARTED: NOT_STARTED,
-    Reason.STOP_REQUESTED: STOPPED,
-    Reason.SHUTDOWN: LOST,
-    Reason.TIMEOUT: TIMED_OUT,
-    Reason.SERVER_LOST: LOST,
-    Reason.CLIENT_LOST: LOST,
-}
-
-_BY_STATUS = {Status.STOPPED: STOPPED, Status.TIMED_OUT: TIMED_OUT, Status.LOST: LOST}
-"""For an outcome without a reason, or with one of a later version of the service."""
-
-
-def exit_code(outcome: Outcome) -> int:
-    """The exit code that a shell gives a command with this outcome. `exits` has the codes for the
-    outcomes that no shell knows."""
-    code = _BY_REASON.get(outcome.reason) or _BY_STATUS.get(outcome.status)
-    if code is not None:
-        return code
-    match outcome:
-        case Outcome(exit_code=int(code)):
-            return code
-        case Outcome(signal=str(name)):
-            number = re.fullmatch(r"SIG(\d+)", name)
-            return 128 + (int(number[1]) if number else signal.Signals[name])
-    return 0 if outcome.status is Status.SUCCEEDED else NOT_STARTED
-
-
-def _told(outcome: Outcome) -> str:
-    """The status and its cause in a few words. Any other error is the last line of the log."""
-    words = {
-        Status.TIMED_OUT: "timed out",
-        Status.LOST: "is lost: the server ended while it ran",
-    }.get(outcome.status, str(outcome.status))
-    if outcome.status is Status.FAILED or outcome.signal or outcome.exit_code:
-        if outcome.signal is not None:
-            words += f" with {outcome.signal}"
-        elif outcome.exit_code is not None:
-            words += f" with exit code {outcome.exit_code}"
-    return words
-
-
-def _count(lines: int) -> str:
-    return "1 line" if lines == 1 else f"{lines:,} lines"
+def _first(group: BaseExceptionGroup[OutputError]) -> BaseException:
+    """The first error of a group, however deep it is."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -7,11 +7,39 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from signal import Signals
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
+from cyclopts import Parameter, Token
+
+from ..records import parse_duration
 from .exits import UsageError
 
-__all__ = ["number", "pairs", "signal_name", "text"]
+__all__ = ["LONGEST", "Seconds", "duration", "number", "pairs", "signal_name", "text"]
+
+
+def duration(given: str) -> float:
+    """The seconds in a text such as `90`, `1.5`, `500ms`, `5m` or `1h30m`. Raises ValueError."""
+    if (seconds := parse_duration(given)) is not None:
+        return seconds
+    with suppress(ValueError):
+        # The validator of the option refuses NaN, and what is out of bounds.
+        return float(given)
+    raise ValueError("give a duration such as 90s, 1h30m or 30d; a number alone is in seconds")
+
+
+def _convert(_: Any, tokens: Sequence[Token]) -> float:
+    return duration(tokens[0].value)
+
+
+Seconds: TypeAlias = Annotated[float, Parameter(converter=_convert, n_tokens=1)]
+"""An option whose value is a duration, in seconds."""
+
+LONGEST = 36_500 * 86_400
+"""The longest age that an option takes, in seconds: a century.
+Datetimes reach back that far from any clock."""
+
+LARGEST = 10**18 - 1
+"""The largest count of lines, and number of a line, that the server takes."""
 
 
 def number(low: float, high: float = math.inf) -> Callable[[Any, Any], None]:
@@ -19,6 +47,8 @@ def number(low: float, high: float = math.inf) -> Callable[[Any, Any], None]:
     bounds = f"{low:,} or more" if high == math.inf else f"from {low:,} to {high:,}"
 
     def check(_: Any, value: float | None) -> None:
+        if high == math.inf and value is not None and LARGEST < value < math.inf:
+            raise ValueError("Give a number of 18 digits at most.")
         # Written so that NaN fails, too.
         if value is not None and not (low <= value <= high and value < math.inf):
             raise ValueError(f"Give a number, {bounds}.")

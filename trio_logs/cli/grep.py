@@ -15,11 +15,12 @@ from .choose import choose_each
 from .connection import Connect, find_connection
 from .exits import UsageError
 from .foreground import PATIENCE
-from .given import number, pairs, text
+from .given import number, pairs
 from .grepping import Grepping
 from .hits import HitLook
 from .outputs import Outputs
 from .patterns import Pattern
+from .times import wire_time
 
 __all__ = ["grep"]
 
@@ -30,7 +31,8 @@ async def grep(
     pattern: Annotated[str | None, Parameter(help="What to look for: an RE2 expression.")] = None,
     /,
     *ids: Annotated[
-        str, Parameter(help="Ids, starts of ids, or names; without them, all logs are searched.")
+        str,
+        Parameter(help="Ids, names, or starts or ends of ids; without any, all logs are searched."),
     ],
     regexp: Annotated[
         tuple[str, ...],
@@ -110,7 +112,7 @@ async def grep(
     since: Annotated[
         str | None,
         Parameter(
-            help="Lines since a time (RFC 3339, Unix seconds) or a duration back, such as 10m."
+            help="Lines since a time, such as '2026-01-31 12:00', or a duration back, such as 10m."
         ),
     ] = None,
     until: Annotated[
@@ -164,14 +166,19 @@ async def grep(
         "status": status,
         "patience": PATIENCE,
     }
-    for name, value in (("since", since), ("until", until), ("stream", stream)):
-        if value is not None:
-            options[name] = text(f"--{name}", value)  # type: ignore[literal-required]
+    if since is not None:
+        options["since"] = wire_time("--since", since)
+    if until is not None:
+        options["until"] = wire_time("--until", until)
+    if stream is not None:
+        options["stream"] = stream
     if max_count == 0:
         return NO_MATCH
     with Outputs.open(color=color) as outputs:
         async with find_connection(connect).client(outputs.tell_away) as client:
-            chosen, unknown = await choose_each(client, "grep", ids)
+            chosen, unknown = (
+                await choose_each(client, "grep", ids, notice=outputs.notice) if ids else ([], [])
+            )
             errors: list[TrioLogsError] = [*unknown]
             grepping = Grepping(
                 client, outputs, look, options, chosen, errors, max_count, json=json

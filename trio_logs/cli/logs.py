@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import aclosing
 from typing import Annotated, Literal, cast
 
-import trio
 from cyclopts import Parameter
 
-from ..client import Client, Workload
 from ..client.requests import FollowOptions, SeveralOptions
-from ..errors import TrioLogsError
-from .choose import choose_all, deletion_is_told, options_are_named
+from .choose import Rule, choose_all
 from .connection import Connect, find_connection
 from .exits import UsageError
 from .foreground import PATIENCE
 from .given import number, pairs, text
+from .named import make_printers, print_named
 from .outputs import Outputs
-from .prefixes import Prefixes
 from .printer import Look, Printer
+from .raw import RawPrinter
 from .several import print_matching
+from .times import wire_time
 
 __all__ = ["logs"]
 
-WORDS = {"since": "--since", "until": "--until", "filter": "--grep"}
-"""The options whose values the server checks, by its names for them."""
-
 
 async def logs(
-    *ids: Annotated[str, Parameter(help="Ids, starts of ids, or names.")],
+    *ids: Annotated[str, Parameter(help="Ids, names, or starts or ends of ids.")],
     label: Annotated[
         tuple[str, ...],
         Parameter(
@@ -45,6 +40,14 @@ async def logs(
             help="Follow until the workload ends; given with --label, also those created later.",
         ),
     ] = None,
+    previous: Annotated[
+        bool,
+        Parameter(
+            name=["--previous", "-p"],
+            negative="",
+            help="The workload of the same name before this one.",
+        ),
+    ] = False,
     tail: Annotated[
         int | None,
         Parameter(name=["--tail", "-n"], validator=number(0), help="Only the last N lines."),
@@ -64,7 +67,7 @@ async def logs(
     since: Annotated[
         str | None,
         Parameter(
-            help="Lines since a time (RFC 3339, Unix seconds) or a duration back, such as 10m."
+            help="Lines since a time, such as '2026-01-31 12:00', or a duration back, such as 10m."
         ),
     ] = None,
     until: Annotated[
@@ -95,26 +98,36 @@ async def logs(
         Parameter(help="Show colours, and colour what --grep matches."),
     ] = "auto",
     raw: Annotated[bool, Parameter(negative="", help="Print all control sequences.")] = False,
-    json: Annotated[
-        bool,
+    output: Annotated[
+        Literal["text", "json", "raw"] | None,
         Parameter(
-            negative="", help="Print each line as a JSON object, with number, time and stream."
+            help="Lines as text, as JSON objects, or one log's exact bytes.",
+            show_default=lambda _: "text",
         ),
+    ] = None,
+    json: Annotated[bool, Parameter(negative="", help="The same as --output json.")] = False,
+    merge: Annotated[
+        bool, Parameter(negative="", help="Print lines of stderr on standard output, too.")
+    ] = False,
+    exit_status: Annotated[
+        bool,
+        Parameter(negative="", help="Exit as `run` would; of several: the first code but 0."),
     ] = False,
     connect: Connect = None,
 ) -> int:
     """Print the logs of workloads: history first, then live.
 
     A line that a workload wrote to standard error goes to standard error, any other to standard
-    output. Control sequences are removed, except colours. The command outlives restarts of the
-    server. --grep looks for lines in these logs; `trio-logs grep` also searches all logs.
+    output. Control sequences are removed, except colours. If a workload did not succeed, a last
+    line on standard error says how it ended. The command outlives restarts of the server. --grep
+    looks for lines in these logs; `trio-logs grep` also searches all logs.
     """
     options: FollowOptions = {"patience": PATIENCE}
     for name, value in (
         ("first", first),
         ("last", last),
-        ("since", since),
-        ("until", until),
+        ("since", None if since is None else wire_time("--since", since)),
+        ("until", None if until is None else wire_time("--until", until)),
         ("stream", stream),
         ("tail", tail),
     ):
@@ -126,6 +139,8 @@ async def logs(
     labels = pairs("--label", label)
     if labels and ids:
         raise UsageError("logs: give ids or --label, not both")
+    if labels and previous:
+        raise UsageError("logs: --previous is about one workload; give its id or name")
     if labels and not first is last is None:
         raise UsageError("logs: --from and --to are numbers of one log's lines; give its id")
     highlighted = None
@@ -140,48 +155,38 @@ async def logs(
     for option, is_given in (("fixed", fixed), ("ignore-case", ignore_case), ("invert", invert)):
         if is_given and grep is None:
             raise UsageError(f"--{option}: give --grep, too; it says what to look for")
+    if json and output not in (None, "json"):
+        raise UsageError(f"logs: give --json or --output {output}, not both")
+    json = json or output == "json"
+    if output == "raw" and (labels or len(ids) > 1 or timestamps):
+        raise UsageError(
+            "--output raw: it has the bytes of one log and nothing else, so give one id, without"
+            " --label and --timestamps"
+        )
     with Outputs.open(color=color) as outputs:
         async with find_connection(connect).client(outputs.tell_away) as client:
-            look = Look(timestamps, raw, json, highlighted)
-            options["unfinished"] = outputs.draws and not json
+            look = Look(timestamps, raw, json, highlighted, merge)
+            options["unfinished"] = outputs.draws and not json and output != "raw"
             if labels:
                 several = cast(SeveralOptions, {**options, "follow": follow is not False})
-                with options_are_named(WORDS):
-                    return await print_matching(
-                        client, outputs, look, labels, several, later=follow is True
-                    )
-            workloads = await choose_all(client, "logs", ids)
-            printers = _printers(outputs, look, workloads)
-            async with trio.open_nursery() as watching:
-                watching.start_soon(outputs.stdout.watch)
-                async with trio.open_nursery() as printing:
-                    for workload, printer in zip(workloads, printers, strict=True):
-                        # A finished log arrives faster without following.
-                        is_over = last is not None or workload.status.final
-                        options["follow"] = follow is not False and not is_over
-                        printing.start_soon(_print, client, workload.id, options.copy(), printer)
-                watching.cancel_scope.cancel()
-    return 0
-
-
-def _printers(outputs: Outputs, look: Look, workloads: Sequence[Workload]) -> list[Printer]:
-    if len(workloads) == 1:
-        return [Printer(outputs, look, workloads[0].id)]
-    return [
-        Printer(outputs, look, each.id, prefix, colour)
-        for each, (prefix, colour) in zip(workloads, Prefixes().add(workloads), strict=True)
-    ]
-
-
-async def _print(
-    client: Client, workload_id: str, options: FollowOptions, printer: Printer
-) -> None:
-    try:
-        with deletion_is_told(workload_id), options_are_named(WORDS):
-            async with aclosing(client.batches(workload_id, **options)) as batches:
-                async for records in batches:
-                    await printer.print(records)
-    except TrioLogsError:
-        await printer.finish()
-        raise
-    await printer.finish()
+                return await print_matching(
+                    client,
+                    outputs,
+                    look,
+                    labels,
+                    several,
+                    later=follow is True,
+                    exit_status=exit_status,
+                )
+            options["follow"] = follow is not False and last is None
+            rule = Rule.PREVIOUS if previous else Rule.NEWEST
+            workloads = await choose_all(client, "logs", ids, rule=rule, notice=outputs.notice)
+            if output == "raw":
+                printers: Sequence[Printer] = [
+                    RawPrinter(client, outputs, look, each.id, options) for each in workloads
+                ]
+            else:
+                printers = make_printers(outputs, look, workloads)
+            return await print_named(
+                client, outputs, workloads, printers, options, exit_status=exit_status
+            )

@@ -10,7 +10,7 @@ import msgspec
 
 from ..client import End, Gap, Line, LogRecord, Reset, Stop, Unfinished
 
-__all__ = ["encode", "encode_object"]
+__all__ = ["encode", "encode_object", "format_object"]
 
 _UNESCAPED = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
 """Controls that JSON need not escape, and that a terminal obeys."""
@@ -24,6 +24,11 @@ def encode(workload_id: str, records: Sequence[LogRecord]) -> bytes:
 def encode_object(fields: Any) -> bytes:
     """One object and its newline, safe for a terminal."""
     return _UNESCAPED.sub(_escape, msgspec.json.encode(fields)) + b"\n"
+
+
+def format_object(fields: Any) -> bytes:
+    """As `encode_object`, over several lines."""
+    return _UNESCAPED.sub(_escape, msgspec.json.format(msgspec.json.encode(fields))) + b"\n"
 
 
 def _escape(match: re.Match[bytes]) -> bytes:

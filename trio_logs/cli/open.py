@@ -26,7 +26,7 @@ LOOK_SECONDS = 0.5
 
 async def open_page(
     workload: Annotated[
-        str | None, Parameter(name="ID", help="An id, the start of an id, or a name.")
+        str | None, Parameter(name="ID", help="An id, a name, or the start or end of an id.")
     ] = None,
     /,
     *,

@@ -10,9 +10,10 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, cast
 
-from ..client import Gap, Line, LogRecord, Reset, Unfinished
+from ..client import End, Gap, Line, LogRecord, Reset, Unfinished
 from .controls import Neutralizer, is_harmless
 from .objects import encode
+from .outcomes import tell_end
 from .outputs import Outputs
 from .sinks import Sink
 
@@ -41,13 +42,15 @@ RESETS = {
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How to show lines. `raw` keeps control sequences; `json` prints objects instead. Where there
-    are colours, what matches `pattern` has one."""
+    """How to show lines. `raw` keeps control sequences; `json` prints objects instead; `merge`
+    prints all streams on standard output. Where there are colours, what matches `pattern` has
+    one."""
 
     timestamps: bool = False
     raw: bool = False
     json: bool = False
     pattern: Pattern | None = None
+    merge: bool = False
 
 
 class Printer:
@@ -60,6 +63,8 @@ class Printer:
         self._outputs = outputs
         self._look = look
         self._workload_id = workload_id
+        # What the reader knows the log by.
+        self._name = prefix.removesuffix("| ").rstrip() or workload_id
         self._channels: dict[str, _Channel] = {}
         self._make: Callable[[Sink], _Channel] = lambda sink: _Channel(sink, look, prefix, colour)
 
@@ -85,10 +90,13 @@ class Printer:
             run = list(group)
             await self._print_lines(run[0].stream, run)
 
-    async def finish(self) -> None:
-        """End the lines that are partial."""
+    async def finish(self, end: End | None = None) -> None:
+        """End the lines that are partial. With the end of the log, also say how its workload ended,
+        unless it succeeded; among objects, `end` says that."""
         for channel in self._channels.values():
             await self._outputs.end(channel)
+        if end is not None and not self._look.json and (told := tell_end(self._name, end)):
+            await self._outputs.notice(told)
 
     async def _print_lines(self, stream: str, lines: Sequence[Line]) -> None:
         await self._outputs.print(self._channel(stream), lines)
@@ -96,7 +104,8 @@ class Printer:
     def _channel(self, stream: str) -> _Channel:
         if stream not in self._channels:
             outputs = self._outputs
-            sink = outputs.stdout if stream == "stdout" else outputs.stderr
+            is_out = stream == "stdout" or self._look.merge
+            sink = outputs.stdout if is_out else outputs.stderr
             self._channels[stream] = self._make(sink)
         return self._channels[stream]
 

@@ -14,7 +14,7 @@ __all__ = ["rerun"]
 
 
 async def rerun(
-    *ids: Annotated[str, Parameter(help="Ids, starts of ids, or names.")],
+    *ids: Annotated[str, Parameter(help="Ids, names, or starts or ends of ids.")],
     connect: Connect = None,
 ) -> int:
     """Run workloads again, and print the ids of the new ones.

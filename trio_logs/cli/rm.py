@@ -7,7 +7,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..client import RefusedError
-from .choose import choose_all
+from ..errors import TrioLogsError
+from .choose import Rule, choose_each
 from .connection import Connect, find_connection
 from .stop import wait_for_end
 
@@ -15,17 +16,18 @@ __all__ = ["rm"]
 
 
 async def rm(
-    *ids: Annotated[str, Parameter(help="Ids, starts of ids, or names.")],
+    *ids: Annotated[str, Parameter(help="Ids, names, or starts or ends of ids.")],
     force: Annotated[bool, Parameter(negative="", help="Stop workloads that run.")] = False,
     connect: Connect = None,
 ) -> int:
     """Delete workloads that have ended, with their logs, and print their ids.
 
-    If one can't be deleted, the others still are.
+    If one is unknown or can't be deleted, the others still are. A name must fit one workload only.
     """
-    errors: list[RefusedError] = []
     async with find_connection(connect).client() as client:
-        for workload in await choose_all(client, "rm", ids):
+        chosen, unknown = await choose_each(client, "rm", ids, rule=Rule.ONLY)
+        errors: list[TrioLogsError] = [*unknown]
+        for workload in chosen:
             try:
                 if force and not workload.status.final:
                     await client.stop(workload.id)

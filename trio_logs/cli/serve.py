@@ -20,7 +20,7 @@ from ..server import Bind, Server, ServerLimits, TCPBind, load_tls
 from ..settings import DAY, GIB, Settings, parse_public_url
 from ..store import Retention
 from .exits import UsageError
-from .given import number
+from .given import LONGEST, Seconds, number
 from .serving import serve_until_signal
 
 __all__ = ["serve"]
@@ -75,13 +75,13 @@ async def serve(
         int, Parameter(validator=number(1), help="Workloads at once; more are queued.")
     ] = 100,
     grace: Annotated[
-        float, Parameter(validator=number(0), help="Seconds between TERM and KILL.")
+        Seconds, Parameter(validator=number(0), help="Seconds between TERM and KILL.")
     ] = 10.0,
     store_patience: Annotated[
-        float, Parameter(validator=number(0.1), help="Seconds to wait for a store that fails.")
+        Seconds, Parameter(validator=number(0.1), help="Seconds to wait for a store that fails.")
     ] = 30.0,
     write_timeout: Annotated[
-        float,
+        Seconds,
         Parameter(validator=number(1, DAY), help="Seconds that a client may read nothing."),
     ] = 30.0,
     certfile: Annotated[Path | None, Parameter(help="A certificate chain: serve TLS.")] = None,
@@ -101,9 +101,22 @@ async def serve(
         int, Parameter(validator=number(1), help="How much history is kept, in bytes.")
     ] = 10 * GIB,
     history_age: Annotated[
-        float,
-        Parameter(validator=number(1, 36_500 * DAY), help="How long history is kept, in seconds."),
+        Seconds,
+        Parameter(validator=number(1, LONGEST), help="How long history is kept, as in 30d."),
     ] = 30 * DAY,
+    record_count: Annotated[
+        int | None,
+        Parameter(
+            validator=number(1), help="Workloads kept; those that ended first are deleted first."
+        ),
+    ] = None,
+    record_age: Annotated[
+        Seconds | None,
+        Parameter(
+            validator=number(0, LONGEST),
+            help="Delete workloads that long after their end, such as 90d.",
+        ),
+    ] = None,
     log_format: Annotated[
         LogFormat, Parameter(help="The service's own log, on standard error.")
     ] = "text",
@@ -149,7 +162,7 @@ async def serve(
         public_url=parse_public_url(public_url) if public_url else None,
         store_patience=store_patience,
         engine=EngineLimits(running=max_running, grace=grace),
-        retention=Retention(history_bytes, history_age),
+        retention=Retention(history_bytes, history_age, record_count, record_age),
     )
     # Objects that exist now live until the end. Without this, each collection looks at them again,
     # which took 7 % of the time of a busy stream.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
@@ -11,8 +12,11 @@ from ..client import Client, End, Gone, LogRecords, Workload
 from ..client.requests import SeveralOptions
 from ..client.several_state import MAX_LOGS
 from ..errors import TrioLogsError, WorkloadNotFoundError
-from .exits import NOT_FOUND
+from .choose import options_are_named
+from .exits import FAILED, NOT_FOUND
+from .named import WORDS
 from .objects import encode_object
+from .outcomes import exit_code, tell_unended
 from .outputs import Outputs
 from .prefixes import Prefixes
 from .printer import Look, Printer
@@ -28,9 +32,11 @@ async def print_matching(
     options: SeveralOptions,
     *,
     later: bool,
+    exit_status: bool,
 ) -> int:
     """Print the logs of all workloads with these labels; with `later`, also of those that are
-    created later, for ever. Returns the exit code.
+    created later, for ever. Returns the exit code; with `exit_status`, that of the oldest workload
+    whose code is not 0.
 
     Raises WorkloadNotFoundError if there is no such workload, and none can come.
     """
@@ -39,9 +45,10 @@ async def print_matching(
         watching.start_soon(outputs.stdout.watch)
         try:
             found = client.follow_matching(labels, later=later, **options)
-            async with aclosing(found) as batches:
-                async for batch in batches:
-                    await printing.take(batch)
+            with options_are_named(WORDS):
+                async with aclosing(found) as batches:
+                    async for batch in batches:
+                        await printing.take(batch)
         except TrioLogsError:
             await printing.finish()
             raise
@@ -52,7 +59,13 @@ async def print_matching(
         raise WorkloadNotFoundError(
             f"no workload has {wanted}: `trio-logs ps` lists them, and -f waits for new ones"
         )
-    return NOT_FOUND if printing.any_gone else 0
+    if printing.any_gone:
+        return NOT_FOUND
+    if not exit_status:
+        return 0
+    for workload_id in printing.unended:
+        await outputs.notice(tell_unended(workload_id))
+    return printing.failed[1] or (FAILED if printing.unended else 0)
 
 
 class _Printing:
@@ -67,8 +80,22 @@ class _Printing:
         # Those that ran when they were met, and have not ended since.
         self._running: set[str] = set()
         self._is_told = False
-        self.any_met = False
+        # Numbers in the order in which they were met, which is that of their age.
+        self._numbers: dict[str, int] = {}
+        self._met = 0
+        # The number of the oldest workload whose exit code is not 0, and that code.
+        self.failed = (0, 0)
         self.any_gone = False
+
+    @property
+    def any_met(self) -> bool:
+        """Whether there was a workload."""
+        return self._met > 0
+
+    @property
+    def unended(self) -> Sequence[str]:
+        """The ids of the workloads whose end has not come."""
+        return list(self._printers)
 
     async def take(self, batch: Sequence[Workload | LogRecords]) -> None:
         """Print what came together."""
@@ -92,7 +119,8 @@ class _Printing:
             self._printers[workload.id] = Printer(
                 self._outputs, self._look, workload.id, prefix, colour
             )
-        self.any_met = True
+            self._met += 1
+            self._numbers[workload.id] = self._met
         self._running |= {each.id for each in workloads if not each.status.final}
 
     async def _print(self, found: LogRecords) -> None:
@@ -101,10 +129,14 @@ class _Printing:
         if records:
             await printer.print(records)
         is_gone = len(records) < len(found.records)
-        if is_gone or isinstance(records[-1], End):
+        end = records[-1] if records and isinstance(records[-1], End) else None
+        if is_gone or end is not None:
             del self._printers[found.workload]
             self._running.discard(found.workload)
-            await printer.finish()
+            number = self._numbers.pop(found.workload)
+            if end is not None and (code := exit_code(end.outcome)):
+                self.failed = min(self.failed, (number, code), key=lambda each: each[0] or math.inf)
+            await printer.finish(end)
         if is_gone:
             self.any_gone = True
             if self._look.json:

@@ -13,13 +13,22 @@ from functools import partial
 
 import trio
 
-__all__ = ["Sink", "can_draw", "columns_of", "wants_colour"]
+from ..errors import TrioLogsError
+
+__all__ = ["OutputError", "Sink", "can_draw", "columns_of", "has_colour", "wants_colour"]
 
 DEFAULT_COLUMNS = 80
 """The width of a terminal that does not tell it, such as a serial line."""
 
 PIPE_BYTES = 256 * 1024
 """Bytes that a pipe holds before a write waits, if the kernel allows a choice."""
+
+
+_NAMES = {1: "standard output", 2: "standard error"}
+
+
+class OutputError(TrioLogsError):
+    """An output can't be written, as on a full disk. The message names it, and says why."""
 
 
 def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
@@ -29,6 +38,11 @@ def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
     if environ.get("FORCE_COLOR"):
         return True
     return is_terminal and environ.get("TERM") != "dumb"
+
+
+def has_colour(descriptor: int) -> bool:
+    """Whether this output has colours."""
+    return wants_colour(os.environ, is_terminal=os.isatty(descriptor))
 
 
 def can_draw(descriptor: int) -> bool:
@@ -51,7 +65,7 @@ class Sink:
 
     def __init__(self, descriptor: int, pipe: trio.lowlevel.FdStream | None) -> None:
         self.is_terminal = os.isatty(descriptor)
-        self.colour = wants_colour(os.environ, is_terminal=self.is_terminal)
+        self.colour = has_colour(descriptor)
         # Asks for the width of the terminal, in cells; None if nothing can be drawn there.
         self.columns = partial(columns_of, descriptor) if can_draw(descriptor) else None
         self._descriptor = descriptor
@@ -79,17 +93,24 @@ class Sink:
                 pipe.close()
 
     async def write(self, data: bytes) -> None:
-        """Write all bytes. Raises BrokenPipeError if the reader has gone."""
+        """Write all bytes. Raises BrokenPipeError if the reader has gone, and OutputError."""
         if self._pipe is not None:
             try:
                 await self._pipe.send_all(data)
             except trio.BrokenResourceError:
                 raise BrokenPipeError from None
-        elif self._is_file:
-            self._write_all(data)
-        else:
-            # A terminal may be halted for hours, and Ctrl-C has to work: write in a thread.
-            await trio.to_thread.run_sync(self._write_all, data, abandon_on_cancel=True)
+            return
+        try:
+            if self._is_file:
+                self._write_all(data)
+            else:
+                # A terminal may be halted for hours, and Ctrl-C has to work: write in a thread.
+                await trio.to_thread.run_sync(self._write_all, data, abandon_on_cancel=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            name = _NAMES.get(self._descriptor, f"descriptor {self._descriptor}")
+            raise OutputError(f"can't write {name}: {error.strerror}") from error
 
     def write_at_once(self, data: bytes) -> None:
         """Write a few bytes if they do not have to wait: the command ends."""

@@ -8,19 +8,19 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..client import Client
-from .choose import choose_all, deletion_is_told
+from .choose import Rule, choose_all, deletion_is_told
 from .connection import Connect, find_connection
 from .foreground import PATIENCE
-from .given import number, signal_name
+from .given import Seconds, number, signal_name
 
 __all__ = ["stop", "wait_for_end"]
 
 
 async def stop(
-    *ids: Annotated[str, Parameter(help="Ids, starts of ids, or names.")],
+    *ids: Annotated[str, Parameter(help="Ids, names, or starts or ends of ids.")],
     grace: Annotated[
-        float | None,
-        Parameter(validator=number(0), help="Seconds until KILL; the server has a default."),
+        Seconds | None,
+        Parameter(validator=number(0), help="Time until KILL; the server has a default."),
     ] = None,
     signal: Annotated[
         str | None, Parameter(help="Signal to send instead of TERM, such as INT or SIGINT.")
@@ -29,12 +29,12 @@ async def stop(
 ) -> int:
     """Stop workloads, wait until they have ended, and print their ids.
 
-    TERM, or the given signal, goes to the whole process group now, KILL after the grace. A workload
-    that has ended stays as it is.
+    TERM, or the given signal, goes to the whole process group now, KILL after the grace. A name
+    means the only workload of that name that has not ended.
     """
     name = None if signal is None else signal_name(signal)
     async with find_connection(connect).client() as client:
-        workloads = await choose_all(client, "stop", ids)
+        workloads = await choose_all(client, "stop", ids, rule=Rule.UNENDED)
         for workload in workloads:
             await client.stop(workload.id, grace=grace, signal=name)
         for workload in workloads:

@@ -1,9 +1,10 @@
-"""Standard output of a command that copies its input there, and the notices beside it."""
+"""The outputs of a command that copies bytes there as they are, and the notices beside them."""
 
 from __future__ import annotations
 
 import os
-import sys
+import select
+from contextlib import suppress
 
 import trio
 from rich.cells import cell_len
@@ -13,42 +14,59 @@ from .controls import one_line
 from .row import ERASE
 from .sinks import can_draw, columns_of
 
-__all__ = ["Tee"]
+__all__ = ["STDERR", "STDOUT", "Tee"]
 
 STDOUT, STDERR = 1, 2
 
+_NAMES = {STDOUT: "standard output", STDERR: "standard error"}
+
 
 class Tee:
-    """Copies bytes to standard output as they are, and prints notices on standard error.
+    """Copies bytes to standard output and standard error, and prints notices on the latter.
+
+    If an output fails, the copying there ends, and everything else goes on, as with tee(1).
+    `failed`: an output has failed in another way than that its reader has gone.
 
     If both are one terminal, a notice would fall into a prompt or a progress bar. So it takes the
     place of that row, which is then written again below.
     """
 
     def __init__(self) -> None:
+        self.failed = False
         self._turn = trio.Lock()
         self._shares_row = can_draw(STDOUT) and os.path.sameopenfile(STDOUT, STDERR)
         # What was copied since the last newline. Bound: 4 KiB.
         self._row = b""
+        self._ended: set[int] = set()
 
-    async def copy(self, data: bytes) -> None:
-        """Write bytes. Raises BrokenPipeError."""
-        async with self._turn:
-            if self._shares_row:
-                row = data.rpartition(b"\n")[2] if b"\n" in data else self._row + data
-                self._row = row[-MAX_REST_BYTES:]
-            await trio.to_thread.run_sync(_write_all, STDOUT, data, abandon_on_cancel=True)
+    async def copy(self, data: bytes, descriptor: int = STDOUT) -> None:
+        """Write bytes, if the output has not failed."""
+        if descriptor in self._ended:
+            return
+        try:
+            async with self._turn:
+                if self._shares_row:
+                    row = data.rpartition(b"\n")[2] if b"\n" in data else self._row + data
+                    self._row = row[-MAX_REST_BYTES:]
+                await trio.to_thread.run_sync(_write_all, descriptor, data, abandon_on_cancel=True)
+        except BrokenPipeError:
+            self._ended.add(descriptor)
+        except OSError as error:
+            self._ended.add(descriptor)
+            self.failed = True
+            await self.say(f"can't write {_NAMES[descriptor]}: {error.strerror}; the log goes on")
 
     async def say(self, what: str) -> None:
-        """Print a sentence, which may quote the server."""
-        notice = f"trio-logs: {one_line(what)}\n"
-        if not self._shares_row:
-            # It does not wait for the reader of standard output.
-            print(notice, end="", file=sys.stderr, flush=True)
-            return
-        async with self._turn:
-            data = self._beside_row(notice.encode())
-            await trio.to_thread.run_sync(_write_all, STDERR, data, abandon_on_cancel=True)
+        """Print a sentence, which may quote the server, if standard error takes it."""
+        notice = f"trio-logs: {one_line(what)}\n".encode()
+        with suppress(OSError):
+            if not self._shares_row:
+                # It does not wait for the reader of standard output.
+                os.write(STDERR, notice)
+                return
+            async with self._turn:
+                data = self._beside_row(notice)
+                await trio.to_thread.run_sync(_write_all, STDERR, data, abandon_on_cancel=True)
 
     def _beside_row(self, notice: bytes) -> bytes:
         if not self._row:
@@ -64,4 +82,8 @@ class Tee:
 
 def _write_all(descriptor: int, data: bytes) -> None:
     while data:
-        data = data[os.write(descriptor, data) :]
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:
+            # Another process that shares the output has made it non-blocking.
+            select.select([], [descriptor], [])

@@ -47,16 +47,18 @@ def check(answer: httpx2.Response, address: str) -> None:
     if location := answer.headers.get("Location"):
         target = location[:MAX_SHOWN]
         detail = f"{address} redirects to {target}: if the service is there, give that address"
-        raise RefusedError(status, detail)
+        raise RefusedError(status, detail, is_problem=False)
+    is_problem = True
     try:
         detail = msgspec.json.decode(answer.content, type=Problem).detail
     except MALFORMED:
+        is_problem = False
         reason = f"{status} {answer.reason_phrase}".rstrip()
         detail = (
             f"{reason}: {unexpected(answer, address)}, not a problem of trio-logs; check the"
             " address, and what is in front of the service"
         )
-    raise RefusedError(status, detail)
+    raise RefusedError(status, detail, is_problem=is_problem)
 
 
 def check_empty(answer: httpx2.Response, address: str) -> None:

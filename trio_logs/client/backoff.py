@@ -21,7 +21,9 @@ TOLD_SECONDS = 3.0
 _MAX_EXPONENT = 20
 """The delay has long reached its maximum. A float overflows after 1,750 failures."""
 
-_LATER = {429, 502, 503, 504}
+_LATER = {408, 425, 429, 500, 502, 503, 504, *range(520, 531)}
+"""RFC 9110, section 15, and RFC 8470 for 425. 520 to 530 are those of Cloudflare for a server that
+is away. A proxy may also answer 500 for such a server."""
 
 
 def is_temporary(status: int) -> bool:

@@ -12,6 +12,7 @@ from .answers import check_empty, decode
 from .changes import ChangesResume
 from .connection import Connection
 from .matching import MatchesResume
+from .raw import RawLogs
 from .records import (
     ChangeRecord,
     Code,
@@ -35,7 +36,7 @@ __all__ = ["Client"]
 T = TypeVar("T")
 
 
-class Client(SeveralLogs):
+class Client(SeveralLogs, RawLogs):
     """A client of one server; use it as a context manager.
 
     `uds` is the path of the server's unix socket, if it has one. A proxy that the environment names
@@ -227,7 +228,8 @@ class Client(SeveralLogs):
         Each line is readable at once. The chunks of `stderr` go to the stream of that name, over a
         connection of their own. The client takes no more chunks than the server takes, and holds
         2 MiB of each stream at most. A broken connection or a restart of the server loses no byte.
-        `patience`: seconds to try without an answer, by default without limit. `ending` is read
+        `patience`: seconds to try without an answer, by default without limit. A service that
+        answers 500 for 60 s raises RefusedError all the same. `ending` is read
         after the last chunk, so it may be filled in until then.
 
         If `chunks` or `stderr` raises, so does this, and the workload is not ended.

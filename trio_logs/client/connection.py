@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx2
 
-from ..addresses import is_loopback
+from ..addresses import base_url, is_loopback, without_user
 from . import requests
 from .backoff import Outage
 from .errors import ClientError, UnreachableError
@@ -29,19 +30,31 @@ class Connection:
         uds: str | None,
         on_outage: Callable[[str], Awaitable[None]] | None,
     ) -> None:
+        try:
+            url = base_url(url)
+        except ValueError as error:
+            raise ClientError(f"{without_user(url)!r} is no URL of a server: {error}") from None
         # Without TLS there is nothing to verify, and loading the authorities takes 50 ms.
         verify = url.lower().startswith("https:")
         # A proxy of the environment would see the token, and would find another machine at a
         # loopback address. An explicit transport uses no proxy.
         is_here = uds is not None or is_loopback(urlsplit(url).hostname or "")
         self.address = url if uds is None else f"unix:{uds}"
-        self.http = httpx2.AsyncClient(
-            base_url=url,
-            headers=requests.headers(token),
-            timeout=requests.TIMEOUT,
-            verify=verify,
-            transport=httpx2.AsyncHTTPTransport(uds=uds, verify=verify) if is_here else None,
-        )
+        try:
+            self.http = httpx2.AsyncClient(
+                base_url=url,
+                headers=requests.headers(token),
+                timeout=requests.TIMEOUT,
+                verify=verify,
+                transport=httpx2.AsyncHTTPTransport(uds=uds, verify=verify) if is_here else None,
+            )
+        except OSError as error:
+            # OpenSSL does not name the file.
+            if not (path := os.environ.get("SSL_CERT_FILE")):
+                raise
+            raise ClientError(
+                f"SSL_CERT_FILE names {path}, which can't be used: {error.strerror or error}"
+            ) from error
         self._on_outage = on_outage
         self._outage = Outage()
 

@@ -14,11 +14,13 @@ class ClientError(TrioLogsError):
 
 class RefusedError(ClientError):
     """The server answered with a problem (RFC 9457), or with another error or redirect. `status` is
-    the status code; the message is the problem's detail."""
+    the status code; the message is the problem's detail. `is_problem`: it is the service that
+    answered so, as far as one can tell."""
 
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(self, status: int, detail: str, *, is_problem: bool = True) -> None:
         super().__init__(detail)
         self.status = status
+        self.is_problem = is_problem
 
 
 class UnreachableError(ClientError):

@@ -12,6 +12,7 @@ from . import requests
 from .answers import decode
 from .backoff import Backoff, is_temporary
 from .connection import Connection
+from .faults import Faults
 from .records import Ending, Workload
 from .upload import Body, Upload
 
@@ -52,7 +53,7 @@ async def _send(
     ending: Ending,
     patience: float | None,
 ) -> Workload:
-    backoff = Backoff(patience, connection.address)
+    backoff, faults = Backoff(patience, connection.address), Faults()
     url = requests.path(workload_id, "finish")
     while True:
         await _send_streams(connection, workload_id, uploads, patience)
@@ -61,8 +62,10 @@ async def _send(
         try:
             answer = await connection.send(connection.http.build_request("POST", url, json=body))
         except httpx2.RequestError as error:
+            faults.clear()
             reason = requests.in_words(error)
         else:
+            faults.count(answer, connection.address)
             if not is_temporary(answer.status_code):
                 backoff.succeeded()
                 connection.heard()
@@ -107,7 +110,7 @@ async def _send_stream(
     upload: Upload,
     patience: float | None,
 ) -> None:
-    backoff = Backoff(patience, connection.address)
+    backoff, faults = Backoff(patience, connection.address), Faults()
     while True:
         upload.check()
         if upload.all_sent:
@@ -116,8 +119,10 @@ async def _send_stream(
             request = _body_request(connection, workload_id, stream, upload)
             answer = await connection.send(request)
         except httpx2.RequestError as error:
+            faults.clear()
             reason = requests.in_words(error)
         else:
+            faults.count(answer, connection.address)
             if not is_temporary(answer.status_code):
                 backoff.succeeded()
                 connection.heard()

@@ -127,6 +127,10 @@ class SyncClient:
         """See `Client.batches`."""
         return self._iterate(self._client.batches(workload_id, **options))
 
+    def raw(self, workload_id: str, **options: Unpack[FollowOptions]) -> bytes:
+        """See `Client.raw`."""
+        return self._portal.call(partial(self._client.raw, workload_id, **options))
+
     def position(self) -> str:
         """See `Client.position`."""
         return self._portal.call(self._client.position)

@@ -4,6 +4,7 @@ from .change_reader import ChangeReader, ChangeRecord
 from .changes import Changes
 from .engine import Engine
 from .limits import EngineLimits, EngineStatistics
+from .pruning import keep_pruned
 
 __all__ = [
     "ChangeReader",
@@ -12,4 +13,5 @@ __all__ = [
     "Engine",
     "EngineLimits",
     "EngineStatistics",
+    "keep_pruned",
 ]

@@ -14,7 +14,7 @@ from ..errors import (
     TrioLogsError,
     WorkloadNotFoundError,
 )
-from ..records import Workload, WorkloadSpec
+from ..records import KEEP_LABEL, Workload, WorkloadSpec, kept_seconds
 from ..store import WorkloadStore
 from .admission import Admission, Submission, fingerprint_of, fingerprint_of_rerun
 from .job import Job
@@ -59,6 +59,8 @@ class Submissions:
         """See `Engine.submit`."""
 
         async def specify() -> WorkloadSpec:
+            if KEEP_LABEL in spec.labels and kept_seconds(spec.labels) is None:
+                raise InvalidSpecError(f"the label {KEEP_LABEL} is a duration, such as 90d")
             self._check(spec)
             return spec
 

@@ -64,11 +64,16 @@ class LogState:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much history is kept: `max_bytes` of compressed lines, and lines of the last `max_age`
-    seconds. None means no limit."""
+    """How much is kept: `max_bytes` of compressed lines, and lines of the last `max_age` seconds;
+    `max_records` workloads, and those that ended in the last `max_record_age` seconds. None means
+    no limit. The label that `kept_seconds` reads raises both ages for its workload, so that each
+    line and the record are kept at least that long; it raises neither other limit.
+    """
 
     max_bytes: int | None = None
     max_age: float | None = None
+    max_records: int | None = None
+    max_record_age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +226,10 @@ class WorkloadStore(SessionStore, Protocol):
     async def count(self, query: WorkloadQuery) -> dict[Status, int]:
         """How many workloads there are of each status, over all pages. The statuses that the query
         asks for do not count."""
+
+    async def expired(self, retention: Retention, limit: int) -> list[str]:
+        """The ids of workloads that have ended and are beyond the bounds of records, `limit` of
+        them at most. Those that ended first come first."""
 
     async def unfinished(self) -> list[tuple[Workload, str | None]]:
         """The queued and running workloads, oldest first, each with the handle of `remember`."""

@@ -14,6 +14,7 @@ from ...records import Batch, End, Gap, Outcome, Run, now
 from .. import NO_STREAMS, LogState, Retention, StoreStatistics, StreamState, Visitor
 from ..appending import addition
 from ..durations import Durations
+from .copies import run_of, show, size_of, without_forms
 
 __all__ = ["MemoryLogs"]
 
@@ -75,8 +76,8 @@ class MemoryLogs:
             outcome=outcome,
         )
         self._logs[workload_id] = log
-        log.records += map(_without_forms, added.records)
-        self._bytes += sum(_size(record) for record in added.records)
+        log.records += map(without_forms, added.records)
+        self._bytes += sum(size_of(record) for record in added.records)
         known = log.state.streams if added.streams is None else added.streams
         log.state = replace(log.state, lines=added.lines, bytes=added.bytes, streams=known)
         self._extended(workload_id, log.state)
@@ -92,6 +93,10 @@ class MemoryLogs:
     def _ended(self, workload_id: str, outcome: Outcome, finished_at: int) -> None:
         """A log has ended, in the step in which readers find the end."""
 
+    def _kept_seconds(self, workload_id: str) -> float:
+        """The age up to which a label keeps a log, in seconds."""
+        return 0
+
     def _create(self, workload_id: str) -> None:
         """Begin an empty log."""
         self._logs[workload_id] = _Log()
@@ -100,7 +105,7 @@ class MemoryLogs:
         """Remove a log, if there is one."""
         log = self._logs.pop(workload_id, None)
         if log is not None:
-            self._bytes -= sum(_size(record) for record in log.records)
+            self._bytes -= sum(size_of(record) for record in log.records)
 
     async def fence(self, workload_id: str) -> int:
         await trio.lowlevel.checkpoint()
@@ -119,7 +124,7 @@ class MemoryLogs:
             record = records[i]
             if record.last < first:
                 continue
-            found.append(_without_forms(record))
+            found.append(without_forms(record))
             max_bytes -= record.weight
             if max_bytes <= 0:
                 break
@@ -135,7 +140,7 @@ class MemoryLogs:
                 break
             b = records[i]
             if isinstance(b, Batch):
-                found.append(_run(b))
+                found.append(run_of(b))
         return found
 
     async def visit(
@@ -155,7 +160,7 @@ class MemoryLogs:
             if not found:
                 break
             goes_on = await trio.to_thread.run_sync(
-                partial(_visit, found, visitor), abandon_on_cancel=True
+                partial(show, found, visitor), abandon_on_cancel=True
             )
             if newest_first:
                 last = found[-1].first - 1
@@ -190,8 +195,9 @@ class MemoryLogs:
         await trio.lowlevel.checkpoint()
         before = self._trimmed
         if retention.max_age is not None:
-            oldest = now() - int(retention.max_age * 1_000_000)
-            for log in self._logs.values():
+            for workload_id, log in self._logs.items():
+                age = max(retention.max_age, self._kept_seconds(workload_id))
+                oldest = now() - int(age * 1_000_000)
                 while log.records and log.records[0].time < oldest:
                     self._remove_oldest(log)
         if retention.max_bytes is not None:
@@ -209,7 +215,7 @@ class MemoryLogs:
         return self._trimmed - before
 
     def _remove_oldest(self, log: _Log) -> None:
-        self._bytes -= _size(log.records.pop(0))
+        self._bytes -= size_of(log.records.pop(0))
         self._trimmed += 1
 
     def statistics(self) -> StoreStatistics:
@@ -222,29 +228,3 @@ class MemoryLogs:
             bytes=self._bytes,
             batches_trimmed=self._trimmed,
         )
-
-
-def _visit(records: Sequence[Batch | Gap], visitor: Visitor) -> bool:
-    """In a thread: show records to a visitor. Whether it wants more of them."""
-    for record in records:
-        run = _run(record) if isinstance(record, Batch) else record
-        if not visitor.visit(run, partial(_without_forms, record)):
-            return False
-    return True
-
-
-def _run(batch: Batch) -> Run:
-    return Run(batch.first, batch.count, batch.time, batch.stream, batch.partial, batch.continues)
-
-
-def _without_forms(record: Batch | Gap) -> Batch | Gap:
-    """The record without cached wire forms: only the window bounds their memory."""
-    if isinstance(record, Gap):
-        return record
-    b = record
-    return Batch(b.first, b.count, b.time, b.stream, b.data, b.partial, b.continues)
-
-
-def _size(record: Batch | Gap) -> int:
-    """The bytes of a record that count as history."""
-    return len(record.data) if isinstance(record, Batch) else 0

@@ -10,8 +10,8 @@ from itertools import dropwhile, islice
 
 import trio
 
-from ...records import Change, Outcome, Status, Workload
-from .. import ChangePage, LogState, WorkloadQuery
+from ...records import Change, Outcome, Status, Workload, kept_seconds, now
+from .. import ChangePage, LogState, Retention, WorkloadQuery
 from ..changes import KEPT_DELETIONS, page_of
 from .logs import MemoryLogs
 from .sessions import MemorySessions
@@ -76,6 +76,29 @@ class MemoryStore(MemorySessions, MemoryLogs):
         await trio.lowlevel.checkpoint()
         found = (each.status for each in self._workloads.values() if query.selects(each))
         return dict.fromkeys(Status, 0) | Counter(found)
+
+    async def expired(self, retention: Retention, limit: int) -> list[str]:
+        await trio.lowlevel.checkpoint()
+        ended = sorted(
+            (each for each in self._workloads.values() if each.finished_at is not None),
+            key=lambda each: each.finished_at or 0,
+        )
+        count = 0
+        if retention.max_records is not None:
+            count = max(len(self._workloads) - retention.max_records, 0)
+        found = [each.id for each in ended if self._is_old(each, retention)]
+        found += [each.id for each in ended[:count] if each.id not in found]
+        return found[:limit]
+
+    def _is_old(self, workload: Workload, retention: Retention) -> bool:
+        if retention.max_record_age is None or workload.finished_at is None:
+            return False
+        age = max(retention.max_record_age, self._kept_seconds(workload.id))
+        return workload.finished_at < now() - int(age * 1_000_000)
+
+    def _kept_seconds(self, workload_id: str) -> float:
+        workload = self._workloads.get(workload_id)
+        return 0 if workload is None else kept_seconds(workload.spec.labels) or 0
 
     async def unfinished(self) -> list[tuple[Workload, str | None]]:
         await trio.lowlevel.checkpoint()

@@ -14,7 +14,7 @@ from ...errors import WorkloadNotFoundError
 from ...records import Batch, Change, Gap, Outcome, Status, now
 from .. import LogState, Retention, StreamState
 from ..appending import addition
-from . import workloads
+from . import kept, workloads
 from .queries import number_and_state
 from .rows import COLUMNS, encode
 from .streams import encode_streams
@@ -44,6 +44,8 @@ class Logs:
         self.totals = Totals()
         self._bytes = self._trimmed = 0
         self.has_deleted = False
+        # Older lines are left of kept logs only.
+        self._aged = 0
         self._compress = zstandard.ZstdCompressor(level=1).compress
 
     def committed(self) -> None:
@@ -53,6 +55,7 @@ class Logs:
     def rolled_back(self) -> None:
         """The transaction failed: drop its counts."""
         self._bytes, self._trimmed = self.totals.bytes, self.totals.trimmed
+        self._aged = 0
 
     def load(self, connection: apsw.Connection) -> None:
         """Sum up the bytes in the file, and look for deleted logs that are still to be removed."""
@@ -125,6 +128,7 @@ class Logs:
         removed = self._remove(connection, "log = ? ORDER BY first", hidden)
         if removed < TRIM_ROWS:
             connection.execute("DELETE FROM workloads WHERE number = ?", hidden)
+            kept.remove(connection, *hidden)
         return True
 
     def _hidden(self, connection: apsw.Connection) -> tuple[int] | None:
@@ -136,8 +140,7 @@ class Logs:
         """Remove a bounded number of rows beyond the bounds; return how many."""
         removed = 0
         if retention.max_age is not None:
-            oldest = now() - int(retention.max_age * 1_000_000)
-            removed = self._remove(connection, "time < ? ORDER BY time", (oldest,))
+            removed = self._remove_aged(connection, now(), int(retention.max_age * 1_000_000))
         if retention.max_bytes is not None and not removed:
             excess = self._bytes - retention.max_bytes
             if excess > 0:
@@ -145,6 +148,19 @@ class Logs:
         connection.execute("PRAGMA incremental_vacuum(1000)").fetchall()
         self._trimmed += removed
         return removed
+
+    def _remove_aged(self, connection: apsw.Connection, moment: int, age: int) -> int:
+        oldest = moment - age
+        if not kept.any_kept(connection):
+            self._aged = 0
+        # Without this start, each call would look at all rows of the kept logs.
+        which = f"time >= ? AND time < ? AND {kept.NOT_KEPT} ORDER BY time"
+        if removed := self._remove(connection, which, (self._aged, oldest)):
+            return removed
+        self._aged = oldest
+        if expired := kept.expired_log(connection, moment, age):
+            return self._remove(connection, "log = ? AND time < ? ORDER BY first", expired)
+        return 0
 
     def _remove_excess(self, connection: apsw.Connection, excess: int) -> int:
         finished = connection.execute(

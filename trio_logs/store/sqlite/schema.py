@@ -7,6 +7,7 @@ from typing import Any
 
 import apsw
 
+from .kept import TABLE as KEPT_TABLE
 from .sessions import TABLES as SESSION_TABLES
 from .workloads import index_workloads
 
@@ -44,6 +45,7 @@ CREATE TABLE IF NOT EXISTS workloads (
 );
 CREATE INDEX IF NOT EXISTS unfinished ON workloads (id) WHERE finished_at IS NULL;
 CREATE INDEX IF NOT EXISTS by_status ON workloads (status, id);
+CREATE INDEX IF NOT EXISTS without_record ON workloads (status) WHERE spec IS NULL;
 CREATE INDEX IF NOT EXISTS by_name ON workloads (name, id) WHERE name IS NOT NULL;
 CREATE INDEX IF NOT EXISTS trimmable ON workloads (finished_at)
     WHERE finished_at IS NOT NULL AND held > 0;
@@ -117,6 +119,7 @@ def prepare(connection: apsw.Connection) -> None:
         if version in (1, 2, 3, 4):
             connection.execute(_FROM_4)
         connection.execute(_SCHEMA)
+        connection.execute(KEPT_TABLE)
         # New in version 6.
         connection.execute(SESSION_TABLES)
         if version in (1, 2, 3):

@@ -22,7 +22,7 @@ from .. import (
     Visitor,
     WorkloadQuery,
 )
-from . import changes, queries, workloads
+from . import changes, kept, queries, workloads
 from .database import Database
 from .file import File
 from .logs import Logs
@@ -121,6 +121,9 @@ class SQLiteStore(SQLiteSessions):
 
     async def count(self, query: WorkloadQuery) -> dict[Status, int]:
         return await self._database.read(partial(workloads.count, query=query))
+
+    async def expired(self, retention: Retention, limit: int) -> list[str]:
+        return await self._database.read(partial(kept.expired, retention=retention, limit=limit))
 
     async def unfinished(self) -> list[tuple[Workload, str | None]]:
         return await self._database.read(workloads.unfinished)

@@ -1,0 +1,78 @@
+"""The words of a command line, in the form that the parser takes; without I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from cyclopts import UNSET, App
+
+__all__ = ["begin_with_command", "separate", "spell_out"]
+
+ALIASES = {"ls": "ps"}
+"""Other names of commands."""
+
+GLOBAL = ("--server", "--token")
+"""Options that may also stand before the command."""
+
+
+def begin_with_command(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with options that stand before the command moved behind it, and the command's
+    own name."""
+    rest = list(arguments)
+    options: list[str] = []
+    while rest and rest[0].partition("=")[0] in GLOBAL:
+        taken = 1 if "=" in rest[0] else 2
+        options += rest[:taken]
+        del rest[:taken]
+    if not rest or rest[0].startswith("-"):
+        # The help, or the version.
+        return rest
+    command, *others = rest
+    return [ALIASES.get(command, command), *options, *others]
+
+
+def separate(app: App, arguments: list[str]) -> list[str]:
+    """The arguments, with `--` before the command of `run` or `pipe`. As with env(1), everything
+    after the command belongs to it, also what looks like an option."""
+    if arguments[:1] not in (["run"], ["pipe"]):
+        return arguments
+    for position in _words(app, arguments):
+        if not arguments[position].startswith("-"):
+            return [*arguments[:position], "--", *arguments[position:]]
+    return arguments
+
+
+def spell_out(app: App, arguments: list[str]) -> list[str]:
+    """The arguments, with two forms of grep(1) that the parser would take for others: `-NUM` is
+    `--context=NUM`, and `-e=x` looks for `=x`."""
+    if arguments[:1] != ["grep"]:
+        return arguments
+    spelled = list(arguments)
+    for position in _words(app, arguments):
+        argument = arguments[position]
+        if re.fullmatch(r"-[0-9]+", argument):
+            spelled[position] = f"--context={argument[1:]}"
+        elif argument.startswith("-e="):
+            spelled[position] = f"--regexp={argument[2:]}"
+    return spelled
+
+
+def _words(app: App, arguments: list[str]) -> Iterator[int]:
+    """The positions of the arguments up to `--`, without the values of options."""
+    options = app[arguments[0]].assemble_argument_collection()
+    rest = iter(range(1, len(arguments)))
+    for position in rest:
+        if arguments[position] == "--":
+            break
+        yield position
+        if not arguments[position].startswith("-"):
+            continue
+        try:
+            _, _, implied = options.match(arguments[position])
+        except ValueError:
+            # It holds its value, as in --name=x, or is no option of the command.
+            continue
+        if implied is UNSET:
+            # The next argument is its value.
+            next(rest, None)

@@ -1,0 +1,50 @@
+"""Deletes workloads beyond the bounds of retention."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import structlog
+import trio
+
+from ..errors import ConflictError, NotReadyError, StoreError, WorkloadNotFoundError
+from ..store import Retention, WorkloadStore
+from .engine import Engine
+
+__all__ = ["keep_pruned"]
+
+_log = structlog.get_logger("trio_logs.engine")
+
+PRUNE_SECONDS = 10.0
+"""Seconds between two checks of the records against their bounds."""
+
+AT_ONCE = 100
+"""Records that are looked for at a time."""
+
+
+async def keep_pruned(engine: Engine, store: WorkloadStore, retention: Retention) -> None:
+    """Keep the records within their bounds until cancelled. A failing store only delays this."""
+    if retention.max_records is None and retention.max_record_age is None:
+        return
+    is_failing = False
+    while True:
+        try:
+            while deleted := await _prune(engine, store, retention):
+                _log.info("old workloads deleted", count=deleted)
+            is_failing = False
+        except (StoreError, NotReadyError) as error:
+            if not is_failing:
+                _log.warning("old workloads not deleted: trying again", error=str(error))
+            is_failing = True
+        await trio.sleep(PRUNE_SECONDS)
+
+
+async def _prune(engine: Engine, store: WorkloadStore, retention: Retention) -> int:
+    """Delete some of the workloads beyond the bounds; return how many."""
+    deleted = 0
+    for workload_id in await store.expired(retention, AT_ONCE):
+        # A client may have deleted it; or an embedder has closed its log, and it still runs.
+        with suppress(WorkloadNotFoundError, ConflictError):
+            await engine.delete(workload_id)
+            deleted += 1
+    return deleted
