@@ -16,7 +16,7 @@ from trio_logs.api.search_stream import SearchStream
 from trio_logs.api.searched_workloads import SearchedWorkloads
 from trio_logs.broker.searches import SearchStatistics
 from trio_logs.store import Store, Visitor
-from trio_logs.store.memory.logs import _visit
+from trio_logs.store.memory.copies import show
 
 __all__ = ["SEARCHES"]
 
@@ -49,7 +49,7 @@ class _Steps:
         records = self._inner._some(workload_id, first, last, newest_first=newest_first)
         for record in records:
             await trio.lowlevel.checkpoint()
-            if not _visit([record], visitor):
+            if not show([record], visitor):
                 break
 
 

@@ -23,6 +23,7 @@ from bench.report import Row, markdown
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.surroundings
 def test_every_suite_runs(tmp_path: Path) -> None:
     """One command gives the table and the plots; nothing is lost, left behind or, in CI,
     skipped."""

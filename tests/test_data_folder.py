@@ -208,7 +208,7 @@ def test_tokens_that_are_none(tmp_path: Path, content: bytes | None, why: str) -
 
 
 NAMES = {
-    "empty": ("", "--data: The folder's name is empty"),
+    "empty": ("", "--data '': The folder's name is empty"),
     "not UTF-8": ("x\udcff", "is not UTF-8: give another folder"),
     "long": ("/".join(["x" * 100] * 5), "and SQLite takes 490: give a shorter one"),
 }

@@ -35,6 +35,8 @@ from trio_logs.cli.serve import DESCRIPTORS
 from trio_logs.client import End, Line, SyncClient
 from trio_logs.store.sqlite import schema
 
+pytestmark = pytest.mark.surroundings
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 

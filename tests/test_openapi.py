@@ -176,6 +176,7 @@ def look_at(url: str) -> tuple[str, dict[str, str], list[str], list[str]]:
     return shown, ground, requested, complaints
 
 
+@pytest.mark.page
 async def test_the_service_does_as_it_says(
     tmp_path: Path, record_figure: Callable[[str], None]
 ) -> None:

@@ -29,7 +29,7 @@ from tests.steps import InvariantError, explore, run_once
 from trio_logs.records import Batch
 from trio_logs.store.memory import MemoryStore
 
-SEEDS = range(25)
+SEEDS = range(10)
 
 ON_DISK: dict[str, Any] = {
     **{
