@@ -120,9 +120,10 @@ async def open_service(
                 await broker_nursery.start(service.broker.run)
                 async with trio.open_nursery() as engine_nursery:
                     await engine_nursery.start(service.engine.run)
-                    engine_nursery.start_soon(
-                        keep_pruned, service.engine, store, settings.retention
-                    )
+                    if settings.retention.bounds_records:
+                        engine_nursery.start_soon(
+                            keep_pruned, service.engine, store, settings.retention
+                        )
                     yield service
                     service.drain()
                     ends = await service.engine.shutdown()

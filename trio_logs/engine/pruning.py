@@ -24,8 +24,6 @@ AT_ONCE = 100
 
 async def keep_pruned(engine: Engine, store: WorkloadStore, retention: Retention) -> None:
     """Keep the records within their bounds until cancelled. A failing store only delays this."""
-    if retention.max_records is None and retention.max_record_age is None:
-        return
     is_failing = False
     while True:
         try:

@@ -75,6 +75,11 @@ class Retention:
     max_records: int | None = None
     max_record_age: float | None = None
 
+    @property
+    def bounds_records(self) -> bool:
+        """Whether workloads are deleted at all."""
+        return self.max_records is not None or self.max_record_age is not None
+
 
 @dataclass(frozen=True, slots=True)
 class StoreStatistics:
