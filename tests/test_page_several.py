@@ -310,7 +310,7 @@ def test_a_search_goes_on_where_it_stopped(browser: Browser, tmp_path: Path) -> 
         dialog.get_by_role("button", name="Run").click()
         expect(limit).to_have_attribute("aria-invalid", "true")
         expect(limit).to_be_focused()
-        expect(limit).to_have_accessible_description("Expected `float` > 0.0")
+        expect(limit).to_have_accessible_description("it is a number above 0")
         limit.fill("60")
         dialog.get_by_role("button", name="Run").click()
         expect(dialog).to_have_count(0)

@@ -88,8 +88,8 @@ test("the count of each filter", () => {
 test("what is wrong, and in which field", () => {
   assert.deepEqual(fieldAndWords("env: 'A=B' is not a variable's name"), { field: "env", words: "'A=B' is not a variable's name" })
   assert.deepEqual(fieldAndWords("command, env, cwd: they can't hold NUL"), { field: "command", words: "they can't hold NUL" })
-  assert.deepEqual(fieldAndWords("Expected `float` > 0.0 - at `$.timeout`"), { field: "timeout", words: "Expected `float` > 0.0" })
-  assert.deepEqual(fieldAndWords("Expected `str` of length <= 200 - at `$.labels[...]`"), { field: "labels", words: "Expected `str` of length <= 200" })
+  assert.deepEqual(fieldAndWords("timeout: it is a number above 0"), { field: "timeout", words: "it is a number above 0" })
+  assert.deepEqual(fieldAndWords("a value in labels: it is a string of at most 200 characters"), { field: "labels", words: "it is a string of at most 200 characters" })
   assert.deepEqual(fieldAndWords("The queue is full."), { field: "", words: "The queue is full." })
 })
 

@@ -20,9 +20,8 @@ export function pairsOf(text, field) {
 
 /** What is wrong with which field: "env: ..." or "... - at `$.timeout`". @param {string} problem */
 export function fieldAndWords(problem) {
-  const [, first, named] = /^(\w+)(?:, \w+)*: (.+)$/s.exec(problem) ?? []
-  const [, words, placed] = /^(.+?)(?: -)? at `\$\.(\w+).*`$/s.exec(problem) ?? []
-  return { field: first ?? placed ?? "", words: named ?? words ?? problem }
+  const [, field, words] = /^(?:a (?:name|value) in )?(\w+)(?:, \w+)*: (.+)$/s.exec(problem) ?? []
+  return { field: field ?? "", words: words ?? problem }
 }
 
 /**
