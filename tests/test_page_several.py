@@ -80,6 +80,7 @@ def test_a_log_is_split_and_closed(browser: Browser, server: ServerProcess) -> N
     tab = Tab.open(browser, server, f"/w/{ids[0]}#L250")
     page = tab.page
     expect(tab.text(250)).to_be_in_viewport()
+    tab.settle()
     place = tab.rows_in_view()[250]
     tab.button("Split").click()
     expect(tab.button("Split")).to_have_attribute("aria-pressed", "true")
@@ -87,7 +88,7 @@ def test_a_log_is_split_and_closed(browser: Browser, server: ServerProcess) -> N
     # A link stays a link.
     with page.context.expect_page() as opened:
         link(tab, "third").click(modifiers=["ControlOrMeta"])
-    assert opened.value.url == f"{server.url}/w/{ids[2]}"
+    opened.value.wait_for_url(f"{server.url}/w/{ids[2]}")
     opened.value.close()
     link(tab, "right").click()
     expect(page).to_have_url(f"{server.url}/w/{ids[0]},{ids[1]}#{ids[0]}:L250")
