@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .service import Service, open_service
     from .settings import Settings
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Batch",
