@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -49,6 +50,16 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 def fork_server() -> None:
     """It outlives the test that is the first to need it."""
     ensure_fork_server()
+
+
+@pytest.fixture
+def kolkata(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The zone of this machine is Asia/Kolkata, 5:30 hours before UTC, without summer time."""
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.fixture

@@ -51,6 +51,7 @@ import os, time
 for descriptor, data in {PIECES}:
     while data:
         data = data[os.write(descriptor, data) :]
+    # Between two streams, order is that of arrival.
     time.sleep(0.05)
 """
 

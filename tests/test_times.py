@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,15 +14,7 @@ from trio_logs.errors import InvalidRequestError
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 SECONDS = 1_000_000
 
-
-@pytest.fixture(autouse=True)
-def kolkata(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The zone of this machine is Asia/Kolkata, 5:30 hours before UTC, without summer time."""
-    monkeypatch.setenv("TZ", "Asia/Kolkata")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("kolkata")
 
 
 @pytest.mark.parametrize(
