@@ -12,7 +12,29 @@ from typing import Protocol
 from ..records import Outcome, Workload
 from . import Store
 
-__all__ = ["Node", "Owned", "Remains", "Request", "SharedStore"]
+__all__ = [
+    "ASKED_SECONDS",
+    "LIVING_SECONDS",
+    "PUSHED",
+    "SHOWN_BYTES",
+    "Node",
+    "Owned",
+    "Remains",
+    "Request",
+    "SharedStore",
+]
+
+LIVING_SECONDS = 10.0
+"""A node that has beaten within these seconds counts as living when another node joins."""
+
+PUSHED = "push"
+"""The backend of workloads whose lines come from a client, which may go on at another node."""
+
+ASKED_SECONDS = 10.0
+"""Seconds for which a node shows the unfinished lines of a log after another node has asked."""
+
+SHOWN_BYTES = 6_000
+"""Bytes of unfinished lines that nodes tell each other at once: a NOTIFY takes 8,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +100,7 @@ class SharedStore(Store, Protocol):
 
     async def join(self, node: Node, marks: Mapping[str, bytes]) -> None:
         """Add this node; call it once, before the methods below. `marks` are hashes of the tokens,
-        by their kind. Raises TokenMismatchError if a living node has other tokens."""
+        by their kind. Raises TokenMismatchError if a living node has other marks."""
 
     async def beat(self, *, address: str | None, draining: bool) -> Sequence[Node]:
         """Raise this node's counter, and return all nodes, this one included. Raises FencedError if
@@ -96,13 +118,18 @@ class SharedStore(Store, Protocol):
         """Remove this node, which owns no workload that runs in it."""
 
     async def claim(self, limit: int, started_at: int) -> Sequence[Owned]:
-        """Own the oldest queued workloads, `limit` at most, and mark them as running here. No two
-        calls get the same workload."""
+        """Own the oldest queued workloads that nobody owns, `limit` at most, and mark them as
+        running here. No two calls get the same workload. Raises FencedError as `beat` does."""
 
     async def take(self, workload_id: str, started_at: int | None = None) -> Owned | None:
         """Own one workload, whoever owned it: a queued one that is to be stopped, or a log whose
         client pushes to this node now. With `started_at`, a queued one is marked as running here.
-        None if it has ended, or if there is none."""
+        Each call raises the epoch, also if this node owns it already. None if it has ended, or if
+        there is none. Raises FencedError as `beat` does."""
+
+    async def owned(self) -> Sequence[Owned]:
+        """What this node owns and has not ended, oldest first. After an error of `claim` or `take`,
+        it tells what they did."""
 
     async def remember_owned(self, workload_id: str, epoch: int, handle: str) -> None:
         """`remember`, for the owner with this epoch. Raises FencedError if it has another."""
@@ -112,7 +139,8 @@ class SharedStore(Store, Protocol):
 
     async def requests(self, after: int) -> Sequence[Request]:
         """The requests to this node with a number above `after`, oldest first. Those up to `after`
-        were answered, and go."""
+        were answered, and go. If a workload gets another owner, its requests go there, under new
+        numbers; they go with its end."""
 
     async def remains(self, host: str) -> Sequence[Remains]:
         """What nodes that are gone have left on a host."""
@@ -121,21 +149,38 @@ class SharedStore(Store, Protocol):
         """These are ended, or can't be."""
 
     def watch_logs(self, ring: Callable[[str | None], object]) -> None:
-        """From now on, call `ring` in Trio's thread with the id of each log that another node has
-        extended, ended, taken over or deleted, once it is durable. None stands for all logs: news
-        may be lost while the store is away. `watched` limits the calls.
+        """From now on, call `ring` in Trio's thread with the id of each watched log that another
+        node has extended, ended, taken over or deleted, once it is durable. None stands for all
+        logs: news may be lost while the store is away.
 
         The call tells nothing but the id, and may come twice or in vain.
         """
 
-    async def watched(self, workload_id: str, *, wanted: bool) -> None:
-        """Whether this node wants news of a log. Once the call has returned, each later append of
-        another node is told, or None is."""
+    async def watch(self, workload_id: str) -> None:
+        """Watch a log. Once the call has returned, each later change by another node is told, or
+        None is. After an error or a cancellation, call it again, or `unwatch`."""
+
+    def unwatch(self, workload_id: str) -> None:
+        """Watch a log no more. Calls of `watch` do not add up."""
 
     def watch_work(self, ring: Callable[[], object]) -> None:
         """From now on, call `ring` in Trio's thread when a workload begins to wait for a node, and
         when there is a request to this one. It may come in vain, or be lost: look again after a
         while."""
+
+    def watch_unfinished(
+        self, asked: Callable[[str], object], shown: Callable[[str, bytes], object]
+    ) -> None:
+        """From now on, call `asked` in Trio's thread with the id of a log when another node asks
+        for its unfinished lines, and `shown` with what another node shows of a watched log. Both
+        are told to the nodes that listen now: they are not stored, and may be lost."""
+
+    async def ask_unfinished(self, workload_id: str) -> None:
+        """Ask the other nodes for the unfinished lines of a log, for the next ASKED_SECONDS."""
+
+    async def show_unfinished(self, workload_id: str, content: bytes) -> None:
+        """Tell the other nodes which unfinished lines a log has: at most SHOWN_BYTES bytes, which
+        the broker reads."""
 
     @property
     def is_up(self) -> bool:
