@@ -73,7 +73,8 @@ class SharedStore(Store, Protocol):
     BehindError if the log has fewer lines than `expected` says, though nobody deleted it: the
     database has failed over to a replica that lacked them.
 
-    `listen`, of `WorkloadStore`, tells of the changes that all nodes make.
+    `listen`, of `WorkloadStore`, tells of the changes that all nodes make. `create` raises
+    ConflictError if a workload has the Idempotency-Key already: another node was faster.
     """
 
     async def join(self, node: Node, marks: Mapping[str, bytes]) -> None:
@@ -82,7 +83,8 @@ class SharedStore(Store, Protocol):
 
     async def beat(self, *, address: str | None, draining: bool) -> Sequence[Node]:
         """Raise this node's counter, and return all nodes, this one included. Raises FencedError if
-        this node was buried: it owns nothing any more."""
+        this node was buried: it owns nothing any more. It fails within 3 s, so that the next beat
+        comes in time when the database is back."""
 
     async def nodes(self) -> Sequence[Node]:
         """All nodes, by id."""
@@ -109,10 +111,13 @@ class SharedStore(Store, Protocol):
         """The workloads that this node owns. After a claim with an unknown result, they may be more
         than the node knows of."""
 
-    async def take(self, workload_id: str, started_at: int | None = None) -> Owned | None:
-        """Own one workload, whoever owned it: a queued one that is to be stopped, or a log whose
-        client pushes to this node now. With `started_at`, a queued one is marked as running here.
-        None if it has ended, or if there is none."""
+    async def withdraw(self, workload_id: str) -> Owned | None:
+        """Own a workload that no node owns, to end it before it runs: it stays queued until then.
+        None if it does not wait any more."""
+
+    async def take(self, workload_id: str, started_at: int) -> Owned | None:
+        """Own a log whose client pushes to this node now, whoever owned it; a queued one is marked
+        as running here. None if it has ended, or if there is none."""
 
     async def remember_owned(self, workload_id: str, epoch: int, handle: str) -> None:
         """`remember`, for the owner with this epoch. Raises FencedError if it has another."""
