@@ -9,7 +9,7 @@ import trio
 
 from tests.shared_stores import MARKS, Database, MakeNode, joined, node
 from tests.stores import append, batch, workload
-from trio_logs.errors import BehindError, FencedError, TokenMismatchError
+from trio_logs.errors import BehindError, ConflictError, FencedError, TokenMismatchError
 from trio_logs.records import Change, End, Outcome, Reason, Status, WorkloadSpec, now
 from trio_logs.store import LogState
 from trio_logs.store.shared import PUSHED, Owned, Remains, SharedStore
@@ -67,43 +67,80 @@ async def test_queued_workloads_are_claimed_once_the_oldest_first(make_node: Mak
         assert len([*await a.owned(), *await b.owned(), *await c.owned()]) == 30
 
 
-async def test_a_workload_is_taken_from_whoever_owns_it(make_node: MakeNode) -> None:
+async def test_a_queued_workload_is_withdrawn(make_node: MakeNode) -> None:
     async with joined(make_node, "a", "b") as (a, b):
-        await create(a, "queued", "w")
-        queued = await a.take("queued")
-        assert queued is not None
-        assert (queued.workload, queued.epoch) == (await b.workload("queued"), 1)
-        # It is not marked as running, and nobody else claims it.
-        assert await status(b, "queued") == ("queued", None)
-        [owned] = await b.claim(9, 7)
+        await create(a, "w1", "w2")
+        withdrawn = await a.withdraw("w1")
+        assert withdrawn is not None
+        assert (withdrawn.workload, withdrawn.epoch) == (await b.workload("w1"), 1)
+        # It is not marked as running, and nobody else gets it.
+        assert await status(b, "w1") == ("queued", None)
+        assert await b.withdraw("w1") is None
+        assert ids(await b.claim(9, 7)) == ["w2"]
+        assert await a.withdraw("w2") is None
+        assert await a.withdraw("never") is None
+        assert ids(await a.owned()) == ["w1"]
+        await a.append("w1", [], expected=1, epoch=1, size=0, outcome=OK)
+        assert await a.owned() == []
+        assert await a.withdraw("w1") is None
+
+
+async def test_a_pushed_log_is_taken_from_whoever_owns_it(make_node: MakeNode) -> None:
+    async with joined(make_node, "a", "b") as (a, b):
+        await create(a, "w", backend=PUSHED)
+        # It waits for its client, not for a node.
+        assert await b.claim(9, 7) == []
+        owned = await b.take("w", 7)
+        assert owned is not None
         await append_owned(b, owned, 1)
         taken = await a.take("w", 8)
         assert taken is not None
         assert (taken.epoch, taken.workload.node, taken.workload.started_at) == (2, "a", 7)
+        assert (taken.workload.status, taken.workload.lines) == (Status.RUNNING, 1)
         with pytest.raises(FencedError):
-            await b.append("w", [batch(2)], expected=2, epoch=1, size=14)
-        await a.append("w", [batch(2)], expected=2, epoch=2, size=14)
+            await append_owned(b, owned, 2)
+        await append_owned(a, taken, 2)
         again = await a.take("w", 8)
         assert again is not None
         assert again.epoch == 3
-        assert ids(await a.owned()) == ["queued", "w"]
+        assert ids(await a.owned()) == ["w"]
         assert await b.owned() == []
+        assert await a.adopt(9, 9) == []
         await a.append("w", [], expected=3, epoch=3, size=14, outcome=OK)
-        assert await b.take("w") is None
-        assert await b.take("never") is None
-        assert ids(await a.owned()) == ["queued"]
-        marked = await b.take("queued", 9)
-        assert marked is not None
-        assert (marked.workload.status, marked.workload.started_at) == (Status.RUNNING, 9)
+        assert await b.take("w", 9) is None
+        assert await b.take("never", 9) is None
+
+
+async def test_a_pushed_log_without_an_owner_is_adopted(make_node: MakeNode) -> None:
+    async with joined(make_node, "a", "b") as (a, b):
+        await create(a, "new", "old", backend=PUSHED)
+        await a.take("old", 7)
+        await a.leave()
+        adopted = await b.adopt(1, 8)
+        adopted = [*adopted, *await b.adopt(5, 8)]
+        assert [(each.workload.id, each.epoch) for each in adopted] == [("new", 1), ("old", 3)]
+        assert {each.workload.node for each in adopted} == {"b"}
+        assert [each.workload.started_at for each in adopted] == [8, 7]
+        assert await b.adopt(5, 8) == []
+        progress = await b.progress()
+        assert sorted(each.id for each in progress) == ["new", "old"]
+
+
+async def test_a_key_makes_one_workload(make_node: MakeNode) -> None:
+    async with joined(make_node, "a", "b") as (a, b):
+        await a.create(workload("w1"), key="key")
+        with pytest.raises(ConflictError):
+            await b.create(workload("w2"), key="key")
+        assert await b.workload("w2") is None
+        assert await b.find_key("key") == ("w1", b"")
 
 
 async def test_a_node_that_does_not_move_is_buried(make_node: MakeNode) -> None:
     async with joined(make_node, "a", "b") as (a, b):
         await create(a, "w1", "w2", "waits")
         await create(a, "pushed", backend=PUSHED)
-        claimed = {each.workload.id: each for each in await a.claim(3, 7)}
-        assert list(claimed) == ["pushed", "w1", "w2"]
-        first = claimed["w1"]
+        first, _ = await a.claim(2, 7)
+        await a.take("pushed", 7)
         await a.append("w1", [batch(1, 3)], expected=1, epoch=first.epoch, size=21)
         await a.remember_owned("w1", first.epoch, "handle")
         counter = next(each.counter for each in await b.nodes() if each.id == "a")
@@ -126,7 +163,9 @@ async def test_a_node_that_does_not_move_is_buried(make_node: MakeNode) -> None:
         for late in (
             a.beat(address=None, draining=False),
             a.claim(1, 7),
-            a.take("waits"),
+            a.take("pushed", 7),
+            a.adopt(1, 7),
+            a.withdraw("waits"),
             a.append("w1", [batch(4)], expected=4, epoch=1, size=28),
             a.append("pushed", [batch(1)], expected=1, epoch=1, size=7),
             a.remember_owned("w2", 1, "handle"),
@@ -170,34 +209,33 @@ async def test_requests_go_to_the_owner(make_node: MakeNode) -> None:
     async with joined(make_node, "a", "b") as (a, b):
         work = News()
         a.watch_work(work.ring)
-        await create(b, "w", "other")
+        await create(b, "pushed", backend=PUSHED)
+        await create(b, "w")
         await work.until(lambda: work.count >= 1)
         assert not await b.request("w", b"nobody owns it")
         assert not await b.request("never", b"there is none")
-        assert ids(await a.claim(2, 7)) == ["other", "w"]
+        assert ids(await a.claim(2, 7)) == ["w"]
+        await a.take("pushed", 7)
         before = work.count
         assert await b.request("w", b"stop")
-        assert await b.request("other", b"resize")
+        assert await b.request("pushed", b"resize")
         await work.until(lambda: work.count > before)
-        found = await a.requests(0)
+        first, second = found = await a.requests()
         assert [(each.workload_id, each.content) for each in found] == [
             ("w", b"stop"),
-            ("other", b"resize"),
+            ("pushed", b"resize"),
         ]
-        assert found[0].number < found[1].number
-        assert await b.requests(0) == []
-        assert await a.requests(0) == found
-        assert await a.requests(found[0].number) == found[1:]
-        assert await a.requests(0) == found[1:]
-        # They follow their workload, with a new number, and go with its end.
-        taken = await b.take("other", 7)
+        assert first.number < second.number
+        assert await b.requests() == []
+        assert await a.requests() == found
+        assert await a.requests([first.number]) == [second]
+        # They wait for the owner, whoever that is, and go with the end.
+        taken = await b.take("pushed", 7)
         assert taken is not None
-        [moved] = await b.requests(0)
-        assert (moved.workload_id, moved.content) == ("other", b"resize")
-        assert moved.number > found[1].number
-        assert await a.requests(found[0].number) == []
-        await b.append("other", [], expected=1, epoch=taken.epoch, size=0, outcome=OK)
-        assert await b.requests(0) == []
+        assert await b.requests() == [second]
+        assert await a.requests() == []
+        await b.append("pushed", [], expected=1, epoch=taken.epoch, size=0, outcome=OK)
+        assert await b.requests() == []
 
 
 class News:

@@ -5,11 +5,11 @@ A node is one process of the service. Each has a store object of its own, over t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..records import Outcome, Workload
+from ..records import Outcome, Progress, Workload
 from . import Store
 
 __all__ = [
@@ -95,7 +95,8 @@ class SharedStore(Store, Protocol):
     BehindError if the log has fewer lines than `expected` says, though nobody deleted it: the
     database has failed over to a replica that lacked them.
 
-    `listen`, of `WorkloadStore`, tells of the changes that all nodes make.
+    `listen`, of `WorkloadStore`, tells of the changes that all nodes make. `create` raises
+    ConflictError if a workload has the Idempotency-Key already: another node was faster.
     """
 
     async def join(self, node: Node, marks: Mapping[str, bytes]) -> None:
@@ -104,7 +105,8 @@ class SharedStore(Store, Protocol):
 
     async def beat(self, *, address: str | None, draining: bool) -> Sequence[Node]:
         """Raise this node's counter, and return all nodes, this one included. Raises FencedError if
-        this node was buried: it owns nothing any more."""
+        this node was buried: it owns nothing any more. It fails within 3 s, so that the next beat
+        comes in time when the database is back."""
 
     async def nodes(self) -> Sequence[Node]:
         """All nodes, by id."""
@@ -112,35 +114,48 @@ class SharedStore(Store, Protocol):
     async def bury(self, node_id: str, counter: int, outcome: Outcome, at: int) -> Sequence[str]:
         """Remove a node whose counter is still `counter`, and end what it owns with this outcome.
         Handles stay, see `remains`. Returns the ids of these workloads; empty if the node has
-        moved its counter, or is gone. Logs that a client pushes are left without an owner."""
+        moved its counter, or is gone. Logs that a client pushes are left without an owner, see
+        `adopt`. Nodes are told of the ends as of those of another node, this one included."""
 
     async def leave(self) -> None:
-        """Remove this node, which owns no workload that runs in it."""
+        """Remove this node. Logs that a client pushes are left without an owner, see `adopt`; it
+        owns no other workload."""
 
     async def claim(self, limit: int, started_at: int) -> Sequence[Owned]:
-        """Own the oldest queued workloads that nobody owns, `limit` at most, and mark them as
-        running here. No two calls get the same workload. Raises FencedError as `beat` does."""
+        """Own the oldest queued workloads, `limit` at most, and mark them as running here. No two
+        calls get the same workload. Logs that a client pushes do not wait in this queue. As the
+        next three methods, it raises FencedError if this node was buried."""
 
-    async def take(self, workload_id: str, started_at: int | None = None) -> Owned | None:
-        """Own one workload, whoever owned it: a queued one that is to be stopped, or a log whose
-        client pushes to this node now. With `started_at`, a queued one is marked as running here.
-        Each call raises the epoch, also if this node owns it already. None if it has ended, or if
-        there is none. Raises FencedError as `beat` does."""
+    async def adopt(self, limit: int, started_at: int) -> Sequence[Owned]:
+        """Own logs that a client pushes and that no node owns, `limit` at most: their node has left
+        or died. A queued one is marked as running here."""
 
     async def owned(self) -> Sequence[Owned]:
-        """What this node owns and has not ended, oldest first. After an error of `claim` or `take`,
-        it tells what they did."""
+        """The workloads that this node owns. After a claim with an unknown result, they may be more
+        than the node knows of."""
+
+    async def withdraw(self, workload_id: str) -> Owned | None:
+        """Own a workload that no node owns, to end it before it runs: it stays queued until then.
+        None if it does not wait any more."""
+
+    async def take(self, workload_id: str, started_at: int) -> Owned | None:
+        """Own a log whose client pushes to this node now, whoever owned it; a queued one is marked
+        as running here. Each call raises the epoch, also if this node owns the log. None if it has
+        ended, or if there is none."""
 
     async def remember_owned(self, workload_id: str, epoch: int, handle: str) -> None:
         """`remember`, for the owner with this epoch. Raises FencedError if it has another."""
 
     async def request(self, workload_id: str, content: bytes) -> bool:
-        """Leave a request to the owner of a workload; False if nobody owns it."""
+        """Leave a request to the owner of a workload, whoever that is once it is read; False if
+        nobody owns it. It goes with the end of the workload."""
 
-    async def requests(self, after: int) -> Sequence[Request]:
-        """The requests to this node with a number above `after`, oldest first. Those up to `after`
-        were answered, and go. If a workload gets another owner, its requests go there, under new
-        numbers; they go with its end."""
+    async def requests(self, answered: Collection[int] = ()) -> Sequence[Request]:
+        """Remove the requests with these numbers, and return the others for workloads that this
+        node owns, oldest first."""
+
+    async def progress(self) -> Sequence[Progress]:
+        """How far the logs of all running workloads have come, whoever owns them."""
 
     async def remains(self, host: str) -> Sequence[Remains]:
         """What nodes that are gone have left on a host."""

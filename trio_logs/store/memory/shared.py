@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import trio
 
-from ...records import Batch, Change, Gap, Outcome
+from ...records import Batch, Change, Gap, Outcome, Progress
 from .. import NO_STREAMS, StreamState
 from ..shared import Node, Owned, Remains, Request
 from .tables import MemoryTables
@@ -108,17 +108,25 @@ class SharedMemoryStore:
 
     async def bury(self, node_id: str, counter: int, outcome: Outcome, at: int) -> Sequence[str]:
         await trio.lowlevel.checkpoint()
-        return self.tables.bury(node_id, counter, outcome, at, self)
+        return self.tables.bury(node_id, counter, outcome, at)
 
     async def leave(self) -> None:
         await trio.lowlevel.checkpoint()
-        self.tables.leave(self._id, self)
+        self.tables.leave(self._id)
 
     async def claim(self, limit: int, started_at: int) -> Sequence[Owned]:
         await trio.lowlevel.checkpoint()
         return self.tables.claim(self._id, limit, started_at, self)
 
-    async def take(self, workload_id: str, started_at: int | None = None) -> Owned | None:
+    async def adopt(self, limit: int, started_at: int) -> Sequence[Owned]:
+        await trio.lowlevel.checkpoint()
+        return self.tables.adopt(self._id, limit, started_at, self)
+
+    async def withdraw(self, workload_id: str) -> Owned | None:
+        await trio.lowlevel.checkpoint()
+        return self.tables.withdraw(self._id, workload_id, self)
+
+    async def take(self, workload_id: str, started_at: int) -> Owned | None:
         await trio.lowlevel.checkpoint()
         return self.tables.take(self._id, workload_id, started_at, self)
 
@@ -134,9 +142,13 @@ class SharedMemoryStore:
         await trio.lowlevel.checkpoint()
         return self.tables.request(workload_id, content)
 
-    async def requests(self, after: int) -> Sequence[Request]:
+    async def requests(self, answered: Collection[int] = ()) -> Sequence[Request]:
         await trio.lowlevel.checkpoint()
-        return self.tables.requests(self._id, after)
+        return self.tables.requests(self._id, answered)
+
+    async def progress(self) -> Sequence[Progress]:
+        await trio.lowlevel.checkpoint()
+        return self.tables.progress()
 
     async def remains(self, host: str) -> Sequence[Remains]:
         await trio.lowlevel.checkpoint()

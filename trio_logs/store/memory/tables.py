@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
-import trio
-
-from ...errors import FencedError, TokenMismatchError
-from ...records import Change, End, Outcome, Status, Workload, now
-from ..shared import LIVING_SECONDS, PUSHED, Node, Owned, Remains, Request
-from .requests import Requests
+from ...errors import ConflictError, FencedError
+from ...records import Change, End, Outcome, Progress, Status, Workload
+from ..shared import PUSHED, Node, Owned, Remains, Request
+from .members import Members
 from .store import MemoryStore
 
 __all__ = ["MemoryTables", "Observer"]
@@ -36,24 +34,17 @@ class Observer(Protocol):
         """Another node shows unfinished lines."""
 
 
-@dataclass(slots=True)
-class _Member:
-    """A node, the marks of its tokens, and when it was heard of, on Trio's clock."""
-
-    node: Node
-    marks: Mapping[str, bytes]
-    heard_at: float
-
-
 class MemoryTables(MemoryStore):
     """What a shared database keeps beside the logs and records of `MemoryStore`. `SharedStore` has
     the duties of each method; here, they are plain functions that act for the node `node_id`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._members: dict[str, _Member] = {}
+        self._members = Members()
         self._owners: dict[str, str] = {}
-        self._requests = Requests()
+        # By number, in order.
+        self._requests: dict[int, Request] = {}
+        self._last_request = 0
         self._remains: dict[str, tuple[str, Remains]] = {}
         self._observers: list[Observer] = []
         self.listen(self._tell_change)
@@ -81,86 +72,94 @@ class MemoryTables(MemoryStore):
         for observer in self._observers:
             observer.tell_work(node_id)
 
+    async def create(
+        self, workload: Workload, *, key: str | None = None, fingerprint: bytes = b""
+    ) -> None:
+        if key is not None and key in self._keys:
+            raise ConflictError(f"the Idempotency-Key {key!r} has made a workload already")
+        await super().create(workload, key=key, fingerprint=fingerprint)
+
     def join(self, node: Node, marks: Mapping[str, bytes]) -> None:
-        moment = trio.current_time()
-        for member in self._members.values():
-            if member.heard_at > moment - LIVING_SECONDS and member.marks != marks:
-                raise TokenMismatchError(
-                    f"node {member.node.id} has other tokens: give all nodes the same"
-                    " TRIO_LOGS_TOKEN and TRIO_LOGS_READ_ONLY_TOKEN"
-                )
-        self._members[node.id] = _Member(replace(node, seen_at=now()), marks, moment)
+        self._members.join(node, marks)
 
     def beat(self, node_id: str, *, address: str | None, draining: bool) -> Sequence[Node]:
-        self._check_member(node_id)
-        member = self._members[node_id]
-        counter = member.node.counter + 1
-        member.node = replace(
-            member.node, counter=counter, seen_at=now(), address=address, draining=draining
-        )
-        member.heard_at = trio.current_time()
+        self._members.beat(node_id, address, draining=draining)
         return self.nodes()
-
-    def _check_member(self, node_id: str) -> None:
-        if node_id not in self._members:
-            raise FencedError(f"node {node_id} was taken for dead, and owns nothing any more")
 
     def nodes(self) -> Sequence[Node]:
         queued = sum(self._is_waiting(each) for each in self._workloads.values())
         running = [self._owners.get(each.id) for each in self._workloads.values() if _runs(each)]
         return [
-            replace(member.node, running=running.count(node_id), queued=queued)
-            for node_id, member in sorted(self._members.items())
+            replace(node, running=running.count(node.id), queued=queued)
+            for node in self._members.nodes
         ]
 
-    def bury(
-        self, node_id: str, counter: int, outcome: Outcome, at: int, by: Observer
-    ) -> Sequence[str]:
-        member = self._members.get(node_id)
-        if member is None or member.node.counter != counter:
+    def bury(self, node_id: str, counter: int, outcome: Outcome, at: int) -> Sequence[str]:
+        node = self._members.dead(node_id, counter)
+        if node is None:
             return []
         ended = []
-        for workload_id in self._let_go(node_id):
-            self.tell_log(workload_id, by)
+        left = self._let_go(node_id)
+        for workload_id in left:
             workload = self._workloads[workload_id]
-            if workload.spec.backend == PUSHED:
+            if _is_pushed(workload):
                 continue
             handle = self._handles.get(workload_id)
             if handle is not None:
                 remains = Remains(workload_id, workload.spec.backend, handle)
-                self._remains[workload_id] = (member.node.host, remains)
+                self._remains[workload_id] = (node.host, remains)
             state = self._logs[workload_id].state
             end = End(outcome, state.lines, state.bytes)
             self._logs[workload_id].state = replace(state, end=end)
             self._logs[workload_id].finished_at = at
             self._ended(workload_id, outcome, at)
             ended.append(workload_id)
+        self._tell_logs(left)
         return ended
 
-    def leave(self, node_id: str, by: Observer) -> None:
-        for workload_id in self._let_go(node_id):
-            self.tell_log(workload_id, by)
+    def leave(self, node_id: str) -> None:
+        self._tell_logs(self._let_go(node_id))
+
+    def _tell_logs(self, left: Sequence[str]) -> None:
+        """Tell all nodes that these logs have no owner any more."""
+        for workload_id in left:
+            for observer in self._observers:
+                observer.tell_log(workload_id)
         self._tell_work(None)
 
     def _let_go(self, node_id: str) -> Sequence[str]:
         """Remove a node; return the workloads that it owned."""
-        self._members.pop(node_id, None)
+        self._members.remove(node_id)
         left = sorted(each for each, owner in self._owners.items() if owner == node_id)
         for workload_id in left:
             self._raise_epoch(workload_id)
             del self._owners[workload_id]
-            self._requests.drop(workload_id)
+            self._drop_requests(workload_id)
         return left
 
     def claim(self, node_id: str, limit: int, started_at: int, by: Observer) -> Sequence[Owned]:
-        self._check_member(node_id)
+        self._members.check(node_id)
         waiting = [each for _, each in sorted(self._workloads.items()) if self._is_waiting(each)]
         return [self._own(each, node_id, started_at, by) for each in waiting[:limit]]
 
-    def take(
-        self, node_id: str, workload_id: str, started_at: int | None, by: Observer
-    ) -> Owned | None:
-        self._check_member(node_id)
+    def adopt(self, node_id: str, limit: int, started_at: int, by: Observer) -> Sequence[Owned]:
+        self._members.check(node_id)
+        left = [
+            each
+            for each_id, each in sorted(self._workloads.items())
+            if _is_pushed(each) and not each.status.final and each_id not in self._owners
+        ]
+        return [self._own(each, node_id, started_at, by) for each in left[:limit]]
+
+    def withdraw(self, node_id: str, workload_id: str, by: Observer) -> Owned | None:
+        self._members.check(node_id)
+        workload = self._workloads.get(workload_id)
+        if workload is None or workload.status is not Status.QUEUED or workload_id in self._owners:
+            return None
+        return self._own(workload, node_id, None, by)
+
+    def take(self, node_id: str, workload_id: str, started_at: int, by: Observer) -> Owned | None:
+        self._members.check(node_id)
         workload = self._workloads.get(workload_id)
         if workload is None or workload.status.final:
             return None
@@ -174,7 +173,7 @@ class MemoryTables(MemoryStore):
         if _runs(workload) and workload.node != node_id:
             workload = replace(workload, node=node_id)
             self._change(workload.id, workload)
-        self._requests.move(workload.id, node_id)
+        # Its requests wait for the new owner.
         self._tell_work(node_id)
         self.tell_log(workload.id, by)
         return Owned(workload, epoch)
@@ -185,7 +184,8 @@ class MemoryTables(MemoryStore):
         return log.state.epoch
 
     def _is_waiting(self, workload: Workload) -> bool:
-        return workload.status is Status.QUEUED and workload.id not in self._owners
+        is_free = workload.id not in self._owners and not _is_pushed(workload)
+        return is_free and workload.status is Status.QUEUED
 
     def owned(self, node_id: str) -> Sequence[Owned]:
         return [
@@ -204,12 +204,21 @@ class MemoryTables(MemoryStore):
         owner = self._owners.get(workload_id)
         if owner is None:
             return False
-        self._requests.add(owner, workload_id, content)
+        self._last_request += 1
+        request = Request(self._last_request, workload_id, content)
+        self._requests[self._last_request] = request
         self._tell_work(owner)
         return True
 
-    def requests(self, node_id: str, after: int) -> Sequence[Request]:
-        return self._requests.take(node_id, after)
+    def requests(self, node_id: str, answered: Collection[int]) -> Sequence[Request]:
+        for number in answered:
+            self._requests.pop(number, None)
+        waiting = self._requests.values()
+        return [each for each in waiting if self._owners.get(each.workload_id) == node_id]
+
+    def progress(self) -> Sequence[Progress]:
+        running = filter(_runs, self._workloads.values())
+        return [Progress(each.id, each.lines, each.bytes) for each in running]
 
     def remains(self, host: str) -> Sequence[Remains]:
         return [remains for where, remains in self._remains.values() if where == host]
@@ -223,14 +232,22 @@ class MemoryTables(MemoryStore):
 
     def _ended(self, workload_id: str, outcome: Outcome, finished_at: int) -> None:
         self._owners.pop(workload_id, None)
-        self._requests.drop(workload_id)
+        self._drop_requests(workload_id)
         super()._ended(workload_id, outcome, finished_at)
 
     def _discard(self, workload_id: str) -> None:
         self._owners.pop(workload_id, None)
-        self._requests.drop(workload_id)
+        self._drop_requests(workload_id)
         super()._discard(workload_id)
+
+    def _drop_requests(self, workload_id: str) -> None:
+        waiting = self._requests.items()
+        self._requests = {n: each for n, each in waiting if each.workload_id != workload_id}
 
 
 def _runs(workload: Workload) -> bool:
     return workload.status is Status.RUNNING
+
+
+def _is_pushed(workload: Workload) -> bool:
+    return workload.spec.backend == PUSHED
