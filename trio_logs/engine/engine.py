@@ -9,19 +9,23 @@ import structlog
 import trio
 
 from ..backends import Backend, serving
-from ..broker import LogBroker
+from ..broker import Bell, LogBroker
 from ..errors import ConflictError, WorkloadNotFoundError
-from ..records import Status, Workload, WorkloadSpec
+from ..records import Change, Detached, Status, Workload, WorkloadSpec
 from ..store import WorkloadQuery, WorkloadStore
 from .admission import Admission
 from .changes import Changes
 from .controls import Controls
 from .deletions import Deletions
+from .job import Phase
 from .jobs import Jobs
 from .limits import EngineLimits, EngineStatistics
+from .nodes import Nodes
 from .queue import Queue
 from .recovery import recover
 from .runner import Runner
+from .shared_queue import SharedQueue
+from .sharing import Sharing
 from .store_calls import StoreCalls
 from .submissions import Submissions, is_remote
 
@@ -40,6 +44,9 @@ class Engine:
     `patience`: seconds that a caller waits for a store that hangs. Methods that need the store
     raise StoreError when it fails, and at the latest after that time. `node` is the name of this
     service instance in the records of its workloads, by default that of the host.
+
+    With `nodes`, the store is shared: workloads wait in it, and any node may start them. Then run
+    `nodes` before the engine, and cancel it later.
     """
 
     def __init__(
@@ -50,22 +57,45 @@ class Engine:
         limits: EngineLimits | None = None,
         patience: float = 30.0,
         node: str | None = None,
+        nodes: Nodes | None = None,
     ) -> None:
         self._store = store
         self._broker = broker
         self._backends = backends
         self._limits = limits or EngineLimits()
         self._calls = StoreCalls(patience)
-        self._queue = Queue(self._limits)
+        shared = None if nodes is None else nodes.store
+        runner = Runner(store, broker, backends, self._calls, self._limits.grace, node, shared)
+        self._queue: Queue
+        self._sharing: Sharing | None = None
+        if nodes is None:
+            self._queue = Queue(self._limits)
+            self._jobs = Jobs(self._queue, runner)
+        else:
+            self._queue = queue = SharedQueue(self._limits, nodes)
+            room = Bell()
+            self._jobs = Jobs(queue, runner, room)
+            self._sharing = Sharing(
+                nodes,
+                backends,
+                self._jobs,
+                queue,
+                self._calls,
+                room,
+                self.get,
+                self._limits.grace,
+            )
         self._admission = Admission(
-            store, self._queue, self._calls, partial(is_remote, self._backends)
+            store, self._queue, self._calls, partial(is_remote, self._backends), shared
         )
         self._deletions = Deletions(store, broker, self._calls)
-        runner = Runner(store, broker, backends, self._calls, self._limits.grace, node)
-        self._jobs = Jobs(self._queue, runner)
-        self._submissions = Submissions(store, backends, self._admission, self._jobs, self._calls)
-        self._controls = Controls(self._jobs, backends, self.get, self._limits.grace)
-        self.changes = Changes(store, self._calls, self._written)
+        self._submissions = Submissions(
+            store, backends, self._admission, self._jobs, self._calls, self._sharing
+        )
+        elsewhere = None if self._sharing is None else self._sharing.elsewhere
+        self._controls = Controls(self._jobs, backends, self.get, self._limits.grace, elsewhere)
+        progress = None if self._sharing is None else self._sharing.progress
+        self.changes = Changes(store, self._calls, self._written, progress)
         self._nursery: trio.Nursery
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -79,7 +109,11 @@ class Engine:
             self._submissions.open(self._nursery)
             try:
                 await self._nursery.start(self.changes.run)
-                await self._take_up()
+                if self._sharing is None:
+                    await self._take_up()
+                else:
+                    self._jobs.accepting = True
+                    self._sharing.open(self._nursery)
                 self._nursery.start_soon(self._admission.settle)
                 task_status.started()
                 await trio.sleep_forever()
@@ -143,10 +177,34 @@ class Engine:
         """The record of a workload, once it has finished, or once this service lets go of it.
 
         Raises WorkloadNotFoundError."""
-        job = self._jobs.get(workload_id)
-        if job is not None:
+        if (job := self._jobs.get(workload_id)) is not None:
             await job.done.wait()
+        elif self._sharing is not None:
+            await self._finished_elsewhere(workload_id)
         return await self.get(workload_id)
+
+    async def _finished_elsewhere(self, workload_id: str) -> None:
+        with self.changes.read() as reader:
+            await reader.load()
+            ended = (await self.get(workload_id)).status.final
+            while not ended:
+                for record in await reader.receive():
+                    ended |= isinstance(record, Detached) or (
+                        isinstance(record, Change)
+                        and record.id == workload_id
+                        and (record.workload is None or record.workload.status.final)
+                    )
+
+    async def take_over(self, workload_id: str) -> bool:
+        """Have the client of a pushed log send its bytes here, whichever node had the log. Returns
+        whether this node has it now. Raises StoreError, and NotReadyError while shutting down."""
+        if self._sharing is None:
+            return False
+        job = await self._sharing.claims.take(workload_id)
+        if job is not None:
+            with trio.move_on_after(self._calls.patience):
+                await job.begun.wait()
+        return job is not None
 
     async def list(self, query: WorkloadQuery) -> list[Workload]:
         """A page of records, newest first."""
@@ -193,18 +251,40 @@ class Engine:
             raise ConflictError("the workload still runs, though its log was closed: stop it first")
         await self._deletions.delete(workload_id)
 
+    def hold(self) -> None:
+        """Start nothing more; what runs goes on. Without a shared store, refuse new workloads, too:
+        nobody else would start them. A second call does nothing."""
+        if self._sharing is None:
+            self._jobs.hold()
+        else:
+            self._sharing.claims.hold()
+
+    async def idle(self) -> None:
+        """After `hold`: return once no workload runs here. Those that run elsewhere do not count:
+        their clients go on at another node, or wait."""
+        if self._sharing is not None:
+            await self._sharing.claims.settle()
+        for job in self._jobs:
+            if job.phase is not Phase.QUEUED and not job.remote:
+                await job.done.wait()
+
     def drain(self) -> None:
         """Refuse new workloads, and stop running ones. Workloads that are queued or run elsewhere
         stay in the store for the next start. A second call does nothing."""
+        self.hold()
         self._jobs.drain(self._limits.grace)
 
     async def shutdown(self) -> int:
         """Drain, and wait until all workloads that ran here have finished.
 
         Waits at most 10 s for a failing store. Returns how many workloads have an end that is not
-        durable: the next start finds them running, and makes them `lost`.
+        durable: the next start finds them running, and makes them `lost`. With a shared store, the
+        other nodes do so.
         """
         self.drain()
+        if self._sharing is not None:
+            with trio.move_on_after(END_SECONDS):
+                await self._sharing.claims.settle()
         for job in self._jobs:
             await job.executed.wait()
         with trio.move_on_after(END_SECONDS):
@@ -216,7 +296,7 @@ class Engine:
                 "submissions that failed may run at the next start",
                 count=self._admission.unsettled,
             )
-        return len(self._jobs)
+        return len(self._jobs) + self._jobs.unended
 
     def statistics(self) -> EngineStatistics:
         """A snapshot, and counters since the start."""
@@ -227,6 +307,8 @@ class Engine:
             {status: self._jobs.finished[status] for status in Status if status.final},
             self.changes.readers,
             self.changes.published,
+            len(self._jobs),
+            self._jobs.fenced,
         )
 
     def _written(self) -> Iterator[tuple[str, int, int]]:
