@@ -8,7 +8,7 @@ from functools import partial
 import trio
 
 from ..broker import Bell
-from ..records import Progress
+from ..records import Change, Detached, Progress, Workload
 from ..store import ChangePage, WorkloadStore
 from .change_feed import ChangeFeed
 from .change_reader import ChangeReader
@@ -63,6 +63,22 @@ class Changes:
     def read(self, after: int | None = None, *, bell: Bell | None = None) -> ChangeReader:
         """A reader of the changes after a position; by default, of new changes only."""
         return ChangeReader(self._feed, after, self._first_page, bell)
+
+    async def until_ended(
+        self, workload_id: str, get: Callable[[str], Awaitable[Workload]]
+    ) -> None:
+        """Return once a workload has ended or is deleted, and at a shutdown. `get` reads its
+        record. Raises StoreError."""
+        with self.read() as reader:
+            await reader.load()
+            ended = (await get(workload_id)).status.final
+            while not ended:
+                for record in await reader.receive():
+                    ended |= isinstance(record, Detached) or (
+                        isinstance(record, Change)
+                        and record.id == workload_id
+                        and (record.workload is None or record.workload.status.final)
+                    )
 
     def detach(self) -> None:
         """End every reading where it is, later ones too; readers may resume there."""

@@ -10,7 +10,7 @@ import trio
 
 from ..backends import Backend, outlives_server
 from ..broker import Bell
-from ..errors import NotReadyError, StoreError
+from ..errors import FencedError, NotReadyError, StoreError
 from ..records import Outcome, Reason, Status, now
 from ..store.shared import Owned
 from .job import STOPPED_EARLY, Job, Phase
@@ -83,6 +83,9 @@ class Claims:
                         self._compare_at = self._nodes.beats + LOOK_BEATS
                     await self._claim()
                     await self._adopt()
+            except FencedError:
+                # This node was buried: its next beat ends it.
+                self.hold()
             except StoreError as error:
                 self._is_unsure = True
                 _log.debug("nothing claimed: trying again", error=str(error))
@@ -130,6 +133,8 @@ class Claims:
 
         try:
             return await self._calls.once(what, own)
+        except FencedError as error:
+            raise NotReadyError("the other nodes took this one for dead: try again") from error
         except StoreError:
             self._is_unsure = True
             raise

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-import structlog
 import trio
 
 from ..backends import Backend, serving
-from ..broker import Bell, LogBroker
+from ..broker import LogBroker
 from ..errors import ConflictError, WorkloadNotFoundError
-from ..records import Change, Detached, Status, Workload, WorkloadSpec
+from ..records import Status, Workload, WorkloadSpec
 from ..store import WorkloadQuery, WorkloadStore
 from .admission import Admission
 from .changes import Changes
 from .controls import Controls
 from .deletions import Deletions
-from .job import Phase
 from .jobs import Jobs
+from .life import Life
 from .limits import EngineLimits, EngineStatistics
 from .nodes import Nodes
 from .queue import Queue
-from .recovery import recover
 from .runner import Runner
-from .shared_queue import SharedQueue
 from .sharing import Sharing
 from .store_calls import StoreCalls
 from .submissions import Submissions, is_remote
 
 __all__ = ["Engine"]
-
-_log = structlog.get_logger("trio_logs.engine")
-
-END_SECONDS = 10.0
-"""Seconds that a start and a shutdown wait for a failing store."""
 
 
 class Engine:
@@ -63,34 +56,32 @@ class Engine:
         self._broker = broker
         self._backends = backends
         self._limits = limits or EngineLimits()
+        self.node = node or platform.node()
         self._calls = StoreCalls(patience)
         shared = None if nodes is None else nodes.store
-        runner = Runner(store, broker, backends, self._calls, self._limits.grace, node, shared)
-        self._queue: Queue
+        runner = Runner(store, broker, backends, self._calls, self._limits.grace, self.node, shared)
         self._sharing: Sharing | None = None
         if nodes is None:
             self._queue = Queue(self._limits)
             self._jobs = Jobs(self._queue, runner)
         else:
-            self._queue = queue = SharedQueue(self._limits, nodes)
-            room = Bell()
-            self._jobs = Jobs(queue, runner, room)
-            self._sharing = Sharing(
-                nodes,
-                backends,
-                self._jobs,
-                queue,
-                self._calls,
-                room,
-                self.get,
-                self._limits.grace,
-            )
+            self._sharing = Sharing(nodes, backends, runner, self._limits, self._calls, self.get)
+            self._queue, self._jobs = self._sharing.queue, self._sharing.jobs
         self._admission = Admission(
             store, self._queue, self._calls, partial(is_remote, self._backends), shared
         )
         self._deletions = Deletions(store, broker, self._calls)
         self._submissions = Submissions(
             store, backends, self._admission, self._jobs, self._calls, self._sharing
+        )
+        self._life = Life(
+            store,
+            backends,
+            self._jobs,
+            self._admission,
+            self._calls,
+            self._limits.grace,
+            self._sharing,
         )
         elsewhere = None if self._sharing is None else self._sharing.elsewhere
         self._controls = Controls(self._jobs, backends, self.get, self._limits.grace, elsewhere)
@@ -109,35 +100,13 @@ class Engine:
             self._submissions.open(self._nursery)
             try:
                 await self._nursery.start(self.changes.run)
-                if self._sharing is None:
-                    await self._take_up()
-                else:
-                    self._jobs.accepting = True
-                    self._sharing.open(self._nursery)
+                await self._life.begin(self._nursery)
                 self._nursery.start_soon(self._admission.settle)
                 task_status.started()
                 await trio.sleep_forever()
             finally:
                 # Start nothing while the nursery closes, even without a drain before.
                 self._jobs.close()
-
-    async def _take_up(self) -> None:
-        """Continue where the service stopped before."""
-        recovered = await recover(self._store, self._backends, self._calls)
-        deadline = trio.current_time() + END_SECONDS
-        with trio.move_on_at(deadline):
-            for job, outcome in recovered.lost:
-                self._jobs.end(job, outcome)
-            for job, _ in recovered.lost:
-                await job.done.wait()
-        self._jobs.accepting = True
-        for job in recovered.waiting:
-            self._jobs.add(job)
-        # The clients of remote workloads wait for the service to be back.
-        with trio.move_on_at(deadline):
-            for job in recovered.waiting:
-                if job.remote:
-                    await job.begun.wait()
 
     async def submit(self, spec: WorkloadSpec, key: str | None = None) -> tuple[Workload, bool]:
         """Queue a workload; return its record, and whether it is new.
@@ -180,31 +149,13 @@ class Engine:
         if (job := self._jobs.get(workload_id)) is not None:
             await job.done.wait()
         elif self._sharing is not None:
-            await self._finished_elsewhere(workload_id)
+            await self.changes.until_ended(workload_id, self.get)
         return await self.get(workload_id)
-
-    async def _finished_elsewhere(self, workload_id: str) -> None:
-        with self.changes.read() as reader:
-            await reader.load()
-            ended = (await self.get(workload_id)).status.final
-            while not ended:
-                for record in await reader.receive():
-                    ended |= isinstance(record, Detached) or (
-                        isinstance(record, Change)
-                        and record.id == workload_id
-                        and (record.workload is None or record.workload.status.final)
-                    )
 
     async def take_over(self, workload_id: str) -> bool:
         """Have the client of a pushed log send its bytes here, whichever node had the log. Returns
         whether this node has it now. Raises StoreError, and NotReadyError while shutting down."""
-        if self._sharing is None:
-            return False
-        job = await self._sharing.claims.take(workload_id)
-        if job is not None:
-            with trio.move_on_after(self._calls.patience):
-                await job.begun.wait()
-        return job is not None
+        return self._sharing is not None and await self._sharing.take_over(workload_id)
 
     async def list(self, query: WorkloadQuery) -> list[Workload]:
         """A page of records, newest first."""
@@ -253,26 +204,18 @@ class Engine:
 
     def hold(self) -> None:
         """Start nothing more; what runs goes on. Without a shared store, refuse new workloads, too:
-        nobody else would start them. A second call does nothing."""
-        if self._sharing is None:
-            self._jobs.hold()
-        else:
-            self._sharing.claims.hold()
+        no other node would start them. A second call does nothing."""
+        self._life.hold()
 
     async def idle(self) -> None:
         """After `hold`: return once no workload runs here. Those that run elsewhere do not count:
         their clients go on at another node, or wait."""
-        if self._sharing is not None:
-            await self._sharing.claims.settle()
-        for job in self._jobs:
-            if job.phase is not Phase.QUEUED and not job.remote:
-                await job.done.wait()
+        await self._life.idle()
 
     def drain(self) -> None:
         """Refuse new workloads, and stop running ones. Workloads that are queued or run elsewhere
         stay in the store for the next start. A second call does nothing."""
-        self.hold()
-        self._jobs.drain(self._limits.grace)
+        self._life.drain()
 
     async def shutdown(self) -> int:
         """Drain, and wait until all workloads that ran here have finished.
@@ -281,22 +224,7 @@ class Engine:
         durable: the next start finds them running, and makes them `lost`. With a shared store, the
         other nodes do so.
         """
-        self.drain()
-        if self._sharing is not None:
-            with trio.move_on_after(END_SECONDS):
-                await self._sharing.claims.settle()
-        for job in self._jobs:
-            await job.executed.wait()
-        with trio.move_on_after(END_SECONDS):
-            for job in self._jobs:
-                await job.done.wait()
-            await self._admission.until_settled()
-        if self._admission.unsettled:
-            _log.warning(
-                "submissions that failed may run at the next start",
-                count=self._admission.unsettled,
-            )
-        return len(self._jobs) + self._jobs.unended
+        return await self._life.shutdown()
 
     def statistics(self) -> EngineStatistics:
         """A snapshot, and counters since the start."""

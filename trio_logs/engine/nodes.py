@@ -57,24 +57,29 @@ class Nodes:
     """Start `run` before all that uses the store for this node, and cancel it last: while a node
     stores its ends, it has to live.
 
-    `marks` are those of `SharedStore.join`. `known` are all nodes at the last beat, and `gone`
-    counts the others that have left or died, `beats` the updates of `known`. `address` and `draining` are told with the next beat.
-    `listeners` are called after each beat.
+    `marks` are those of `SharedStore.join`, `patience` is that of `StoreCalls`. `known` are all
+    nodes at the last beat; `beats` counts its updates, and `gone` the other nodes that have left or
+    died. `address` and `draining` are told with the next beat. `listeners` are called after each
+    beat.
     """
 
     store: SharedStore
     own: Node
     marks: Mapping[str, bytes]
-    calls: StoreCalls
+    patience: float
     address: str | None = None
     draining: bool = False
     known: Sequence[Node] = ()
     gone: int = 0
     beats: int = 0
     listeners: list[Callable[[], object]] = field(default_factory=list)
+    calls: StoreCalls = field(init=False)
     _is_away: bool = False
     _buried: int = 0
     _outages: int = 0
+
+    def __post_init__(self) -> None:
+        self.calls = StoreCalls(self.patience)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Join, and beat until cancelled.

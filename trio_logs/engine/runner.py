@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -26,7 +25,7 @@ _log = structlog.get_logger("trio_logs.engine")
 
 class Runner:
     """Takes a job from STARTING to ENDING. `grace` is in seconds, for a time-out and a shutdown.
-    `node` names this service instance, by default as the host."""
+    `node` names this service instance."""
 
     def __init__(
         self,
@@ -35,7 +34,7 @@ class Runner:
         backends: Mapping[str, Backend],
         calls: StoreCalls,
         grace: float,
-        node: str | None,
+        node: str,
         shared: SharedStore | None = None,
     ) -> None:
         self._store = store
@@ -43,7 +42,7 @@ class Runner:
         self._backends = backends
         self._calls = calls
         self._grace = grace
-        self._node = node or platform.node()
+        self._node = node
         self._shared = shared
 
     async def run(self, job: Job) -> Outcome | None:

@@ -9,13 +9,14 @@ import trio
 from ..backends import Backend
 from ..broker import Bell
 from ..records import Progress, Workload
-from ..store.shared import SharedStore
 from .claims import Claims
 from .jobs import Jobs
+from .limits import EngineLimits
 from .nodes import Nodes
 from .own_tasks import OwnTasks
 from .remains import keep_reaped
 from .requests import Elsewhere, Requests
+from .runner import Runner
 from .shared_queue import SharedQueue
 from .store_calls import StoreCalls
 
@@ -23,31 +24,29 @@ __all__ = ["Sharing"]
 
 
 class Sharing:
-    """Claims what waits in the store, and lets any node answer for any workload. `room` is the bell
-    that `jobs` rings. `get` reads a record from the store."""
+    """Claims what waits in the store, and lets any node answer for any workload. `get` reads a
+    record from the store."""
 
     def __init__(
         self,
         nodes: Nodes,
         backends: Mapping[str, Backend],
-        jobs: Jobs,
-        queue: SharedQueue,
+        runner: Runner,
+        limits: EngineLimits,
         calls: StoreCalls,
-        room: Bell,
         get: Callable[[str], Awaitable[Workload]],
-        grace: float,
     ) -> None:
-        self._store: SharedStore = nodes.store
+        self._store = store = nodes.store
         self._nodes = nodes
         self._backends = backends
-        self._queue = queue
         self._calls = calls
-        self._room = room
-        self._requested = Bell()
+        self._room, self._requested = Bell(), Bell()
         self._tasks = OwnTasks()
-        self.claims = Claims(nodes, backends, jobs, queue, calls, self._tasks, room)
-        self.elsewhere = Elsewhere(self._store, self.claims, calls, get)
-        self._requests = Requests(self._store, jobs, backends, grace, self._requested)
+        self.queue = SharedQueue(limits, nodes)
+        self.jobs = jobs = Jobs(self.queue, runner, self._room)
+        self.claims = Claims(nodes, backends, jobs, self.queue, calls, self._tasks, self._room)
+        self.elsewhere = Elsewhere(store, self.claims, calls, get)
+        self._requests = Requests(store, jobs, backends, limits.grace, self._requested)
 
     def open(self, nursery: trio.Nursery) -> None:
         """Work in children of this nursery. This node has joined."""
@@ -61,8 +60,16 @@ class Sharing:
 
     def queue_up(self) -> None:
         """This node has submitted a workload that waits in the store."""
-        self._queue.count()
+        self.queue.count()
         self._room.ring()
+
+    async def take_over(self, workload_id: str) -> bool:
+        """See `Engine.take_over`."""
+        job = await self.claims.take(workload_id)
+        if job is not None:
+            with trio.move_on_after(self._calls.patience):
+                await job.begun.wait()
+        return job is not None
 
     async def progress(self) -> Sequence[Progress]:
         """How far the logs of all running workloads have come. Raises StoreError."""
