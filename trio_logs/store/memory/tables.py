@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from ...errors import ConflictError, FencedError
+from ...errors import FencedError
 from ...records import Change, End, Outcome, Progress, Status, Workload
 from ..shared import PUSHED, Node, Owned, Remains, Request
 from .members import Members
@@ -72,13 +72,6 @@ class MemoryTables(MemoryStore):
         for observer in self._observers:
             observer.tell_work(node_id)
 
-    async def create(
-        self, workload: Workload, *, key: str | None = None, fingerprint: bytes = b""
-    ) -> None:
-        if key is not None and key in self._keys:
-            raise ConflictError(f"the Idempotency-Key {key!r} has made a workload already")
-        await super().create(workload, key=key, fingerprint=fingerprint)
-
     def join(self, node: Node, marks: Mapping[str, bytes]) -> None:
         self._members.join(node, marks)
 
@@ -133,8 +126,7 @@ class MemoryTables(MemoryStore):
         left = sorted(each for each, owner in self._owners.items() if owner == node_id)
         for workload_id in left:
             self._raise_epoch(workload_id)
-            del self._owners[workload_id]
-            self._drop_requests(workload_id)
+            self._disown(workload_id)
         return left
 
     def claim(self, node_id: str, limit: int, started_at: int, by: Observer) -> Sequence[Owned]:
@@ -231,16 +223,15 @@ class MemoryTables(MemoryStore):
         return workload_id in self._logs
 
     def _ended(self, workload_id: str, outcome: Outcome, finished_at: int) -> None:
-        self._owners.pop(workload_id, None)
-        self._drop_requests(workload_id)
+        self._disown(workload_id)
         super()._ended(workload_id, outcome, finished_at)
 
     def _discard(self, workload_id: str) -> None:
-        self._owners.pop(workload_id, None)
-        self._drop_requests(workload_id)
+        self._disown(workload_id)
         super()._discard(workload_id)
 
-    def _drop_requests(self, workload_id: str) -> None:
+    def _disown(self, workload_id: str) -> None:
+        self._owners.pop(workload_id, None)
         waiting = self._requests.items()
         self._requests = {n: each for n, each in waiting if each.workload_id != workload_id}
 
