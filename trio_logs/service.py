@@ -72,7 +72,9 @@ class Service:
             marks = {role: self.tokens.mark(role == "read_only") for role in ("full", "read_only")}
             self.nodes = Nodes(shared, self._node, marks, settings.store_patience)
         self.sessions = Sessions(store, self.tokens)
-        self.broker = LogBroker(store, settings.broker, patience=settings.store_patience)
+        self.broker = LogBroker(
+            store, settings.broker, patience=settings.store_patience, shared=shared
+        )
         # Without an entry point: the routes of this service need the instance.
         self.push = PushBackend(settings.push)
         backends = {"push": self.push, **backends}
