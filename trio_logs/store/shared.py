@@ -5,11 +5,11 @@ A node is one process of the service. Each has a store object of its own, over t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..records import Outcome, Workload
+from ..records import Outcome, Progress, Workload
 from . import Store
 
 __all__ = ["Node", "Owned", "Remains", "Request", "SharedStore"]
@@ -90,14 +90,24 @@ class SharedStore(Store, Protocol):
     async def bury(self, node_id: str, counter: int, outcome: Outcome, at: int) -> Sequence[str]:
         """Remove a node whose counter is still `counter`, and end what it owns with this outcome.
         Handles stay, see `remains`. Returns the ids of these workloads; empty if the node has
-        moved its counter, or is gone. Logs that a client pushes are left without an owner."""
+        moved its counter, or is gone. Logs that a client pushes are left without an owner, see
+        `adopt`. Nodes are told of the ends as of those of another node, this one included."""
 
     async def leave(self) -> None:
-        """Remove this node, which owns no workload that runs in it."""
+        """Remove this node. Logs that a client pushes are left without an owner, see `adopt`; it
+        owns no other workload."""
 
     async def claim(self, limit: int, started_at: int) -> Sequence[Owned]:
         """Own the oldest queued workloads, `limit` at most, and mark them as running here. No two
-        calls get the same workload."""
+        calls get the same workload. Logs that a client pushes do not wait in this queue."""
+
+    async def adopt(self, limit: int, started_at: int) -> Sequence[Owned]:
+        """Own logs that a client pushes and that no node owns, `limit` at most: their node has left
+        or died. A queued one is marked as running here."""
+
+    async def owned(self) -> Sequence[Owned]:
+        """The workloads that this node owns. After a claim with an unknown result, they may be more
+        than the node knows of."""
 
     async def take(self, workload_id: str, started_at: int | None = None) -> Owned | None:
         """Own one workload, whoever owned it: a queued one that is to be stopped, or a log whose
@@ -108,11 +118,15 @@ class SharedStore(Store, Protocol):
         """`remember`, for the owner with this epoch. Raises FencedError if it has another."""
 
     async def request(self, workload_id: str, content: bytes) -> bool:
-        """Leave a request to the owner of a workload; False if nobody owns it."""
+        """Leave a request to the owner of a workload, whoever that is once it is read; False if
+        nobody owns it. It goes with the end of the workload."""
 
-    async def requests(self, after: int) -> Sequence[Request]:
-        """The requests to this node with a number above `after`, oldest first. Those up to `after`
-        were answered, and go."""
+    async def requests(self, answered: Collection[int] = ()) -> Sequence[Request]:
+        """Remove the requests with these numbers, and return the others for workloads that this
+        node owns, oldest first."""
+
+    async def progress(self) -> Sequence[Progress]:
+        """How far the logs of all running workloads have come, whoever owns them."""
 
     async def remains(self, host: str) -> Sequence[Remains]:
         """What nodes that are gone have left on a host."""
