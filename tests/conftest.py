@@ -18,6 +18,7 @@ from tests.leaks import no_leaks as no_leaks
 from tests.leaks import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tests.live import Live, open_live
 from tests.server_process import ServerProcess, running_server
+from tests.shared_stores import Database, MakeNode, MemoryDatabase
 from trio_logs.settings import Settings
 from trio_logs.store import LogStore
 from trio_logs.store.memory import MemoryStore
@@ -101,6 +102,18 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], L
         memory = MemoryStore()
         return lambda: memory
     return lambda: SQLiteStore(tmp_path / "logs.db")
+
+
+@pytest.fixture(params=["memory"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """An empty database that nodes share."""
+    return MemoryDatabase()
+
+
+@pytest.fixture
+def make_node(database: Database) -> MakeNode:
+    """Makes the store of another node over the same database."""
+    return database.node
 
 
 @pytest.fixture
