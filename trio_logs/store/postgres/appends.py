@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import outcome
 
-from ...errors import BehindError
 from ...records import Batch, End, Gap, Outcome
 from .. import LogState, StreamState
 from ..appending import Addition, addition
@@ -21,14 +20,14 @@ from .transaction import Transaction
 __all__ = ["LOCK", "Append", "append_all", "finish"]
 
 LOCK = (
-    "SELECT id, number, lines, bytes, epoch, outcome, owner, recorded FROM logs"
+    "SELECT id, number, lines, bytes, epoch, outcome, recorded FROM logs"
     " WHERE id = ANY(%s::bytea[]) ORDER BY number FOR UPDATE"
 )
 """Reads and locks logs: in one order, so that two nodes never wait for each other."""
 
 _BEGIN_LOG = (
     "INSERT INTO logs (id) SELECT unnest(%s::bytea[])"
-    " RETURNING id, number, lines, bytes, epoch, outcome, owner, recorded"
+    " RETURNING id, number, lines, bytes, epoch, outcome, recorded"
 )
 
 _ADD_BATCHES = (
@@ -58,6 +57,9 @@ _END_RECORD = (
 _decode_outcome = msgspec.json.Decoder(Outcome).decode
 
 
+Compress: TypeAlias = Callable[[bytes], bytes]
+
+
 @dataclass(frozen=True, slots=True)
 class Append:
     """An append to a log; see `LogStore.append` for the fields."""
@@ -81,7 +83,7 @@ def append_all(
     transaction: Transaction,
     appends: Sequence[Append],
     locked: Sequence[tuple[Any, ...]],
-    compress: Callable[[bytes], bytes],
+    compress: Compress,
 ) -> list[outcome.Outcome[None]]:
     """Add to different logs, of which LOCK has returned these rows. An append that the log's state
     refuses is an error among the results, and changes nothing."""
@@ -91,7 +93,7 @@ def append_all(
     for append in appends:
         log = logs.get(append.id)
         try:
-            added = _addition(append, log, transaction.node)
+            added = _addition(append, log)
         except Exception as error:
             # FencedError, BehindError or ValueError: the fault of this append.
             results.append(outcome.Error(error))
@@ -115,28 +117,19 @@ class _Log:
     id: bytes
     number: int
     lines: int
-    bytes: int
+    size: int
     epoch: int
     outcome: bytes | None
-    owner: str | None
     recorded: bool
 
 
-def _addition(append: Append, log: _Log | None, node: str | None) -> Addition:
+def _addition(append: Append, log: _Log | None) -> Addition:
     state = LogState()
     if log is not None:
         end = None
         if log.outcome is not None:
-            end = End(_decode_outcome(log.outcome), log.lines, log.bytes)
-        state = LogState(log.lines, log.bytes, end, epoch=log.epoch)
-        behind = append.epoch == log.epoch and append.expected > log.lines + 1
-        if behind and node is not None and log.owner == node:
-            # Nobody else appends, and retention leaves the count of lines alone.
-            raise BehindError(
-                f"the database has lost lines {log.lines + 1} to {append.expected - 1} of the log:"
-                " it was replaced by an earlier state",
-                log.lines,
-            )
+            end = End(_decode_outcome(log.outcome), log.lines, log.size)
+        state = LogState(log.lines, log.size, end, epoch=log.epoch)
     return addition(
         state,
         append.records,
@@ -145,13 +138,14 @@ def _addition(append: Append, log: _Log | None, node: str | None) -> Addition:
         size=append.size,
         streams=append.streams,
         outcome=append.outcome,
+        is_kept=log is not None,
     )
 
 
 def _add_records(
     transaction: Transaction,
     additions: Sequence[tuple[_Log, Append, Addition]],
-    compress: Callable[[bytes], bytes],
+    compress: Compress,
 ) -> None:
     batches: list[tuple[Any, ...]] = []
     extended: list[tuple[Any, ...]] = []

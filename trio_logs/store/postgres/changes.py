@@ -54,8 +54,7 @@ def _records(connection: Connection, after: int) -> Iterator[Change]:
 
 def _deletions(connection: Connection, after: int) -> Iterator[Change]:
     statement = (
-        "SELECT position, id FROM deletions WHERE position > %s"
-        f" ORDER BY position LIMIT {ROWS}"
+        f"SELECT position, id FROM deletions WHERE position > %s ORDER BY position LIMIT {ROWS}"
     )
     for position, workload_id in _pages(connection, statement, after):
         yield Change(position, text(workload_id) or "", None)

@@ -46,9 +46,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             if self._alarm is not None:
                 os.write(self._alarm[1], b"!")
 
-    def wait(
-        self, gen: PQGen[T], interval: float = 0.0, timeout: float | None = None
-    ) -> T:
+    def wait(self, gen: PQGen[T], interval: float = 0.0, timeout: float | None = None) -> T:
         """Run one exchange with the server; psycopg calls this for each. Raises OperationalError if
         it lasts too long."""
         deadline = time.monotonic() + (ANSWER_SECONDS if timeout is None else timeout)

@@ -77,18 +77,18 @@ def read(
     """The records from line `first` on; see `LogStore.read`."""
     found: list[Batch | Gap] = []
     decompress = zstandard.ZstdDecompressor().decompress
-    rows = FIRST_ROWS
-    values = {"id": workload_id, "first": first, "weight": max(max_bytes, 1), "rows": rows}
-    while values["weight"] > 0:
+    left, rows = max(max_bytes, 1), FIRST_ROWS
+    while left > 0:
+        values = {"id": workload_id, "first": first, "weight": left, "rows": rows}
         page = cast(list[Row], _execute(connection, _READ, values).fetchall())
         for row in page:
             record = decode(row, decompress)
             found.append(record)
-            values["weight"] -= record.weight
-        if len(page) < values["rows"]:
+            left -= record.weight
+        if len(page) < rows:
             break
-        values["first"] = page[-1][0] + page[-1][1]
-        values["rows"] = min(2 * values["rows"], MOST_ROWS)
+        first = page[-1][0] + page[-1][1]
+        rows = min(2 * rows, MOST_ROWS)
     return found
 
 
@@ -128,17 +128,18 @@ def _rows(
     """The rows that have a line from `first` to `last`."""
     order = "DESC" if newest_first else "ASC"
     statement = f"{_VISIT} ORDER BY first {order} LIMIT %(rows)s"
-    values = {"id": workload_id, "first": first, "last": last, "rows": FIRST_ROWS}
-    while values["first"] <= values["last"]:
+    rows = FIRST_ROWS
+    while first <= last:
+        values = {"id": workload_id, "first": first, "last": last, "rows": rows}
         page = cast(list[Row], _execute(connection, statement, values).fetchall())
         yield from page
-        if len(page) < values["rows"]:
+        if len(page) < rows:
             break
         if newest_first:
-            values["last"] = page[-1][0] - 1
+            last = page[-1][0] - 1
         else:
-            values["first"] = page[-1][0] + page[-1][1]
-        values["rows"] = min(2 * values["rows"], MOST_ROWS)
+            first = page[-1][0] + page[-1][1]
+        rows = min(2 * rows, MOST_ROWS)
 
 
 def find(connection: Connection, workload_id: bytes, time: int, head: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import trio
 
@@ -57,14 +57,15 @@ class Query(Generic[T]):
 class Readers:
     """A fixed number of threads and connections for queries. `reads` counts queries."""
 
-    def __init__(self, server: Server, link: Link) -> None:
+    def __init__(self, server: Server, link: Link, name: str, count: int) -> None:
         self._server = server
         self._link = link
-        self._threads = Threads("store reads", MAX_READERS)
+        self._count = count
+        self._threads = Threads(name, count)
         # One for each idle thread. None stands for a failed connection: its next user opens
         # another.
         self._idle: list[Connection | None] = []
-        self._running: set[Query[object]] = set()
+        self._running: set[Query[Any]] = set()
         self._is_closed = False
         self._is_left = False
         self.reads = 0
@@ -78,7 +79,7 @@ class Readers:
 
         Open all now: later, clients may have taken every file descriptor, and reads would fail.
         """
-        for _ in range(MAX_READERS):
+        for _ in range(self._count):
             self._idle.append(self._server.connect())
 
     async def read(self, function: Callable[[Connection], T]) -> T:
@@ -103,6 +104,10 @@ class Readers:
             self._running.discard(query)
         self._link.answered()
         return result
+
+    def give_up(self) -> None:
+        """Let the threads end, before they have connected."""
+        self._threads.close()
 
     async def wait_closed(self) -> None:
         """Refuse new queries, and wait for those under way: give it a deadline."""

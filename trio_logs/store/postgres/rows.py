@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from ...records import Status, Workload, WorkloadSpec
@@ -62,5 +60,3 @@ def to_workload(
         lines=lines,
         bytes=size,
     )
-
-

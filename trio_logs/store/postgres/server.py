@@ -7,7 +7,7 @@ from typing import Literal
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ...errors import StoreError
 from .connection import ANSWER_SECONDS, Connection
@@ -57,6 +57,8 @@ class Server:
         self._synchronous_commit = synchronous_commit
         try:
             given = conninfo_to_dict(url)
+            missing = {name: each for name, each in _DEFAULTS.items() if name not in given}
+            self._conninfo = make_conninfo(url, **missing, client_encoding="UTF8")
         except psycopg.Error:
             # The message of libpq quotes what it can't read, which may be a part of the password.
             raise StoreError(
@@ -64,14 +66,19 @@ class Server:
                 " postgresql://USER@HOST:PORT/DATABASE, with special characters of a password as"
                 " %XX"
             ) from None
-        self._defaults = {name: each for name, each in _DEFAULTS.items() if name not in given}
+
+    def with_settings(
+        self, *, connect_timeout: int, synchronous_commit: SynchronousCommit
+    ) -> Server:
+        """The same database, with other settings of the connections, whatever the URL says."""
+        server = Server(self._url, self.schema, synchronous_commit)
+        server._conninfo = make_conninfo(self._conninfo, connect_timeout=connect_timeout)
+        return server
 
     def connect(self) -> Connection:
         """In a thread: a connection in autocommit mode. Raises psycopg.Error or OSError."""
         with ExitStack() as stack:
-            connection = Connection.connect(
-                self._url, autocommit=True, client_encoding="UTF8", **self._defaults
-            )
+            connection = Connection.connect(self._conninfo, autocommit=True)
             stack.callback(connection.close)
             connection.arm()
             milliseconds = {

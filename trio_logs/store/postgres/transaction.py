@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 
@@ -31,11 +31,16 @@ RETURNING w.changed, {WORKLOAD}
 
 _NEWEST = "SELECT newest FROM positions"
 
+_NOTIFY = "SELECT pg_notify(current_schema(), %s)"
+
 _FORGET = """
 WITH excess AS (SELECT position FROM deletions ORDER BY position DESC LIMIT 1 OFFSET %s),
     gone AS (DELETE FROM deletions WHERE position <= (SELECT position FROM excess))
 UPDATE positions SET forgotten = excess.position FROM excess
 """
+
+
+Values: TypeAlias = Sequence[Any] | dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ class Transaction:
             self._connection.execute("BEGIN")
             return self.execute(statement, values)
 
-    def execute(self, statement: str, values: Sequence[Any] = ()) -> Cursor:
+    def execute(self, statement: str, values: Values = ()) -> Cursor:
         """Run a statement. Raises psycopg.Error."""
         cursor = self._connection.cursor(binary=True)
         return cursor.execute(statement, values or None)
@@ -86,6 +91,10 @@ class Transaction:
     def later(self, statement: str, values: Sequence[Any] = ()) -> None:
         """Run a statement, whose result nobody needs, in the round trip of the commit."""
         self._later.append((statement, values))
+
+    def notify(self, payload: str) -> None:
+        """Tell the nodes that listen, once it is committed."""
+        self.later(_NOTIFY, [payload])
 
     def change(self, number: int) -> None:
         """The record of the workload with that number changes: it takes the next position."""
@@ -121,7 +130,7 @@ class Transaction:
             if self._deleted:
                 self.execute(_FORGET, [KEPT_DELETIONS])
             if payload := self.bell.payload(self._sender):
-                self.execute("SELECT pg_notify(current_schema(), %s)", [payload])
+                self.execute(_NOTIFY, [payload])
             ended = self.execute("COMMIT")
         if ended.statusmessage != "COMMIT":
             raise psycopg.OperationalError("the transaction was rolled back")

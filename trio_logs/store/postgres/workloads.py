@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from ...errors import WorkloadNotFoundError
+from ...errors import ConflictError, WorkloadNotFoundError
 from ...records import Status, Workload, kept_seconds
 from .. import WorkloadQuery
+from ..shared import PUSHED
 from .connection import Connection
 from .listing import conditions, labels_of, words_of
 from .rows import WORKLOAD, binary, text, to_workload
@@ -32,19 +33,21 @@ __all__ = [
 _FROM = f"SELECT {WORKLOAD} FROM workloads AS w JOIN logs AS l USING (number) WHERE"
 
 
-def create(transaction: Transaction, workload: Workload, key: str | None, fingerprint: bytes) -> None:
+def create(
+    transaction: Transaction, workload: Workload, key: str | None, fingerprint: bytes
+) -> None:
     """Add a record. `key` must be new."""
     spec = workload.spec
     seconds = kept_seconds(spec.labels)
-    pushed = spec.backend == "push"
+    pushed = spec.backend == PUSHED
     queued = workload.status is Status.QUEUED
-    [(number,)] = transaction.execute(
+    found = transaction.execute(
         "WITH log AS (INSERT INTO logs (id, recorded, queued, pushed, keep)"
         " VALUES (%s, TRUE, %s, %s, %s) RETURNING number)"
-        " INSERT INTO workloads (number, id, spec, idempotency_key, fingerprint, status, created_at,"
-        " rerun_of, name, labels, words, changed)"
+        " INSERT INTO workloads (number, id, spec, idempotency_key, fingerprint, status,"
+        " created_at, rerun_of, name, labels, words, changed)"
         " SELECT number, %s, %s, %s, %s, %s, %s, %s, %s, %s::bytea[], %s, 0 FROM log"
-        " RETURNING number",
+        " ON CONFLICT (idempotency_key) DO NOTHING RETURNING number",
         (
             binary(workload.id),
             queued and not pushed,
@@ -61,8 +64,11 @@ def create(transaction: Transaction, workload: Workload, key: str | None, finger
             labels_of(workload),
             words_of(workload),
         ),
-    )
-    transaction.change(number)
+    ).fetchone()
+    if found is None:
+        # Another node was faster.
+        raise ConflictError(f"the Idempotency-Key {key!r} has made a workload already")
+    transaction.change(found[0])
     transaction.bell.work |= queued and not pushed
 
 
@@ -109,8 +115,9 @@ def delete(transaction: Transaction, workload_id: str) -> None:
     """Remove a record, and hide its log from all readers; `retention.sweep` removes its rows later,
     in pieces."""
     found = transaction.execute(
-        "UPDATE logs SET id = NULL, epoch = epoch + 1, owner = NULL, queued = FALSE, pushed = FALSE,"
-        " trimmable = FALSE, oldest = NULL, keep = NULL WHERE id = %s RETURNING number, recorded",
+        "UPDATE logs SET id = NULL, epoch = epoch + 1, owner = NULL, queued = FALSE,"
+        " pushed = FALSE, trimmable = FALSE, oldest = NULL, keep = NULL WHERE id = %s"
+        " RETURNING number, recorded",
         [binary(workload_id)],
     ).fetchone()
     if found is None:
@@ -171,8 +178,6 @@ def unfinished(connection: Connection) -> list[tuple[Workload, str | None]]:
     return [(to_workload(*row), text(handle)) for handle, *row in found]
 
 
-def _select(
-    connection: Connection, condition: str, values: Sequence[Any]
-) -> Iterator[Workload]:
+def _select(connection: Connection, condition: str, values: Sequence[Any]) -> Iterator[Workload]:
     for row in connection.cursor(binary=True).execute(f"{_FROM} {condition}", values):
         yield to_workload(*row)

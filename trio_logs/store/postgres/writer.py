@@ -13,6 +13,7 @@ from psycopg import errors
 
 from ..durations import Durations
 from ..group import Write
+from . import trimming
 from .appends import LOCK, Append, append_all
 from .connection import Connection
 from .failures import FAILURES, is_away, store_error
@@ -53,10 +54,11 @@ class Writer:
         """Whether it has a connection. Any thread may ask."""
         return self._connection is not None
 
-    def open(self) -> None:
-        """Connect, and make the tables if there are none. Raises psycopg.Error, OSError or
-        StoreError."""
+    def open(self) -> int:
+        """Connect, and make the tables if there are none. Returns the bytes of all batches. Raises
+        psycopg.Error, OSError or StoreError."""
         self._connection = self._server.open_writer()
+        return trimming.held(self._connection)
 
     def close(self) -> None:
         """Disconnect."""

@@ -14,12 +14,14 @@ from .connection import Connection
 from .rows import text
 from .transaction import Transaction
 
-__all__ = ["TRIM_ROWS", "Trimmed", "expired", "held", "sweep", "trim"]
+__all__ = ["TRIM_ROWS", "expired", "held", "sweep", "trim"]
 
 TRIM_ROWS = 500
 """Rows that one transaction removes: so trimming never delays appends for long."""
 
-_ALONE = "SELECT pg_try_advisory_xact_lock(hashtextextended('trio-logs trim ' || current_schema(), 0))"
+_ALONE = (
+    "SELECT pg_try_advisory_xact_lock(hashtextextended('trio-logs trim ' || current_schema(), 0))"
+)
 
 _REMOVE = """
 WITH oldest AS (
@@ -140,9 +142,7 @@ def sweep(transaction: Transaction) -> bool:
     if count < TRIM_ROWS:
         transaction.execute("DELETE FROM logs WHERE number = %s", found)
     else:
-        transaction.execute(
-            "UPDATE logs SET held = held - %s WHERE number = %s", (freed, found[0])
-        )
+        transaction.execute("UPDATE logs SET held = held - %s WHERE number = %s", (freed, found[0]))
     return True
 
 
