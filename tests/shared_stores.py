@@ -106,8 +106,14 @@ class PostgresDatabase:
         )
 
     def execute(self, statement: str) -> list[tuple[object, ...]]:
-        """Run a statement in the schema."""
-        return self.server.execute(f"SET search_path = {self.schema}; {statement}")
+        """Run a statement in the schema; return its rows."""
+        return self.server.execute(statement, options=f"-csearch_path={self.schema}")
+
+    def clear(self) -> None:
+        """Empty it; no store runs."""
+        tables = ("logs", "batches", "workloads", "deletions")
+        emptied = "; ".join(f"DELETE FROM {table}" for table in tables)
+        self.execute(f"{emptied}; UPDATE positions SET newest = 0, forgotten = 0")
 
     def drop(self) -> None:
         """Remove it."""
