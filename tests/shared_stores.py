@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import psycopg
 import trio
 
 from tests.postgres_server import PostgresServer
@@ -108,6 +109,11 @@ class PostgresDatabase:
     def execute(self, statement: str) -> list[tuple[object, ...]]:
         """Run a statement in the schema; return its rows."""
         return self.server.execute(statement, options=f"-csearch_path={self.schema}")
+
+    def connection(self) -> psycopg.Connection:
+        """A connection of another program, for a `with`."""
+        options = f"-csearch_path={self.schema}"
+        return psycopg.connect(self.server.url(), autocommit=True, options=options)
 
     def clear(self) -> None:
         """Empty it; no store runs."""
