@@ -198,9 +198,10 @@ class Topic:
         self.is_lacking = True
 
     def have_all(self) -> None:
-        """The store has all lines again."""
+        """The store has all lines again: readers behind the window can go on."""
         self.unstored = None
         self.is_lacking = False
+        self.audience.ring_all()
 
     def delete(self) -> None:
         """The log is gone from the store."""
