@@ -7,8 +7,8 @@ from typing import Any
 
 from quart import Response, request
 
-from ..backends.inbox import STREAMS, Inbox
-from ..errors import ConflictError, InvalidRequestError, NotReadyError
+from ..backends.inbox import STREAMS, Inbox, moved
+from ..errors import ConflictError, InvalidRequestError, NotReadyError, OffsetError
 from ..records import Outcome, Reason, Status
 from ..service import Service
 from .answers import UnsupportedMediaError, json_response, no_content
@@ -39,7 +39,13 @@ async def receive(context: AppContext, workload_id: str) -> Response:
         raise InvalidRequestError("Upload-Stream: it is `stdout` or `stderr`")
     inbox = await _find(context.service, workload_id)
     body: Any = request.scope["extensions"][BODY]
-    durable = await inbox.receive(body, _offset(), stream)
+    try:
+        durable = await inbox.receive(body, _offset(), stream)
+    except OffsetError:
+        # A client that has sent more to another node must not be told to go back.
+        if await context.service.engine.owns(workload_id):
+            raise
+        raise moved() from None
     return no_content({"Upload-Offset": str(durable)})
 
 
@@ -74,7 +80,7 @@ async def _find(service: Service, workload_id: str) -> Inbox:
     while the service starts or shuts down.
     """
     inbox = service.push.inbox(workload_id)
-    if inbox is not None:
+    if inbox is not None and not inbox.is_fenced:
         return inbox
     workload = await service.engine.get(workload_id)
     if workload.spec.backend != "push":
@@ -86,7 +92,7 @@ async def _find(service: Service, workload_id: str) -> Inbox:
     # With a shared store, the client went on here: another node had the log.
     if await service.engine.take_over(workload_id):
         inbox = service.push.inbox(workload_id)
-        if inbox is not None:
+        if inbox is not None and not inbox.is_fenced:
             return inbox
     raise NotReadyError("the service is starting or shutting down: go on when it is back")
 

@@ -148,7 +148,7 @@ class Engine:
         Raises WorkloadNotFoundError."""
         if (job := self._jobs.get(workload_id)) is not None:
             await job.done.wait()
-        elif self._sharing is not None:
+        if self._sharing is not None and (job is None or job.is_fenced):
             await self.changes.until_ended(workload_id, self.get)
         return await self.get(workload_id)
 
@@ -156,6 +156,11 @@ class Engine:
         """Have the client of a pushed log send its bytes here, whichever node had the log. Returns
         whether this node has it now. Raises StoreError, and NotReadyError while shutting down."""
         return self._sharing is not None and await self._sharing.take_over(workload_id)
+
+    async def owns(self, workload_id: str) -> bool:
+        """Whether a workload that ran here is this node's, by a look at the store. Raises
+        StoreError."""
+        return self._sharing is None or await self._sharing.owns(workload_id)
 
     async def list(self, query: WorkloadQuery) -> list[Workload]:
         """A page of records, newest first."""

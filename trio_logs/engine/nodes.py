@@ -92,9 +92,9 @@ class Nodes:
         _log.info("joined the nodes of the store", node=self.own.id)
         liveness = Liveness(self.own.id)
         task_status.started()
-        last = trio.current_time()
+        began = last = trio.current_time()
         while True:
-            began = trio.current_time()
+            before, began = began, trio.current_time()
             self._has_news = trio.Event()
             try:
                 found = await self.store.beat(address=self._address, draining=self._is_draining)
@@ -104,16 +104,18 @@ class Nodes:
                     " store for seconds: its workloads are lost; start the service again, and it"
                     " joins as a new node"
                 ) from error
-            except StoreError as error:
+            except StoreError:
+                # The store's own log tells of it.
                 liveness.forget(failed=True)
-                self._lose(error)
+                self._outages += not self._is_away
+                self._is_away = True
             else:
-                self._regain()
+                self._is_away = False
                 self._learn(found)
                 ended = trio.current_time()
                 if max(ended - began, began - last) > SLOW_SECONDS:
                     liveness.forget(failed=False)
-                elif began - last > BEAT_SECONDS / 2:
+                elif began - before > BEAT_SECONDS / 2:
                     # An early beat, for news of this node, counts for nothing.
                     for node in liveness.see(found):
                         await self._bury(node)
@@ -190,14 +192,3 @@ class Nodes:
         for node_id in before - ids - {self.own.id}:
             self.gone += 1
             _log.info("node gone", node=node_id)
-
-    def _lose(self, error: StoreError) -> None:
-        if not self._is_away:
-            self._is_away = True
-            self._outages += 1
-            _log.error("the shared store is away", error=str(error))
-
-    def _regain(self) -> None:
-        if self._is_away:
-            self._is_away = False
-            _log.warning("the shared store is back")
