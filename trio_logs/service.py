@@ -151,7 +151,8 @@ class Service:
 
     def store_wait(self) -> float:
         """Seconds that the oldest write which is not durable yet has waited for the store."""
-        return max(self.store.statistics().oldest_wait, self.broker.statistics().oldest_wait)
+        beat = 0.0 if self.nodes is None else self.nodes.store_wait
+        return max(self.store.statistics().oldest_wait, self.broker.statistics().oldest_wait, beat)
 
     def statistics(self) -> ServiceStatistics:
         """A snapshot of every part."""

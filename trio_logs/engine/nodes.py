@@ -74,7 +74,8 @@ class Nodes:
     _address: str | None = None
     _is_draining: bool = False
     _has_news: trio.Event = field(default_factory=trio.Event)
-    _is_away: bool = False
+    # When the first of the beats was tried that have failed since, on Trio's clock.
+    _away_since: float | None = None
     _buried: int = 0
     _outages: int = 0
 
@@ -107,10 +108,10 @@ class Nodes:
             except StoreError:
                 # The store's own log tells of it.
                 liveness.forget(failed=True)
-                self._outages += not self._is_away
-                self._is_away = True
+                self._outages += self._away_since is None
+                self._away_since = self._away_since or began
             else:
-                self._is_away = False
+                self._away_since = None
                 self._learn(found)
                 ended = trio.current_time()
                 if max(ended - began, began - last) > SLOW_SECONDS:
@@ -147,6 +148,11 @@ class Nodes:
     def others(self) -> int:
         """How many other nodes take work, as far as this node knows."""
         return sum(node.id != self.own.id and not node.draining for node in self.known)
+
+    @property
+    def store_wait(self) -> float:
+        """For how many seconds the store has been away."""
+        return 0.0 if self._away_since is None else trio.current_time() - self._away_since
 
     @property
     def queued(self) -> int:
