@@ -153,6 +153,7 @@ async def test_one_node_trims_at_a_time(postgres: PostgresDatabase) -> None:
         with postgres.connection() as other:
             other.execute(f"SELECT pg_advisory_lock({key})".encode())
             assert await a.trim(Retention(max_bytes=0)) == 0
+            other.execute(f"SELECT pg_advisory_unlock({key})".encode())
         removed = [await store.trim(Retention(max_bytes=20_000)) for store in (a, b)]
         assert removed == [101, 0]
         # A node that removes nothing looks how much there is.

@@ -126,17 +126,18 @@ class Database:
 
     def _settled(self) -> None:
         """In Trio's thread, after each group."""
+        began = self.writer.began
         committed, failure = self.writer.take()
         for each in committed:
             self.bytes += each.added
             self.trimmed += each.trimmed
             self.news.committed(each)
         if failure is not None:
-            self.link.failed(failure)
+            self.link.failed(failure, began)
             # It may have been committed all the same.
             self.news.look()
         elif committed:
-            self.link.answered()
+            self.link.answered(began)
 
     async def _open(self) -> None:
         try:

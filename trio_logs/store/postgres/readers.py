@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any, Generic, TypeVar
@@ -90,6 +91,7 @@ class Readers:
         if self._is_closed:
             raise StoreError("could not read the database: the store is closed")
         self.reads += 1
+        began = time.monotonic()
         query = Query(function)
         self._running.add(query)
         try:
@@ -98,11 +100,11 @@ class Readers:
             query.interrupt()
             raise
         except FAILURES as error:
-            self._link.failed(error)
+            self._link.failed(error, began)
             raise store_error("read", error) from error
         finally:
             self._running.discard(query)
-        self._link.answered()
+        self._link.answered(began)
         return result
 
     def give_up(self) -> None:

@@ -11,6 +11,7 @@ import psycopg
 
 from ...records import Change
 from ..changes import KEPT_DELETIONS
+from .arrays import Bigints, Binaries
 from .bells import Bell
 from .connection import Connection, Cursor
 from .rows import WORKLOAD, to_workload
@@ -21,10 +22,10 @@ _NUMBER = f"""
 WITH taken AS (UPDATE positions SET newest = newest + %s RETURNING newest - %s AS base),
     gone AS (
         INSERT INTO deletions SELECT base + place, id
-        FROM taken, unnest(%s::bytea[], %s::bigint[]) AS given (id, place)
+        FROM taken, unnest(%s, %s) AS given (id, place)
     )
 UPDATE workloads AS w SET changed = base + place
-FROM taken, logs AS l, unnest(%s::bigint[], %s::bigint[]) AS given (number, place)
+FROM taken, logs AS l, unnest(%s, %s) AS given (number, place)
 WHERE w.number = given.number AND l.number = w.number
 RETURNING w.changed, {WORKLOAD}
 """
@@ -49,11 +50,11 @@ class Committed:
     bytes of batches that were added, less those that were removed; and the batches that retention
     has removed."""
 
-    before: int
-    position: int
-    changes: Sequence[Change]
-    added: int
-    trimmed: int
+    before: int = 0
+    position: int = 0
+    changes: Sequence[Change] = ()
+    added: int = 0
+    trimmed: int = 0
 
 
 class Transaction:
@@ -120,10 +121,10 @@ class Transaction:
                     (
                         self._changes,
                         self._changes,
-                        list(self._deleted),
-                        list(self._deleted.values()),
-                        list(self._changed),
-                        list(self._changed.values()),
+                        Binaries(self._deleted),
+                        Bigints(self._deleted.values()),
+                        Bigints(self._changed),
+                        Bigints(self._changed.values()),
                     ),
                 )
                 newest = self.execute(_NEWEST)
@@ -135,7 +136,7 @@ class Transaction:
         if ended.statusmessage != "COMMIT":
             raise psycopg.OperationalError("the transaction was rolled back")
         if newest is None or numbered is None:
-            return Committed(0, 0, (), self.added, self.trimmed)
+            return Committed(added=self.added, trimmed=self.trimmed)
         position = int(newest.fetchall()[0][0])
         before = position - self._changes
         changes = [
