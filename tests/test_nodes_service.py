@@ -107,10 +107,8 @@ async def test_a_service_alone_is_one_node(open_server: OpenServer) -> None:
 
 async def test_any_node_answers(two: tuple[Live, Live]) -> None:
     a, b = two
-    script = "echo one; read line; exit 3"
-    workload = await running_on(
-        b, "sh", "-c", f"trap 'echo bye; exit 3' INT; {script}; sleep 100 &wait"
-    )
+    script = "trap 'echo bye; exit 3' INT; echo one; while :; do sleep 0.05; done"
+    workload = await running_on(b, "sh", "-c", script)
     url = f"/v1/workloads/{workload['id']}"
     reader = await a.follow(f"{url}/logs")
     async with reader.stream:
