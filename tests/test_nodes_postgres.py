@@ -6,9 +6,10 @@ import json
 import re
 import secrets
 import signal
+import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx2
@@ -19,7 +20,10 @@ import trio
 from tests.command_line import trio_logs
 from tests.postgres_server import PostgresServer
 from tests.server_process import ServerProcess, running_server
+from tests.test_docs import arguments
+from tests.test_readme import free_port
 from trio_logs.cli.exits import FENCED
+from trio_logs.cli.nodes import TITLES
 
 TOKEN = "t" * 30
 PATIENCE = 60
@@ -117,22 +121,69 @@ def is_child(process: psutil.Process, server: ServerProcess) -> bool:
     }
 
 
-class Nodes:
-    """The addresses of the nodes that take requests, as a proxy knows them."""
-
-    def __init__(self, *servers: ServerProcess) -> None:
-        self.urls = [server.url for server in servers]
-        self._turn = 0
-
-    def pick(self) -> str:
-        self._turn += 1
-        return self.urls[self._turn % len(self.urls)]
+PAGE = (Path(__file__).parent.parent / "docs" / "howto" / "nodes.md").read_text()
 
 
-def test_a_rolling_restart_with_readers_and_a_push(start_node: StartNode) -> None:
-    servers = {name: start_node(name, "--drain", "5") for name in "abc"}
+def block(language: str) -> str:
+    """The page's block in that language."""
+    [found] = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+@contextmanager
+def haproxy(folder: Path, ports: Sequence[int]) -> Iterator[str]:
+    """HAProxy before nodes on these ports, with the page's configuration; yields its URL."""
+    port = free_port()
+    config = block("haproxy")
+    for line, own in (
+        ("bind :443 ssl crt /etc/ssl/private/logs.example.com.pem alpn h2,http/1.1", None),
+        *((f"10.0.0.{number}:8000", each) for number, each in enumerate(ports, 1)),
+    ):
+        assert line in config
+        config = config.replace(
+            line, f"bind 127.0.0.1:{port}" if own is None else f"127.0.0.1:{own}"
+        )
+    (folder / "config").write_text(config)
+    with subprocess.Popen(["haproxy", "-db", "-q", "-f", "config"], cwd=folder) as process:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            until(lambda: answers(url))
+            yield url
+        finally:
+            process.terminate()
+
+
+def answers(url: str) -> bool:
+    with suppress(httpx2.TransportError):
+        return httpx2.get(f"{url}/readyz").status_code == 200
+    return False
+
+
+def test_the_other_blocks_of_the_page() -> None:
+    *variables, command = block("sh").splitlines()
+    assert [line.split("=")[0] for line in variables] == [
+        "export TRIO_LOGS_STORE",
+        "export TRIO_LOGS_TOKEN",
+    ]
+    program, name, *given, last = command.split()
+    assert (program, name, last) == ("trio-logs", "serve", "&")
+    assert set(given[::2]) <= arguments("serve").keys()
+    title, *rows = block("text").splitlines()
+    assert title.split() == list(TITLES)
+    assert len(rows) == 3
+
+
+def test_a_rolling_restart_with_readers_and_a_push(start_node: StartNode, tmp_path: Path) -> None:
+    ports = {name: free_port() for name in "abc"}
+
+    def start(name: str) -> ServerProcess:
+        bind = f"127.0.0.1:{ports[name]}"
+        return start_node(
+            name, "--drain", "5", "--bind", bind, "--allowed-host", "logs.example.com"
+        )
+
+    servers = {name: start(name) for name in ports}
     made = servers["a"].post("/v1/workloads", {"backend": "push"}).json()
-    nodes = Nodes(*servers.values())
     texts: list[str] = []
     silences: list[float] = []
     is_over = trio.Event()
@@ -145,7 +196,7 @@ def test_a_rolling_restart_with_readers_and_a_push(start_node: StartNode) -> Non
             if not is_over.is_set():
                 number += 1
                 sent += b"line %d\n" % number
-            url = f"{nodes.pick()}{made['logs_url']}"
+            url = made["logs_url"]
             try:
                 answer = await client.post(
                     url,
@@ -160,7 +211,7 @@ def test_a_rolling_restart_with_readers_and_a_push(start_node: StartNode) -> Non
                 assert answer.status_code == 503, answer.text
                 await trio.sleep(0.02)
         while True:
-            url = f"{nodes.pick()}/v1/workloads/{made['id']}/finish"
+            url = f"/v1/workloads/{made['id']}/finish"
             answer = await client.post(url, json={"exit_code": 0, "bytes": len(sent)})
             if answer.status_code == 200:
                 return
@@ -169,11 +220,12 @@ def test_a_rolling_restart_with_readers_and_a_push(start_node: StartNode) -> Non
     async def read(client: httpx2.AsyncClient) -> None:
         text, last_id, silent_since = "", "0", 0.0
         while "event: end" not in text:
-            url = f"{nodes.pick()}{made['logs_url']}"
-            body, delay = "", 0.05
+            url = made["logs_url"]
+            body, delay, status = "", 0.05, 0
             try:
                 async with client.stream("GET", url, headers={"Last-Event-ID": last_id}) as answer:
-                    if answer.status_code == 200:
+                    status = answer.status_code
+                    if status == 200:
                         async for chunk in answer.aiter_text():
                             body += chunk
                             if silent_since and "data: line" in body:
@@ -181,6 +233,8 @@ def test_a_rolling_restart_with_readers_and_a_push(start_node: StartNode) -> Non
                                 silent_since = 0.0
             except httpx2.TransportError:
                 pass
+            # Or an EventSource would give up.
+            assert status in (0, 200)
             # What is not a whole event is dropped, as EventSource does.
             body = body[: body.rfind("\n\n") + 2]
             text += body
@@ -193,36 +247,28 @@ def test_a_rolling_restart_with_readers_and_a_push(start_node: StartNode) -> Non
         texts.append(text)
 
     async def restart() -> None:
-        for name in "abc":
-            before = servers[name]
-            nodes.urls.remove(before.url)
-            # A proxy takes a while to see that a node drains, but here it knows before.
-            await trio.to_thread.run_sync(before.stop)
-            servers[name] = await trio.to_thread.run_sync(start_node, name, "--drain", "5")
-            nodes.urls.append(servers[name].url)
+        for name in ports:
+            await trio.to_thread.run_sync(servers[name].stop)
+            servers[name] = await trio.to_thread.run_sync(start, name)
         is_over.set()
 
-    async def main() -> None:
+    async def main(url: str) -> None:
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        async with (
-            httpx2.AsyncClient(
-                headers=headers, timeout=PATIENCE, verify=False, limits=limits
-            ) as client,
-            trio.open_nursery() as nursery,
-        ):
-            for _ in range(20):
-                nursery.start_soon(read, client)
-            nursery.start_soon(push, client)
-            await restart()
+        with trio.fail_after(PATIENCE):
+            async with (
+                httpx2.AsyncClient(
+                    base_url=url, headers=headers, timeout=PATIENCE, verify=False, limits=limits
+                ) as client,
+                trio.open_nursery() as nursery,
+            ):
+                for _ in range(20):
+                    nursery.start_soon(read, client)
+                nursery.start_soon(push, client)
+                await restart()
 
-    with_timeout = trio.fail_after(PATIENCE)
-
-    async def bounded() -> None:
-        with with_timeout:
-            await main()
-
-    trio.run(bounded)
+    with haproxy(tmp_path, [*ports.values()]) as url:
+        trio.run(main, url)
     numbers = [re.findall(r"^data: line (\d+)$", text, re.MULTILINE) for text in texts]
     assert len(texts) == 20
     assert all(found == [str(n) for n in range(1, len(found) + 1)] for found in numbers)
