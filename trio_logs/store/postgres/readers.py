@@ -135,6 +135,9 @@ class Readers:
         # `list.pop` and `append` are atomic, and there are as many connections as threads.
         connection = self._idle.pop()
         try:
+            if connection is not None and connection.is_stale():
+                connection.close()
+                connection = None
             if connection is None:
                 connection = self._server.connect()
             return query.run(connection)
