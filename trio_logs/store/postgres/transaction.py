@@ -45,13 +45,14 @@ UPDATE positions SET forgotten = excess.position FROM excess
 class Committed:
     """What a transaction has changed: records at positions after `before`, up to `position`; the
     bytes of batches that were added, less those that were removed; and the batches that retention
-    has removed."""
+    has removed. `held` are the bytes of all batches before it, if it has counted them."""
 
     before: int = 0
     position: int = 0
     changes: Sequence[Change] = ()
     added: int = 0
     trimmed: int = 0
+    held: int | None = None
 
 
 class Transaction:
@@ -71,6 +72,7 @@ class Transaction:
         self.bell = Bell()
         self.added = 0
         self.trimmed = 0
+        self.held: int | None = None
 
     def begin(self, statement: str | None = None, values: Sequence[Any] = ()) -> Cursor | None:
         """Begin it with a statement, in one round trip. Raises psycopg.Error."""
@@ -131,7 +133,7 @@ class Transaction:
         if ended.statusmessage != "COMMIT":
             raise psycopg.OperationalError("the transaction was rolled back")
         if not self._changes:
-            return Committed(added=self.added, trimmed=self.trimmed)
+            return Committed(added=self.added, trimmed=self.trimmed, held=self.held)
         numbered, newest = made[len(self._later) : len(self._later) + 2]
         position = int(newest.fetchall()[0][0])
         before = position - self._changes
@@ -143,7 +145,7 @@ class Transaction:
             workload = to_workload(*row)
             changes.append(Change(place, workload.id, workload))
         changes.sort(key=attrgetter("position"))
-        return Committed(before, position, changes, self.added, self.trimmed)
+        return Committed(before, position, changes, self.added, self.trimmed, self.held)
 
     def roll_back(self) -> None:
         """Undo it. Raises psycopg.Error."""
