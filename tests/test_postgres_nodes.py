@@ -77,6 +77,12 @@ class Bells:
                 await self._told.wait()
 
 
+LISTENERS = (
+    "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+    " OR query LIKE 'SELECT newest%' AND application_name = 'trio-logs'"
+)
+
+
 async def test_news_come_again_once_the_connection_that_listens_was_cut(
     postgres: PostgresDatabase,
 ) -> None:
@@ -94,11 +100,8 @@ async def test_news_come_again_once_the_connection_that_listens_was_cut(
             bells.told.clear()
             work.told.clear()
             # The listeners of both stores; they run no other statement after these.
-            cut = postgres.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
-                " OR query LIKE 'SELECT newest%' AND application_name = 'trio-logs'"
-            )
-            assert len(cut) == 2
+            await until(lambda: len(postgres.execute(LISTENERS)) == 2)
+            postgres.execute(f"SELECT pg_terminate_backend(pid) FROM ({LISTENERS}) AS listeners")
             # No connection listens to this one.
             await append_line(a, "w", number)
             await bells.heard(None)

@@ -22,7 +22,7 @@ __all__ = ["BATCH", "LOCK", "Append", "Compress", "append_all", "finish", "size_
 
 LOCK = (
     "SELECT id, number, lines, bytes, epoch, outcome, recorded FROM logs"
-    " WHERE id = ANY(%s) ORDER BY number FOR UPDATE"
+    " WHERE id = ANY(%s) ORDER BY number FOR NO KEY UPDATE"
 )
 """Reads and locks logs: in one order, so that two nodes never wait for each other."""
 

@@ -6,7 +6,7 @@ import time
 
 import structlog
 
-from .failures import is_away
+from .failures import is_away, one_line
 
 __all__ = ["Link"]
 
@@ -39,7 +39,7 @@ class Link:
         self.failures += 1
         if self.is_up and began > self._since:
             self._change()
-            _log.warning("the database does not answer: trying again", error=str(error).strip())
+            _log.warning("the database does not answer: trying again", error=one_line(error))
 
     def _change(self) -> float:
         """It was up, and is away, or the reverse. Returns the seconds since the last change."""

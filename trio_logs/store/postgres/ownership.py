@@ -130,7 +130,7 @@ def request(transaction: Transaction, workload_id: str, content: bytes) -> bool:
     """Leave a request to the owner of a workload; see `SharedStore.request`."""
     found = transaction.execute(
         "INSERT INTO requests (log, content) SELECT number, %s FROM"
-        " (SELECT number FROM logs WHERE id = %s AND owner IS NOT NULL FOR UPDATE) AS owned"
+        " (SELECT number FROM logs WHERE id = %s AND owner IS NOT NULL FOR KEY SHARE) AS owned"
         " RETURNING number",
         (content, binary(workload_id)),
     ).fetchone()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any, Generic, TypeVar
 
+import psycopg
 import trio
 
 from ...errors import StoreError
@@ -37,6 +38,8 @@ class Query(Generic[T]):
     def run(self, connection: Connection) -> T:
         """In a thread: its result. Raises what it raises."""
         with self._lock:
+            if self._is_interrupted:
+                raise psycopg.OperationalError("the query was interrupted")
             self._connection = connection
         try:
             return self._function(connection)
@@ -135,6 +138,9 @@ class Readers:
         # `list.pop` and `append` are atomic, and there are as many connections as threads.
         connection = self._idle.pop()
         try:
+            if connection is not None and connection.is_stale():
+                connection.close()
+                connection = None
             if connection is None:
                 connection = self._server.connect()
             return query.run(connection)

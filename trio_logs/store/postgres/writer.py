@@ -118,6 +118,8 @@ class Writer:
         return [write for write in writes if write.result is None]
 
     def _connected(self) -> Connection:
+        if self._connection is not None and self._connection.is_stale():
+            self.close()
         if self._connection is None:
             self._connection = self._server.open_writer()
         return self._connection
