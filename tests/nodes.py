@@ -46,11 +46,15 @@ class NodeStore(SharedMemoryStore):
 
     def _switched(self, name: str, method: Any) -> Any:
         async def call(*arguments: Any, **options: Any) -> Any:
+            await self._delay(name)
             await self.switch.before(name)
             with self.switch.after(name):
                 return await method(*arguments, **options)
 
         return call
+
+    async def _delay(self, name: str) -> None:
+        """Before each call."""
 
     @property
     def watched(self) -> set[str]:

@@ -65,6 +65,8 @@ class Commits:
         self._patience = patience
         self._storing = Storing.WORKS
         self._is_trying = False
+        # Set once it is no longer trying, if a task waits for that.
+        self._tried: trio.Event | None = None
         # Set and replaced at each change: wakes the tasks that wait for one.
         self._change = trio.Event()
         # Set once the append that is under way has returned; None while there is none.
@@ -112,6 +114,20 @@ class Commits:
                 return True
             if self.storing is Storing.LOST:
                 return False
+
+    @property
+    def is_deciding(self) -> bool:
+        """Whether the store may have lines that are not published, or lacks some for a moment."""
+        return self._is_trying or self._storing is Storing.CATCHING_UP
+
+    async def decision(self) -> None:
+        """Wait while `is_deciding`. What is stored is published in the same step."""
+        if self._is_trying:
+            if self._tried is None:
+                self._tried = trio.Event()
+            await self._tried.wait()
+        elif self.is_deciding:
+            await self.change()
 
     async def settle(self) -> None:
         """Wait for the append that is under way, but at most 1 s for a store that hangs. It may
@@ -167,6 +183,9 @@ class Commits:
                     delay = min(2 * delay, LONGEST_DELAY)
         finally:
             self._is_trying = False
+            if self._tried is not None:
+                self._tried.set()
+                self._tried = None
         topic.unstored = topic.head + 1
         self._set(Storing.LOST)
         self.nursery.start_soon(self._recover, name=f"recovery of {topic.workload_id}")

@@ -81,7 +81,9 @@ class Source:
         await self.commits.settle()
 
     async def reach(self, line: int) -> None:
-        await trio.lowlevel.checkpoint()
+        # Other nodes may tell of lines whose append has no answer yet.
+        while self._news is not None and self._topic.head < line and self.commits.is_deciding:
+            await self.commits.decision()
 
     def fall_behind(self, lines: int) -> bool:
         if self._news is not None:
