@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import structlog
 import trio
 
 from tests.nodes_stage import Cluster, Member, cluster
@@ -164,6 +165,7 @@ def test_a_caller_that_is_cancelled_at_some_steps(name: str, record_figure: Any)
 
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     for each in ACTS:
         print(f"a node that dies, {each}: k = {explore(dying(ACTS[each]))} steps", flush=True)
     for each in CALLED:

@@ -148,7 +148,7 @@ class Engine:
         Raises WorkloadNotFoundError."""
         if (job := self._jobs.get(workload_id)) is not None:
             await job.done.wait()
-        if self._sharing is not None and (job is None or job.is_fenced):
+        elif self._sharing is not None:
             await self.changes.until_ended(workload_id, self.get)
         return await self.get(workload_id)
 

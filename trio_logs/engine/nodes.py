@@ -193,7 +193,7 @@ class Nodes:
         self.known = found
         self.beats += 1
         for node in found:
-            if node.id not in before:
+            if node.id not in before and self.beats > 1:
                 _log.info("node joined", node=node.id, address=node.address)
         for node_id in before - ids - {self.own.id}:
             self.gone += 1
