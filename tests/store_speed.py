@@ -6,10 +6,12 @@ default, and with `FULL`, which flushes each commit, too.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import trio
@@ -87,6 +89,35 @@ async def measure(store: Store, seconds: float) -> None:
     print(f"  states of a log: {number / (trio.current_time() - start):9,.0f} reads/s")
 
 
+async def sizes(database: PostgresDatabase) -> None:
+    """Print how many bytes of the database a line takes, with its indexes."""
+    paths = [f"{folder}/{name}\n".encode() for folder, name in files(50_000)]
+    for what, count in (("together", 1000), ("alone", 1)):
+        lines = paths if count > 1 else paths[:20_000]
+        async with running(database.node()) as store:
+            for first in range(0, len(lines), count):
+                piece = lines[first : first + count]
+                record = Batch(first + 1, len(piece), now(), "stdout", b"".join(piece))
+                await store.append(what, [record], expected=first + 1, epoch=0, size=first)
+            held = store.statistics().bytes
+        [(size,)] = await trio.to_thread.run_sync(
+            database.execute, "SELECT pg_total_relation_size('batches')"
+        )
+        written = sum(map(len, lines)) / len(lines)
+        print(
+            f"  paths that arrive {what}: {written:.0f} bytes written, {held / len(lines):.1f}"
+            f" compressed, {float(str(size)) / len(lines):.1f} in the database"
+        )
+        await trio.to_thread.run_sync(database.clear)
+        await trio.to_thread.run_sync(database.execute, "VACUUM FULL batches")
+
+
+def files(count: int) -> Iterator[tuple[str, str]]:
+    """The folders and names of files of this machine."""
+    found = ((folder, name) for folder, _, names in os.walk("/usr") for name in names)
+    return islice(found, count)
+
+
 async def main(seconds: float) -> None:
     with (
         running_postgres(fsync="on", autovacuum="on", max_wal_size="1GB") as server,
@@ -101,6 +132,7 @@ async def main(seconds: float) -> None:
             print(name)
             async with running(make()) as store:
                 await measure(store, seconds)
+        await sizes(PostgresDatabase(server))
 
 
 if __name__ == "__main__":
