@@ -440,6 +440,3 @@ class History:
             known = stored.get(number)
             if line != known and known != "gap store" and not client.is_excused:
                 self.faults.append(f"{where}: line {number} is {line!r}, stored {known!r}")
-        for number in client.gaps:
-            if stored.get(number) != "gap store":
-                self.faults.append(f"{where}: {number} is a gap, stored {stored.get(number)!r}")
