@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import trio
@@ -15,10 +16,12 @@ from tests.stores import batch
 from tests.test_scenarios import living_tasks
 from trio_logs import Batch, End, Gap, Outcome, Status
 from trio_logs.broker import BrokerLimits, LogPlace
+from trio_logs.broker.shown import Shown, decode, encode
 from trio_logs.errors import FencedError, LogClosedError, StoreError
-from trio_logs.records import Reset, now
+from trio_logs.records import Reset, Unfinished, now
 from trio_logs.selection import Selection
 from trio_logs.store import Retention
+from trio_logs.store.shared import SHOWN_BYTES
 
 Clock = trio.testing.MockClock
 settled = trio.testing.wait_all_tasks_blocked
@@ -300,7 +303,7 @@ async def test_searches_and_merges_see_logs_of_other_nodes(autojump_clock: Clock
         await write(a, 3, 3)
         await write(b, 3, 3, "v")
         await settled()
-        assert got[4:] == [(0, 3), (1, 3)]
+        assert sorted(got[4:]) == [(0, 3), (1, 3)]
         for name, owner in (("w", a), ("v", b)):
             await owner.close(name, OK)
 
@@ -569,10 +572,12 @@ async def test_lines_that_are_lost_with_their_owner_are_reset(autojump_clock: Cl
         await c.close("w", OK)
         await live.until_end()
         assert live.lines == {**numbered(1, 4), 5: "another line 5"}
-        # So is a reader that resumes.
+        # So is a reader that resumes, at once.
+        began = trio.current_time()
         with b.broker.read("w", after=6) as resumed:
             [reset, *_] = await resumed.receive()
             assert isinstance(reset, Reset)
+        assert trio.current_time() == began
 
 
 async def test_an_end_with_an_unknown_result_comes_once(autojump_clock: Clock) -> None:
@@ -635,4 +640,110 @@ async def test_streams_that_are_written_to_directly_move_with_their_log(
         await settled()
         await append([], expected=16, size=91, outcome=OK)
     assert got == [*range(1, 13), 15]
-    assert len(written) > 9
+    # All but a few, which came while the stream moved.
+    assert len(written) >= 6
+
+
+class Unended:
+    """Notes what a reader is shown of lines that have not ended, and when; lines stand as they
+    are."""
+
+    def __init__(self) -> None:
+        self.got: list[str] = []
+        self.at: list[float] = []
+
+    async def run(self, at: TestNode) -> None:
+        with at.broker.read("w", unfinished=True) as reading:
+            async for record in reading:
+                match record:
+                    case Unfinished(stream, text):
+                        self.got.append(f"{stream}: {text}")
+                    case Batch():
+                        self.got += [line.decode() for line in record.lines]
+                    case _:
+                        continue
+                self.at.append(trio.current_time())
+
+
+async def test_unfinished_lines_reach_readers_elsewhere_once_a_second(
+    autojump_clock: Clock,
+) -> None:
+    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
+        await all_nodes.create("w")
+        await a.take("w")
+        log = await a.broker.open("w", a.owned["w"])
+        await log.write("line 1\n$ ")
+        await log.flush()
+        reader = Unended()
+        began = trio.current_time()
+        nursery.start_soon(reader.run, b)
+        await trio.sleep(2)
+        assert reader.got == ["line 1", "stdout: $ "]
+        assert reader.at[-1] == began
+        await log.write("l")
+        await log.write("s", "stderr")
+        await trio.sleep(2)
+        assert reader.got[2:] == ["stdout: $ l", "stderr: s"]
+        # The line replaces it; the next prompt is the same as before, and comes after the line.
+        await log.write("s\n$ ")
+        await trio.sleep(2)
+        assert reader.got[4:6] == ["$ ls", "stdout: $ "]
+        # Only the newest, once a second, for as long as it is asked for.
+        start, count = trio.current_time(), len(reader.got)
+        for number in range(300):
+            await log.write(f"\r{number} %")
+            await trio.sleep(0.1)
+        assert 25 <= len(reader.got) - count <= 31
+        assert min(y - x for x, y in pairwise(reader.at) if x > start) >= 0.9
+        await trio.sleep(2)
+        assert reader.got[-1] == "stdout: 299 %"
+        # A second reader at the same node gets the current one.
+        second = Unended()
+        nursery.start_soon(second.run, b)
+        await trio.sleep(1)
+        assert second.got == ["line 1", "$ ls", "stdout: 299 %", "stderr: s"]
+        log.close()
+        await a.close("w", OK)
+        await settled()
+        # The lines, without their ends, come as they are.
+        assert reader.got[-1] == "s"
+        assert reader.got[-2].endswith("\r299 %")
+
+
+async def test_nobody_tells_unfinished_lines_that_nobody_asks_for(autojump_clock: Clock) -> None:
+    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
+        await all_nodes.create("w")
+        await a.take("w")
+        log = await a.broker.open("w", a.owned["w"])
+        told: list[bytes] = []
+        b.store.tell_shown = lambda _, content: told.append(content)  # type: ignore[method-assign]
+        plain = Reader()
+        nursery.start_soon(plain.run, b)
+        for number in range(20):
+            await log.write(f"\r{number} %")
+            await trio.sleep(1)
+        assert not told
+        with b.broker.read("w", unfinished=True) as reading, trio.move_on_after(3):
+            await reading.receive()
+        await trio.sleep(30)
+        count = len(told)
+        assert count
+        await log.write("\rmore")
+        await trio.sleep(30)
+        assert len(told) == count
+        log.close()
+        await a.close("w", OK)
+
+
+def test_long_unfinished_lines_fit_into_a_notification() -> None:
+    rests = {"stdout": b"x" * 5000, "stderr": "ä\x1b[1m".encode() * 2000, "system": b"\0" * 4000}
+    content = encode(7, rests)
+    assert len(content) <= SHOWN_BYTES
+    shown = decode(content)
+    assert shown is not None
+    assert shown.line == 7
+    assert set(shown.texts) == set(rests)
+    for stream, text in shown.texts.items():
+        assert rests[stream].decode().endswith(text)
+    assert decode(encode(0, {"stdout": b"$ "})) == Shown(0, {"stdout": "$ "})
+    assert decode(b"[]") is None
