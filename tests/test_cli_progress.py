@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import environment
-from tests.server_process import ServerProcess, running_server
-from tests.terminal import Terminal, open_terminal
+from tests.terminal import Terminal
 from trio_logs.client import Line, SyncClient, Unfinished
 
 BAR = """
@@ -39,29 +37,6 @@ sys.stderr.write("\\n")
 """
 
 PROMPT = "printf 'Name: '; read name < {gate}; echo Hello $name"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with running_server(tmp_path_factory.mktemp("server") / "data") as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: ServerProcess) -> Iterator[SyncClient]:
-    with SyncClient(server.url, server.token) as opened:
-        yield opened
-
-
-@pytest.fixture
-def terminal(server: ServerProcess, tmp_path: Path) -> Iterator[Terminal]:
-    variables = {
-        name: value
-        for name, value in environment(server.data).items()
-        if name in ("PATH", "HOME", "LANG", "PYTHONPATH", "TRIO_LOGS_DATA", "XDG_CONFIG_HOME")
-    }
-    with open_terminal(tmp_path, {**variables, "LC_ALL": "C.UTF-8"}) as opened:
-        yield opened
 
 
 class Gate:

@@ -23,23 +23,6 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
         yield running
 
 
-@pytest.fixture
-def client(server: ServerProcess) -> Iterator[SyncClient]:
-    with SyncClient(server.url, server.token) as opened:
-        yield opened
-
-
-@pytest.fixture
-def terminal(server: ServerProcess, tmp_path: Path) -> Iterator[Terminal]:
-    variables = {
-        name: value
-        for name, value in environment(server.data).items()
-        if name in ("PATH", "HOME", "LANG", "PYTHONPATH", "TRIO_LOGS_DATA", "XDG_CONFIG_HOME")
-    }
-    with open_terminal(tmp_path, variables) as opened:
-        yield opened
-
-
 def test_run_shows_colours_and_nothing_else(terminal: Terminal) -> None:
     title = terminal.tmux("display-message", "-p", "#{pane_title}")
     script = r"printf '\033[31mred\033[0m \033]2;owned\007plain\033[2J\n'; echo err >&2; exit 5"

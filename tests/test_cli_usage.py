@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,15 +10,9 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from tests.command_line import trio_logs
-from tests.server_process import ServerProcess, running_server
+from tests.server_process import ServerProcess
 from trio_logs.cli import CLIENTS, OTHERS, create_app
 from trio_logs.cli.arguments import begin_with_command
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with running_server(tmp_path_factory.mktemp("usage") / "data") as running:
-        yield running
 
 
 @pytest.mark.parametrize(
