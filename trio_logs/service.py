@@ -222,7 +222,7 @@ async def open_service(
                     await service.broker.flush()
                 lines = service.broker.statistics().lines_unsaved
                 broker_nursery.cancel_scope.cancel()
-            if service.nodes is not None and not ends:
+            if service.nodes is not None and service.engine.may_leave:
                 await service.nodes.leave()
             store_nursery.cancel_scope.cancel()
         if ends or lines:

@@ -74,17 +74,12 @@ class Engine:
         self._submissions = Submissions(
             store, backends, self._admission, self._jobs, self._calls, self._sharing
         )
+        grace = self._limits.grace
         self._life = Life(
-            store,
-            backends,
-            self._jobs,
-            self._admission,
-            self._calls,
-            self._limits.grace,
-            self._sharing,
+            store, backends, self._jobs, self._admission, self._calls, grace, self._sharing
         )
         elsewhere = None if self._sharing is None else self._sharing.elsewhere
-        self._controls = Controls(self._jobs, backends, self.get, self._limits.grace, elsewhere)
+        self._controls = Controls(self._jobs, backends, self.get, grace, elsewhere)
         progress = None if self._sharing is None else self._sharing.progress
         self.changes = Changes(store, self._calls, self._written, progress)
         self._nursery: trio.Nursery
@@ -213,8 +208,7 @@ class Engine:
         self._life.hold()
 
     async def idle(self) -> None:
-        """After `hold`: return once no workload runs here. Those that run elsewhere do not count:
-        their clients go on at another node, or wait."""
+        """After `hold`: return once no workload runs here. Pushed ones do not count."""
         await self._life.idle()
 
     def drain(self) -> None:
@@ -230,6 +224,12 @@ class Engine:
         other nodes do so.
         """
         return await self._life.shutdown()
+
+    @property
+    def may_leave(self) -> bool:
+        """After `shutdown`: whether a node of a shared store owns nothing any more. If not, the
+        others have to bury it."""
+        return not (len(self._jobs) or self._jobs.unended or self._life.may_own_more)
 
     def statistics(self) -> EngineStatistics:
         """A snapshot, and counters since the start."""

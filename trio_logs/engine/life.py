@@ -25,7 +25,8 @@ END_SECONDS = 10.0
 
 
 class Life:
-    """See `Engine` for the methods. `grace`: seconds between TERM and KILL."""
+    """See `Engine` for the methods. `grace`: seconds between TERM and KILL. `may_own_more`: a
+    shutdown could not find out whether this node owns workloads that it never ran."""
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Life:
         self._calls = calls
         self._grace = grace
         self._sharing = sharing
+        self.may_own_more = False
 
     async def begin(self, nursery: trio.Nursery) -> None:
         """Accept workloads, after cleaning up after a crash. Raises StoreError if the store can't
@@ -90,8 +92,9 @@ class Life:
 
     async def shutdown(self) -> int:
         self.drain()
+        self.may_own_more = True
         with trio.move_on_after(END_SECONDS):
-            await self._until_claimed()
+            self.may_own_more = not await self._until_claimed()
         for job in self._jobs:
             await job.executed.wait()
         with trio.move_on_after(END_SECONDS):
@@ -105,7 +108,6 @@ class Life:
             )
         return len(self._jobs) + self._jobs.unended
 
-    async def _until_claimed(self) -> None:
-        """Return once each workload that this node owns has a job."""
-        if self._sharing is not None:
-            await self._sharing.claims.settle()
+    async def _until_claimed(self) -> bool:
+        """See `Claims.settle`."""
+        return self._sharing is None or await self._sharing.claims.settle()
