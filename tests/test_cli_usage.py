@@ -82,3 +82,24 @@ def test_help_fits_a_terminal_of_80_columns(command: str) -> None:
     assert max(map(cell_len, lines)) <= 80
     # A usage that is broken can't be read.
     assert lines[0].startswith("Usage: trio-logs")
+
+
+def test_help_names_what_an_option_takes() -> None:
+    """A person types a time or a count, not a STR or an INT."""
+
+    def shown(command: str) -> str:
+        text = io.StringIO()
+        app = create_app([command, "--help"])
+        app.help_print([command], console=Console(file=text, width=200, force_terminal=False))
+        return text.getvalue()
+
+    for command, option in (
+        ("logs", "--since TIME"),
+        ("grep", "--until TIME"),
+        ("ps", "--since TIME"),
+        ("logs", "--tail -n N"),
+        ("grep", "--context -C N"),
+        ("ps", "--server URL"),
+        ("serve", "10 GiB]"),
+    ):
+        assert option in shown(command), option
