@@ -39,6 +39,8 @@ def test_make_demo() -> None:
     )
     assert found.returncode == 0, found.stderr
     assert found.stderr.startswith("Listening on http://127.0.0.1:")
+    told, _, _ = found.stdout.partition("\nearly ")
+    assert "two readers follow its log: 'early' from the start,\nand 'late' from 2.5 s" in told
     for reader in ("early", " late"):
         lines = [line for line in found.stdout.splitlines() if line.startswith(reader)]
         numbers = [int(line.split()[1]) for line in lines[:-1]]
