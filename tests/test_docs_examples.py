@@ -25,6 +25,7 @@ from playwright.sync_api import Page, sync_playwright
 
 import trio_logs
 from tests.command_line import trio_logs as trio_logs_command
+from tests.programs import need_programs, needed
 from tests.server_process import running_server
 from tests.test_clients import CHROMIUM_ARGUMENTS
 from tests.test_docs import arguments
@@ -94,6 +95,7 @@ def test_the_command_of_the_proxies_page() -> None:
 
 def shell(folder: Path, script: str, **environment: str) -> str:
     """What bash prints when it runs that, where `make demo` has been."""
+    need_programs("curl")
     (folder / ".venv").symlink_to(sys.prefix)
     # Who types it waits for the line that says it listens.
     bind = f"127.0.0.1:{free_port()}"
@@ -326,8 +328,7 @@ def nginx(folder: Path, server: str, port: int) -> Iterator[None]:
 def test_following_from_a_browser(tmp_path: Path) -> None:
     """The page shows a line at once, and outlives the service."""
     [config], [page] = blocks("howto/browser.md", "nginx"), blocks("howto/browser.md", "html")
-    for program in ("nginx", "chromium-headless-shell"):
-        needed(shutil.which(program), program)
+    need_programs("nginx", "chromium-headless-shell")
     (tmp_path / "index.html").write_text(page.replace("3000", "300"))
     port, upstream, gate = free_port(), free_port(), tmp_path / "gate"
     bind = ("--bind", f"127.0.0.1:{upstream}")
@@ -374,17 +375,10 @@ def shown(page: Page, text: str) -> None:
     page.wait_for_function("text => document.querySelector('pre').textContent === text", arg=text)
 
 
-def needed(found: object, what: str) -> None:
-    """Without it, the test is skipped, except in CI."""
-    if not found:
-        assert "CI" not in os.environ, f"{what} is missing"
-        pytest.skip(f"{what} is missing")
-
-
 def test_following_with_fetch(tmp_path: Path) -> None:
     [module] = blocks("howto/browser.md", "js")
     modules = ROOT / "tests" / "clients" / "node_modules"
-    needed(shutil.which("node"), "node")
+    need_programs("node")
     needed(modules.is_dir(), "npm's eventsource (make test installs it)")
     (tmp_path / "node_modules").symlink_to(modules)
     (tmp_path / "follow.mjs").write_text(module)
@@ -467,6 +461,7 @@ def test_a_function(tmp_path: Path) -> None:
 def test_pushing(tmp_path: Path) -> None:
     [pipe], [program] = blocks("howto/push.md", "bash"), blocks("howto/push.md", "python")
     printed, *answered = blocks("howto/push.md", "text")
+    need_programs("curl")
     with running_server(tmp_path / "data") as server:
 
         def run(*command: str) -> str:
@@ -515,8 +510,7 @@ def systemd_units() -> tuple[configparser.ConfigParser, configparser.ConfigParse
 
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
     """Its tools do, without a running systemd."""
-    for program in ("systemd-analyze", "systemctl", "useradd"):
-        needed(shutil.which(program), program)
+    need_programs("systemd-analyze", "systemctl", "useradd")
     folder = tmp_path / "etc" / "systemd" / "system"
     folder.mkdir(parents=True)
     for name, text in zip(("socket", "service"), blocks("howto/systemd.md", "ini"), strict=True):
