@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import need_programs
 from tests.server_process import running_server
 
 ROOT = Path(__file__).parent.parent
@@ -51,6 +52,7 @@ def test_make_demo() -> None:
 
 
 def test_running_and_following(tmp_path: Path) -> None:
+    need_programs("curl")
     # `test_docs_examples` installs.
     _, _, *shell = blocks("sh")
     host = f"127.0.0.1:{free_port()}"
@@ -64,8 +66,8 @@ def test_running_and_following(tmp_path: Path) -> None:
         ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert found.returncode == 0, found.stderr
-    empty, ran, stream, more = found.stdout.split("=====\n")
-    assert empty == ""
+    *before, ran, stream, more = found.stdout.split("=====\n")
+    assert before == ["", ""]
     printed, table = ran.split("ID ")
     assert re.sub(r"\S+Z ", "TIME ", printed).splitlines() == [
         *("step 1", "step 2", "step 3", "TIME step 2", "TIME step 3"),
