@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -28,7 +29,7 @@ from tests.command_line import trio_logs as trio_logs_command
 from tests.programs import need_programs, needed
 from tests.server_process import running_server
 from tests.test_clients import CHROMIUM_ARGUMENTS
-from tests.test_docs import arguments
+from tests.test_docs import arguments, rows, section
 from tests.test_readme import blocks as readme_blocks
 from tests.test_readme import free_port
 from tests.test_store_schema import ROWS, VERSION_3
@@ -339,7 +340,7 @@ def test_following_from_a_browser(tmp_path: Path) -> None:
                 ("listen 80", f"listen 127.0.0.1:{port}"),
                 ("/srv/logs", str(tmp_path)),
                 ("127.0.0.1:8000", f"127.0.0.1:{upstream}"),
-                ("TOKEN", server.token),
+                ("TOKEN", (server.data / "token.read-only").read_text().strip()),
             ):
                 assert old in config
                 config = config.replace(old, new)
@@ -489,13 +490,16 @@ def test_a_backend(tmp_path: Path) -> None:
     [declaration] = blocks("howto/backend.md", "toml")
     (tmp_path / "countdown.py").write_text(module)
     # What an installer makes of the declaration.
-    installed = tmp_path / "countdown-1.dist-info"
+    project = tomllib.loads(declaration)["project"]
+    name, version = project["name"], project["version"]
+    installed = tmp_path / f"{name}-{version}.dist-info"
     installed.mkdir()
-    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: countdown\nVersion: 1\n")
-    points = declaration.replace(
-        '[project.entry-points."trio_logs.backends"]', "[trio_logs.backends]"
+    (installed / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     )
-    (installed / "entry_points.txt").write_text(points.replace('"', ""))
+    [(group, points)] = project["entry-points"].items()
+    lines = [f"[{group}]", *(f"{key} = {value}" for key, value in points.items())]
+    (installed / "entry_points.txt").write_text("\n".join(lines))
     found = run_workload(tmp_path / "d", tmp_path, "countdown", ["3"])
     assert found == (["3", "2", "1"], "succeeded")
 
@@ -503,7 +507,8 @@ def test_a_backend(tmp_path: Path) -> None:
 def systemd_units() -> tuple[configparser.ConfigParser, configparser.ConfigParser]:
     """The units of the socket and of the service."""
     listen, run = (configparser.ConfigParser() for _ in range(2))
-    for unit, text in zip((listen, run), blocks("howto/systemd.md", "ini"), strict=True):
+    *units, _ = blocks("howto/systemd.md", "ini")
+    for unit, text in zip((listen, run), units, strict=True):
         unit.read_string(text)
     return listen, run
 
@@ -513,7 +518,11 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     need_programs("systemd-analyze", "systemctl", "useradd")
     folder = tmp_path / "etc" / "systemd" / "system"
     folder.mkdir(parents=True)
-    for name, text in zip(("socket", "service"), blocks("howto/systemd.md", "ini"), strict=True):
+    *units, edited = blocks("howto/systemd.md", "ini")
+    # What `systemctl edit` writes.
+    (folder / "trio-logs.service.d").mkdir()
+    (folder / "trio-logs.service.d" / "override.conf").write_text(edited)
+    for name, text in zip(("socket", "service"), units, strict=True):
         # `verify` looks for the program.
         program = text.replace("/opt/trio-logs/bin/trio-logs", sys.executable)
         (folder / f"trio-logs.{name}").write_text(program)
@@ -529,6 +538,10 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     [score] = re.findall(r"Overall exposure level for trio-logs.service: ([\d.]+) OK", rated)
     assert f"rates these units {score}," in (DOCS / "howto" / "systemd.md").read_text()
 
+    change = configparser.ConfigParser()
+    change.read_string(edited)
+    set_there, _, _ = change["Service"]["Environment"].partition("=")
+    assert set_there in rows(section("settings", "Environment variables"))
     [commands] = blocks("howto/systemd.md", "sh")
     useradd, reload, enable = map(shlex.split, commands.splitlines())
     assert reload == ["systemctl", "daemon-reload"]
