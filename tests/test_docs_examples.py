@@ -117,7 +117,7 @@ def shell(folder: Path, script: str, **environment: str) -> str:
 
 def test_progress(tmp_path: Path) -> None:
     """The bar of the first block is what `test_cli_progress` looks at. Here, the workloads wait
-    until their followers have the prompt, and not for a second."""
+    until their followers have the prompt, and not for five seconds."""
     first, second = blocks("howto/progress.md", "sh")
     [expected] = blocks("howto/progress.md", "text")
     [program] = blocks("howto/progress.md", "python")
@@ -125,7 +125,7 @@ def test_progress(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "gate")
     submission, curl = second.split("\n", 1)
     submission = submission.replace("--detach", "--detach --cwd .").replace(
-        "sleep 1", "read _ <gate"
+        "sleep 5", "read _ <gate"
     )
     curl = curl.replace("http://127.0.0.1:8000", "$(cat data/address)").rstrip()
     client = (
