@@ -51,6 +51,27 @@ def test_make_demo() -> None:
     assert "Both readers got the same" in found.stdout
 
 
+def test_a_python_that_is_too_old(tmp_path: Path) -> None:
+    """It is named before anything is made, so that the next try begins anew."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.version_info = (3, 10, 13)\n")
+    given = {"PYTHONPATH": str(tmp_path), "VENV": str(tmp_path / "venv"), "PYTHON": sys.executable}
+    found = subprocess.run(
+        ["make", "demo"],
+        cwd=ROOT,
+        env=os.environ | given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert found.returncode == 2
+    said, _, _ = found.stderr.partition("\n")
+    assert said == (
+        f"trio-logs needs Python 3.11 or newer, and {sys.executable} is 3.10: name another, as in:"
+        " make demo PYTHON=python3.13"
+    )
+    assert not (tmp_path / "venv").exists()
+
+
 def test_running_and_following(tmp_path: Path) -> None:
     need_programs("curl")
     # `test_docs_examples` installs.
