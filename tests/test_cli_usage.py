@@ -103,3 +103,10 @@ def test_help_names_what_an_option_takes() -> None:
         ("serve", "10 GiB]"),
     ):
         assert option in shown(command), option
+
+
+def test_help_says_how_to_start(tmp_path: Path) -> None:
+    shown = " ".join(trio_logs(tmp_path, "--help").stdout.split())
+    begin = "trio-logs serve starts the service. trio-logs run -- COMMAND then runs a command in it"
+    assert begin in shown
+    assert "trio-logs COMMAND --help tells more." in shown
