@@ -43,6 +43,11 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 
 
+HANGS = 240
+"""Seconds after which a script hangs. The tutorial starts 20 commands, and on a machine with ten
+busy processes for each core, each of them takes seconds."""
+
+
 def blocks(page: str, language: str) -> list[str]:
     text = (DOCS / page).read_text()
     found = re.findall(rf"^ *```{language}\n.*?^ *```$", text, re.MULTILINE | re.DOTALL)
@@ -109,7 +114,7 @@ def shell(folder: Path, script: str, **environment: str) -> str:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGS,
     )
     assert found.returncode == 0, found.stderr
     return found.stdout

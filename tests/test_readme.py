@@ -84,7 +84,7 @@ def test_running_and_following(tmp_path: Path) -> None:
     ready = f"until curl -s -o /dev/null {host}/healthz; do sleep 0.05; done"
     script = script.replace("trio-logs serve &", f"trio-logs serve --bind {host} &\n{ready}")
     found = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=240
     )
     assert found.returncode == 0, found.stderr
     *before, ran, stream, more = found.stdout.split("=====\n")
