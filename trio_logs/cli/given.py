@@ -14,7 +14,7 @@ from cyclopts import Parameter, Token
 from ..records import parse_duration
 from .exits import UsageError
 
-__all__ = ["LONGEST", "Seconds", "duration", "number", "pairs", "signal_name", "text"]
+__all__ = ["LONGEST", "Seconds", "duration", "flag", "number", "pairs", "signal_name", "text"]
 
 
 def duration(given: str) -> float:
@@ -33,6 +33,13 @@ def _convert(_: Any, tokens: Sequence[Token]) -> float:
 
 Seconds: TypeAlias = Annotated[float, Parameter(converter=_convert, n_tokens=1)]
 """An option whose value is a duration, in seconds."""
+
+
+def flag(meaning: str, *names: str) -> Parameter:
+    """A switch with this help text, and with these names if it has others than its own. It has no
+    opposite."""
+    return Parameter(name=names or None, negative="", help=meaning)
+
 
 LONGEST = 36_500 * 86_400
 """The longest age that an option takes, in seconds: a century.
