@@ -12,6 +12,9 @@ __all__ = ["begin_with_command", "separate", "spell_out"]
 ALIASES = {"ls": "ps"}
 """Other names of commands."""
 
+FLAGS = {"help": "--help", "version": "--version"}
+"""Words that other tools take for commands, and the option that does the same here."""
+
 SWITCHES = "EFHLchilnoqvwx"
 """The letters of `grep` that take no value."""
 
@@ -32,6 +35,9 @@ def begin_with_command(arguments: Sequence[str]) -> list[str]:
         # The help, or the version.
         return rest
     command, *others = rest
+    if command in FLAGS:
+        # Other tools have a command for it.
+        return [*others[:1], FLAGS[command]] if command == "help" else [FLAGS[command]]
     return [ALIASES.get(command, command), *options, *others]
 
 

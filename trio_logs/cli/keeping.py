@@ -21,7 +21,7 @@ __all__ = ["Kept", "keep"]
 @dataclass(frozen=True)
 class Kept:
     """What is to be kept, and as which workload. `what` names it in notices. `ending` is read once
-    all channels are closed."""
+    all channels are closed. With `quiet`, the id of the workload is not told."""
 
     what: str
     command: Sequence[str]
@@ -29,6 +29,7 @@ class Kept:
     stdout: trio.MemoryReceiveChannel[bytes]
     stderr: trio.MemoryReceiveChannel[bytes] | None
     ending: Ending
+    quiet: bool = False
 
 
 async def keep(find: Callable[[], Connection], kept: Kept, tee: Tee) -> int:
@@ -56,7 +57,8 @@ async def keep(find: Callable[[], Connection], kept: Kept, tee: Tee) -> int:
         except UsageError as error:
             await tee.say(f"{kept.what} is not kept: {error}")
             return FAILED
-        await tee.say(f"this is workload {workload.id}")
+        if not kept.quiet:
+            await tee.say(f"this is workload {workload.id}")
         try:
             await client.push(workload.id, kept.stdout, stderr=kept.stderr, ending=kept.ending)
         except ClientError as error:
