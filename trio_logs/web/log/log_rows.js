@@ -41,7 +41,15 @@ export class LogRows {
 
   /** The lines that there are to look at. */
   get lineCount() {
-    return this.streamed ? this.streamed.finder.count : this.model.head
+    const shown = this.matches ?? this.streamed
+    return shown ? shown.finder.count : this.model.head
+  }
+
+  /** Whether a line has a row, of the lines in a range. @param {number} from @param {number} to @returns {(line: import("./lines.js").Line) => boolean} */
+  showsIn(from, to) {
+    const matches = this.matches?.among(from, to)
+    const stream = this.streamed?.stream
+    return ({ seq, stream: own }) => (matches ? matches.has(seq) : !stream || own === stream)
   }
 
   get hasEnded() {
