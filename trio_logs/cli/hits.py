@@ -131,7 +131,7 @@ class Hits:
     def _text(self, hit: Hit) -> str:
         text = hit.text
         has_matches = hit.context == self._look.invert
-        if "\r" in text and has_matches:
+        if has_matches:
             text = matching_state(text, self._look.pattern)
         shown = Neutralizer(colour=self._colour).line(text)
         return highlight(shown, self._look.pattern) if self._colour and has_matches else shown
