@@ -12,6 +12,7 @@ from ..client import Client, ClientError, Ending, RefusedError, Status
 from ..client.requests import SubmitOptions
 from .connection import Connection
 from .exits import FAILED, STOPPED, TIMED_OUT, UsageError
+from .outputs import trying_again
 from .submit import submit
 from .tee import Tee
 
@@ -44,7 +45,7 @@ async def keep(find: Callable[[], Connection], kept: Kept, tee: Tee) -> int:
     """
 
     async def tell_away(what: str) -> None:
-        await tee.say(f"{what}; trying again")
+        await tee.say(trying_again(what))
 
     async with AsyncExitStack() as stack:
         try:
