@@ -82,6 +82,7 @@ export class Header {
       this.status.replaceChildren(icon(workload.status, workload.status))
     }
     setText(this.title, nameOf(workload))
+    this.title.style.setProperty("--length", String(nameOf(workload).length))
     this.title.title = (workload.command ?? []).join(" ")
     const told = outcome(workload, Date.now())
     setText(this.meta, told)
