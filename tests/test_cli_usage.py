@@ -31,6 +31,9 @@ from trio_logs.cli.arguments import begin_with_command
         (["--server"], []),
         (["--server", "http://x", "--help"], ["--help"]),
         (["--version"], ["--version"]),
+        (["version"], ["--version"]),
+        (["help"], ["--help"]),
+        (["help", "run"], ["run", "--help"]),
         ([], []),
     ],
 )
@@ -51,6 +54,8 @@ def test_what_people_type(server: ServerProcess, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["ps", "foo", "bar"], "ps: 'foo' is one argument too many; `trio-logs ps --help` shows"),
+        (["kill", "x"], "there is no command 'kill'; use: trio-logs stop --signal KILL ID"),
+        (["run", "--timeout", "0", "x"], "for --timeout. Give a duration, 0.001s or more."),
         (["open", "a", "b"], "open: 'b' is one argument too many"),
         (["ps", "--limit", "5x"], "--limit '5x': give a whole number"),
         (["serve", "--grace", "soon"], "--grace 'soon': give a duration such as 90s"),
@@ -69,6 +74,15 @@ def test_words_of_errors(tmp_path: Path, arguments: list[str], message: str) -> 
     assert (found.returncode, found.stdout) == (2, "")
     assert message in found.stderr
     assert found.stderr.count("\n") == 1
+
+
+def test_help_names_durations() -> None:
+    shown = io.StringIO()
+    app = create_app(["serve", "--help"])
+    app.help_print(["serve"], console=Console(file=shown, width=200, force_terminal=False))
+    text = " ".join(shown.getvalue().split())
+    assert "--history-age DURATION How long history is kept, as in 30d. [default: 30d]" in text
+    assert "--grace DURATION Time between TERM and KILL. [default: 10s]" in text
 
 
 @pytest.mark.parametrize("command", ["", *CLIENTS, *OTHERS])

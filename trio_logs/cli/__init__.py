@@ -90,6 +90,8 @@ def create_app(arguments: list[str]) -> App:
             usage=f"Usage: trio-logs {name} {USAGES[name]}" if name in USAGES else None,
             sort_key=place,
             config=fill_options if name == "serve" else None,
+            # In grep(1), -h leaves out the names.
+            **({"help_flags": ["--help"]} if name == "grep" else {}),
             help_epilogue=epilogue if name in CLIENTS else None,
         )
     app.command("trio_logs.cli.complete:complete", name="complete", show=False)

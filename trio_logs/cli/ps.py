@@ -15,7 +15,7 @@ from .connection import Connect, find_connection
 from .exits import UsageError
 from .given import number, pairs, text
 from .objects import encode_object
-from .sinks import columns_of, has_colour
+from .sinks import can_draw, columns_of, has_colour
 from .table import make_table
 from .times import current_time, instant
 from .wanted import AnyStatus, Labels, Wanted
@@ -72,8 +72,8 @@ async def ps(
     On a terminal, an id is its last characters, which other commands understand; in a pipe, with -q
     and with --json, it is whole.
     """
-    if watch and (json or quiet or not sys.stdout.isatty()):
-        raise UsageError("ps --watch needs a terminal; a script may use ps --json")
+    if watch and (json or quiet or not can_draw(sys.stdout.fileno())):
+        raise UsageError("ps --watch needs a terminal that is not dumb; a script may use ps --json")
     if json and quiet:
         raise UsageError("ps: give --json or -q, not both")
     wanted = Wanted(

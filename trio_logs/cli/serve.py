@@ -83,14 +83,19 @@ async def serve(
         int, Parameter(validator=number(1), help="Workloads that run at once; more are queued.")
     ] = 100,
     grace: Annotated[
-        Seconds, Parameter(validator=number(0), help="Seconds between TERM and KILL.")
+        Seconds, Parameter(validator=number(0, of_seconds=True), help="Time between TERM and KILL.")
     ] = 10.0,
     store_patience: Annotated[
-        Seconds, Parameter(validator=number(0.1), help="Seconds to wait for a store that fails.")
+        Seconds,
+        Parameter(
+            validator=number(0.1, of_seconds=True), help="How long to wait for a store that fails."
+        ),
     ] = 30.0,
     write_timeout: Annotated[
         Seconds,
-        Parameter(validator=number(1, DAY), help="Seconds that a client may read nothing."),
+        Parameter(
+            validator=number(1, DAY, of_seconds=True), help="How long a client may read nothing."
+        ),
     ] = 30.0,
     certfile: Annotated[
         Path | None, Parameter(help="Serve TLS with the certificate chain in this file.")
@@ -117,7 +122,10 @@ async def serve(
     ] = 10 * GIB,
     history_age: Annotated[
         Seconds,
-        Parameter(validator=number(1, LONGEST), help="How long history is kept, as in 30d."),
+        Parameter(
+            validator=number(1, LONGEST, of_seconds=True),
+            help="How long history is kept, as in 30d.",
+        ),
     ] = 30 * DAY,
     record_count: Annotated[
         int | None,
@@ -129,7 +137,7 @@ async def serve(
     record_age: Annotated[
         Seconds | None,
         Parameter(
-            validator=number(0, LONGEST),
+            validator=number(0, LONGEST, of_seconds=True),
             help="Delete workloads that long after their end, such as 90d.",
         ),
     ] = None,
