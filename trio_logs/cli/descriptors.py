@@ -10,7 +10,7 @@ from ..open_files import Shares, open_now, raise_limit
 from ..server import ServerLimits, refusals_beside
 from ..settings import Settings
 
-__all__ = ["fit", "per_peer"]
+__all__ = ["DESCRIPTORS", "fit", "per_peer"]
 
 _log = structlog.get_logger("trio_logs.cli")
 
