@@ -172,7 +172,7 @@ class LogStore(Protocol):
     ) -> None:
         """Show the visitor the records that have a line from `first` to `last`, until it stops or
         none is left. It runs in a thread, and limits the time of a call itself. After a
-        cancellation, it may go on until it stops."""
+        cancellation, it may see a few more records."""
 
     async def find(self, workload_id: str, time: int, head: int) -> int:
         """The number of the first line up to `head` that is not older than `time`, in microseconds
