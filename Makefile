@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 NODE_MODULES := tests/clients/node_modules/.package-lock.json tests/web/node_modules/.package-lock.json
 
-.PHONY: demo test check docs picture campaign conformance bench clean
+.PHONY: demo test check docs picture campaign siege conformance bench clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/trio-logs demo
@@ -55,6 +55,11 @@ campaign: $(VENV)/.installed-dev $(NODE_MODULES)
 	@$(BIN)/python -m tests.several_campaign --cuts $(SEEDS)
 	@EXAMPLES=$$((4 * $(SEEDS))) $(BIN)/python -m pytest -q -n 2 tests/test_reading_agrees.py
 	@ROUNDS=$$((100 * $(SEEDS))) SEED=$$(date +%s) node --test tests/web/row.test.mjs
+
+# Bad days and attacks: disks that are full, slow, hung or broken, a standard error that is lost, each
+# with planted faults that show that the check can fail. ARGS=--list prints the cases.
+siege: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.siege $(ARGS)
 
 # Some thousand requests that schemathesis derives from /openapi.json, new ones each time; 3 minutes.
 conformance: $(VENV)/.installed-dev
