@@ -182,6 +182,9 @@ class LogStore(Protocol):
         """Remove a bounded number of the oldest records beyond the bounds. Over `max_bytes`, those
         of finished workloads go first. Returns how many were removed: repeat it until that is 0."""
 
+    async def share_older(self, max_age: float) -> float:
+        """The share, from 0.0 to 1.0, of all records that `trim` would remove by this age now."""
+
     def statistics(self) -> StoreStatistics:
         """A snapshot, and counters since the start."""
 

@@ -231,6 +231,9 @@ class SQLiteStore(SQLiteSessions):
     async def trim(self, retention: Retention) -> int:
         return await self._database.write(partial(self._logs.trim, retention=retention))
 
+    async def share_older(self, max_age: float) -> float:
+        return await self._database.read(partial(kept.share_older, max_age=max_age))
+
     def statistics(self) -> StoreStatistics:
         database = self._database
         return StoreStatistics(
