@@ -16,8 +16,8 @@ _clock = SteadyClock()
 # Threads of the store ask, too.
 _lock = threading.Lock()
 
-# How many blocks of `not_before` are entered. After the last one, a process that goes on, as tests do,
-# forgets their times.
+# How many blocks of `not_before` are entered. A process that goes on after the last one, as
+# in tests, forgets their times.
 _followers = 0
 
 # It counts while the machine sleeps, as the wall clock does.
