@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 NODE_MODULES := tests/clients/node_modules/.package-lock.json tests/web/node_modules/.package-lock.json
 
-.PHONY: demo test check docs picture campaign siege conformance bench clean
+.PHONY: demo test check docs picture campaign siege fuzz conformance bench clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/trio-logs demo
@@ -60,6 +60,12 @@ campaign: $(VENV)/.installed-dev $(NODE_MODULES)
 # with planted faults that show that the check can fail. ARGS=--list prints the cases.
 siege: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.siege $(ARGS)
+
+# Hostile input for each parser, 10 minutes each. For fewer: make fuzz SECONDS=60
+SECONDS ?= 600
+
+fuzz: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 # Some thousand requests that schemathesis derives from /openapi.json, new ones each time; 3 minutes.
 conformance: $(VENV)/.installed-dev

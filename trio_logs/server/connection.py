@@ -137,11 +137,14 @@ class Connection(TCPServer):
         elif isinstance(event, Closed):
             await self._end()
         elif isinstance(event, Updated):
-            self.is_idle = event.idle
-            self.late_at = math.inf
-            if event.idle:
+            # With a part of the next head, an empty line is a part of it, too.
+            self.is_idle = event.idle and not self.protocol.has_part
+            if self.is_idle:
                 self.late_at = trio.current_time() + self._limits.keep_alive_timeout
+            elif event.idle:
+                self.late_at = trio.current_time() + self._limits.header_timeout
             else:
+                self.late_at = math.inf
                 self.requests += 1
 
     async def _end(self) -> None:
