@@ -94,7 +94,8 @@ def exchange(served: Served, pieces: list[bytes], *, ends: bool = False) -> tupl
             for piece in pieces:
                 client.sendall(piece)
             if ends:
-                client.shutdown(socket.SHUT_WR)
+                with suppress(OSError):
+                    client.shutdown(socket.SHUT_WR)
         with suppress(ConnectionError):
             while data := client.recv(65536):
                 answer += data
