@@ -206,17 +206,22 @@ time.time = lambda: _wrong() / 1e9
 """
 
 
-@contextmanager
-def wrong_clock(folder: Path, *arguments: str) -> Iterator[tuple[ServerProcess, Path]]:
-    """A service, and the file that sets its clock."""
+def wrong_clock_prefix(folder: Path) -> tuple[tuple[str, ...], Path]:
+    """A prefix for the command of a service, and the file that sets its clock."""
     site, offset = folder / "site", folder / "offset"
     site.mkdir(exist_ok=True)
     (site / "sitecustomize.py").write_text(SITE)
     if not offset.exists():
         offset.write_text("0")
     path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
-    prefix = (*STARTED, f"PYTHONPATH={path}", f"WRONG_CLOCK={offset}")
-    with running_server(folder / "data", *arguments, prefix=prefix) as server:
+    return (*STARTED, f"PYTHONPATH={path}", f"WRONG_CLOCK={offset}"), offset
+
+
+@contextmanager
+def wrong_clock(folder: Path) -> Iterator[tuple[ServerProcess, Path]]:
+    """A service, and the file that sets its clock."""
+    prefix, offset = wrong_clock_prefix(folder)
+    with running_server(folder / "data", prefix=prefix) as server:
         yield server, offset
 
 
