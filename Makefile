@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 NODE_MODULES := tests/clients/node_modules/.package-lock.json tests/web/node_modules/.package-lock.json
 
-.PHONY: demo test check docs picture campaign conformance bench clean
+.PHONY: demo test check docs picture campaign siege fuzz conformance bench clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/trio-logs demo
@@ -59,6 +59,17 @@ campaign: $(VENV)/.installed-dev $(NODE_MODULES)
 	@$(BIN)/python -m tests.several_campaign --cuts $(SEEDS)
 	@EXAMPLES=$$((4 * $(SEEDS))) $(BIN)/python -m pytest -q -n 2 tests/test_reading_agrees.py
 	@ROUNDS=$$((100 * $(SEEDS))) SEED=$$(date +%s) node --test tests/web/row.test.mjs
+
+# Bad days and attacks: disks that are full, slow, hung or broken, a standard error that is lost, each
+# with planted faults that show that the check can fail. ARGS=--list prints the cases.
+siege: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.siege $(ARGS)
+
+# Hostile input for each parser, 10 minutes each. For fewer: make fuzz SECONDS=60
+SECONDS ?= 600
+
+fuzz: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 # Some thousand requests that schemathesis derives from /openapi.json, new ones each time; 3 minutes.
 conformance: $(VENV)/.installed-dev

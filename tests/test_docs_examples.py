@@ -33,7 +33,7 @@ from tests.test_docs import arguments, rows, section
 from tests.test_readme import blocks as readme_blocks
 from tests.test_readme import free_port
 from tests.test_store_schema import ROWS, VERSION_3
-from trio_logs.cli.serve import DESCRIPTORS
+from trio_logs.cli.descriptors import DESCRIPTORS
 from trio_logs.client import End, Line, SyncClient
 from trio_logs.store.sqlite import schema
 

@@ -26,6 +26,7 @@ from . import changes, kept, queries, workloads
 from .database import Database
 from .file import File
 from .logs import Logs
+from .readers import MAX_READERS
 from .session_store import SQLiteSessions
 
 __all__ = ["SQLiteStore"]
@@ -55,6 +56,8 @@ class SQLiteStore(SQLiteSessions):
         super().__init__(Database(File(path, synchronous, vfs), self._logs))
         self._deleted = trio.Event()
         self._listener: Callable[[Change], object] | None = None
+        # They may look at every record: the other queries keep half of the threads.
+        self._lists = trio.Semaphore(MAX_READERS // 2)
 
     @property
     def is_open(self) -> bool:
@@ -117,10 +120,12 @@ class SQLiteStore(SQLiteSessions):
         return await self._database.read(partial(workloads.one, workload_id=workload_id))
 
     async def workloads(self, query: WorkloadQuery) -> list[Workload]:
-        return await self._database.read(partial(workloads.page, query=query))
+        async with self._lists:
+            return await self._database.read(partial(workloads.page, query=query))
 
     async def count(self, query: WorkloadQuery) -> dict[Status, int]:
-        return await self._database.read(partial(workloads.count, query=query))
+        async with self._lists:
+            return await self._database.read(partial(workloads.count, query=query))
 
     async def expired(self, retention: Retention, limit: int) -> list[str]:
         return await self._database.read(partial(kept.expired, retention=retention, limit=limit))
@@ -225,6 +230,9 @@ class SQLiteStore(SQLiteSessions):
 
     async def trim(self, retention: Retention) -> int:
         return await self._database.write(partial(self._logs.trim, retention=retention))
+
+    async def share_older(self, max_age: float) -> float:
+        return await self._database.read(partial(kept.share_older, max_age=max_age))
 
     def statistics(self) -> StoreStatistics:
         database = self._database
