@@ -61,6 +61,10 @@ class Disk(apsw.VFS):  # type: ignore[misc]  # apsw.VFS has no type here
         """Fail each operation with SQLITE_IOERR, reads too."""
         self._act = self._failing({*CHANGES, "read"}, apsw.SQLITE_IOERR)
 
+    def fail_sync(self) -> None:
+        """Fail each sync with SQLITE_IOERR."""
+        self._act = self._failing({"sync"}, apsw.SQLITE_IOERR)
+
     def read_only(self) -> None:
         """Fail each change with SQLITE_READONLY."""
         self._act = self._failing(CHANGES, apsw.SQLITE_READONLY)

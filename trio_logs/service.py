@@ -27,8 +27,9 @@ __all__ = ["Service", "ServiceStatistics", "open_service"]
 
 _log = structlog.get_logger("trio_logs.service")
 
-TRIM_SECONDS = 10.0
-"""Seconds between two checks of the history against its bounds."""
+TRIM_SECONDS = 10
+"""Seconds between two checks of the history against its bounds. Each second in between has a look
+at its size."""
 
 WATCH_SECONDS = 1.0
 """Seconds between two checks whether the store takes writes."""
@@ -107,7 +108,9 @@ async def open_service(
     """
     with FolderLock.locked(settings.data) as lock:
         path = settings.data / "trio_logs.db"
-        own = SQLiteStore(path, synchronous=settings.synchronous)
+        own = SQLiteStore(
+            path, synchronous=settings.synchronous, max_bytes=settings.retention.max_bytes
+        )
         database, store = (path, own) if store is None else (None, store)
         service = Service(settings, store, installed_backends() if backends is None else backends)
         async with trio.open_nursery() as store_nursery:
@@ -156,7 +159,10 @@ async def _keep_trimmed(store: LogStore, retention: Retention) -> None:
             failing = True
         else:
             failing = False
-        await trio.sleep(TRIM_SECONDS)
+        for _ in range(TRIM_SECONDS):
+            await trio.sleep(1)
+            if retention.max_bytes is not None and store.statistics().bytes > retention.max_bytes:
+                break
 
 
 async def _watch_store(service: Service) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -31,8 +31,8 @@ CLOSE_SECONDS = 5.0
 READS_SECONDS = 3.0
 """The part of these seconds that a close waits for reads that hang."""
 
-SHRINK_SECONDS = 5.0
-"""Seconds between two looks at the size of the write-ahead log."""
+LOOK_SECONDS = 5.0
+"""Seconds between two looks at the write-ahead log."""
 
 _log = structlog.get_logger("trio_logs.store")
 
@@ -76,25 +76,42 @@ class Database:
     async def commit_writes(self) -> None:
         """Commit, in one transaction, the writes that all tasks have ready; until cancelled."""
         while True:
-            await self._wake.wait()
+            if not self._writer.is_upkeep_due:
+                await self._wake.wait()
             self._wake = trio.Event()
             self._group, self._pending = list(self._pending), {}
             if not self._group:
+                await self._thread.run(self._writer.keep_up, abandon_on_cancel=True)
                 continue
-            self._call = self._thread.submit(partial(self._writer.commit, self._group))
-            await self._call.wait()
+            token = trio.lowlevel.current_trio_token()
+            self._call = call = self._thread.submit(partial(self._commit, self._group, token))
+            await call.wait()
             self._settle()
 
-    async def keep_log_small(self) -> None:
-        """Cut the write-ahead log now and then; until cancelled. Errors only delay this."""
+    def _commit(self, group: Sequence[Write[Any]], token: trio.lowlevel.TrioToken) -> None:
+        """In the thread: commit a group, and keep up with it. The next group waits for both, so
+        that no writer outruns the bound of the history; the tasks of this one do not."""
+        self._writer.commit(group)
+        if self._writer.is_upkeep_due:
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(self._settle)
+            self._writer.keep_up()
+
+    async def look_after_log(self) -> None:
+        """Look after the write-ahead log now and then, until cancelled, and say so when the disk
+        refuses to have it copied into the file."""
         failing = False
         while True:
-            await trio.sleep(SHRINK_SECONDS)
+            await trio.sleep(LOOK_SECONDS)
             try:
-                await self._thread.run(self._writer.shrink_log, abandon_on_cancel=True)
+                await self._thread.run(self._writer.look_after_log, abandon_on_cancel=True)
             except FAILURES as error:
                 if not failing:
-                    _log.warning("log of the store not cut: trying again", error=str(error))
+                    _log.error(
+                        "the write-ahead log can't be copied into the database, so the store takes"
+                        " no writes: check its disk",
+                        error=str(error),
+                    )
                 failing = True
             else:
                 failing = False
@@ -179,7 +196,8 @@ class Database:
             self._writer.close()
 
     def _settle(self) -> None:
-        """The thread has finished a group, or is given up: wake the tasks that wait."""
+        """The thread has committed the group, or is given up: wake the tasks that wait. A second
+        call does nothing."""
         group, self._group, self._call = self._group, [], None
         for write in group:
             if write.result is None:

@@ -24,6 +24,17 @@ __all__ = ["TRIM_ROWS", "Logs", "Totals"]
 TRIM_ROWS = 500
 """Rows that one transaction removes: so trimming never delays appends for long."""
 
+TRIM_SLACK = 1024 * 1024
+"""Bytes that the writer removes beyond the excess, or a hundredth of the bound if that is less, so
+that not every group of writes is over the bound again."""
+
+FREE_PAGES = 256, 1024
+"""Free pages that the file keeps for later lines, and the number beyond which it gives pages back.
+Without the distance, a history at its bound would shrink and grow all the time."""
+
+SHRINK_PAGES = 250
+"""Pages that one transaction gives back: it copies up to as many pages."""
+
 
 @dataclass(frozen=True, slots=True)
 class Totals:
@@ -37,11 +48,18 @@ class Logs:
     """The changes of logs. `totals` are those after the last committed transaction.
 
     The current transaction has counts of its own: a rollback must leave `totals` unchanged, but a
-    second `trim` in one transaction must know what the first one removed.
+    second `trim` in one transaction must know what the first one removed. `max_bytes` is the bound
+    that `keep_within` keeps; None is no bound.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int | None = None) -> None:
         self.totals = Totals()
+        self._max_bytes = max_bytes
+        # Whether rows were removed since `look_for_free`, and what that has found.
+        self.has_free = False
+        self.is_shrinking = False
+        # Whether no row was left to remove, until there are new ones.
+        self._is_exhausted = False
         self._bytes = self._trimmed = 0
         self.has_deleted = False
         # Older lines are left of kept logs only.
@@ -63,6 +81,8 @@ class Logs:
         self._bytes = held
         self.committed()
         self.has_deleted = self._hidden(connection) is not None
+        # The service may have ended before it had given all of them back.
+        self.look_for_free(connection)
 
     def append(
         self,
@@ -106,6 +126,7 @@ class Logs:
                 (added.lines, added.bytes, encode_streams(added.streams), held, number),
             )
             self._bytes += held
+            self._is_exhausted = False
         if added.ends and outcome is not None:
             return workloads.finish(connection, number, outcome, finished_at)
         return None
@@ -136,6 +157,33 @@ class Logs:
             "SELECT number FROM workloads WHERE status = ? LIMIT 1", (workloads.DELETED,)
         ).fetchone()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether `keep_within` has something to remove."""
+        limit = self._max_bytes
+        return limit is not None and self.totals.bytes > limit and not self._is_exhausted
+
+    def keep_within(self, connection: apsw.Connection) -> None:
+        """Remove a bounded number of rows beyond `max_bytes`, if it `is_over`."""
+        assert self._max_bytes is not None
+        slack = min(TRIM_SLACK, self._max_bytes // 100)
+        removed = self._remove_excess(connection, self._bytes - self._max_bytes + slack)
+        self._is_exhausted = not removed
+        self._trimmed += removed
+
+    def look_for_free(self, connection: apsw.Connection) -> None:
+        """Decide whether `shrink` has something to do."""
+        kept, many = FREE_PAGES
+        free: Any = connection.pragma("freelist_count")
+        self.is_shrinking = free > (kept if self.is_shrinking else many)
+        self.has_free = False
+
+    def shrink(self, connection: apsw.Connection) -> None:
+        """Give some free pages at the end of the file back. The file system has them after the next
+        checkpoint."""
+        connection.execute(f"PRAGMA incremental_vacuum({SHRINK_PAGES})").fetchall()
+        self.look_for_free(connection)
+
     def trim(self, connection: apsw.Connection, retention: Retention) -> int:
         """Remove a bounded number of rows beyond the bounds; return how many."""
         removed = 0
@@ -145,7 +193,6 @@ class Logs:
             excess = self._bytes - retention.max_bytes
             if excess > 0:
                 removed = self._remove_excess(connection, excess)
-        connection.execute("PRAGMA incremental_vacuum(1000)").fetchall()
         self._trimmed += removed
         return removed
 
@@ -196,4 +243,5 @@ class Logs:
             [(size, log) for log, size in freed.items()],
         )
         self._bytes -= freed.total()
+        self.has_free = self.has_free or bool(rows)
         return len(rows)

@@ -42,6 +42,8 @@ class SQLiteStore(SQLiteSessions):
 
     `synchronous` is SQLite's setting: "NORMAL" survives `kill -9`, "FULL" also a power loss. `vfs`
     names one of SQLite's virtual file systems, https://sqlite.org/vfs.html; None is the default.
+    Beyond `max_bytes` of lines, the store removes lines by itself, as `trim` does: no writer waits
+    for the next call of that.
     """
 
     def __init__(
@@ -50,8 +52,9 @@ class SQLiteStore(SQLiteSessions):
         *,
         synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
         vfs: str | None = None,
+        max_bytes: int | None = None,
     ) -> None:
-        self._logs = Logs()
+        self._logs = Logs(max_bytes)
         super().__init__(Database(File(path, synchronous, vfs), self._logs))
         self._deleted = trio.Event()
         self._listener: Callable[[Change], object] | None = None
@@ -69,7 +72,7 @@ class SQLiteStore(SQLiteSessions):
                 self._deleted.set()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._database.commit_writes)
-                nursery.start_soon(self._database.keep_log_small)
+                nursery.start_soon(self._database.look_after_log)
                 nursery.start_soon(self._keep_swept)
                 task_status.started()
 
