@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -64,8 +64,10 @@ class FolderLock:
                     f"the data folder {folder} is in use by process {pid}: stop it, or give"
                     " another folder with --data"
                 ) from None
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            # The number is for a message only, and a full disk has no room for it.
+            with suppress(OSError):
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
             yield cls(folder, lock)
 
     async def watch(self, database: Path | None, is_open: Callable[[], bool]) -> None:

@@ -109,7 +109,10 @@ async def open_service(
     with FolderLock.locked(settings.data) as lock:
         path = settings.data / "trio_logs.db"
         own = SQLiteStore(
-            path, synchronous=settings.synchronous, max_bytes=settings.retention.max_bytes
+            path,
+            synchronous=settings.synchronous,
+            max_bytes=settings.retention.max_bytes,
+            has_reserve=True,
         )
         database, store = (path, own) if store is None else (None, store)
         service = Service(settings, store, installed_backends() if backends is None else backends)

@@ -19,6 +19,7 @@ from .failures import FAILURES, store_error
 from .file import File
 from .logs import Logs
 from .readers import Readers
+from .reserve import Reserve
 from .writer import Write, Writer
 
 __all__ = ["Database"]
@@ -43,9 +44,9 @@ class Database:
     Open it with `open`, and have `commit_writes` run meanwhile.
     """
 
-    def __init__(self, file: File, logs: Logs) -> None:
+    def __init__(self, file: File, logs: Logs, reserve: Reserve) -> None:
         self._file = file
-        self._writer = Writer(file, logs)
+        self._writer = Writer(file, logs, reserve)
         self._readers = Readers(file)
         self._thread = Threads("store commits", 1)
         # At most one write for each task that waits: a cancelled task takes its write out.
@@ -76,7 +77,7 @@ class Database:
     async def commit_writes(self) -> None:
         """Commit, in one transaction, the writes that all tasks have ready; until cancelled."""
         while True:
-            if not self._writer.is_upkeep_due:
+            with trio.move_on_after(self._writer.upkeep_in):
                 await self._wake.wait()
             self._wake = trio.Event()
             self._group, self._pending = list(self._pending), {}
@@ -92,7 +93,7 @@ class Database:
         """In the thread: commit a group, and keep up with it. The next group waits for both, so
         that no writer outruns the bound of the history; the tasks of this one do not."""
         self._writer.commit(group)
-        if self._writer.is_upkeep_due:
+        if not self._writer.upkeep_in:
             with suppress(trio.RunFinishedError):
                 token.run_sync_soon(self._settle)
             self._writer.keep_up()
@@ -105,6 +106,9 @@ class Database:
             await trio.sleep(LOOK_SECONDS)
             try:
                 await self._thread.run(self._writer.look_after_log, abandon_on_cancel=True)
+            except apsw.FullError:
+                # The writer has said it, or the service does once a write waits.
+                continue
             except FAILURES as error:
                 if not failing:
                     _log.error(
@@ -121,8 +125,10 @@ class Database:
         apply: Callable[[apsw.Connection], T],
         *,
         committed: Callable[[T], object] | None = None,
+        frees: bool = False,
     ) -> T:
         """Run `apply` in the next transaction; return its result once the transaction is durable.
+        See `Write` for `frees`.
 
         `committed` is called with it then, even if this task was cancelled meanwhile: in the order
         in which the writes were applied. Raises StoreError if the store fails, and any exception of
@@ -132,7 +138,7 @@ class Database:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._is_closed:
             raise self._error("the store is closed")
-        write = Write(apply, trio.current_time(), committed)
+        write = Write(apply, trio.current_time(), committed, frees)
         self._pending[write] = None
         self._wake.set()
         try:

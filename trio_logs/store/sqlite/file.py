@@ -51,7 +51,7 @@ class File:
             for suffix in ("-wal", "-shm"):
                 # A service that was killed leaves them.
                 with suppress(FileNotFoundError):
-                    protect(self._beside(suffix))
+                    protect(self.beside(suffix))
             connection = self._connect(stack, apsw.SQLITE_OPEN_READWRITE)
             prepare(connection)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}").fetchall()
@@ -72,12 +72,12 @@ class File:
     def log_size(self) -> int:
         """The bytes of the write-ahead log. Raises OSError."""
         try:
-            return self._beside("-wal").stat().st_size
+            return self.beside("-wal").stat().st_size
         except FileNotFoundError:
             return 0
 
-    def _beside(self, suffix: str) -> Path:
-        """One of the files that SQLite adds to the database."""
+    def beside(self, suffix: str) -> Path:
+        """A file whose name is that of the database, and more."""
         return self.path.with_name(self.path.name + suffix)
 
     def _connect(self, stack: ExitStack, flags: int) -> apsw.Connection:

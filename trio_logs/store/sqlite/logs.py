@@ -35,6 +35,9 @@ Without the distance, a history at its bound would shrink and grow all the time.
 SHRINK_PAGES = 250
 """Pages that one transaction gives back: it copies up to as many pages."""
 
+CAREFUL = 20
+"""The rows and pages of one transaction while the disk is full."""
+
 
 @dataclass(frozen=True, slots=True)
 class Totals:
@@ -58,6 +61,8 @@ class Logs:
         # Whether rows were removed since `look_for_free`, and what that has found.
         self.has_free = False
         self.is_shrinking = False
+        # Whether the disk has little room, so that each step is small and all free pages go.
+        self.is_careful = False
         # Whether no row was left to remove, until there are new ones.
         self._is_exhausted = False
         self._bytes = self._trimmed = 0
@@ -147,7 +152,7 @@ class Logs:
         if hidden is None:
             return False
         removed = self._remove(connection, "log = ? ORDER BY first", hidden)
-        if removed < TRIM_ROWS:
+        if removed < self._rows:
             connection.execute("DELETE FROM workloads WHERE number = ?", hidden)
             kept.remove(connection, *hidden)
         return True
@@ -173,7 +178,7 @@ class Logs:
 
     def look_for_free(self, connection: apsw.Connection) -> None:
         """Decide whether `shrink` has something to do."""
-        kept, many = FREE_PAGES
+        kept, many = (0, 0) if self.is_careful else FREE_PAGES
         free: Any = connection.pragma("freelist_count")
         self.is_shrinking = free > (kept if self.is_shrinking else many)
         self.has_free = False
@@ -181,7 +186,8 @@ class Logs:
     def shrink(self, connection: apsw.Connection) -> None:
         """Give some free pages at the end of the file back. The file system has them after the next
         checkpoint."""
-        connection.execute(f"PRAGMA incremental_vacuum({SHRINK_PAGES})").fetchall()
+        pages = CAREFUL if self.is_careful else SHRINK_PAGES
+        connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
         self.look_for_free(connection)
 
     def trim(self, connection: apsw.Connection, retention: Retention) -> int:
@@ -195,6 +201,11 @@ class Logs:
                 removed = self._remove_excess(connection, excess)
         self._trimmed += removed
         return removed
+
+    @property
+    def _rows(self) -> int:
+        """How many rows one transaction removes at most."""
+        return CAREFUL if self.is_careful else TRIM_ROWS
 
     def _remove_aged(self, connection: apsw.Connection, moment: int, age: int) -> int:
         oldest = moment - age
@@ -229,8 +240,9 @@ class Logs:
         """Remove the first of these rows until `excess` bytes are freed; return how many rows."""
         rows = []
         freed = Counter[int]()
+        limit = self._rows
         for rowid, log, size in connection.execute(
-            f"SELECT rowid, log, length(data) FROM batches WHERE {which} LIMIT {TRIM_ROWS}", values
+            f"SELECT rowid, log, length(data) FROM batches WHERE {which} LIMIT {limit}", values
         ):
             rows.append((rowid,))
             freed[log] += size

@@ -124,4 +124,6 @@ def prepare(connection: apsw.Connection) -> None:
         connection.execute(SESSION_TABLES)
         if version in (1, 2, 3):
             index_workloads(connection)
-        connection.execute(f"PRAGMA user_version = {VERSION}")
+        if version != VERSION:
+            # Even the same number is a write, which a full disk refuses.
+            connection.execute(f"PRAGMA user_version = {VERSION}")

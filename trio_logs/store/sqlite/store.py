@@ -26,6 +26,7 @@ from . import changes, kept, queries, workloads
 from .database import Database
 from .file import File
 from .logs import Logs
+from .reserve import Reserve
 from .session_store import SQLiteSessions
 
 __all__ = ["SQLiteStore"]
@@ -43,7 +44,8 @@ class SQLiteStore(SQLiteSessions):
     `synchronous` is SQLite's setting: "NORMAL" survives `kill -9`, "FULL" also a power loss. `vfs`
     names one of SQLite's virtual file systems, https://sqlite.org/vfs.html; None is the default.
     Beyond `max_bytes` of lines, the store removes lines by itself, as `trim` does: no writer waits
-    for the next call of that.
+    for the next call of that. With `has_reserve`, a file of up to 16 MiB beside the database holds
+    room, so that deletions work on a full disk.
     """
 
     def __init__(
@@ -53,9 +55,12 @@ class SQLiteStore(SQLiteSessions):
         synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
         vfs: str | None = None,
         max_bytes: int | None = None,
+        has_reserve: bool = False,
     ) -> None:
         self._logs = Logs(max_bytes)
-        super().__init__(Database(File(path, synchronous, vfs), self._logs))
+        file = File(path, synchronous, vfs)
+        reserve = Reserve(file if has_reserve else None)
+        super().__init__(Database(file, self._logs, reserve))
         self._deleted = trio.Event()
         self._listener: Callable[[Change], object] | None = None
 
@@ -84,7 +89,7 @@ class SQLiteStore(SQLiteSessions):
             # Reset it before the write: a deletion may follow in the same transaction.
             self._deleted = trio.Event()
             try:
-                while await self._database.write(self._logs.sweep):
+                while await self._database.write(self._logs.sweep, frees=True):
                     delay = SWEEP_RETRY[0]
             except StoreError as error:
                 _log.warning("deleted logs not removed yet", error=str(error), retry_in=delay)
@@ -137,7 +142,7 @@ class SQLiteStore(SQLiteSessions):
             self._tell(change)
 
         await self._database.write(
-            partial(workloads.hide, workload_id=workload_id), committed=committed
+            partial(workloads.hide, workload_id=workload_id), committed=committed, frees=True
         )
 
     # Changes of workload records. They are told in callbacks: a caller may be cancelled during its
@@ -227,7 +232,7 @@ class SQLiteStore(SQLiteSessions):
         )
 
     async def trim(self, retention: Retention) -> int:
-        return await self._database.write(partial(self._logs.trim, retention=retention))
+        return await self._database.write(partial(self._logs.trim, retention=retention), frees=True)
 
     def statistics(self) -> StoreStatistics:
         database = self._database

@@ -1,7 +1,8 @@
-"""The writer's connection and its transactions, all in the writer's thread."""
+"""Groups of writes that are committed together, in the writer's thread."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -10,22 +11,23 @@ from typing import Any, Generic, TypeVar
 
 import apsw
 import outcome
+import structlog
 import trio
 
-from ..durations import Durations
 from .failures import FAILURES, store_error
-from .file import LOG_BYTES, File
+from .file import File
 from .logs import Logs
+from .reserve import Reserve
+from .transactions import Transactions
 
 __all__ = ["Write", "Writer"]
+
+_log = structlog.get_logger("trio_logs.store")
 
 T = TypeVar("T")
 
 APART_SECONDS = 5.0
 """Seconds for which the writes of a group are tried one by one while the disk fails."""
-
-CHECKPOINT_PAGES = 1000
-"""Pages of the write-ahead log after which it is copied into the file, as SQLite does by itself."""
 
 UPKEEP_SECONDS = 0.02
 """Seconds after which upkeep lets waiting writes have their turn."""
@@ -33,137 +35,66 @@ UPKEEP_SECONDS = 0.02
 REST_SECONDS = 1.0
 """Seconds without upkeep after an error."""
 
+ROOM_SECONDS = 0.5
+"""Seconds between two looks whether a full disk has room again."""
+
 
 @dataclass(slots=True, eq=False)
 class Write(Generic[T]):
     """One task's part of a group commit. The task has waited since `since`, on Trio's clock.
 
     `apply` runs in the transaction. Once the transaction is durable, `committed` is called in
-    Trio's thread with the result, whether or not the task still waits.
+    Trio's thread with the result, whether or not the task still waits. `frees`: it removes
+    something, so it may use the last room of a full disk.
     """
 
     apply: Callable[[apsw.Connection], T]
     since: float
     committed: Callable[[T], object] | None = None
+    frees: bool = False
     done: trio.Event = field(default_factory=trio.Event)
     result: outcome.Outcome[T] | None = None
 
 
 class Writer:
-    """Commits groups of writes that change `logs`, and gives each write its own result."""
+    """Commits groups of writes that change `logs`, and gives each write its own result. Afterwards
+    it keeps up: it removes lines beyond the bound, and gives free space back.
 
-    def __init__(self, file: File, logs: Logs) -> None:
+    On a full disk, it releases the `reserve`, and refuses all writes but those that free something
+    until there is room for the reserve again.
+    """
+
+    def __init__(self, file: File, logs: Logs, reserve: Reserve) -> None:
         self._file = file
         self._logs = logs
-        self._connection: apsw.Connection | None = None
-        self.commits = Durations()
-        # Pages of the write-ahead log after the last commit; 0 once a checkpoint has been tried.
-        self._log_pages = 0
-        # Whether readers kept the last checkpoint from copying all pages.
-        self._is_behind = False
-        # Why the last checkpoint failed.
-        self._failure: Exception | None = None
+        self._reserve = reserve
+        self._transactions = Transactions(file, logs)
+        self.commits = self._transactions.commits
+        self.look_after_log = self._transactions.look_after_log
+        # On `time.monotonic`: when upkeep goes on after an error, and a full disk is looked at.
         self._rests_until = 0.0
+        self._looks_at = 0.0
 
     @property
     def is_open(self) -> bool:
         """Whether it has a connection. Any thread may ask."""
-        return self._connection is not None
-
-    @property
-    def checkpoint_error(self) -> Exception | None:
-        """Why the last checkpoint failed; None if it did not. Any thread may ask."""
-        return self._failure
+        return self._transactions.is_open
 
     def open(self) -> None:
         """Open the file. Raises apsw.Error or OSError."""
-        self._logs.load(self._connect())
+        self._reserve.take()
+        try:
+            connection = self._transactions.connect()
+        except (apsw.FullError, apsw.IOError) as error:
+            # On a full disk, SQLite lacks room for the index of its log.
+            if not self._release(error):
+                raise
+            connection = self._transactions.connect()
+        self._logs.load(connection)
 
     def close(self) -> None:
         """Close the file. Raises apsw.Error."""
-        if self._connection is not None:
-            self._connection.close()
-
-    def _connect(self) -> apsw.Connection:
-        if self._connection is None:
-            connection = self._file.open_writer()
-            # It takes the place of SQLite's own checkpoints, which ignore the errors of a disk.
-            connection.set_wal_hook(self._note_log)
-            self._connection = connection
-        return self._connection
-
-    def _note_log(self, connection: apsw.Connection, database: str, pages: int) -> int:
-        self._log_pages = pages
-        return apsw.SQLITE_OK
-
-    @property
-    def is_upkeep_due(self) -> bool:
-        """Whether `keep_up` has something to do. Any thread may ask, between calls."""
-        if time.monotonic() < self._rests_until:
-            return False
-        logs = self._logs
-        log_is_long = self._log_pages >= CHECKPOINT_PAGES
-        return logs.is_over or logs.has_free or logs.is_shrinking or log_is_long
-
-    def keep_up(self) -> None:
-        """After a commit: remove lines beyond the bound, give free space back, and copy the log
-        into the file, for a bounded time. It raises nothing; after an error, it rests."""
-        try:
-            self._keep_up(time.monotonic() + UPKEEP_SECONDS)
-        except FAILURES:
-            # The next commit, or `look_after_log`, meets the error again and reports it.
-            self._rests_until = time.monotonic() + REST_SECONDS
-
-    def _keep_up(self, deadline: float) -> None:
-        logs = self._logs
-        while logs.is_over and time.monotonic() < deadline:
-            self._transaction(logs.keep_within)
-        if logs.has_free:
-            logs.look_for_free(self._connect())
-        was_shrinking = logs.is_shrinking
-        while logs.is_shrinking and time.monotonic() < deadline:
-            if self._log_pages >= CHECKPOINT_PAGES:
-                self._checkpoint()
-            self._transaction(logs.shrink)
-        # The end of the file goes with the checkpoint after the last page that was given back.
-        if self._log_pages >= CHECKPOINT_PAGES or (was_shrinking and not logs.is_shrinking):
-            self._checkpoint()
-
-    def look_after_log(self) -> None:
-        """Try again to copy the write-ahead log into the file if that failed or was not complete,
-        and cut the log if it is too large, unless a reader needs it now. Raises apsw.Error or
-        OSError."""
-        if self._connection is None:
-            return
-        if self._file.log_size() > LOG_BYTES:
-            # SQLite cuts its log by itself at a later write, which may never come.
-            self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        elif self._is_behind or self._failure is not None:
-            self._checkpoint()
-
-    def _checkpoint(self, mode: int = apsw.SQLITE_CHECKPOINT_PASSIVE) -> None:
-        """Copy the write-ahead log into the file, and sync both. Raises apsw.Error.
-
-        A failure means that the disk may lose what was committed. So no later write succeeds before
-        a checkpoint has.
-        """
-        connection = self._connect()
-        # Wait for no reader: commits wait for this thread.
-        connection.set_busy_handler(None)
-        try:
-            pages, copied = connection.wal_checkpoint(mode=mode)
-        except apsw.BusyError:
-            self._is_behind = True
-        except Exception as error:
-            self._failure = error
-            raise
-        else:
-            self._is_behind = copied < pages
-            self._failure = None
-            self._rests_until = 0.0
-        finally:
-            self._log_pages = 0
-            connection.set_busy_handler(self._file.lock_waiter())
+        self._transactions.close()
 
     def commit(self, writes: Sequence[Write[Any]]) -> None:
         """Apply all writes in one transaction. If that fails, apply each in a transaction of its
@@ -171,14 +102,23 @@ class Writer:
 
         An error becomes the result of its write; the method raises nothing.
         """
+        if self._is_full():
+            self._commit_removals(writes, apsw.FullError("database or disk is full"))
+            return
         error = self._try(writes)
         if error is None:
+            return
+        if isinstance(error, apsw.FullError) and self._release(error):
+            self._commit_removals(writes, error)
             return
         # Another program's lock stops every write, and each try would wait for it again.
         if len(writes) == 1 or isinstance(error, apsw.BusyError):
             for write in writes:
                 self._fail(write, error)
             return
+        self._commit_apart(writes)
+
+    def _commit_apart(self, writes: Sequence[Write[Any]]) -> None:
         deadline = time.monotonic() + APART_SECONDS
         failure: Exception | None = None
         for write in writes:
@@ -200,43 +140,92 @@ class Writer:
             results.extend(outcome.Value(write.apply(connection)) for write in writes)
 
         try:
-            self._transaction(apply)
+            self._transactions.run(apply)
         except Exception as error:
             return error
         for write, result in zip(writes, results, strict=True):
             write.result = result
         return None
 
-    def _transaction(self, apply: Callable[[apsw.Connection], object]) -> None:
-        """Call `apply` in a transaction. If it fails, undo it and raise the error."""
-        start = time.perf_counter()
-        try:
-            connection = self._connect()
-            if self._failure is not None:
-                self._checkpoint()
-            connection.execute("BEGIN IMMEDIATE")
-            apply(connection)
-            connection.execute("COMMIT")
-        except Exception:
-            self._roll_back()
-            raise
-        self.commits.add(time.perf_counter() - start)
-        self._logs.committed()
-
-    def _roll_back(self) -> None:
-        self._logs.rolled_back()
-        connection = self._connection
-        # After a full disk or an I/O error, SQLite has rolled back by itself.
-        if connection is not None and connection.in_transaction:
-            try:
-                connection.execute("ROLLBACK")
-            except apsw.Error:
-                # The state of this connection is unknown: the next transaction opens another.
-                self._connection = None
-                with suppress(apsw.Error):
-                    connection.close()
-
     def _fail(self, write: Write[Any], error: Exception) -> None:
         if isinstance(error, FAILURES):
             error = store_error("commit to", self._file.path.name, error)
         write.result = outcome.Error(error)
+
+    # A full disk.
+
+    def _is_full(self) -> bool:
+        """Whether the disk is full, and has no room for the reserve yet."""
+        moment = time.monotonic()
+        if self._reserve.is_released and moment >= self._looks_at:
+            self._looks_at = moment + ROOM_SECONDS
+            if self._reserve.take():
+                self._logs.is_careful = False
+                _log.warning("the disk has room again")
+        return self._reserve.is_released
+
+    def _release(self, error: Exception) -> bool:
+        """Release the reserve, if it is there. Return whether it was."""
+        if not self._reserve.release():
+            return False
+        _log.error(
+            "the disk is full: only deletions work until there is room; use `trio-logs rm` or"
+            " `trio-logs prune`, or make room on the disk",
+            error=str(error),
+        )
+        # The room is little, so each step has to be small.
+        self._logs.is_careful = True
+        self._looks_at = time.monotonic() + ROOM_SECONDS
+        return True
+
+    def _commit_removals(self, writes: Sequence[Write[Any]], error: Exception) -> None:
+        """Commit the writes that free something, each with a checkpoint, after which the next one
+        finds the same room. The others get the error."""
+        for write in writes:
+            failure: Exception | None = error
+            if write.frees:
+                with suppress(*FAILURES):
+                    self._transactions.checkpoint()
+                failure = self._try([write])
+            if failure is not None:
+                self._fail(write, failure)
+
+    # What is done between groups.
+
+    @property
+    def upkeep_in(self) -> float:
+        """Seconds until `keep_up` has something to do; 0 if it has now, inf if nothing is known.
+        Any thread may ask, between calls."""
+        if self._transactions.log_is_long:
+            return 0.0
+        logs = self._logs
+        if logs.is_over or logs.has_free or logs.is_shrinking:
+            return max(self._rests_until - time.monotonic(), 0.0)
+        return math.inf
+
+    def keep_up(self) -> None:
+        """After a commit: remove lines beyond the bound, give free space back, and copy the log
+        into the file, for a bounded time. It raises nothing; after an error, it rests."""
+        try:
+            self._keep_up(time.monotonic() + UPKEEP_SECONDS)
+        except FAILURES as error:
+            if not (isinstance(error, apsw.FullError) and self._release(error)):
+                # The next commit, or `look_after_log`, meets the error again and reports it.
+                self._rests_until = time.monotonic() + REST_SECONDS
+
+    def _keep_up(self, deadline: float) -> None:
+        logs, transactions = self._logs, self._transactions
+        while logs.is_over and time.monotonic() < deadline:
+            transactions.run(logs.keep_within)
+            if logs.is_careful:
+                transactions.checkpoint()
+        if logs.has_free:
+            logs.look_for_free(transactions.connect())
+        was_shrinking = logs.is_shrinking
+        while logs.is_shrinking and time.monotonic() < deadline:
+            if transactions.log_is_long or logs.is_careful:
+                transactions.checkpoint()
+            transactions.run(logs.shrink)
+        # The end of the file goes with the checkpoint after the last page that was given back.
+        if transactions.log_is_long or (was_shrinking and not logs.is_shrinking):
+            transactions.checkpoint()
