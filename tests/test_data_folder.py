@@ -368,7 +368,7 @@ async def test_the_write_ahead_log_shrinks(
 ) -> None:
     """No write comes that would cut it. Until then, a cut waits for no reader, since writes would
     wait for the cut."""
-    monkeypatch.setattr("trio_logs.store.sqlite.database.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("trio_logs.store.sqlite.log_care.LOOK_SECONDS", 0.01)
     async with running(SQLiteStore(tmp_path / DATABASE)) as store:
         with trio.fail_after(LOCK_SECONDS - 5):
             number = await grow(store, tmp_path, 4 * small_log)

@@ -73,7 +73,7 @@ async def test_one_line_says_that_the_disk_does_not_sync(
     tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also while nobody writes."""
-    monkeypatch.setattr("trio_logs.store.sqlite.database.LOOK_SECONDS", 0.001)
+    monkeypatch.setattr("trio_logs.store.sqlite.log_care.LOOK_SECONDS", 0.001)
     with structlog.testing.capture_logs() as logged:
         async with running(SQLiteStore(tmp_path / "x.db", vfs=disk.name)) as store:
             disk.fail_sync()
@@ -157,7 +157,7 @@ async def test_space_is_given_back_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     with pytest.MonkeyPatch.context() as patch:
         # A store that is killed before it gives anything back.
-        patch.setattr("trio_logs.store.sqlite.logs.FREE_PAGES", (10**9, 10**9))
+        patch.setattr("trio_logs.store.sqlite.free_pages.MANY_PAGES", 10**9)
         async with running(SQLiteStore(path)) as store:
             await write(store, "w", 1, 150)
             while await store.trim(Retention(max_bytes=0)):

@@ -17,6 +17,7 @@ from ...threads import Call, Threads
 from ..durations import DurationStatistics
 from .failures import FAILURES, store_error
 from .file import File
+from .log_care import look_after_log
 from .logs import Logs
 from .readers import Readers
 from .reserve import Reserve
@@ -31,9 +32,6 @@ CLOSE_SECONDS = 5.0
 
 READS_SECONDS = 3.0
 """The part of these seconds that a close waits for reads that hang."""
-
-LOOK_SECONDS = 5.0
-"""Seconds between two looks at the write-ahead log."""
 
 _log = structlog.get_logger("trio_logs.store")
 
@@ -99,26 +97,8 @@ class Database:
             self._writer.keep_up()
 
     async def look_after_log(self) -> None:
-        """Look after the write-ahead log now and then, until cancelled, and say so when the disk
-        refuses to have it copied into the file."""
-        failing = False
-        while True:
-            await trio.sleep(LOOK_SECONDS)
-            try:
-                await self._thread.run(self._writer.look_after_log, abandon_on_cancel=True)
-            except apsw.FullError:
-                # The writer has said it, or the service does once a write waits.
-                continue
-            except FAILURES as error:
-                if not failing:
-                    _log.error(
-                        "the write-ahead log can't be copied into the database, so the store takes"
-                        " no writes: check its disk",
-                        error=str(error),
-                    )
-                failing = True
-            else:
-                failing = False
+        """Look after the write-ahead log now and then, until cancelled."""
+        await look_after_log(self._thread, self._writer)
 
     async def write(
         self,

@@ -12,6 +12,7 @@ from typing import Literal
 import apsw
 
 from ...private_files import make_private, protect
+from .damage import forget
 from .schema import prepare
 
 __all__ = ["LOCK_SECONDS", "LOG_BYTES", "File"]
@@ -48,6 +49,7 @@ class File:
         with ExitStack() as stack:
             # SQLite gives its log and its shared memory the mode of the database.
             make_private(self.path)
+            forget(str(self.path))
             for suffix in ("-wal", "-shm"):
                 # A service that was killed leaves them.
                 with suppress(FileNotFoundError):
@@ -65,7 +67,7 @@ class File:
         with ExitStack() as stack:
             connection = self._connect(stack, apsw.SQLITE_OPEN_READONLY)
             # SQLite opens the file at the first statement.
-            connection.execute("SELECT number FROM workloads LIMIT 1").fetchall()
+            connection.execute("SELECT name FROM sqlite_schema LIMIT 1").fetchall()
             stack.pop_all()
         return connection
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any
 
 import apsw
@@ -15,36 +14,19 @@ from ...records import Batch, Change, Gap, Outcome, Status, now
 from .. import LogState, Retention, StreamState
 from ..appending import addition
 from . import kept, workloads
+from .damage import DAMAGE, records
+from .free_pages import FreePages
 from .queries import number_and_state
+from .removal import Removal
 from .rows import COLUMNS, encode
 from .streams import encode_streams
+from .totals import Totals
 
-__all__ = ["TRIM_ROWS", "Logs", "Totals"]
-
-TRIM_ROWS = 500
-"""Rows that one transaction removes: so trimming never delays appends for long."""
+__all__ = ["Logs"]
 
 TRIM_SLACK = 1024 * 1024
 """Bytes that the writer removes beyond the excess, or a hundredth of the bound if that is less, so
 that not every group of writes is over the bound again."""
-
-FREE_PAGES = 256, 1024
-"""Free pages that the file keeps for later lines, and the number beyond which it gives pages back.
-Without the distance, a history at its bound would shrink and grow all the time."""
-
-SHRINK_PAGES = 250
-"""Pages that one transaction gives back: it copies up to as many pages."""
-
-CAREFUL = 20
-"""The rows and pages of one transaction while the disk is full."""
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """The bytes of `data` in all rows, and how many rows retention has removed since the start."""
-
-    bytes: int = 0
-    trimmed: int = 0
 
 
 class Logs:
@@ -58,18 +40,17 @@ class Logs:
     def __init__(self, max_bytes: int | None = None) -> None:
         self.totals = Totals()
         self._max_bytes = max_bytes
-        # Whether rows were removed since `look_for_free`, and what that has found.
-        self.has_free = False
-        self.is_shrinking = False
-        # Whether the disk has little room, so that each step is small and all free pages go.
-        self.is_careful = False
+        self.free = FreePages()
+        self._removal = Removal()
+        # Deleted or finished logs of which only rows on damaged pages are left. Bound: the logs.
+        self._damaged: set[int] = set()
         # Whether no row was left to remove, until there are new ones.
         self._is_exhausted = False
         self._bytes = self._trimmed = 0
         self.has_deleted = False
         # Older lines are left of kept logs only.
         self._aged = 0
-        self._compress = zstandard.ZstdCompressor(level=1).compress
+        self._compress = zstandard.ZstdCompressor(level=1, write_checksum=True).compress
 
     def committed(self) -> None:
         """The transaction is durable: its changes count."""
@@ -82,12 +63,16 @@ class Logs:
 
     def load(self, connection: apsw.Connection) -> None:
         """Sum up the bytes in the file, and look for deleted logs that are still to be removed."""
-        held: Any = connection.execute("SELECT COALESCE(sum(held), 0) FROM workloads").get
+        try:
+            held: Any = connection.execute("SELECT COALESCE(sum(held), 0) FROM workloads").get
+        except DAMAGE:
+            held = sum(held for (held,) in records(connection, "held"))
         self._bytes = held
         self.committed()
-        self.has_deleted = self._hidden(connection) is not None
+        with suppress(*DAMAGE):
+            self.has_deleted = self._hidden(connection) is not None
         # The service may have ended before it had given all of them back.
-        self.look_for_free(connection)
+        self.free.look(connection)
 
     def append(
         self,
@@ -151,16 +136,28 @@ class Logs:
         hidden = self._hidden(connection)
         if hidden is None:
             return False
-        removed = self._remove(connection, "log = ? ORDER BY first", hidden)
-        if removed < self._rows:
-            connection.execute("DELETE FROM workloads WHERE number = ?", hidden)
-            kept.remove(connection, *hidden)
+        removed = self._remove_of(connection, hidden)
+        if removed < self._removal.rows:
+            if not self._has_rows(connection, hidden):
+                connection.execute("DELETE FROM workloads WHERE number = ?", (hidden,))
+                kept.remove(connection, hidden)
+            elif not removed:
+                # The record stays: a later log would find these rows if it got the number.
+                self._damaged.add(hidden)
         return True
 
-    def _hidden(self, connection: apsw.Connection) -> tuple[int] | None:
-        return connection.execute(
-            "SELECT number FROM workloads WHERE status = ? LIMIT 1", (workloads.DELETED,)
-        ).fetchone()
+    def _has_rows(self, connection: apsw.Connection, number: int) -> bool:
+        """Whether a log has rows, as far as that can be read."""
+        query = "SELECT EXISTS (SELECT 1 FROM batches WHERE log = ?)"
+        try:
+            return bool(connection.execute(query, (number,)).get)
+        except DAMAGE:
+            return True
+
+    def _hidden(self, connection: apsw.Connection) -> int | None:
+        """The number of a deleted log."""
+        query = f"SELECT number FROM workloads WHERE status = '{workloads.DELETED}'"
+        return next(iter(self._undamaged(connection, query)), None)
 
     @property
     def is_over(self) -> bool:
@@ -176,19 +173,9 @@ class Logs:
         self._is_exhausted = not removed
         self._trimmed += removed
 
-    def look_for_free(self, connection: apsw.Connection) -> None:
-        """Decide whether `shrink` has something to do."""
-        kept, many = (0, 0) if self.is_careful else FREE_PAGES
-        free: Any = connection.pragma("freelist_count")
-        self.is_shrinking = free > (kept if self.is_shrinking else many)
-        self.has_free = False
-
-    def shrink(self, connection: apsw.Connection) -> None:
-        """Give some free pages at the end of the file back. The file system has them after the next
-        checkpoint."""
-        pages = CAREFUL if self.is_careful else SHRINK_PAGES
-        connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
-        self.look_for_free(connection)
+    def be_careful(self, is_full: bool) -> None:
+        """Take small steps while the disk is full."""
+        self._removal.is_careful = self.free.is_careful = is_full
 
     def trim(self, connection: apsw.Connection, retention: Retention) -> int:
         """Remove a bounded number of rows beyond the bounds; return how many."""
@@ -201,11 +188,6 @@ class Logs:
                 removed = self._remove_excess(connection, excess)
         self._trimmed += removed
         return removed
-
-    @property
-    def _rows(self) -> int:
-        """How many rows one transaction removes at most."""
-        return CAREFUL if self.is_careful else TRIM_ROWS
 
     def _remove_aged(self, connection: apsw.Connection, moment: int, age: int) -> int:
         oldest = moment - age
@@ -221,14 +203,37 @@ class Logs:
         return 0
 
     def _remove_excess(self, connection: apsw.Connection, excess: int) -> int:
-        finished = connection.execute(
+        for number in self._undamaged(
+            connection,
             "SELECT number FROM workloads WHERE finished_at IS NOT NULL AND held > 0"
-            " ORDER BY finished_at LIMIT 1"
-        ).fetchone()
-        if finished is not None:
-            return self._remove(connection, "log = ? ORDER BY first", finished, excess)
+            " ORDER BY finished_at",
+        ):
+            if removed := self._remove_of(connection, number, excess):
+                return removed
+            self._damaged.add(number)
         # Only running workloads have lines left.
         return self._remove(connection, "TRUE ORDER BY time", (), excess)
+
+    def _undamaged(self, connection: apsw.Connection, query: str) -> list[int]:
+        """The numbers that a query finds, without those of damaged logs; some of them."""
+        found: Any = connection.execute(f"{query} LIMIT {len(self._damaged) + 1}").fetchall()
+        return [int(number) for (number,) in found if number not in self._damaged]
+
+    def _remove_of(
+        self, connection: apsw.Connection, number: int, excess: float = float("inf")
+    ) -> int:
+        """Remove rows of one log; 0 if only damaged ones are left."""
+        try:
+            return self._remove(connection, "log = ? ORDER BY first", (number,), excess)
+        except DAMAGE:
+            if self._removal.has_learned:
+                raise
+            return 0
+
+    def has_learned(self) -> bool:
+        """Whether a transaction that met damage will not meet it again."""
+        learned, self._removal.has_learned = self._removal.has_learned, False
+        return learned
 
     def _remove(
         self,
@@ -238,22 +243,7 @@ class Logs:
         excess: float = float("inf"),
     ) -> int:
         """Remove the first of these rows until `excess` bytes are freed; return how many rows."""
-        rows = []
-        freed = Counter[int]()
-        limit = self._rows
-        for rowid, log, size in connection.execute(
-            f"SELECT rowid, log, length(data) FROM batches WHERE {which} LIMIT {limit}", values
-        ):
-            rows.append((rowid,))
-            freed[log] += size
-            excess -= size
-            if excess <= 0:
-                break
-        connection.executemany("DELETE FROM batches WHERE rowid = ?", rows)
-        connection.executemany(
-            "UPDATE workloads SET held = held - ? WHERE number = ?",
-            [(size, log) for log, size in freed.items()],
-        )
-        self._bytes -= freed.total()
-        self.has_free = self.has_free or bool(rows)
-        return len(rows)
+        removed, freed = self._removal.remove(connection, which, values, excess)
+        self._bytes -= freed
+        self.free.may_be_many = self.free.may_be_many or bool(removed)
+        return removed

@@ -22,7 +22,7 @@ from .. import (
     Visitor,
     WorkloadQuery,
 )
-from . import changes, kept, queries, workloads
+from . import changes, damaged_records, queries, workloads
 from .database import Database
 from .file import File
 from .logs import Logs
@@ -30,7 +30,6 @@ from .reserve import Reserve
 from .session_store import SQLiteSessions
 
 __all__ = ["SQLiteStore"]
-
 
 _log = structlog.get_logger("trio_logs.store")
 
@@ -125,16 +124,18 @@ class SQLiteStore(SQLiteSessions):
         return await self._database.read(partial(workloads.one, workload_id=workload_id))
 
     async def workloads(self, query: WorkloadQuery) -> list[Workload]:
-        return await self._database.read(partial(workloads.page, query=query))
+        return await self._database.read(partial(damaged_records.page, query=query))
 
     async def count(self, query: WorkloadQuery) -> dict[Status, int]:
-        return await self._database.read(partial(workloads.count, query=query))
+        return await self._database.read(partial(damaged_records.count, query=query))
 
     async def expired(self, retention: Retention, limit: int) -> list[str]:
-        return await self._database.read(partial(kept.expired, retention=retention, limit=limit))
+        return await self._database.read(
+            partial(damaged_records.expired, retention=retention, limit=limit)
+        )
 
     async def unfinished(self) -> list[tuple[Workload, str | None]]:
-        return await self._database.read(workloads.unfinished)
+        return await self._database.read(damaged_records.unfinished)
 
     async def delete(self, workload_id: str) -> None:
         def committed(change: Change | None) -> None:
@@ -159,7 +160,9 @@ class SQLiteStore(SQLiteSessions):
         return await self._database.read(changes.newest)
 
     async def changes(self, after: int, max_bytes: int) -> ChangePage:
-        return await self._database.read(partial(changes.since, after=after, max_bytes=max_bytes))
+        return await self._database.read(
+            partial(damaged_records.since, after=after, max_bytes=max_bytes)
+        )
 
     # Logs.
 

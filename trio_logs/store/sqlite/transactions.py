@@ -9,6 +9,7 @@ from contextlib import suppress
 import apsw
 
 from ..durations import Durations
+from .damage import DAMAGE
 from .file import LOG_BYTES, File
 from .logs import Logs
 
@@ -65,6 +66,16 @@ class Transactions:
 
     def run(self, apply: Callable[[apsw.Connection], object]) -> None:
         """Call `apply` in a transaction. If it fails, undo it and raise its error."""
+        while True:
+            try:
+                self._run(apply)
+            except DAMAGE:
+                if not self._logs.has_learned():
+                    raise
+            else:
+                return
+
+    def _run(self, apply: Callable[[apsw.Connection], object]) -> None:
         start = time.perf_counter()
         try:
             connection = self.connect()

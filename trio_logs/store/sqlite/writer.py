@@ -137,7 +137,7 @@ class Writer:
         results: list[outcome.Value[Any]] = []
 
         def apply(connection: apsw.Connection) -> None:
-            results.extend(outcome.Value(write.apply(connection)) for write in writes)
+            results[:] = [outcome.Value(write.apply(connection)) for write in writes]
 
         try:
             self._transactions.run(apply)
@@ -160,7 +160,7 @@ class Writer:
         if self._reserve.is_released and moment >= self._looks_at:
             self._looks_at = moment + ROOM_SECONDS
             if self._reserve.take():
-                self._logs.is_careful = False
+                self._logs.be_careful(False)
                 _log.warning("the disk has room again")
         return self._reserve.is_released
 
@@ -174,7 +174,7 @@ class Writer:
             error=str(error),
         )
         # The room is little, so each step has to be small.
-        self._logs.is_careful = True
+        self._logs.be_careful(True)
         self._looks_at = time.monotonic() + ROOM_SECONDS
         return True
 
@@ -199,7 +199,7 @@ class Writer:
         if self._transactions.log_is_long:
             return 0.0
         logs = self._logs
-        if logs.is_over or logs.has_free or logs.is_shrinking:
+        if logs.is_over or logs.free.may_be_many or logs.free.is_shrinking:
             return max(self._rests_until - time.monotonic(), 0.0)
         return math.inf
 
@@ -214,18 +214,18 @@ class Writer:
                 self._rests_until = time.monotonic() + REST_SECONDS
 
     def _keep_up(self, deadline: float) -> None:
-        logs, transactions = self._logs, self._transactions
+        logs, free, transactions = self._logs, self._logs.free, self._transactions
         while logs.is_over and time.monotonic() < deadline:
             transactions.run(logs.keep_within)
-            if logs.is_careful:
+            if free.is_careful:
                 transactions.checkpoint()
-        if logs.has_free:
-            logs.look_for_free(transactions.connect())
-        was_shrinking = logs.is_shrinking
-        while logs.is_shrinking and time.monotonic() < deadline:
-            if transactions.log_is_long or logs.is_careful:
+        if free.may_be_many:
+            free.look(transactions.connect())
+        was_shrinking = free.is_shrinking
+        while free.is_shrinking and time.monotonic() < deadline:
+            if transactions.log_is_long or free.is_careful:
                 transactions.checkpoint()
-            transactions.run(logs.shrink)
+            transactions.run(free.shrink)
         # The end of the file goes with the checkpoint after the last page that was given back.
-        if transactions.log_is_long or (was_shrinking and not logs.is_shrinking):
+        if transactions.log_is_long or (was_shrinking and not free.is_shrinking):
             transactions.checkpoint()
