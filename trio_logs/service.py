@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 import trio
@@ -21,7 +22,7 @@ from .settings import Settings
 from .stderr import statistics as own_log_statistics
 from .store import LogStore, Retention, Store, StoreStatistics
 from .store.sqlite import SQLiteStore
-from .tokens import load_tokens
+from .tokens import Tokens, load_tokens
 
 __all__ = ["Service", "ServiceStatistics", "open_service"]
 
@@ -55,10 +56,12 @@ class Service:
     `draining`: the service is shutting down.
     """
 
-    def __init__(self, settings: Settings, store: Store, backends: Mapping[str, Backend]) -> None:
+    def __init__(
+        self, settings: Settings, tokens: Tokens, store: Store, backends: Mapping[str, Backend]
+    ) -> None:
         self.settings = settings
-        self.tokens = load_tokens(settings)
-        self.token = self.tokens.full
+        self.tokens = tokens
+        self.token = tokens.full
         self.store = store
         self.sessions = Sessions(store, self.tokens)
         self.broker = LogBroker(store, settings.broker, patience=settings.store_patience)
@@ -106,7 +109,9 @@ async def open_service(
     replaced meanwhile. Raises StoreError if the store can't be opened or read at the
     start, and if a failing store loses ends of workloads or lines on exit.
     """
-    with FolderLock.locked(settings.data) as lock:
+    backends = installed_backends() if backends is None else backends
+    load = partial(load_tokens, settings)
+    async with FolderLock.held(settings.data, load) as (lock, tokens):
         path = settings.data / "trio_logs.db"
         own = SQLiteStore(
             path,
@@ -115,7 +120,7 @@ async def open_service(
             has_reserve=True,
         )
         database, store = (path, own) if store is None else (None, store)
-        service = Service(settings, store, installed_backends() if backends is None else backends)
+        service = Service(settings, tokens, store, backends)
         async with trio.open_nursery() as store_nursery:
             await store_nursery.start(store.run)
             store_nursery.start_soon(_keep_trimmed, store, settings.retention)

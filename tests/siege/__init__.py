@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MODULES", "Case", "Check", "Plant", "case", "cases"]
 
-MODULES: tuple[str, ...] = ("stderrs",)
+MODULES: tuple[str, ...] = ("stderrs", "disks", "full", "history", "pages")
 """The modules of this package that have cases."""
 
 Check = Callable[["Trial"], Awaitable[None] | None]
