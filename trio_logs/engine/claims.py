@@ -191,6 +191,9 @@ class Claims:
         workload = owned.workload
         remote = outlives_server(self._backends, workload.spec.backend)
         job = Job(workload, remote, owned.epoch)
+        if remote and workload.started_at is not None:
+            # It ran on at its client, and may have had another node before.
+            job.ran_for = max(0, now() - workload.started_at)
         if (earlier := self._jobs.get(workload.id)) is not None:
             # Its epoch is over: it can't store anything any more.
             earlier.fence()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import structlog
 import trio
@@ -10,6 +11,7 @@ import trio
 from ..backends import Backend
 from ..store import WorkloadStore
 from .admission import Admission
+from .clock import newest_time
 from .job import Phase
 from .jobs import Jobs
 from .recovery import recover
@@ -46,6 +48,10 @@ class Life:
         self._grace = grace
         self._sharing = sharing
         self.may_own_more = False
+
+    async def newest_time(self) -> int:
+        """See `clock.newest_time`. Raises StoreError."""
+        return await self._calls.once("read the newest time", partial(newest_time, self._store))
 
     async def begin(self, nursery: trio.Nursery) -> None:
         """Accept workloads, after cleaning up after a crash. Raises StoreError if the store can't
