@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import psycopg
 import trio
 
+from tests.postgres_server import PostgresServer
 from trio_logs.records import Batch, now
 from trio_logs.store import StreamState
 from trio_logs.store.memory import MemoryTables, SharedMemoryStore
+from trio_logs.store.postgres import PostgresStore
 from trio_logs.store.shared import Node, SharedStore
 
-__all__ = ["MARKS", "Database", "MakeNode", "MemoryDatabase", "joined", "node"]
+__all__ = [
+    "MARKS",
+    "Database",
+    "MakeNode",
+    "MemoryDatabase",
+    "PostgresDatabase",
+    "joined",
+    "node",
+]
 
 MARKS = {"full": b"12", "read_only": b"34"}
 
@@ -71,6 +83,53 @@ class MemoryDatabase:
     async def fail_over(self, workload_id: str, lines: int) -> None:
         await trio.lowlevel.checkpoint()
         forget_lines(self.tables, workload_id, lines)
+
+
+@dataclass
+class PostgresDatabase:
+    """A schema of a server's database; see `Database`."""
+
+    server: PostgresServer
+    schema: str = field(default_factory=lambda: f"test_{secrets.token_hex(6)}")
+
+    def node(self) -> PostgresStore:
+        return PostgresStore(self.server.url(), schema=self.schema)
+
+    async def fail_over(self, workload_id: str, lines: int) -> None:
+        """The lines must be batches of their own."""
+        await trio.to_thread.run_sync(
+            self.execute,
+            f"DELETE FROM batches WHERE first > {lines}"
+            f" AND log = (SELECT number FROM logs WHERE id = '{workload_id}');"
+            f" UPDATE logs SET lines = {lines}, (bytes, held) = (SELECT sum(size),"
+            " sum(octet_length(data)) FROM batches WHERE log = number)"
+            f" WHERE id = '{workload_id}'",
+        )
+
+    def execute(self, statement: str) -> list[tuple[object, ...]]:
+        """Run a statement in the schema; return its rows."""
+        return self.server.execute(statement, options=f"-csearch_path={self.schema}")
+
+    def connection(self) -> psycopg.Connection:
+        """A connection of another program, for a `with`."""
+        options = f"-csearch_path={self.schema}"
+        return psycopg.connect(self.server.url(), autocommit=True, options=options)
+
+    def clear(self) -> None:
+        """Empty it; no store runs."""
+        tables = ("logs", "batches", "workloads", "deletions")
+        emptied = "; ".join(f"DELETE FROM {table}" for table in tables)
+        self.execute(f"{emptied}; UPDATE positions SET newest = 0, forgotten = 0")
+
+    def drop(self) -> None:
+        """Remove it. A query that was interrupted may still lock tables, in another order."""
+        for tries_left in (2, 1, 0):
+            try:
+                self.server.execute(f"DROP SCHEMA IF EXISTS {self.schema} CASCADE")
+                break
+            except psycopg.errors.DeadlockDetected:
+                if not tries_left:
+                    raise
 
 
 def forget_lines(tables: MemoryTables, workload_id: str, lines: int) -> None:
