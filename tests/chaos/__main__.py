@@ -19,7 +19,9 @@ import trio
 
 from tests.chaos.campaign import carry_out, make_settings
 from tests.chaos.checker import check
+from tests.chaos.cluster import Settings
 from tests.chaos.database import initialised, wheel_binaries
+from tests.chaos.drills import DRILLS, drill
 from tests.chaos.history import Run
 from tests.chaos.plan import plan
 
@@ -39,6 +41,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=12, help="of faults, a seed")
     parser.add_argument("--mode", choices=["single", "sync", "async"], help="the database")
     parser.add_argument("--plant", metavar="NAME", help="a bug that some seed must catch")
+    parser.add_argument("--drill", choices=DRILLS, help="one fault, with its figures")
     parser.add_argument("--postgres", type=Path, metavar="FOLDER", help="binaries; else the wheel")
     options = parser.parse_args()
     binaries = options.postgres or wheel_binaries()
@@ -47,6 +50,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="trio-logs-chaos-") as top:
         Path(top).chmod(0o755)
         with initialised(binaries, Path(top) / "database") as template:
+            if options.drill:
+                sys.exit(_drill(Path(top), binaries, template, options))
             for seed in options.seeds:
                 folder = Path(top) / f"seed-{seed}"
                 folder.mkdir()
@@ -58,6 +63,30 @@ def main() -> None:
     taken = time.monotonic() - began
     print(f"{len(options.seeds)} seeds, {failed} failed, {taken:.0f} s", flush=True)
     sys.exit((failed == 0) if options.plant else (failed > 0))
+
+
+def _drill(top: Path, binaries: Path, template: Path, options: argparse.Namespace) -> bool:
+    """Carry out a drill and print its figures; whether it failed."""
+    folder = top / "drill"
+    folder.mkdir()
+    settings = Settings(folder, binaries, template, plant=options.plant)
+    began = time.monotonic()
+    figures, found, run = trio.run(drill, options.drill, settings)
+    print(f"{options.drill}: {'FAILED' if found else 'ok'}, {time.monotonic() - began:.1f} s")
+    for name, figure in figures.items():
+        print(f"  {name}: {figure}")
+    if found:
+        _show(found)
+        if options.keep:
+            _keep(options.keep / options.drill, run, found, folder)
+    return bool(found)
+
+
+def _show(found: list[str]) -> None:
+    for fault in found[:SHOWN]:
+        print(f"  {fault}")
+    if len(found) > SHOWN:
+        print(f"  and {len(found) - SHOWN} more")
 
 
 def _seeds(text: str) -> range:
@@ -85,10 +114,7 @@ def _try(
     )
     if not found:
         return False
-    for fault in found[:SHOWN]:
-        print(f"  {fault}")
-    if len(found) > SHOWN:
-        print(f"  and {len(found) - SHOWN} more")
+    _show(found)
     if options.keep:
         kept = options.keep / f"seed-{seed}"
         _keep(kept, run, found, folder)

@@ -227,15 +227,17 @@ class Cluster:
             self.replication.swallow()
             await trio.sleep(seconds)
             self.lagging = True
-        # Clients of the old one see their connections cut.
-        await old.stop()
-        self.replication.cut(refuse=True)
-        await self.standby.promote()
-        self.primary, self.standby = self.standby, old
-        for link in self.links.values():
-            link.target = self.primary.port
-            link.cut()
-        self.note(at, "failover", away=True, more=1)
+        # The end of a run must not leave nodes without a database.
+        with trio.CancelScope(shield=True):
+            # Clients of the old one see their connections cut.
+            await old.stop()
+            self.replication.cut(refuse=True)
+            await self.standby.promote()
+            self.primary, self.standby = self.standby, old
+            for link in self.links.values():
+                link.target = self.primary.port
+                link.cut()
+            self.note(at, "failover", away=True, more=1)
 
     def heal(self) -> None:
         """All networks pass everything on, and all processes run."""

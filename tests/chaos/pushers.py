@@ -9,15 +9,16 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import trio
 
 from tests.chaos.history import Pushed, Text
-from tests.chaos.http import BrokenError, Request, ask, connect, read_head
+from tests.chaos.http import BrokenError, Request, ask, connect, read_head, send_head
 from tests.chaos.readers import Place
 
-__all__ = ["Pusher"]
+__all__ = ["Pusher", "SteadyPusher"]
 
 
 @dataclass
@@ -102,13 +103,9 @@ class Pusher:
         abandoned = self.rng.random() < 0.3
         stream = await connect(place.address)
         try:
-            head = Request(
-                "POST",
-                f"/v1/workloads/{self.workload_id}/logs",
-                self.token,
-                {"Transfer-Encoding": "chunked", "Upload-Offset": str(pushed.acknowledged)},
-            ).head()
-            await stream.send_all(head + _chunk(again))
+            await send_head(stream, _request(self.workload_id, self.token, pushed.acknowledged))
+            if again:
+                await stream.send_all(_chunk(again))
             for _ in range(count):
                 line = self._line()
                 pushed.content.append(line)
@@ -159,5 +156,104 @@ class Pusher:
         return status, None if place_ is None else int(place_)
 
 
+def _request(workload_id: str, token: str, offset: int) -> Request:
+    """A push whose body follows in chunks."""
+    headers = {"Transfer-Encoding": "chunked", "Upload-Offset": str(offset)}
+    return Request("POST", f"/v1/workloads/{workload_id}/logs", token, headers)
+
+
 def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class SteadyPusher:
+    """A client that writes a line each `pause` seconds, whether it has a connection or not, until
+    `over`; the same bytes again where it resumes, as a client of a real program does."""
+
+    def __init__(
+        self,
+        pushed: Pushed,
+        workload_id: str,
+        pause: float,
+        over: trio.Event,
+        places: Sequence[Place],
+        token: str,
+        rng: random.Random,
+        clock: Callable[[], float],
+    ) -> None:
+        self._pushed = pushed
+        self._workload_id = workload_id
+        self._pause = pause
+        self._over = over
+        self._places = places
+        self._token = token
+        self._rng = rng
+        self._clock = clock
+        self._data = b""
+        self._more = trio.Event()
+
+    async def run(self) -> None:
+        """Return when the log has ended."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write)
+            while not self._pushed.finished:
+                place = self._rng.choice(self._places)
+                with suppress(BrokenError):
+                    await self._push(place)
+                await trio.sleep(0.02)
+            nursery.cancel_scope.cancel()
+
+    async def _write(self) -> None:
+        number = 0
+        while not self._over.is_set():
+            number += 1
+            line = Text(self._pushed.key, "stdout", number, time.monotonic(), 0).line() + "\n"
+            self._pushed.content.append(line)
+            self._data += line.encode()
+            self._wake()
+            await trio.sleep(self._pause)
+        self._wake()
+
+    def _wake(self) -> None:
+        self._more.set()
+        self._more = trio.Event()
+
+    async def _push(self, place: Place) -> None:
+        """One request, which lasts until the node or the source ends it."""
+        offset = self._pushed.acknowledged
+        stream = await connect(place.address)
+        try:
+            await send_head(stream, _request(self._workload_id, self._token, offset))
+            answer = None
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send, stream, offset)
+                with suppress(BrokenError):
+                    answer = await read_head(stream, 3600)
+                nursery.cancel_scope.cancel()
+        finally:
+            await trio.aclose_forcefully(stream)
+        if answer is None:
+            return
+        if "upload-offset" in answer.headers:
+            self._pushed.acknowledged = int(answer.headers["upload-offset"])
+        if answer.status == 204 and self._over.is_set():
+            body = {"exit_code": 0, "bytes": len(self._data)}
+            path = f"/v1/workloads/{self._workload_id}/finish"
+            request = Request("POST", path, self._token, body=body)
+            status, _, _ = await ask(place.address, request, silence=35)
+            self._pushed.finished = status == 200
+
+    async def _send(self, stream: trio.SocketStream, offset: int) -> None:
+        try:
+            while True:
+                more = self._more
+                if offset < len(self._data):
+                    await stream.send_all(_chunk(self._data[offset:]))
+                    offset = len(self._data)
+                elif self._over.is_set():
+                    await stream.send_all(b"0\r\n\r\n")
+                    return
+                else:
+                    await more.wait()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the answer tells
