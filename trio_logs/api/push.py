@@ -83,6 +83,11 @@ async def _find(service: Service, workload_id: str) -> Inbox:
         )
     if workload.status.final:
         raise ConflictError(f"the workload is {workload.status}: its log has ended")
+    # With a shared store, the client went on here: another node had the log.
+    if await service.engine.take_over(workload_id):
+        inbox = service.push.inbox(workload_id)
+        if inbox is not None:
+            return inbox
     raise NotReadyError("the service is starting or shutting down: go on when it is back")
 
 

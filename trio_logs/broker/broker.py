@@ -9,7 +9,7 @@ from typing import Literal
 
 import trio
 
-from ..errors import LogClosedError, StoreError
+from ..errors import FencedError, LogClosedError, StoreError
 from ..records import End, Outcome, Reason, Status
 from ..selection import Selection
 from ..store import LogStore
@@ -136,7 +136,7 @@ class LogBroker:
         finally:
             self._topics.release(topic)
 
-    async def open(self, workload_id: str) -> LogWriter:
+    async def open(self, workload_id: str, *, epoch: int | None = None) -> LogWriter:
         """A writer for the log, which goes on after its last line. Close it after use.
 
         Raises LogClosedError if the log has ended, and StoreError if it can't be looked up.
@@ -146,6 +146,8 @@ class LogBroker:
             await topic.load()
             if topic.end is not None:
                 raise LogClosedError(f"the log of {workload_id!r} has ended")
+            if epoch is not None and topic.state.epoch != epoch:
+                raise FencedError(f"another node owns {workload_id!r}")
             source = await self._source(topic)
             return source.writer()
         finally:
@@ -156,7 +158,9 @@ class LogBroker:
         with await self.open(workload_id) as log:
             await log.write(as_line(line), stream)
 
-    async def close(self, workload_id: str, outcome: Outcome = SUCCEEDED) -> End:
+    async def close(
+        self, workload_id: str, outcome: Outcome = SUCCEEDED, *, epoch: int | None = None
+    ) -> End:
         """End the log after all earlier writes, and every subscription after the last line.
 
         Returns once all lines and the outcome are durable. Writers that are still open get
@@ -167,6 +171,8 @@ class LogBroker:
         try:
             await topic.load()
             if topic.end is None:
+                if epoch is not None and topic.state.epoch != epoch:
+                    raise FencedError(f"another node owns {workload_id!r}")
                 source = await self._source(topic)
                 source.close(outcome)
                 await source.ended()

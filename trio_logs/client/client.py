@@ -20,6 +20,7 @@ from .records import (
     Ending,
     LogRecord,
     MatchRecord,
+    Node,
     SearchRecord,
     Version,
     Workload,
@@ -144,6 +145,11 @@ class Client(SeveralLogs, RawLogs):
     async def is_unused(self, code: Code) -> bool:
         """Whether a code was not used yet, and has not expired."""
         return await codes.is_unused(self._connection, code)
+
+    async def nodes(self) -> Sequence[Node]:
+        """The nodes that share the server's store; the server alone if it has its own."""
+        answer = await self._connection.ask("GET", "/v1/nodes")
+        return decode(answer, self._connection.address, requests.NodeList).nodes
 
     async def version(self) -> Version:
         """The version of the server."""

@@ -4,6 +4,7 @@ from .change_reader import ChangeReader, ChangeRecord
 from .changes import Changes
 from .engine import Engine
 from .limits import EngineLimits, EngineStatistics
+from .nodes import Nodes, NodeStatistics, new_node
 from .pruning import keep_pruned
 
 __all__ = [
@@ -13,5 +14,8 @@ __all__ = [
     "Engine",
     "EngineLimits",
     "EngineStatistics",
+    "NodeStatistics",
+    "Nodes",
     "keep_pruned",
+    "new_node",
 ]
