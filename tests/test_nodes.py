@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 import trio
+import trio.lowlevel
 import trio.testing
 
 from tests.nodes_stage import Cluster, Member, cluster
@@ -68,7 +69,7 @@ async def test_the_bound_counts_what_waits_in_the_store() -> None:
         with pytest.raises(BusyError):
             await a.submit("go")
         b.stage.release.set()
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         while (await a.engine.count(WorkloadQuery()))[Status.QUEUED]:
             await trio.sleep(0.01)
         # Within the same second: the store is asked again.

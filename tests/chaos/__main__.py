@@ -9,7 +9,6 @@ import argparse
 import json
 import shutil
 import sys
-import tempfile
 import time
 from dataclasses import asdict
 from functools import partial
@@ -20,7 +19,7 @@ import trio
 from tests.chaos.campaign import carry_out, make_settings
 from tests.chaos.checker import check
 from tests.chaos.cluster import Settings
-from tests.chaos.database import initialised, wheel_binaries
+from tests.chaos.database import wheel_binaries, workplace
 from tests.chaos.drills import DRILLS, drill
 from tests.chaos.history import Run
 from tests.chaos.plan import plan
@@ -47,19 +46,17 @@ def main() -> None:
     binaries = options.postgres or wheel_binaries()
     failed = 0
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="trio-logs-chaos-") as top:
-        Path(top).chmod(0o755)
-        with initialised(binaries, Path(top) / "database") as template:
-            if options.drill:
-                sys.exit(_drill(Path(top), binaries, template, options))
-            for seed in options.seeds:
-                folder = Path(top) / f"seed-{seed}"
-                folder.mkdir()
-                if _try(seed, folder, binaries, template, options):
-                    failed += 1
-                    if options.plant:
-                        break
-                shutil.rmtree(folder)
+    with workplace(binaries) as (top, template):
+        if options.drill:
+            sys.exit(_drill(top, binaries, template, options))
+        for seed in options.seeds:
+            folder = top / f"seed-{seed}"
+            folder.mkdir()
+            if _try(seed, folder, binaries, template, options):
+                failed += 1
+                if options.plant:
+                    break
+            shutil.rmtree(folder)
     taken = time.monotonic() - began
     print(f"{len(options.seeds)} seeds, {failed} failed, {taken:.0f} s", flush=True)
     sys.exit((failed == 0) if options.plant else (failed > 0))

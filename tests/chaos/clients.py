@@ -148,9 +148,7 @@ class Clients:
         """Read the counters of the nodes in the database, by a connection of its own."""
         while True:
             try:
-                found = await trio.to_thread.run_sync(
-                    _read_beats, self.cluster.primary.url, abandon_on_cancel=True
-                )
+                found = dict(await self.cluster.primary.query(BEATS))
             except psycopg.Error:
                 found = None
             self.run.beats.append((self.cluster.clock(), found))
@@ -236,9 +234,3 @@ class Clients:
             while workloads.leftover(self.folder):
                 await trio.sleep(0.1)
         self.run.leftover += map(str, workloads.leftover(self.folder))
-
-
-def _read_beats(url: str) -> dict[str, int]:
-    options = {"connect_timeout": 1, "options": "-c statement_timeout=1000"}
-    with psycopg.connect(url, autocommit=True, **options) as connection:  # type: ignore[arg-type]
-        return dict(connection.execute(BEATS).fetchall())

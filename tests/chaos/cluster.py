@@ -22,6 +22,8 @@ TOKEN = "token-of-the-chaos-campaign-0123456789"
 
 STANDBY = "standby"
 
+BEHIND = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -67,8 +69,7 @@ class Cluster:
         if settings.mode == "sync":
             await self.primary.set("synchronous_standby_names", STANDBY)
         for name in settings.names:
-            link = self.links[name] = Link(self.primary.port)
-            await nursery.start(link.run)
+            link = await self.open_link(nursery, name)
             options = (
                 *("--store", Server.url_by(link.port), "--node", name),
                 *("--drain", str(settings.drain), "--grace", str(settings.grace)),
@@ -77,15 +78,24 @@ class Cluster:
             )
             variables = {"TRIO_LOGS_TOKEN": TOKEN}
             self.nodes[name] = Node(name, settings.folder, options, variables, settings.plant)
-        first, *others = self.nodes.values()
-        # The first one makes the tables.
-        for node in (first, *others):
+        for node in self.nodes.values():
             node.start()
         for node in self.nodes.values():
             await node.ready()
             if not node.is_running:
                 raise RuntimeError(node.log.read_text()[-3000:])
         nursery.start_soon(self._supervise)
+
+    async def open_link(self, nursery: trio.Nursery, name: str) -> Link:
+        """A port of its own that leads to the database."""
+        link = self.links[name] = Link(self.primary.port)
+        await nursery.start(link.run)
+        return link
+
+    async def caught_up(self) -> None:
+        """Wait until the standby has all that the primary has."""
+        while await self.primary.query(BEHIND) != [(1,)]:
+            await trio.sleep(0.02)
 
     async def _supervise(self) -> None:
         """Start a node again that has ended, as systemd would."""

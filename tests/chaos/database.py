@@ -7,15 +7,17 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
+import psycopg
 import trio
 
-__all__ = ["USER", "Server", "free_port", "initialised", "wheel_binaries"]
+__all__ = ["USER", "Server", "free_port", "wheel_binaries", "workplace"]
 
 USER = "trio_logs"
 
@@ -61,22 +63,27 @@ def _hand_over(folder: Path) -> None:
 
 
 @contextmanager
-def initialised(binaries: Path, folder: Path) -> Iterator[Path]:
-    """A new cluster's files, from which each seed copies its own."""
-    folder.mkdir(parents=True)
-    _hand_over(folder)
-    files = folder / "template"
-    subprocess.run(
-        [
-            *(binaries / "initdb", "--pgdata", files, "--username", USER, "--auth", "trust"),
-            *("--encoding", "UTF8", "--locale", "C", "--no-sync", "--wal-segsize", "1"),
-        ],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        cwd=folder,
-        **_as_user(),
-    )
-    yield files
+def workplace(binaries: Path) -> Iterator[tuple[Path, Path]]:
+    """A folder for the files of runs, and in it those of a new database, from which each run copies
+    its own. Not in pytest's folder, into which PostgreSQL's user can't look."""
+    with tempfile.TemporaryDirectory(prefix="trio-logs-chaos-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        template = folder / "template"
+        template.mkdir(mode=0o700)
+        _hand_over(template)
+        subprocess.run(
+            [
+                *(binaries / "initdb", "--pgdata", template, "--username", USER),
+                *("--auth", "trust", "--encoding", "UTF8", "--locale", "C"),
+                *("--no-sync", "--wal-segsize", "1"),
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=folder,
+            **_as_user(),
+        )
+        yield folder, template
 
 
 class Server:
@@ -206,6 +213,18 @@ class Server:
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
             return [pid, *map(int, children)]
         return [pid]
+
+    async def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Rows, by a connection of its own. Raises psycopg.Error, after some seconds at the
+        latest."""
+
+        def run() -> list[tuple[Any, ...]]:
+            with psycopg.connect(
+                self.url, autocommit=True, connect_timeout=2, options="-c statement_timeout=2000"
+            ) as connection:
+                return connection.execute(statement.encode()).fetchall()
+
+        return await trio.to_thread.run_sync(run, abandon_on_cancel=True)
 
     async def promote(self) -> None:
         """Make a standby the server that takes writes."""

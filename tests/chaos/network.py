@@ -46,6 +46,10 @@ class Link:
         for stream in self._open:
             _reset(stream)
 
+    @property
+    def is_swallowing(self) -> bool:
+        return not self._clear.is_set()
+
     def swallow(self) -> None:
         """From now on nothing arrives in either direction, and nobody is told."""
         if self._clear.is_set():
