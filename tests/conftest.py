@@ -137,7 +137,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         return
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
     if "postgres" in parameters or "postgres" in item.fixturenames:
-        item.fixturenames.insert(0, "postgres_server")
+        # A copy: the list belongs to all parameters of the test.
+        item.fixturenames = ["postgres_server", *item.fixturenames]
 
 
 @pytest.fixture(scope="session")

@@ -161,7 +161,7 @@ class Cluster:
         """Another node."""
         store = FailingNodeStore(self.tables)
         nodes = Nodes(store, replace(new_node(name), host=f"host of {name}"), MARKS, patience)
-        broker = LogBroker(store, patience=patience)
+        broker = LogBroker(store, patience=patience, shared=store)
         stage, pushed = Stage(), PushBackend(push)
         backends = {"stage": stage, "push": pushed}
         engine = Engine(store, broker, backends, limits, patience, nodes.own.id, nodes)

@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 __all__ = ["OWNER", "PostgresServer", "running_postgres"]
 
@@ -35,6 +36,7 @@ SETTINGS = {
     "synchronous_commit": "on",
     "max_wal_size": "128MB",
     "autovacuum": "off",
+    "deadlock_timeout": "100ms",
     "log_min_messages": "fatal",
     "timezone": "UTC",
     "shared_memory_type": "mmap",
@@ -106,9 +108,12 @@ class PostgresServer:
             self._process.wait(PATIENCE)
             self._process = None
 
-    def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
-        """Run a statement as the owner; return its rows."""
-        with psycopg.connect(self.url(database), autocommit=True) as connection:
+    def execute(
+        self, statement: str, database: str = "postgres", **options: str
+    ) -> list[tuple[object, ...]]:
+        """Run a statement as the owner; return its rows. `options` are those of a connection."""
+        url = make_conninfo(self.url(database), **options)
+        with psycopg.connect(url, autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import psycopg
 import trio
 
 from tests.postgres_server import PostgresServer
@@ -106,8 +107,19 @@ class PostgresDatabase:
         )
 
     def execute(self, statement: str) -> list[tuple[object, ...]]:
-        """Run a statement in the schema."""
-        return self.server.execute(f"SET search_path = {self.schema}; {statement}")
+        """Run a statement in the schema; return its rows."""
+        return self.server.execute(statement, options=f"-csearch_path={self.schema}")
+
+    def connection(self) -> psycopg.Connection:
+        """A connection of another program, for a `with`."""
+        options = f"-csearch_path={self.schema}"
+        return psycopg.connect(self.server.url(), autocommit=True, options=options)
+
+    def clear(self) -> None:
+        """Empty it; no store runs."""
+        tables = ("logs", "batches", "workloads", "deletions")
+        emptied = "; ".join(f"DELETE FROM {table}" for table in tables)
+        self.execute(f"{emptied}; UPDATE positions SET newest = 0, forgotten = 0")
 
     def drop(self) -> None:
         """Remove it."""

@@ -10,7 +10,6 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 import trio
@@ -18,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.live import Live
-from tests.postgres_server import PostgresServer
 from tests.shared_stores import PostgresDatabase
 from tests.stores import append, running
 from tests.test_api import problem
@@ -89,7 +87,7 @@ async def put(store: Store, workload: Workload) -> None:
 @settings(max_examples=20)
 @given(records, st.lists(queries, min_size=5, max_size=15), st.sets(st.integers(0, 7), max_size=2))
 def test_all_stores_list_what_a_naive_filter_finds(
-    postgres_server: PostgresServer,
+    postgres: PostgresDatabase,
     given_records: list[tuple[str | None, list[str], dict[str, str], Status, int]],
     given_queries: list[WorkloadQuery],
     deleted: set[int],
@@ -109,9 +107,9 @@ def test_all_stores_list_what_a_naive_filter_finds(
             async with (
                 running(MemoryStore()) as memory,
                 running(SQLiteStore(Path(folder, "x.db"))) as sqlite,
-                running(database.node()) as postgres,
+                running(postgres.node()) as shared,
             ):
-                stores: list[Store] = [memory, sqlite, postgres]
+                stores: list[Store] = [memory, sqlite, shared]
                 left = [each for number, each in enumerate(workloads) if number not in deleted]
                 for store in stores:
                     for workload in workloads:
@@ -139,12 +137,10 @@ def test_all_stores_list_what_a_naive_filter_finds(
                         }, (store, query)
                 listed = await memory.workloads(WorkloadQuery())
                 assert listed == await sqlite.workloads(WorkloadQuery())
-                assert listed == await postgres.workloads(WorkloadQuery())
+                assert listed == await shared.workloads(WorkloadQuery())
 
-    database = PostgresDatabase(postgres_server)
-    with patch("trio_logs.store.postgres.database.MAX_READERS", 1):
-        trio.run(main)
-    database.drop()
+    trio.run(main)
+    postgres.clear()
 
 
 async def test_hard_texts_in_every_field(make_store: Callable[[], Store]) -> None:

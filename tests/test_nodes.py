@@ -15,7 +15,7 @@ from trio_logs.errors import BusyError, ConflictError, NodeLostError
 from trio_logs.records import Reason, Status
 from trio_logs.store import WorkloadQuery
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
+Clock = trio.testing.MockClock
 
 
 def running(made: Cluster) -> Counter[str]:
@@ -23,7 +23,7 @@ def running(made: Cluster) -> Counter[str]:
     return Counter(each for member in made.members.values() for each in member.stage.running)
 
 
-async def test_a_thousand_workloads_start_once_each() -> None:
+async def test_a_thousand_workloads_start_once_each(autojump_clock: Clock) -> None:
     async with cluster("a", "b", "c", limits=EngineLimits(running=7)) as made:
         members = list(made.members.values())
         for member in members:
@@ -39,7 +39,9 @@ async def test_a_thousand_workloads_start_once_each() -> None:
         assert all(len(member.stage.running) > 100 for member in members)
 
 
-async def test_the_oldest_start_first_and_no_more_than_there_is_room_for() -> None:
+async def test_the_oldest_start_first_and_no_more_than_there_is_room_for(
+    autojump_clock: Clock,
+) -> None:
     async with cluster("a", "b", limits=EngineLimits(running=2)) as made:
         a, b = made.members.values()
         ids = [(await a.submit("go")).id for _ in range(6)]
@@ -55,7 +57,7 @@ async def test_the_oldest_start_first_and_no_more_than_there_is_room_for() -> No
         assert len(a.stage.running) == 2
 
 
-async def test_the_bound_counts_what_waits_in_the_store() -> None:
+async def test_the_bound_counts_what_waits_in_the_store(autojump_clock: Clock) -> None:
     async with cluster("a", "b", limits=EngineLimits(running=1, queued=2)) as made:
         a, b = made.members.values()
         for _ in range(2):
@@ -63,7 +65,7 @@ async def test_the_bound_counts_what_waits_in_the_store() -> None:
         await trio.testing.wait_all_tasks_blocked()
         for _ in range(2):
             await a.submit("go")
-        await trio.sleep(1)
+        await trio.sleep(1.5)
         with pytest.raises(BusyError):
             await b.submit("go")
         with pytest.raises(BusyError):
@@ -83,7 +85,7 @@ async def owner_and_other(made: Cluster, workload_id: str) -> tuple[Member, Memb
     return owner, other
 
 
-async def test_any_node_stops_a_running_workload() -> None:
+async def test_any_node_stops_a_running_workload(autojump_clock: Clock) -> None:
     async with cluster("a", "b") as made:
         a = made.members["a"]
         workload = await a.submit("until stop")
@@ -101,7 +103,7 @@ async def test_any_node_stops_a_running_workload() -> None:
         assert (await other.engine.stop(workload.id)).status is Status.STOPPED
 
 
-async def test_a_stop_whose_bell_is_lost_comes_with_the_beat() -> None:
+async def test_a_stop_whose_bell_is_lost_comes_with_the_beat(autojump_clock: Clock) -> None:
     async with cluster("a", "b") as made:
         workload = await made.members["a"].submit("until stop")
         owner, other = await owner_and_other(made, workload.id)
@@ -112,7 +114,7 @@ async def test_a_stop_whose_bell_is_lost_comes_with_the_beat() -> None:
         assert trio.current_time() - began <= 1.1
 
 
-async def test_any_node_stops_a_queued_workload() -> None:
+async def test_any_node_stops_a_queued_workload(autojump_clock: Clock) -> None:
     async with cluster("a", "b", limits=EngineLimits(running=1)) as made:
         a, b = made.members.values()
         first = [await a.submit("go") for _ in range(2)]
@@ -128,7 +130,7 @@ async def test_any_node_stops_a_queued_workload() -> None:
         assert waiting.id not in running(made)
 
 
-async def test_one_key_makes_one_workload_at_all_nodes() -> None:
+async def test_one_key_makes_one_workload_at_all_nodes(autojump_clock: Clock) -> None:
     async with cluster("a", "b", "c") as made:
         found = []
 
@@ -143,7 +145,7 @@ async def test_one_key_makes_one_workload_at_all_nodes() -> None:
         assert running(made) == Counter([found[0].id])
 
 
-async def test_any_node_deletes_and_reruns() -> None:
+async def test_any_node_deletes_and_reruns(autojump_clock: Clock) -> None:
     async with cluster("a", "b") as made:
         workload = await made.members["a"].submit("write")
         owner, other = await owner_and_other(made, workload.id)
@@ -157,7 +159,7 @@ async def test_any_node_deletes_and_reruns() -> None:
             await other.engine.resize(again.id, 80, 24)
 
 
-async def test_a_dead_node_is_buried_and_its_workloads_are_lost() -> None:
+async def test_a_dead_node_is_buried_and_its_workloads_are_lost(autojump_clock: Clock) -> None:
     async with cluster("a", "b", "c") as made:
         a = made.members["a"]
         workload = await a.submit("flush")
@@ -179,7 +181,7 @@ async def test_a_dead_node_is_buried_and_its_workloads_are_lost() -> None:
         assert sum(each.nodes.statistics().buried for each in made.members.values()) >= 1
 
 
-async def test_a_node_that_was_taken_for_dead_ends() -> None:
+async def test_a_node_that_was_taken_for_dead_ends(autojump_clock: Clock) -> None:
     async with cluster("a", "b") as made:
         a = made.members["a"]
         held = await a.submit("go")
@@ -193,7 +195,7 @@ async def test_a_node_that_was_taken_for_dead_ends() -> None:
         assert "took" in str(owner.error)
 
 
-async def test_nobody_is_judged_while_the_store_is_away() -> None:
+async def test_nobody_is_judged_while_the_store_is_away(autojump_clock: Clock) -> None:
     async with cluster("a", "b", "c") as made:
         members = list(made.members.values())
         workload = await members[0].submit("go")
@@ -214,15 +216,12 @@ async def test_nobody_is_judged_while_the_store_is_away() -> None:
         assert (await members[1].engine.finished(workload.id)).status is Status.SUCCEEDED
 
 
-async def test_what_a_claim_with_an_unknown_result_has_claimed_runs() -> None:
+async def test_what_a_claim_with_an_unknown_result_has_claimed_runs(autojump_clock: Clock) -> None:
     async with cluster("a", "b") as made:
         a, b = made.members.values()
         await b.leave()
         a.store.switch.fail("claim", after=True)
         workload = await a.submit("go")
-        await trio.sleep(0.5)
-        assert not a.stage.running
-        a.store.switch.recover()
         await trio.sleep(2)
         assert a.stage.running == [workload.id]
         a.stage.release.set()
@@ -231,10 +230,10 @@ async def test_what_a_claim_with_an_unknown_result_has_claimed_runs() -> None:
         assert a.stage.running == [workload.id]
 
 
-async def test_a_node_that_leaves_is_gone_at_once() -> None:
+async def test_a_node_that_leaves_is_gone_at_once(autojump_clock: Clock) -> None:
     async with cluster("a", "b", limits=EngineLimits(running=1)) as made:
         a, b = made.members.values()
-        first = [await a.submit("go") for _ in range(2)]
+        first = [await a.submit("until stop") for _ in range(2)]
         await trio.testing.wait_all_tasks_blocked()
         waiting = await a.submit("go")
         began = trio.current_time()
@@ -242,10 +241,12 @@ async def test_a_node_that_leaves_is_gone_at_once() -> None:
         ended = [await b.engine.get(each.id) for each in first]
         assert sorted(each.status for each in ended) == [Status.RUNNING, Status.STOPPED]
         assert {each.reason for each in ended} == {None, Reason.SHUTDOWN}
-        assert trio.current_time() - began < 11
-        await trio.sleep(1)
+        assert trio.current_time() - began < 1
+        await trio.sleep(1.1)
         assert [node.id for node in b.nodes.known] == [b.id]
         # What waited goes on waiting, for another node.
         assert (await b.engine.get(waiting.id)).status is Status.QUEUED
+        [other] = [each for each in first if each.id in b.stage.running]
+        await b.engine.stop(other.id)
         b.stage.release.set()
         assert (await b.engine.finished(waiting.id)).status is Status.SUCCEEDED

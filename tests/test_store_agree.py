@@ -5,13 +5,11 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from unittest.mock import patch
 
 import trio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.postgres_server import PostgresServer
 from tests.shared_stores import PostgresDatabase
 from tests.stores import append, batch, running
 from trio_logs.records import Batch, Gap, Run, now
@@ -39,7 +37,7 @@ hours = st.integers(0, 40).map(lambda number: number * HOUR)
 @given(steps, st.integers(1, 60), st.integers(1, 2000), hours, st.none() | hours)
 @example([("a", 2, 1, "stdout", 0)] * 5, 2, 3, HOUR, None)
 def test_the_stores_agree(
-    postgres_server: PostgresServer,
+    postgres: PostgresDatabase,
     written: list[tuple[str, int, int, str, int]],
     first: int,
     size: int,
@@ -51,9 +49,9 @@ def test_the_stores_agree(
             async with (
                 running(MemoryStore()) as memory,
                 running(SQLiteStore(Path(folder, "x.db"))) as sqlite,
-                running(database.node()) as postgres,
+                running(postgres.node()) as shared,
             ):
-                stores: list[Store] = [memory, sqlite, postgres]
+                stores: list[Store] = [memory, sqlite, shared]
                 heads, time = {"a": 0, "b": 0}, 0
                 for name, count, wait, stream, repeated in written:
                     time += wait
@@ -70,7 +68,7 @@ def test_the_stores_agree(
                         while await store.trim(retention):
                             pass
                 for name in heads:
-                    for other in (sqlite, postgres):
+                    for other in (sqlite, shared):
                         assert await memory.log(name) == await other.log(name)
                         found = await memory.read(name, first, size)
                         assert found == await other.read(name, first, size)
@@ -91,13 +89,11 @@ def test_the_stores_agree(
                     for head in (0, *(one.last for one in everything)):
                         position = await memory.find(name, moment, head)
                         assert position == await sqlite.find(name, moment, head)
-                        assert position == await postgres.find(name, moment, head)
+                        assert position == await shared.find(name, moment, head)
                         check_find(everything, moment, head, position)
 
-    database = PostgresDatabase(postgres_server)
-    with patch("trio_logs.store.postgres.database.MAX_READERS", 1):
-        trio.run(main)
-    database.drop()
+    trio.run(main)
+    postgres.clear()
 
 
 class Visited:

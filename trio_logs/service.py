@@ -14,7 +14,7 @@ from .backends import Backend, installed_backends
 from .backends.push import PushBackend
 from .broker import BrokerStatistics, LogBroker, SearchStatistics
 from .engine import Engine, EngineStatistics, Nodes, NodeStatistics, keep_pruned, new_node
-from .errors import StoreError
+from .errors import InvalidRequestError, StoreError
 from .folder_lock import FolderLock
 from .own_log import OwnLogStatistics
 from .records import Detached, now
@@ -72,7 +72,9 @@ class Service:
             marks = {role: self.tokens.mark(role == "read_only") for role in ("full", "read_only")}
             self.nodes = Nodes(shared, self._node, marks, settings.store_patience)
         self.sessions = Sessions(store, self.tokens)
-        self.broker = LogBroker(store, settings.broker, patience=settings.store_patience)
+        self.broker = LogBroker(
+            store, settings.broker, patience=settings.store_patience, shared=shared
+        )
         # Without an entry point: the routes of this service need the instance.
         self.push = PushBackend(settings.push)
         backends = {"push": self.push, **backends}
@@ -96,7 +98,7 @@ class Service:
         self.draining = True
         self.engine.hold()
         if self.nodes is not None:
-            self.nodes.draining = True
+            self.nodes.drain()
             if self.nodes.others:
                 self._detach()
         with trio.move_on_after(self.settings.drain):
@@ -107,7 +109,7 @@ class Service:
         that its client resumes later. A second call does nothing."""
         self.draining = True
         if self.nodes is not None:
-            self.nodes.draining = True
+            self.nodes.drain()
         self.engine.drain()
         self._detach()
 
@@ -127,7 +129,7 @@ class Service:
         """Tell operators where this service answers."""
         self._address = address
         if self.nodes is not None:
-            self.nodes.address = address
+            self.nodes.listen_at(address)
 
     async def list_nodes(self) -> Sequence[Node]:
         """All nodes of the shared store, or this service alone. Raises StoreError."""
@@ -173,7 +175,7 @@ async def open_service(
     backends: Mapping[str, Backend] | None = None,
 ) -> AsyncIterator[Service]:
     """A running service, without its server. `store` is by default SQLite in the data folder. With
-    `shared`, this service is a node among others.
+    `shared`, or with `Settings.store`, this service is a node among others.
 
     On exit, the service drains, stops running workloads, and closes its parts from the inside out.
     An exception in any part cancels the others and is raised. Raises NodeLostError once the other
@@ -184,6 +186,8 @@ async def open_service(
     start, and if a failing store loses ends of workloads or lines on exit.
     """
     with FolderLock.locked(settings.data) as lock:
+        if store is None and shared is None and settings.store is not None:
+            shared = _shared_store(settings.store)
         path = settings.data / "trio_logs.db"
         own = SQLiteStore(path, synchronous=settings.synchronous)
         given = shared or store
@@ -226,3 +230,15 @@ async def open_service(
                 f"the store failed during the shutdown, so {ends} ends of workloads and {lines}"
                 " lines are lost; the next start shows these workloads as lost"
             )
+
+
+def _shared_store(url: str) -> SharedStore:
+    """Raises InvalidRequestError without a driver, and StoreError for a URL that libpq can't
+    read."""
+    try:
+        from .store.postgres import PostgresStore
+    except ImportError as error:
+        raise InvalidRequestError(
+            "the store in PostgreSQL needs psycopg: pip install 'trio-logs[postgres]'"
+        ) from error
+    return PostgresStore(url)

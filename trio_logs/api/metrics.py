@@ -17,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 from quart import Response
 
+from ..broker import BrokerStatistics
 from ..engine import NodeStatistics
 from ..errors import StoreError
 from ..server import ServerStatistics
@@ -77,7 +78,7 @@ class _Statistics(Collector):
         for name, text, value in _counters(found):
             yield CounterMetricFamily(f"trio_logs_{name}", text, value)
         if found.nodes is not None:
-            yield from _node_metrics(found.nodes)
+            yield from _node_metrics(found.nodes, found.broker)
         finished = CounterMetricFamily(
             "trio_logs_workloads_finished", "Finished workloads by status.", labels=["status"]
         )
@@ -156,14 +157,23 @@ def _counters(found: ServiceStatistics) -> Iterable[tuple[str, str, float]]:
     )
 
 
-def _node_metrics(found: NodeStatistics) -> Iterator[Metric]:
+def _node_metrics(found: NodeStatistics, broker: BrokerStatistics) -> Iterator[Metric]:
     """Of a shared store."""
     yield GaugeMetricFamily("trio_logs_nodes", "Nodes, this one included.", found.nodes)
     yield CounterMetricFamily(
         "trio_logs_nodes_buried", "Dead nodes that this one has buried.", found.buried
     )
     yield CounterMetricFamily(
-        "trio_logs_store_outages", "Times that the shared store was away.", found.outages
+        "trio_logs_store_reconnects", "Times that the shared store was away.", found.outages
+    )
+    yield GaugeMetricFamily(
+        "trio_logs_feeds", "Logs of other nodes that have readers here.", broker.feeds
+    )
+    yield GaugeMetricFamily(
+        "trio_logs_feed_lag_seconds", "Age of the oldest news that they lack.", broker.feed_lag
+    )
+    yield CounterMetricFamily(
+        "trio_logs_logs_fenced", "Logs that another node took over.", broker.fenced
     )
 
 

@@ -76,12 +76,14 @@ class UnfinishedLines:
             self._tasks.start(self._pace, self._pacing, name=name)
         self._watchers.add(listener)
 
-    def unwatch(self, listener: Listener) -> None:
-        """Run no more rounds for this reader."""
+    def unwatch(self, listener: Listener) -> bool:
+        """Run no more rounds for this reader; return whether it watched."""
+        watched = listener in self._watchers
         self._watchers.discard(listener)
         if not self._watchers:
             self._pacing.cancel(reason="no reader asks for unfinished lines any more")
             self.screen = Screen(self.screen.round)
+        return watched
 
     async def _pace(self, scope: trio.CancelScope) -> None:
         """Run rounds: the first change at once, later ones after a period."""

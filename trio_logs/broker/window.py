@@ -70,6 +70,11 @@ class Window:
         del self._batches[:count]
         return before - self.bytes
 
+    def clear(self) -> None:
+        """Forget all batches."""
+        self._batches = []
+        self.bytes = 0
+
     def newest_first(self) -> Iterator[Batch]:
         """All batches, the newest first."""
         return reversed(self._batches)

@@ -59,21 +59,21 @@ class Nodes:
 
     `marks` are those of `SharedStore.join`, `patience` is that of `StoreCalls`. `known` are all
     nodes at the last beat; `beats` counts its updates, and `gone` the other nodes that have left or
-    died. `address` and `draining` are told with the next beat. `listeners` are called after each
-    beat.
+    died. `listeners` are called after each beat.
     """
 
     store: SharedStore
     own: Node
     marks: Mapping[str, bytes]
     patience: float
-    address: str | None = None
-    draining: bool = False
     known: Sequence[Node] = ()
     gone: int = 0
     beats: int = 0
     listeners: list[Callable[[], object]] = field(default_factory=list)
     calls: StoreCalls = field(init=False)
+    _address: str | None = None
+    _is_draining: bool = False
+    _has_news: trio.Event = field(default_factory=trio.Event)
     _is_away: bool = False
     _buried: int = 0
     _outages: int = 0
@@ -95,8 +95,9 @@ class Nodes:
         last = trio.current_time()
         while True:
             began = trio.current_time()
+            self._has_news = trio.Event()
             try:
-                found = await self.store.beat(address=self.address, draining=self.draining)
+                found = await self.store.beat(address=self._address, draining=self._is_draining)
             except FencedError as error:
                 raise NodeLostError(
                     f"the other nodes took {self.own.id} for dead, because it did not write to the"
@@ -112,13 +113,25 @@ class Nodes:
                 ended = trio.current_time()
                 if max(ended - began, began - last) > SLOW_SECONDS:
                     liveness.forget(failed=False)
-                else:
+                elif began - last > BEAT_SECONDS / 2:
+                    # An early beat, for news of this node, counts for nothing.
                     for node in liveness.see(found):
                         await self._bury(node)
                 last = ended
             for listener in self.listeners:
                 listener()
-            await trio.sleep_until(began + BEAT_SECONDS)
+            with trio.move_on_at(began + BEAT_SECONDS):
+                await self._has_news.wait()
+
+    def listen_at(self, address: str) -> None:
+        """Tell the others where this node answers."""
+        self._address = address
+        self._has_news.set()
+
+    def drain(self) -> None:
+        """Tell the others that this node takes no more work."""
+        self._is_draining = True
+        self._has_news.set()
 
     async def leave(self) -> None:
         """Tell the others that this node ends, so that they need not find out. It gives up after
@@ -142,7 +155,7 @@ class Nodes:
         """All nodes. Raises StoreError."""
         found = await self.calls.once("list the nodes", self.store.nodes)
         return [
-            replace(each, address=self.address, draining=self.draining)
+            replace(each, address=self._address, draining=self._is_draining)
             if each.id == self.own.id
             else each
             for each in found

@@ -205,4 +205,4 @@ class Unfinished:
     text: str
 
 
-Record: TypeAlias = Batch | Gap | End | Detached
+Record: TypeAlias = Batch | Gap | End | Detached | Reset

@@ -36,11 +36,12 @@ class PostgresRecords(Part):
         """Remove deleted logs, in pieces: a long log would hold up the commits of all others."""
         delay, longest = SWEEP_RETRY
         while True:
-            # Reset it before the write: a deletion may follow in the same transaction.
+            # Reset it before the look: a deletion may follow it.
             self._deleted = trio.Event()
             try:
-                while await self._database.write(trimming.sweep):
-                    delay = SWEEP_RETRY[0]
+                if await self._database.read(trimming.has_deleted):
+                    while await self._database.write(trimming.sweep):
+                        delay = SWEEP_RETRY[0]
             except StoreError as error:
                 _log.warning("deleted logs not removed yet", error=str(error), retry_in=delay)
                 await trio.sleep(delay)

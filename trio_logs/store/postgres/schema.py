@@ -170,11 +170,15 @@ def prepare(connection: Connection, schema: str) -> None:
 def _version(connection: Connection, schema: str) -> int:
     """The version of the tables; 0 if there are none. Raises StoreError for one that is too
     high."""
-    table = sql.Identifier(schema, "version")
-    name = table.as_string(connection)
-    found = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchone()
-    if found != (True,):
+    # By a query of the catalog: `to_regclass` may remember that there was no such table.
+    found = connection.execute(
+        "SELECT 1 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = %s AND c.relname = 'version'",
+        [schema],
+    ).fetchone()
+    if found is None:
         return 0
+    table = sql.Identifier(schema, "version")
     rows = connection.execute(sql.SQL("SELECT version FROM {}").format(table)).fetchall()
     version = int(rows[0][0]) if rows else 0
     if version > VERSION:

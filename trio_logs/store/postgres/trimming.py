@@ -14,7 +14,7 @@ from .connection import Connection
 from .rows import text
 from .transaction import Transaction
 
-__all__ = ["TRIM_ROWS", "expired", "held", "sweep", "trim"]
+__all__ = ["TRIM_ROWS", "expired", "has_deleted", "held", "sweep", "trim"]
 
 TRIM_ROWS = 500
 """Rows that one transaction removes: so trimming never delays appends for long."""
@@ -127,6 +127,12 @@ def _remove(
     transaction.execute(_REMOVED, {"log": log, "freed": freed})
     transaction.added -= freed
     return int(count)
+
+
+def has_deleted(connection: Connection) -> bool:
+    """Whether there are deleted logs that are still to be removed."""
+    found = connection.execute("SELECT 1 FROM logs WHERE id IS NULL LIMIT 1").fetchone()
+    return found is not None
 
 
 def sweep(transaction: Transaction) -> bool:
