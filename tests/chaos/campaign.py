@@ -44,10 +44,15 @@ async def recorded(settings: Settings, seed: int) -> AsyncIterator[tuple[Clients
     run.starts = dict(workloads.starts(settings.folder))
     run.counts = workloads.counts(settings.folder)
     run.tracebacks = [
-        f"{node.log.name}: {text.strip().splitlines()[-1]}"
+        f"{node.log.name}: {_raised(text)}"
         for node in cluster.nodes.values()
         for text in node.log.read_text().split("Traceback (most recent call last)")[1:]
     ]
+
+
+def _raised(text: str) -> str:
+    """The line of a traceback that names the exception, after its indented ones."""
+    return next((line for line in text.splitlines() if line and line[0] not in " |"), "")
 
 
 async def carry_out(plan: Plan, settings: Settings) -> Run:

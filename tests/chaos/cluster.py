@@ -22,6 +22,9 @@ TOKEN = "token-of-the-chaos-campaign-0123456789"
 
 STANDBY = "standby"
 
+RESTART_SECONDS = 0.5
+"""How long after its end a node that has failed is started again."""
+
 BEHIND = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()"
 
 
@@ -99,12 +102,18 @@ class Cluster:
 
     async def _supervise(self) -> None:
         """Start a node again that has ended, as systemd would."""
+        due = dict.fromkeys(self.nodes, 0.0)
         while True:
-            for node in self.nodes.values():
+            for name, node in self.nodes.items():
                 if (ended := node.reap(self.clock())) is not None:
                     self.exits.append(ended)
-                    self.note(ended.at, f"exit of {node.name}", node.name, more=1.0, down=True)
-                if node.name not in self._held_down and not node.is_running:
+                    self.note(ended.at, f"exit of {name}", name, more=1.0, down=True)
+                    due[name] = ended.at if ended.asked else ended.at + RESTART_SECONDS
+                if (
+                    name not in self._held_down
+                    and not node.is_running
+                    and self.clock() >= due[name]
+                ):
                     node.start()
             await trio.sleep(0.05)
 
