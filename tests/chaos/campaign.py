@@ -52,7 +52,7 @@ async def recorded(settings: Settings, seed: int) -> AsyncIterator[tuple[Clients
 
 def _raised(text: str) -> str:
     """The line of a traceback that names the exception, after its indented ones."""
-    return next((line for line in text.splitlines() if line and line[0] not in " |"), "")
+    return next((line for line in text.splitlines()[1:] if line and line[0] not in " |"), "")
 
 
 async def carry_out(plan: Plan, settings: Settings) -> Run:
@@ -150,7 +150,7 @@ class _Conductor:
         clients.run.pushed.append(pushed)
         await Pusher(
             *(pushed, workload_id, push.lines, push.pause),
-            *(clients.places, TOKEN, rng, self._cluster.clock),
+            *(clients.places, TOKEN, rng, self._cluster.clock, clients.may_be_gone),
         ).run()
 
     def _follow(self, key: str, readers: int, workload_id: str) -> None:

@@ -19,6 +19,9 @@ LATE_SECONDS = 4.0
 CALM_SECONDS = 3.0
 """How long after a fault its effects may last."""
 
+TOLD_SECONDS = 1.0
+"""A node tells at once that it does not know a position, if it can read the log."""
+
 BURIAL_SECONDS = 4.0
 """Five polls without a change take longer."""
 
@@ -96,6 +99,8 @@ class _Contents:
     def _hold(self, history: History, life: list[Event], *, is_last: bool) -> Iterator[str]:
         """Lines that were read are those of the log, but for what a reset took back."""
         true, gaps = self._true[history.workload], self._gaps[history.workload]
+        if history.workload not in self._run.finals:
+            return  # told elsewhere
         for event in life:
             if event.kind == "line":
                 text = true.get(event.first)
@@ -104,7 +109,7 @@ class _Contents:
                 if text is None and event.first in gaps:
                     # Delivered from memory by the owner's node, and then declared.
                     continue
-                if not is_last and self._forgiving:
+                if self._forgiving and not (is_last and self._should_know(life, event, text)):
                     continue
                 found = "nothing" if text is None else repr(text)
                 yield (
@@ -119,6 +124,25 @@ class _Contents:
                         f"{history.name}: told of a gap of {event.first} to {event.last}"
                         f" ({event.text}) at {event.node}, but line {had[0]} exists"
                     )
+
+    def _should_know(self, life: list[Event], line: Event, text: str | None) -> bool:
+        """Whether the reader resumed behind this line, and stayed, while the log did not have it
+        yet: then a node had to reset it. Later nobody can tell."""
+        true = None if text is None else Text.parse(text)
+        written = float("inf") if true is None else true.written - self._run.began
+        for event, after in pairwise(life):
+            until = event.at + TOLD_SECONDS
+            if (
+                event.kind == "open"
+                and event.first >= line.first
+                and until < min(after.at, written)
+                and not any(
+                    each.away and each.at < until and each.until > event.at
+                    for each in self._run.faults
+                )
+            ):
+                return True
+        return False
 
 
 def _shape(events: Iterable[Event]) -> list[tuple[object, ...]]:
@@ -140,10 +164,10 @@ def _readers(run: Run) -> Iterator[str]:
             yield f"{history.name}: reset ({resets[0].text}) at {resets[0].at:.2f} without a cause"
         for life in _lives(history):
             yield from _contiguous(history, life)
-        yield from _ends(history)
+        yield from _ends(run, history)
         yield from _late(run, history)
         for event in history.events:
-            if event.kind == "refused" and event.first not in (429, 503):
+            if event.kind == "refused" and event.first not in (429, 503, 404 * run.lagging):
                 yield f"{history.name}: {event.first} at {event.node} ({event.at:.2f})"
             if event.kind == "stop" and history.way != "past":
                 yield f"{history.name}: an answer ended without a word at {event.at:.2f}"
@@ -178,7 +202,9 @@ def _contiguous(history: History, life: list[Event]) -> Iterator[str]:
             )
 
 
-def _ends(history: History) -> Iterator[str]:
+def _ends(run: Run, history: History) -> Iterator[str]:
+    if history.is_gone and run.lagging:
+        return
     ends = [event for event in history.events if event.kind == "end"]
     if history.way != "past" and len(ends) != 1:
         yield f"{history.name}: {len(ends)} ends of {history.workload}"

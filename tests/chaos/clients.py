@@ -51,6 +51,10 @@ class Clients:
         """Choices for one purpose, which depend on the seed alone."""
         return random.Random(f"{purpose} {self._seed}")
 
+    def may_be_gone(self) -> bool:
+        """Whether the database may have lost what it had acknowledged."""
+        return self.cluster.lagging
+
     def begin(self, client: Callable[[], Awaitable[None]]) -> None:
         """Start a client that has to come to its end, see `idle`."""
         self._busy += 1
@@ -118,7 +122,7 @@ class Clients:
             place = rng.choice(self.places)
             with suppress(BrokenError):
                 status, _, content = await ask(place.address, request, silence=rng.choice([1, 10]))
-                if status in statuses:
+                if status in statuses or (status == 404 and self.may_be_gone()):
                     return content
                 if status not in (429, 503):
                     fault = f"{request.method} {request.path} at {place.node}: {status} {content}"
@@ -139,7 +143,11 @@ class Clients:
         """Read a log, over as many connections as it takes."""
         history = History(name, workload_id, way, start)
         self.run.readers.append(history)
-        reader = Reader(history, places or self.places, TOKEN, rng, self.cluster.clock, **choices)
+        reader = Reader(
+            *(history, places or self.places, TOKEN, rng, self.cluster.clock),
+            may_be_gone=self.may_be_gone,
+            **choices,
+        )
         self.readers.append(reader)
         self.begin(reader.run)
         return reader
@@ -162,6 +170,8 @@ class Clients:
             await trio.sleep(0.05)
 
     def _untold(self) -> bool:
+        if self.may_be_gone():
+            return False
         ids = {each.ids[0] for each in self.run.submitted if each.ids}
         for changes in self.run.changes:
             told = {
@@ -188,9 +198,11 @@ class Clients:
             for submitted in run.submitted:
                 if submitted.ids:
                     workload_id = submitted.ids[0]
-                    finals = run.finals[workload_id] = []
-                    for place in self.places:
-                        finals.append(await self._final(workload_id, place))
+                    found = [await self._final(workload_id, place) for place in self.places]
+                    finals = [final for final in found if final is not None]
+                    if not finals:
+                        continue
+                    run.finals[workload_id] = finals
                     status = finals[0].record["status"]
                     if status in ("queued", "running"):
                         stuck.append(f"{submitted.key}: {workload_id} is {status} in the end")
@@ -198,13 +210,16 @@ class Clients:
             return
         stuck.append("the logs can't be read in the end")
 
-    async def _final(self, workload_id: str, place: Place) -> Final:
+    async def _final(self, workload_id: str, place: Place) -> Final | None:
+        """None if the database may have lost the workload, and has."""
         path = f"/v1/workloads/{workload_id}"
         while True:
             with suppress(BrokenError):
                 status, _, record = await ask(place.address, Request("GET", path, TOKEN))
                 if status == 200:
                     return Final(record, await self._log(f"{path}/logs", place), place.node)
+                if status == 404 and self.may_be_gone():
+                    return None
                 if status != 503:
                     self.run.stuck.append(f"GET {path} at {place.node}: {status}")
             await trio.sleep(0.1)

@@ -59,6 +59,8 @@ class Cluster:
         self.exits: list[Exit] = []
         self.lagging = False
         self._held_down: set[str] = set()
+        # One fault of the database at a time: it can't be stopped while it starts.
+        self._database = trio.Lock()
 
     async def start(self, nursery: trio.Nursery) -> None:
         """Start the database, and all nodes at once."""
@@ -182,27 +184,27 @@ class Cluster:
 
     async def database_down(self, seconds: float) -> None:
         """An immediate stop, and a start after so many seconds."""
-        server, at = self.primary, self.clock()
-        if not server.is_running:
-            return
-        try:
-            await server.stop()
-            await trio.sleep(seconds)
-        finally:
+        async with self._database:
+            server, at = self.primary, self.clock()
             with trio.CancelScope(shield=True):
-                if server is self.primary and not server.is_running:
+                await server.stop()
+            try:
+                await trio.sleep(seconds)
+            finally:
+                with trio.CancelScope(shield=True):
                     await server.start()
-            self.note(at, "database down", away=True, more=1)
+                self.note(at, "database down", away=True, more=1)
 
     async def pause_database(self, seconds: float) -> None:
         """SIGSTOP to all of the server."""
-        server, at = self.primary, self.clock()
-        server.pause()
-        try:
-            await trio.sleep(seconds)
-        finally:
-            server.resume()
-            self.note(at, "database paused", away=True)
+        async with self._database:
+            server, at = self.primary, self.clock()
+            server.pause()
+            try:
+                await trio.sleep(seconds)
+            finally:
+                server.resume()
+                self.note(at, "database paused", away=True)
 
     def _links(self, name: str | None) -> list[Link]:
         return list(self.links.values()) if name is None else [self.links[name]]
@@ -241,22 +243,23 @@ class Cluster:
     async def fail_over(self, seconds: float) -> None:
         """The primary dies, and the standby takes its place. An asynchronous one lacks what was
         written in the last `seconds`."""
-        at, old = self.clock(), self.primary
-        if self.settings.mode == "async":
-            self.replication.swallow()
-            await trio.sleep(seconds)
-            self.lagging = True
-        # The end of a run must not leave nodes without a database.
-        with trio.CancelScope(shield=True):
-            # Clients of the old one see their connections cut.
-            await old.stop()
-            self.replication.cut(refuse=True)
-            await self.standby.promote()
-            self.primary, self.standby = self.standby, old
-            for link in self.links.values():
-                link.target = self.primary.port
-                link.cut()
-            self.note(at, "failover", away=True, more=1)
+        async with self._database:
+            at, old = self.clock(), self.primary
+            if self.settings.mode == "async":
+                self.replication.swallow()
+                await trio.sleep(seconds)
+                self.lagging = True
+            # The end of a run must not leave nodes without a database.
+            with trio.CancelScope(shield=True):
+                # Clients of the old one see their connections cut.
+                await old.stop()
+                self.replication.cut(refuse=True)
+                await self.standby.promote()
+                self.primary, self.standby = self.standby, old
+                for link in self.links.values():
+                    link.target = self.primary.port
+                    link.cut()
+                self.note(at, "failover", away=True, more=1)
 
     def heal(self) -> None:
         """All networks pass everything on, and all processes run."""

@@ -127,7 +127,7 @@ class Server:
             **_as_user(),
         )
         # A pause of the network is no end of the replication.
-        await self.start(wal_receiver_timeout="60s")
+        await self.start(wal_receiver_timeout="60s", wal_retrieve_retry_interval="200ms")
 
     async def start(self, **settings: str) -> None:
         """Return when it accepts connections. Raises RuntimeError if it ends instead."""

@@ -49,6 +49,12 @@ class History:
     events: list[Event] = field(default_factory=list)
 
     @property
+    def is_gone(self) -> bool:
+        """Whether a node said at last that it does not know the workload."""
+        last = self.events[-1] if self.events else None
+        return last is not None and (last.kind, last.first) == ("refused", 404)
+
+    @property
     def lines(self) -> int:
         """The number of the last line that it has, or was told to be missing, since a reset."""
         for event in reversed(self.events):

@@ -34,6 +34,7 @@ class Pusher:
     token: str
     rng: random.Random
     clock: Callable[[], float]
+    may_be_gone: Callable[[], bool]
     attempt: int = 0
 
     async def run(self) -> None:
@@ -58,6 +59,8 @@ class Pusher:
         if status == 409:
             await self._look(place)
             return False
+        if status == 404 and self.may_be_gone():
+            self.pushed.finished = True
         if status != 204 or offset is None:
             return False
         self._learn(offset, "204")

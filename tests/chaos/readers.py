@@ -32,7 +32,8 @@ class Place:
 @dataclass
 class Reader:
     """Follows one log until its `end`. `silence`: seconds after which it takes a stream for cut.
-    `stay`: seconds after which it moves to another node at the latest; None stays."""
+    `stay`: seconds after which it moves to another node at the latest; None stays. `may_be_gone`
+    says whether the database may have lost the workload."""
 
     history: History
     places: Sequence[Place]
@@ -41,6 +42,7 @@ class Reader:
     clock: Callable[[], float]
     silence: float = LONG_SILENCE
     stay: float | None = None
+    may_be_gone: Callable[[], bool] = lambda: False
     ended: trio.Event = field(default_factory=trio.Event)
     _id: str | None = None
 
@@ -75,6 +77,8 @@ class Reader:
         async with opened(place.address, request, silence=self.silence) as answer:
             if answer.status != 200:
                 self._note(place.node, "refused", answer.status)
+                if answer.status == 404 and self.may_be_gone():
+                    self.ended.set()
                 return pause
             self._note(place.node, "open", int(self._id or 0))
             async for kind, name, content in read_events(answer, history.way):
