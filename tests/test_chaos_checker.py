@@ -322,6 +322,16 @@ def left(run: Run) -> None:
     run.exits.append(Exit(10, "b", 0, asked=True))
 
 
+def torn(run: Run) -> None:
+    """The process was killed in the midst of its last line."""
+    for final in run.finals["w0"]:
+        final.events[-2] = final.events[-2]._replace(text="j0 stdout 6 10")
+        final.record.update(status="lost", reason="server_lost")
+        final.events[-1] = end(status="lost")
+    events(run)[-2:] = run.finals["w0"][0].events[-2:]
+    run.changes[0][2] = (0.3, "workload", ["b", "4", {"id": "w0", "status": "lost"}])
+
+
 EXCEPTIONS: list[tuple[Change, Change]] = [
     # The store was away for longer than the patience.
     (away, reset),
@@ -333,6 +343,7 @@ EXCEPTIONS: list[tuple[Change, Change]] = [
     # While something fails, a line may take its time.
     (lambda run: away(run, 10), late),
     (dead, lost_without_death),
+    (dead, torn),
     (lambda run: None, after_a_pause),
     (lambda run: None, left),
 ]

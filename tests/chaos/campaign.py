@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -74,6 +76,8 @@ async def carry_out(plan: Plan, settings: Settings) -> Run:
             faulty.cancel_scope.deadline = trio.current_time() + FAULT_SECONDS
         cluster.heal()
         run.healed = cluster.clock()
+        if cluster.lagging:
+            conductor.ask_again()
         with trio.move_on_after(SETTLE_SECONDS):
             await clients.settled()
         await clients.look_at_the_end()
@@ -93,6 +97,8 @@ class _Conductor:
         self._zero = zero
         self._cluster = cluster
         self._clients = clients
+        self._pushers: list[Pusher] = []
+        self._stops: list[tuple[Submitted, Any, random.Random]] = []
 
     async def break_(self, fault: PlannedFault) -> None:
         """Cause a fault, and return when it is over."""
@@ -138,6 +144,7 @@ class _Conductor:
             await trio.sleep_until(self._zero + job.stop_at)
             submitted.stopped = True
             await clients.stop(workload_id, rng)
+            self._stops.append((submitted, body, rng))
 
     async def push(self, push: PlannedPush) -> None:
         """Push a log from node to node."""
@@ -148,10 +155,35 @@ class _Conductor:
         self._follow(push.key, push.readers, workload_id)
         pushed = Pushed(push.key)
         clients.run.pushed.append(pushed)
-        await Pusher(
-            *(pushed, workload_id, push.lines, push.pause),
-            *(clients.places, TOKEN, rng, self._cluster.clock, clients.may_be_gone),
-        ).run()
+        pusher = Pusher(
+            pushed,
+            workload_id,
+            push.lines,
+            push.pause,
+            clients.places,
+            TOKEN,
+            rng,
+            self._cluster.clock,
+            clients.may_be_gone,
+        )
+        await pusher.run()
+        self._pushers.append(pusher)
+
+    def ask_again(self) -> None:
+        """Stops and ends that nodes have acknowledged may have been lost."""
+        for stop in self._stops:
+            self._clients.begin(partial(self._stop_again, *stop))
+        for pusher in self._pushers:
+            pusher.pushed.finished = False
+            self._clients.begin(pusher.run)
+
+    async def _stop_again(self, submitted: Submitted, body: Any, rng: random.Random) -> None:
+        """Another workload may have the idempotency key now: that of an earlier request, which
+        a node has carried out after the failover."""
+        again = Submitted(submitted.key, submitted.kind)
+        workload_id = await self._clients.submit(again, body, rng)
+        again.stopped = True
+        await self._clients.stop(workload_id, rng)
 
     def _follow(self, key: str, readers: int, workload_id: str) -> None:
         for number in range(readers):

@@ -169,7 +169,7 @@ def _readers(run: Run) -> Iterator[str]:
         for event in history.events:
             if event.kind == "refused" and event.first not in (429, 503, 404 * run.lagging):
                 yield f"{history.name}: {event.first} at {event.node} ({event.at:.2f})"
-            if event.kind == "stop" and history.way != "past":
+            if event.kind == "stop" and history.way != "past" and not run.lagging:
                 yield f"{history.name}: an answer ended without a word at {event.at:.2f}"
 
 
@@ -258,12 +258,15 @@ def _texts(run: Run, key: str, final: Final) -> Iterator[str]:
     numbers: Counter[str] = Counter()
     missing = False
     attempt = 0
+    last = next((event for event in reversed(final.events) if event.kind == "line"), None)
     for event in final.events:
         if event.kind == "gap":
             missing = True
         if event.kind != "line":
             continue
         text = Text.parse(event.text)
+        if text is None and event is last and final.record["reason"] != "exited":
+            break  # the process was killed in the midst of a line
         if text is None or text.key != key:
             yield f"{key}: line {event.first} is {event.text!r}"
             return
