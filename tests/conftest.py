@@ -148,6 +148,12 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def lasting_postgres(postgres_server: PostgresServer) -> PostgresDatabase:
+    """A schema for a test that opens many stores, and clears it after each."""
+    return PostgresDatabase(postgres_server)
+
+
 @pytest.fixture
 def postgres(postgres_server: PostgresServer) -> Iterator[PostgresDatabase]:
     """An empty PostgreSQL database, or rather a schema of one: that is made in no time."""

@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any
 
 import trio
+import trio.testing
 
 from tests.failing_parts import Switch
 from tests.stage import Stage
@@ -180,6 +181,8 @@ async def cluster(*names: str, limits: EngineLimits | None = None) -> AsyncItera
             made = Cluster(nursery)
             for name in names:
                 await made.start(name, limits)
+            # Nodes look for logs without an owner when they start.
+            await trio.testing.wait_all_tasks_blocked()
             yield made
             for member in made.members.values():
                 with suppress(RuntimeError):

@@ -122,8 +122,14 @@ class PostgresDatabase:
         self.execute(f"{emptied}; UPDATE positions SET newest = 0, forgotten = 0")
 
     def drop(self) -> None:
-        """Remove it."""
-        self.server.execute(f"DROP SCHEMA IF EXISTS {self.schema} CASCADE")
+        """Remove it. A query that was interrupted may still lock tables, in another order."""
+        for tries_left in (2, 1, 0):
+            try:
+                self.server.execute(f"DROP SCHEMA IF EXISTS {self.schema} CASCADE")
+                break
+            except psycopg.errors.DeadlockDetected:
+                if not tries_left:
+                    raise
 
 
 def forget_lines(tables: MemoryTables, workload_id: str, lines: int) -> None:

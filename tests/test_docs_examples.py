@@ -56,6 +56,8 @@ def test_no_block_is_forgotten() -> None:
     }
     assert found == {
         ("howto/install.md", "sh"),
+        # These three by `test_nodes_postgres`.
+        *(("howto/nodes.md", language) for language in ("sh", "text", "haproxy")),
         ("howto/proxies.md", "sh"),
         ("howto/sign-in.md", "sh"),
         ("howto/read-only.md", "sh"),

@@ -87,7 +87,7 @@ async def put(store: Store, workload: Workload) -> None:
 @settings(max_examples=20)
 @given(records, st.lists(queries, min_size=5, max_size=15), st.sets(st.integers(0, 7), max_size=2))
 def test_all_stores_list_what_a_naive_filter_finds(
-    postgres: PostgresDatabase,
+    lasting_postgres: PostgresDatabase,
     given_records: list[tuple[str | None, list[str], dict[str, str], Status, int]],
     given_queries: list[WorkloadQuery],
     deleted: set[int],
@@ -107,7 +107,7 @@ def test_all_stores_list_what_a_naive_filter_finds(
             async with (
                 running(MemoryStore()) as memory,
                 running(SQLiteStore(Path(folder, "x.db"))) as sqlite,
-                running(postgres.node()) as shared,
+                running(lasting_postgres.node()) as shared,
             ):
                 stores: list[Store] = [memory, sqlite, shared]
                 left = [each for number, each in enumerate(workloads) if number not in deleted]
@@ -140,7 +140,7 @@ def test_all_stores_list_what_a_naive_filter_finds(
                 assert listed == await shared.workloads(WorkloadQuery())
 
     trio.run(main)
-    postgres.clear()
+    lasting_postgres.clear()
 
 
 async def test_hard_texts_in_every_field(make_store: Callable[[], Store]) -> None:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import random
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 
 import pytest
 import trio
 
-from tests.postgres_server import PostgresServer
 from tests.shared_stores import PostgresDatabase, joined
 from tests.stores import append, append_line, batch, running, workload
-from trio_logs.errors import StoreError
 from trio_logs.records import Batch, Change, Outcome, Status, now
 from trio_logs.store import Retention
-from trio_logs.store.postgres import PostgresStore
 from trio_logs.store.postgres.bells import MAX_BYTES, Bell, Heard, asking, hear, showing
 from trio_logs.store.postgres.trimming import TRIM_ROWS
 from trio_logs.store.shared import SHOWN_BYTES, Owned, SharedStore
@@ -77,6 +74,12 @@ class Bells:
                 await self._told.wait()
 
 
+LISTENERS = (
+    "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+    " OR query LIKE 'SELECT newest%' AND application_name = 'trio-logs'"
+)
+
+
 async def test_news_come_again_once_the_connection_that_listens_was_cut(
     postgres: PostgresDatabase,
 ) -> None:
@@ -94,11 +97,8 @@ async def test_news_come_again_once_the_connection_that_listens_was_cut(
             bells.told.clear()
             work.told.clear()
             # The listeners of both stores; they run no other statement after these.
-            cut = postgres.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
-                " OR query LIKE 'SELECT newest%' AND application_name = 'trio-logs'"
-            )
-            assert len(cut) == 2
+            await until(lambda: len(postgres.execute(LISTENERS)) == 2)
+            postgres.execute(f"SELECT pg_terminate_backend(pid) FROM ({LISTENERS}) AS listeners")
             # No connection listens to this one.
             await append_line(a, "w", number)
             await bells.heard(None)
@@ -153,6 +153,7 @@ async def test_one_node_trims_at_a_time(postgres: PostgresDatabase) -> None:
         with postgres.connection() as other:
             other.execute(f"SELECT pg_advisory_lock({key})".encode())
             assert await a.trim(Retention(max_bytes=0)) == 0
+            other.execute(f"SELECT pg_advisory_unlock({key})".encode())
         removed = [await store.trim(Retention(max_bytes=20_000)) for store in (a, b)]
         assert removed == [101, 0]
         # A node that removes nothing looks how much there is.
@@ -250,124 +251,3 @@ def test_unfinished_lines_fit_into_a_notification() -> None:
 )
 def test_a_notification_of_another_program_tells_all(payload: str) -> None:
     assert hear(payload, "me") == Heard(None, True, True)
-
-
-# Roles and versions.
-
-
-@pytest.fixture
-def role(postgres: PostgresDatabase) -> Iterator[str]:
-    """A role that may only connect."""
-    name = f"role_{secrets.token_hex(6)}"
-    postgres.execute(f"CREATE ROLE {name} LOGIN")
-    yield name
-    postgres.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
-
-
-GRANTS = """
-GRANT USAGE ON SCHEMA trio_logs TO service;
-GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA trio_logs TO service;
-"""
-
-
-def with_role(postgres: PostgresDatabase, role: str) -> PostgresStore:
-    return PostgresStore(postgres.server.url(user=role), schema=postgres.schema)
-
-
-async def test_a_role_needs_few_rights(postgres: PostgresDatabase, role: str) -> None:
-    # The owner makes the tables.
-    async with running(postgres.node()):
-        pass
-    with pytest.RaisesGroup(pytest.RaisesExc(StoreError, match="Grant the role of the service")):
-        async with running(with_role(postgres, role)):
-            pass
-    grants = GRANTS.replace("trio_logs", postgres.schema).replace("service", role)
-    postgres.execute(grants)
-    async with running(with_role(postgres, role)) as store:
-        assert await exercised(store)
-        with pytest.raises(StoreError, match="must be owner"):
-            await store._database.write(lambda transaction: transaction.execute("DROP TABLE logs"))
-
-
-async def exercised(store: PostgresStore) -> bool:
-    """Call what writes to each table."""
-    from tests.shared_stores import MARKS, node
-    from trio_logs.store.sessions import Code, Session
-
-    await store.join(node("a"), MARKS)
-    await store.beat(address=None, draining=False)
-    await store.create(workload("w"), key="key")
-    [owned] = await store.claim(1, 7)
-    await store.remember_owned("w", owned.epoch, "handle")
-    await store.request("w", b"{}")
-    await store.append("w", [batch(1)], expected=1, epoch=1, size=7)
-    [node_a] = await store.nodes()
-    assert await store.bury("a", node_a.counter, OK, 9) == ["w"]
-    await store.forget_remains(["w"])
-    await store.add_code(Code(b"c", b"m", False, now() + 10**9), now())
-    session = Session(b"s", b"m", False, now(), now() + 10**9)
-    assert await store.take_code([b"c"], None, now(), {b"c": session}) is not None
-    assert await store.trim(Retention(max_bytes=0)) == 1
-    await store.delete("w")
-    while await store._database.read(has_logs):
-        await trio.sleep(0.01)
-    return True
-
-
-def has_logs(connection: object) -> bool:
-    execute = connection.execute  # type: ignore[attr-defined]
-    return bool(execute("SELECT 1 FROM logs").fetchone())
-
-
-async def test_a_role_that_may_not_make_tables(postgres: PostgresDatabase, role: str) -> None:
-    with pytest.RaisesGroup(pytest.RaisesExc(StoreError, match="permission denied for database")):
-        async with running(with_role(postgres, role)):
-            pass
-
-
-async def test_tables_of_a_later_version_are_refused(postgres: PostgresDatabase) -> None:
-    async with running(postgres.node()):
-        pass
-    postgres.execute("UPDATE version SET version = version + 1")
-    match = "its tables are of version 2, and this service reads versions up to 1"
-    with pytest.RaisesGroup(pytest.RaisesExc(StoreError, match=match)):
-        async with running(postgres.node()):
-            pass
-
-
-async def test_nodes_that_start_at_once_make_the_tables_once(postgres: PostgresDatabase) -> None:
-    async with trio.open_nursery() as nursery:
-        async with trio.open_nursery() as starts:
-            for _ in range(4):
-                starts.start_soon(nursery.start, postgres.node().run)
-        assert postgres.execute("SELECT version FROM version") == [(1,)]
-        nursery.cancel_scope.cancel()
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "postgresql://me:secret%zz@localhost/x",
-        "postgresql://me:secret@localhost/x?secret=1",
-        "host=localhost password=secret secret",
-    ],
-)
-def test_no_password_is_in_the_error_of_a_url(url: str) -> None:
-    with pytest.raises(StoreError) as caught:
-        PostgresStore(url)
-    assert "secret" not in str(caught.value)
-    assert caught.value.__cause__ is None
-    assert "write it as postgresql://" in str(caught.value)
-
-
-async def test_no_password_is_in_the_error_of_a_connection(
-    postgres_server: PostgresServer, capfd: pytest.CaptureFixture[str]
-) -> None:
-    store = PostgresStore(f"postgresql://nobody:secret@/x?host={postgres_server.folder}")
-    with pytest.RaisesGroup(pytest.RaisesExc(StoreError)) as caught:
-        async with running(store):
-            pass
-    [error] = caught.value.exceptions
-    assert 'role "nobody" does not exist' in str(error)
-    assert "secret" not in f"{error} {error.__cause__} {store!r} {vars(store)}"
-    assert "secret" not in capfd.readouterr().err

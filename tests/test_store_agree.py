@@ -37,7 +37,7 @@ hours = st.integers(0, 40).map(lambda number: number * HOUR)
 @given(steps, st.integers(1, 60), st.integers(1, 2000), hours, st.none() | hours)
 @example([("a", 2, 1, "stdout", 0)] * 5, 2, 3, HOUR, None)
 def test_the_stores_agree(
-    postgres: PostgresDatabase,
+    lasting_postgres: PostgresDatabase,
     written: list[tuple[str, int, int, str, int]],
     first: int,
     size: int,
@@ -49,7 +49,7 @@ def test_the_stores_agree(
             async with (
                 running(MemoryStore()) as memory,
                 running(SQLiteStore(Path(folder, "x.db"))) as sqlite,
-                running(postgres.node()) as shared,
+                running(lasting_postgres.node()) as shared,
             ):
                 stores: list[Store] = [memory, sqlite, shared]
                 heads, time = {"a": 0, "b": 0}, 0
@@ -93,7 +93,7 @@ def test_the_stores_agree(
                         check_find(everything, moment, head, position)
 
     trio.run(main)
-    postgres.clear()
+    lasting_postgres.clear()
 
 
 class Visited:

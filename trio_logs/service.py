@@ -44,7 +44,7 @@ class ServiceStatistics:
     searches: SearchStatistics
     engine: EngineStatistics
     own_log: OwnLogStatistics
-    nodes: NodeStatistics | None
+    nodes: NodeStatistics
     store_is_up: bool
 
 
@@ -151,7 +151,8 @@ class Service:
 
     def store_wait(self) -> float:
         """Seconds that the oldest write which is not durable yet has waited for the store."""
-        return max(self.store.statistics().oldest_wait, self.broker.statistics().oldest_wait)
+        beat = 0.0 if self.nodes is None else self.nodes.store_wait
+        return max(self.store.statistics().oldest_wait, self.broker.statistics().oldest_wait, beat)
 
     def statistics(self) -> ServiceStatistics:
         """A snapshot of every part."""
@@ -161,7 +162,7 @@ class Service:
             self.broker.searches.statistics(),
             self.engine.statistics(),
             own_log_statistics(),
-            None if self.nodes is None else self.nodes.statistics(),
+            NodeStatistics(1, 0, 0) if self.nodes is None else self.nodes.statistics(),
             self.nodes.store.is_up if self.nodes is not None else not self.broker.is_failing,
         )
 

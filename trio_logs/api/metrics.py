@@ -77,8 +77,7 @@ class _Statistics(Collector):
             yield GaugeMetricFamily(f"trio_logs_{name}", text, value)
         for name, text, value in _counters(found):
             yield CounterMetricFamily(f"trio_logs_{name}", text, value)
-        if found.nodes is not None:
-            yield from _node_metrics(found.nodes, found.broker)
+        yield from _node_metrics(found.nodes, found.broker)
         finished = CounterMetricFamily(
             "trio_logs_workloads_finished", "Finished workloads by status.", labels=["status"]
         )
@@ -158,7 +157,7 @@ def _counters(found: ServiceStatistics) -> Iterable[tuple[str, str, float]]:
 
 
 def _node_metrics(found: NodeStatistics, broker: BrokerStatistics) -> Iterator[Metric]:
-    """Of a shared store."""
+    """Of a shared store; without one, the service is the only node."""
     yield GaugeMetricFamily("trio_logs_nodes", "Nodes, this one included.", found.nodes)
     yield CounterMetricFamily(
         "trio_logs_nodes_buried", "Dead nodes that this one has buried.", found.buried

@@ -77,7 +77,7 @@ class Inbox:
     @property
     def is_fenced(self) -> bool:
         """Whether another node has taken the log over."""
-        return self._fenced is not None
+        return self._fenced is not None or self._log.is_fenced
 
     async def outcome(self) -> Outcome:
         """The outcome that the client reports, or `lost` if no client comes for too long. Raises

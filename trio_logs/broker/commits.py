@@ -12,7 +12,9 @@ import trio
 from ..errors import BehindError, StoreError
 from ..records import Batch, Gap, Outcome
 from ..store import LogStore, StreamState
-from .topic import SETTLE_SECONDS, Topic
+from .attempts import Attempts
+from .topic import Topic
+from .writer import Fate
 
 __all__ = ["Commits", "Ending", "Storing"]
 
@@ -54,21 +56,21 @@ class Commits:
     store may have it already, and would take an append without it for one of another writer.
     """
 
-    def __init__(self, topic: Topic, store: LogStore, patience: float) -> None:
+    def __init__(
+        self, topic: Topic, store: LogStore, patience: float, fate: Fate, *, is_shared: bool
+    ) -> None:
         self.waiting_since = math.inf
         self.failure: StoreError | None = None
         self.ending: Ending | None = None
+        self.attempts = Attempts(fate, self._fall_behind if is_shared else None)
         # Where the recovery runs; the source opens it.
         self.nursery: trio.Nursery
         self._topic = topic
         self._store = store
         self._patience = patience
         self._storing = Storing.WORKS
-        self._is_trying = False
         # Set and replaced at each change: wakes the tasks that wait for one.
         self._change = trio.Event()
-        # Set once the append that is under way has returned; None while there is none.
-        self._appended: trio.Event | None = None
 
     @property
     def storing(self) -> Storing:
@@ -113,17 +115,14 @@ class Commits:
             if self.storing is Storing.LOST:
                 return False
 
-    async def settle(self) -> None:
-        """Wait for the append that is under way, but at most 1 s for a store that hangs. It may
-        have taken effect before its lines are published."""
-        if self._appended is not None:
-            with trio.move_on_after(SETTLE_SECONDS):
-                await self._appended.wait()
-
-    def fall_behind(self, lines: int) -> None:
+    def _fall_behind(self, lines: int) -> None:
         """A failover has lost the lines after `lines`: store what the window holds of them again,
         and a gap for the others. An append that is under way, or due, will find out by itself."""
-        if self._storing is Storing.WORKS and not self._is_trying and lines < self._topic.durable:
+        if (
+            self._storing is Storing.WORKS
+            and not self.attempts.are_made
+            and lines < self._topic.durable
+        ):
             self._topic.unstored = lines + 1
             self._set(Storing.CATCHING_UP)
             self.nursery.start_soon(self._recover, name=f"recovery of {self._topic.workload_id}")
@@ -140,18 +139,17 @@ class Commits:
         moment = trio.current_time()
         self.waiting_since = min(self.waiting_since, moment)
         delay = FIRST_DELAY
-        self._is_trying = True
         try:
             # The deadline is also for a store that hangs and raises nothing.
             with trio.CancelScope(deadline=moment + self._patience):
                 while True:
-                    self._appended = trio.Event()
+                    self.attempts.begin()
                     try:
                         size = topic.bytes + sum(len(batch.data) for batch in batches)
                         await self._append(batches, topic.head + 1, size, streams)
                     except BehindError as error:
-                        self._is_trying = False
-                        self.fall_behind(error.lines)
+                        self.attempts.finish()
+                        self._fall_behind(error.lines)
                         return False
                     except StoreError as error:
                         self.failure = error
@@ -160,13 +158,11 @@ class Commits:
                         self.waiting_since = math.inf
                         return True
                     finally:
-                        # The caller publishes the lines in this step.
-                        self._appended.set()
-                        self._appended = None
+                        self.attempts.end()
                     await trio.sleep(delay)
                     delay = min(2 * delay, LONGEST_DELAY)
         finally:
-            self._is_trying = False
+            self.attempts.finish()
         topic.unstored = topic.head + 1
         self._set(Storing.LOST)
         self.nursery.start_soon(self._recover, name=f"recovery of {topic.workload_id}")

@@ -73,6 +73,8 @@ class Feed:
         self._begun = self._done = 0
         self._looked = trio.Event()
         self._is_over = False
+        # When looks began to succeed, on Trio's clock.
+        self._up_since = -math.inf
         # When news came that no look has read yet, and that which this look reads; on Trio's clock.
         self._news_since = math.inf
         self._looking_since = trio.current_time()
@@ -93,19 +95,25 @@ class Feed:
 
     async def settle(self) -> None:
         """Return once a look at the store is done that began after the call; after 1 s anyway."""
-        wanted = self._begun + 1
-        self._bell.ring()
         with trio.move_on_after(SETTLE_SECONDS):
-            while self._done < wanted and not self._is_over:
-                await self._looked.wait()
+            await self._next_look()
 
-    async def reach(self, line: int) -> None:
-        """Wait for a line that a reader was told at another node, for 5 s at most: after a failure
-        of the store, that node may have to store it yet."""
-        with trio.move_on_after(REACH_SECONDS):
-            while self._topic.head < line and not self._is_over:
-                await self.settle()
-                await trio.sleep(REACH_PAUSE)
+    async def _next_look(self) -> None:
+        wanted = self._begun + 1
+        if not self._is_over:
+            self._bell.ring()
+        while self._done < wanted and not self._is_over:
+            await self._looked.wait()
+
+    async def reach(self, line: int, since: float) -> bool:
+        """Wait for a line that a reader was told at another node, as long as the store is away, and
+        for 5 s: after a failure of the store, that node may have to store it yet."""
+        while self._topic.head < line and not self._is_over:
+            await self._next_look()
+            if trio.current_time() >= max(since, self._up_since) + REACH_SECONDS:
+                break
+            await trio.sleep(REACH_PAUSE)
+        return False
 
     def fall_behind(self, lines: int) -> bool:
         """The database has failed over to a replica that has only `lines` lines. Readers wait until
@@ -137,7 +145,10 @@ class Feed:
         begun = self._begun
         self._looking_since = min(self._looking_since, self._news_since)
         self._news_since = math.inf
+        began_at = trio.current_time()
         state = await until_done(partial(self._store.log, topic.workload_id))
+        if trio.current_time() - began_at > SETTLE_SECONDS:
+            self._up_since = trio.current_time()
         if (verdict := self._judge(state)) is not None:
             return verdict
         if state is not None:

@@ -45,14 +45,14 @@ class Source:
         self._news = news
         # Set once the source has ended.
         self.over = trio.Event()
-        self.commits = Commits(topic, store, patience)
+        self.commits = Commits(topic, store, patience, self._fate, is_shared=news is not None)
         self._topic = topic
         self._numbering = Numbering(topic.state)
         self._scope = trio.CancelScope()
         self._ending: Ending | None = None
         # The marks of this turn. Bound: the items of one turn.
         self._marks: list[Flush] = []
-        topic.extender = self
+        topic.extender = self.commits.attempts
 
     def writer(self) -> LogWriter:
         """A new writer of this log. Raises LogClosedError after `close`."""
@@ -76,17 +76,6 @@ class Source:
         if not self.is_fenced:
             self._fate.fenced = f"another writer has taken over the log of {self._name}"
             self._scope.cancel(reason="another writer has the log")
-
-    async def settle(self) -> None:
-        await self.commits.settle()
-
-    async def reach(self, line: int) -> None:
-        await trio.lowlevel.checkpoint()
-
-    def fall_behind(self, lines: int) -> bool:
-        if self._news is not None:
-            self.commits.fall_behind(lines)
-        return self._news is not None
 
     @property
     def channel_items(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -13,7 +14,7 @@ from .bell import Bell
 from .history import READ_BYTES, contiguous
 from .iteration import OneByOne
 from .seat import Seat
-from .topic import Life
+from .topic import Life, Topic
 from .topics import Topics
 
 __all__ = ["Subscription"]
@@ -41,6 +42,8 @@ class Subscription(Seat, OneByOne[Record]):
         Seat.__init__(self, topics, workload_id, position, bell)
         self._must_exist = must_exist
         self._ended = False
+        # When the reader asked for a place that the log does not have yet, on Trio's clock.
+        self._asked_at = math.inf
         self.max_bytes = READ_BYTES
 
     async def load(
@@ -50,19 +53,35 @@ class Subscription(Seat, OneByOne[Record]):
         lines that the store has now. `after` is where the reader was, perhaps at another node: wait
         some seconds for the lines up to it. Raises StoreError, and WorkloadNotFoundError if there
         is no such log and the subscription has `must_exist`."""
-        topic = self._topic
-        await topic.load()
-        self._topics.attend(topic)
+        topic = await self._look_up()
         if settled or after == "end":
             await topic.settle()
         if isinstance(after, int) and after > topic.head:
-            await topic.reach(after)
+            topic = await self._reach(after)
         if self._cursor is None:
             # From the head at the time of the look-up: all later lines are new.
             self._cursor = self._first = topic.state.lines + 1
         if self._must_exist and topic.life is Life.ABSENT:
             raise WorkloadNotFoundError(f"there is no workload {topic.workload_id!r}")
         return topic.head
+
+    async def _look_up(self) -> Topic:
+        while self._topic.successor is not None:
+            self._follow(self._topic.successor)
+        topic = self._topic
+        await topic.load()
+        self._topics.attend(topic)
+        return topic
+
+    async def _reach(self, line: int) -> Topic:
+        """Wait for a line that the reader was told, perhaps at another node."""
+        self._asked_at = min(self._asked_at, trio.current_time())
+        topic, goes_on = self._topic, True
+        while goes_on and topic.head < line and topic.extender is not None:
+            goes_on = await topic.extender.reach(line, self._asked_at)
+            goes_on = goes_on or topic.successor is not None
+            topic = await self._look_up()
+        return topic
 
     @property
     def head(self) -> int:

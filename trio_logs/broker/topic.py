@@ -49,9 +49,9 @@ class Extender(Protocol):
         """Wait, for 1 s at most, until the head is that of each record which the caller has read
         from the store before."""
 
-    async def reach(self, line: int) -> None:
-        """Wait for a line that a reader was told at another node, if it may come, for some
-        seconds."""
+    async def reach(self, line: int, since: float) -> bool:
+        """Wait for a line that a reader was told at another node, if it may come; whether to call
+        it again. `since`: when the reader came, on Trio's clock."""
 
     def fall_behind(self, lines: int) -> bool:
         """The store has only `lines` lines. Whether that is the fault of a failover, so that it is
@@ -145,11 +145,6 @@ class Topic:
         if self.extender is not None:
             await self.extender.settle()
 
-    async def reach(self, line: int) -> None:
-        """Wait for a line that a reader was told, if another node may know of it."""
-        if self.extender is not None:
-            await self.extender.reach(line)
-
     async def check_missing(self, line: int) -> bool:
         """Ask the store why it lacks a line that it had: it deletes a log before the broker hears
         of it. False if a failover has lost the line, which `extender` sees to. Raises StoreError.
@@ -198,9 +193,10 @@ class Topic:
         self.is_lacking = True
 
     def have_all(self) -> None:
-        """The store has all lines again."""
+        """The store has all lines again: readers behind the window can go on."""
         self.unstored = None
         self.is_lacking = False
+        self.audience.ring_all()
 
     def delete(self) -> None:
         """The log is gone from the store."""

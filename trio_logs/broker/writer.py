@@ -111,6 +111,11 @@ class LogWriter:
             raise mark.error
         return mark.durable
 
+    @property
+    def is_fenced(self) -> bool:
+        """Whether another writer has taken the log over, as far as the broker knows."""
+        return self._fate.fenced is not None
+
     async def writelines(self, lines: Iterable[bytes | str], stream: str = "stdout") -> None:
         """Add whole lines; each line that has no newline gets one."""
         await self.write(b"".join(map(as_line, lines)), stream)

@@ -105,6 +105,15 @@ class Claims:
         take = partial(self._take, workload_id)
         return await self._tasks.run(f"takeover of {workload_id}", take)
 
+    async def owns(self, job: Job) -> bool:
+        """Whether this node still owns the workload of a job: the news that another node has taken
+        it may be late. Raises StoreError."""
+        if job.is_fenced:
+            return False
+        read = partial(self._store.log, job.workload.id)
+        state = await self._calls.once("look for the owner of the log", read)
+        return state is None or state.epoch == job.epoch
+
     async def withdraw(self, workload_id: str) -> bool:
         """End a workload before it runs; False if it does not wait any more. Raises StoreError."""
         withdraw = partial(self._withdraw, workload_id)
@@ -113,7 +122,7 @@ class Claims:
     async def _take(self, workload_id: str) -> Job | None:
         async with self._taking.hold(workload_id):
             job = self._jobs.get(workload_id)
-            if job is not None and not job.is_fenced:
+            if job is not None and await self.owns(job):
                 # Another request was faster.
                 return job
             if not self._jobs.accepting:

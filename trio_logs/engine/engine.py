@@ -157,6 +157,11 @@ class Engine:
         whether this node has it now. Raises StoreError, and NotReadyError while shutting down."""
         return self._sharing is not None and await self._sharing.take_over(workload_id)
 
+    async def owns(self, workload_id: str) -> bool:
+        """Whether a workload that ran here is this node's, by a look at the store. Raises
+        StoreError."""
+        return self._sharing is None or await self._sharing.owns(workload_id)
+
     async def list(self, query: WorkloadQuery) -> list[Workload]:
         """A page of records, newest first."""
         return await self._calls.once("list workloads", partial(self._store.workloads, query))

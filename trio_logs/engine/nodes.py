@@ -74,7 +74,8 @@ class Nodes:
     _address: str | None = None
     _is_draining: bool = False
     _has_news: trio.Event = field(default_factory=trio.Event)
-    _is_away: bool = False
+    # When the first of the beats was tried that have failed since, on Trio's clock.
+    _away_since: float | None = None
     _buried: int = 0
     _outages: int = 0
 
@@ -92,9 +93,9 @@ class Nodes:
         _log.info("joined the nodes of the store", node=self.own.id)
         liveness = Liveness(self.own.id)
         task_status.started()
-        last = trio.current_time()
+        began = last = trio.current_time()
         while True:
-            began = trio.current_time()
+            before, began = began, trio.current_time()
             self._has_news = trio.Event()
             try:
                 found = await self.store.beat(address=self._address, draining=self._is_draining)
@@ -104,16 +105,18 @@ class Nodes:
                     " store for seconds: its workloads are lost; start the service again, and it"
                     " joins as a new node"
                 ) from error
-            except StoreError as error:
+            except StoreError:
+                # The store's own log tells of it.
                 liveness.forget(failed=True)
-                self._lose(error)
+                self._outages += self._away_since is None
+                self._away_since = self._away_since or began
             else:
-                self._regain()
+                self._away_since = None
                 self._learn(found)
                 ended = trio.current_time()
                 if max(ended - began, began - last) > SLOW_SECONDS:
                     liveness.forget(failed=False)
-                elif began - last > BEAT_SECONDS / 2:
+                elif began - before > BEAT_SECONDS / 2:
                     # An early beat, for news of this node, counts for nothing.
                     for node in liveness.see(found):
                         await self._bury(node)
@@ -145,6 +148,11 @@ class Nodes:
     def others(self) -> int:
         """How many other nodes take work, as far as this node knows."""
         return sum(node.id != self.own.id and not node.draining for node in self.known)
+
+    @property
+    def store_wait(self) -> float:
+        """For how many seconds the store has been away."""
+        return 0.0 if self._away_since is None else trio.current_time() - self._away_since
 
     @property
     def queued(self) -> int:
@@ -185,19 +193,8 @@ class Nodes:
         self.known = found
         self.beats += 1
         for node in found:
-            if node.id not in before:
+            if node.id not in before and self.beats > 1:
                 _log.info("node joined", node=node.id, address=node.address)
         for node_id in before - ids - {self.own.id}:
             self.gone += 1
             _log.info("node gone", node=node_id)
-
-    def _lose(self, error: StoreError) -> None:
-        if not self._is_away:
-            self._is_away = True
-            self._outages += 1
-            _log.error("the shared store is away", error=str(error))
-
-    def _regain(self) -> None:
-        if self._is_away:
-            self._is_away = False
-            _log.warning("the shared store is back")

@@ -13,7 +13,7 @@ from ..backends import Backend, Resizable
 from ..broker import Bell
 from ..errors import ConflictError, NotReadyError, StoreError
 from ..records import Status, Workload
-from ..store.shared import Request, SharedStore
+from ..store.shared import PUSHED, Request, SharedStore
 from .claims import Claims
 from .job import Job, Phase
 from .jobs import Jobs
@@ -68,12 +68,12 @@ class Elsewhere:
         for _ in range(ATTEMPTS):
             if workload.status.final:
                 return workload, None
-            if workload.status is Status.QUEUED:
-                if await self._claims.withdraw(workload_id):
-                    return workload, None
-            elif await self._ask(workload_id, Stop(grace, signal)):
+            if workload.status is Status.QUEUED and await self._claims.withdraw(workload_id):
                 return workload, None
-            elif workload.spec.backend == "push":
+            # Another node may end the queued workload now. If it dies, burying ends the workload.
+            if await self._ask(workload_id, Stop(grace, signal)):
+                return workload, None
+            if workload.spec.backend == PUSHED and workload.status is Status.RUNNING:
                 job = await self._claims.take(workload_id)
                 if job is not None:
                     return workload, job

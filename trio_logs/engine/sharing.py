@@ -71,6 +71,11 @@ class Sharing:
                 await job.begun.wait()
         return job is not None
 
+    async def owns(self, workload_id: str) -> bool:
+        """See `Engine.owns`."""
+        job = self.jobs.get(workload_id)
+        return job is not None and await self.claims.owns(job)
+
     async def progress(self) -> Sequence[Progress]:
         """How far the logs of all running workloads have come. Raises StoreError."""
         return await self._store.progress()

@@ -14,35 +14,37 @@ from .. import LogState, StreamState
 from ..appending import Addition, addition
 from ..rows import encode
 from ..streams import encode_streams
+from .arrays import Bigints, Binaries, Texts, columns
 from .rows import binary
 from .transaction import Transaction
 
-__all__ = ["LOCK", "Append", "append_all", "finish"]
+__all__ = ["BATCH", "LOCK", "Append", "Compress", "append_all", "finish", "size_of"]
 
 LOCK = (
     "SELECT id, number, lines, bytes, epoch, outcome, recorded FROM logs"
-    " WHERE id = ANY(%s::bytea[]) ORDER BY number FOR UPDATE"
+    " WHERE id = ANY(%s) ORDER BY number FOR NO KEY UPDATE"
 )
 """Reads and locks logs: in one order, so that two nodes never wait for each other."""
 
 _BEGIN_LOG = (
-    "INSERT INTO logs (id) SELECT unnest(%s::bytea[])"
+    "INSERT INTO logs (id) SELECT unnest(%s)"
     " RETURNING id, number, lines, bytes, epoch, outcome, recorded"
 )
 
 _ADD_BATCHES = (
     "INSERT INTO batches (log, first, count, time, stream, flags, data, size)"
-    " SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[],"
-    " %s::smallint[], %b::bytea[], %s::integer[])"
+    " SELECT * FROM unnest(%s, %s, %s, %s, %s, %s, %s, %s)"
 )
 
 _EXTEND = (
     "UPDATE logs SET lines = given.lines, bytes = given.bytes, held = held + given.added,"
     " streams = COALESCE(given.streams, logs.streams), oldest = COALESCE(oldest, given.time)"
-    " FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bytea[],"
-    " %s::bigint[]) AS given (number, lines, bytes, added, streams, time)"
+    " FROM unnest(%s, %s, %s, %s, %s, %s) AS given (number, lines, bytes, added, streams, time)"
     " WHERE logs.number = given.number"
 )
+
+BATCH = (Bigints, Bigints, Bigints, Bigints, Texts, Bigints, Binaries, Bigints)
+"""The arrays of the columns of batches."""
 
 _END_LOG = (
     "UPDATE logs SET outcome = %s, finished_at = %s, trimmable = held > 0, owner = NULL,"
@@ -102,7 +104,9 @@ def append_all(
         accepted.append((append, added))
     new = [append.id for append, _ in accepted if append.id not in logs]
     if new:
-        logs.update({row[0]: _Log(*row) for row in transaction.execute(_BEGIN_LOG, [new])})
+        logs.update(
+            {row[0]: _Log(*row) for row in transaction.execute(_BEGIN_LOG, [Binaries(new)])}
+        )
     found = [(logs[append.id], append, added) for append, added in accepted]
     _add_records(transaction, found, compress)
     for log, append, added in found:
@@ -142,6 +146,11 @@ def _addition(append: Append, log: _Log | None) -> Addition:
     )
 
 
+def size_of(record: Batch | Gap) -> int:
+    """The bytes of the lines of a record."""
+    return len(record.data) if isinstance(record, Batch) else 0
+
+
 def _add_records(
     transaction: Transaction,
     additions: Sequence[tuple[_Log, Append, Addition]],
@@ -155,8 +164,7 @@ def _add_records(
         held = 0
         for record in added.records:
             row = encode(record, compress)
-            size = len(record.data) if isinstance(record, Batch) else 0
-            batches.append((log.number, *row, size))
+            batches.append((log.number, *row, size_of(record)))
             held += len(row[-1])
         time = added.records[0].time
         streams = None if added.streams is None else encode_streams(added.streams)
@@ -164,8 +172,10 @@ def _add_records(
         transaction.added += held
         transaction.bell.logs.add(append.workload_id)
     if batches:
-        transaction.later(_ADD_BATCHES, [list(column) for column in zip(*batches, strict=True)])
-        transaction.later(_EXTEND, [list(column) for column in zip(*extended, strict=True)])
+        transaction.later(_ADD_BATCHES, columns(batches, BATCH))
+        transaction.later(
+            _EXTEND, columns(extended, (Bigints, Bigints, Bigints, Bigints, Binaries, Bigints))
+        )
 
 
 def finish(

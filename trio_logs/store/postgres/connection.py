@@ -6,14 +6,15 @@ import os
 import select
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import waiting
 from psycopg.abc import PQGen
 
-__all__ = ["ANSWER_SECONDS", "Connection", "Cursor"]
+__all__ = ["ANSWER_SECONDS", "Connection", "Cursor", "Values"]
 
 T = TypeVar("T")
 
@@ -25,6 +26,7 @@ CANCEL_SECONDS = 2.0
 """Seconds that the request to end a statement in the server may take."""
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
+Values: TypeAlias = Sequence[Any] | dict[str, Any]
 
 
 class Connection(psycopg.Connection[tuple[Any, ...]]):
@@ -45,6 +47,35 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         with self._guard:
             if self._alarm is not None:
                 os.write(self._alarm[1], b"!")
+
+    def is_stale(self) -> bool:
+        """Whether the server has closed it while no statement ran. It takes no round trip."""
+        poll = select.poll()
+        try:
+            poll.register(self.fileno(), select.POLLIN)
+        except psycopg.Error:
+            return True
+        # A server that is idle sends nothing, unless it ends.
+        return bool(poll.poll(0))
+
+    def together(self, statements: Sequence[tuple[str, Values]]) -> list[Cursor]:
+        """Run statements in one round trip; return their cursors. Raises psycopg.Error for the
+        first one that fails: those after it do not run."""
+        cursors: list[Cursor] = []
+        failure: psycopg.Error | None = None
+        try:
+            with self.pipeline():
+                try:
+                    for statement, values in statements:
+                        cursors.append(self.cursor(binary=True).execute(statement, values or None))
+                except psycopg.Error as error:
+                    # Outside, psycopg would log what it meets when it ends the pipeline.
+                    failure = error
+        except psycopg.Error as error:
+            raise (failure or error) from None
+        if failure is not None:
+            raise failure
+        return cursors
 
     def wait(self, gen: PQGen[T], interval: float = 0.0, timeout: float | None = None) -> T:
         """Run one exchange with the server; psycopg calls this for each. Raises OperationalError if
@@ -68,14 +99,14 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
                 left = deadline - time.monotonic()
                 found = poll.poll(max(left, 0) * 1000)
                 if not found:
-                    self._give_up()
+                    self._give_up(gen)
                     raise psycopg.OperationalError(
                         f"the server has not answered for {ANSWER_SECONDS:g} s"
                     )
                 ready = 0
                 for descriptor, event in found:
                     if self._alarm is not None and descriptor == self._alarm[0]:
-                        self._give_up()
+                        self._give_up(gen)
                         raise psycopg.OperationalError("the statement was interrupted")
                     if event & ~select.POLLOUT:
                         ready |= waiting.READY_R
@@ -95,8 +126,11 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             for descriptor in alarm:
                 os.close(descriptor)
 
-    def _give_up(self) -> None:
+    def _give_up(self, gen: PQGen[Any]) -> None:
         """End the statement in the server, if that answers, and the connection."""
         with suppress(psycopg.Error):
             self.cancel_safe(timeout=CANCEL_SECONDS)
         self.pgconn.finish()
+        # Its clean-up may want to send something.
+        with suppress(psycopg.Error, RuntimeError):
+            gen.close()

@@ -13,7 +13,7 @@ import trio
 from ...errors import StoreError
 from ..group import GroupCommit
 from ..shared import Node
-from . import nodes, trimming
+from . import nodes
 from .appends import Append
 from .connection import Connection
 from .failures import FAILURES, store_error
@@ -61,7 +61,7 @@ class Database:
         )
         self.news = News(server, self.readers, self.link, sender)
         self.sender = sender
-        # The bytes of all batches, and how many batches retention has removed since the start.
+        # The bytes of all batches, as far as this node knows, and how many batches it has removed.
         self.bytes = 0
         self.trimmed = 0
 
@@ -103,14 +103,6 @@ class Database:
         """The result of a query. Raises StoreError."""
         return await self.readers.read(query)
 
-    async def count(self) -> None:
-        """Sum up the bytes of all batches: other nodes add and remove them, too."""
-        before = self.bytes
-        held = await self.read(trimming.held)
-        # What this store has committed meanwhile may be in the sum or not.
-        if self.bytes == before:
-            self.bytes = held
-
     @property
     def node(self) -> str | None:
         """The id of this node, once it has joined."""
@@ -126,17 +118,21 @@ class Database:
 
     def _settled(self) -> None:
         """In Trio's thread, after each group."""
+        began = self.writer.began
         committed, failure = self.writer.take()
         for each in committed:
+            if each.held is not None:
+                # Other nodes add and remove batches, too.
+                self.bytes = each.held
             self.bytes += each.added
             self.trimmed += each.trimmed
             self.news.committed(each)
         if failure is not None:
-            self.link.failed(failure)
+            self.link.failed(failure, began)
             # It may have been committed all the same.
             self.news.look()
         elif committed:
-            self.link.answered()
+            self.link.answered(began)
 
     async def _open(self) -> None:
         try:

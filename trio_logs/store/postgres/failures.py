@@ -7,7 +7,7 @@ from psycopg import errors
 
 from ...errors import StoreError
 
-__all__ = ["FAILURES", "is_away", "store_error"]
+__all__ = ["FAILURES", "is_away", "one_line", "store_error"]
 
 FAILURES = (psycopg.Error, OSError)
 """The errors that the database, the network or another program can cause. All other exceptions are
@@ -38,7 +38,7 @@ def store_error(what: str, cause: Exception, *, detailed: bool = False) -> Store
     only before there are clients: they get this text, and must not learn addresses and roles."""
     advice = next((f". {text}" for kind, text in _ADVICE if isinstance(cause, kind)), "")
     if detailed:
-        text = str(cause).strip()
+        text = one_line(cause)
     elif is_away(cause):
         text = "it does not answer"
     else:
@@ -46,6 +46,11 @@ def store_error(what: str, cause: Exception, *, detailed: bool = False) -> Store
     error = StoreError(f"could not {what} the database: {text}{advice}")
     error.__cause__ = cause
     return error
+
+
+def one_line(cause: Exception) -> str:
+    """The text of an error: that of libpq has several lines."""
+    return " ".join(str(cause).split())
 
 
 def _message(cause: Exception) -> str:

@@ -6,7 +6,7 @@ import time
 
 import structlog
 
-from .failures import is_away
+from .failures import is_away, one_line
 
 __all__ = ["Link"]
 
@@ -14,27 +14,35 @@ _log = structlog.get_logger("trio_logs.store")
 
 
 class Link:
-    """Notes each answer and each failure, in Trio's thread, and logs when that changes."""
+    """Notes each answer and each failure, in Trio's thread, and logs when that changes.
+
+    `began` is when the call began, on the monotonic clock. Calls run at once, so one that began
+    before the last change says nothing about what came after it.
+    """
 
     def __init__(self) -> None:
         self.is_up = True
         self.failures = 0
         self._since = 0.0
 
-    def answered(self) -> None:
+    def answered(self, began: float) -> None:
         """A call has succeeded, or failed for a reason of its own."""
-        if not self.is_up:
-            self.is_up = True
-            seconds = round(time.monotonic() - self._since, 1)
-            _log.info("the database answers again", away_seconds=seconds)
+        if not self.is_up and began > self._since:
+            away = round(self._change(), 1)
+            _log.info("the database answers again", away_seconds=away)
 
-    def failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException, began: float) -> None:
         """A call has failed with an error of `FAILURES`."""
         if not isinstance(error, Exception) or not is_away(error):
-            self.answered()
+            self.answered(began)
             return
         self.failures += 1
-        if self.is_up:
-            self.is_up = False
-            self._since = time.monotonic()
-            _log.warning("the database does not answer: trying again", error=str(error).strip())
+        if self.is_up and began > self._since:
+            self._change()
+            _log.warning("the database does not answer: trying again", error=one_line(error))
+
+    def _change(self) -> float:
+        """It was up, and is away, or the reverse. Returns the seconds since the last change."""
+        before, self._since = self._since, time.monotonic()
+        self.is_up = not self.is_up
+        return self._since - before

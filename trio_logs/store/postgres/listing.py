@@ -7,6 +7,7 @@ from typing import Any
 from ...records import Workload
 from .. import WorkloadQuery
 from ..query import lower
+from .arrays import Binaries
 from .rows import binary
 
 __all__ = ["conditions", "labels_of", "words_of"]
@@ -21,10 +22,10 @@ def words_of(workload: Workload) -> bytes:
     return _APART.join(map(lower, (spec.name or "", workload.id, " ".join(spec.command))))
 
 
-def labels_of(workload: Workload) -> list[bytes] | None:
+def labels_of(workload: Workload) -> Binaries | None:
     """The labels, which an index has one by one. The name of a label has no `=`."""
     labels = workload.spec.labels
-    return [_label(*each) for each in labels.items()] if labels else None
+    return Binaries(_label(*each) for each in labels.items()) if labels else None
 
 
 def _label(name: str, value: str) -> bytes:
@@ -45,7 +46,7 @@ def conditions(query: WorkloadQuery) -> tuple[list[str], list[Any]]:
         part = query.id.encode(errors="surrogatepass")
         # No text has the byte that ends the range.
         require(
-            "(w.id >= %s AND w.id < %s OR substr(w.id, length(w.id) + 1 - %s) = %s)",
+            "(w.id >= %s AND w.id < %s OR substr(w.id, length(w.id) + 1 - %s::integer) = %s)",
             part,
             part + _APART,
             len(part),
@@ -56,7 +57,8 @@ def conditions(query: WorkloadQuery) -> tuple[list[str], list[Any]]:
     if query.until is not None:
         require("w.created_at <= %s", query.until)
     if query.labels:
-        require("w.labels @> %s::bytea[]", [_label(*each) for each in query.labels.items()])
+        labels = Binaries(_label(*each) for each in query.labels.items())
+        require("w.labels @> %s", labels)
     if query.search:
         require("position(%s::bytea IN w.words) > 0", lower(query.search))
     return terms, values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -130,14 +131,15 @@ class News:
         delay, longest = RETRY
         while True:
             if self._connection is None:
+                began = time.monotonic()
                 try:
                     await self._threads.run(self._reconnect, abandon_on_cancel=True)
                 except FAILURES as error:
-                    self._link.failed(error)
+                    self._link.failed(error, began)
                     await trio.sleep(delay)
                     delay = min(2 * delay, longest)
                     continue
-                self._link.answered()
+                self._link.answered(began)
                 self.reconnects += 1
                 self.ring_log(None)
                 self.ring_work()
@@ -150,7 +152,7 @@ class News:
             try:
                 await self._hear(connection)
             except FAILURES as error:
-                self._link.failed(error)
+                self._link.failed(error, time.monotonic())
                 self._connection = None
                 with suppress(*FAILURES):
                     connection.close()

@@ -10,6 +10,7 @@ from ...errors import FencedError, TokenMismatchError
 from ...records import Outcome, WorkloadSpec
 from ..shared import LIVING_SECONDS, Node, Remains
 from .appends import finish
+from .arrays import Bigints, Binaries
 from .connection import Connection
 from .rows import binary, text
 from .transaction import Transaction
@@ -98,7 +99,7 @@ def bury(
     numbers = [number for number, _ in ended]
     handles = transaction.execute(
         "SELECT id, spec, handle FROM workloads WHERE number = ANY(%s) AND handle IS NOT NULL",
-        [numbers],
+        [Bigints(numbers)],
     ).fetchall()
     for workload_id, spec, handle in handles:
         backend = msgspec.json.decode(spec, type=WorkloadSpec).backend
@@ -128,7 +129,9 @@ def _let_go(transaction: Transaction, node_id: str) -> list[tuple[int, str, bool
         " RETURNING number, id, pushed",
         [node_id],
     ).fetchall()
-    transaction.execute("DELETE FROM requests WHERE log = ANY(%s)", [[row[0] for row in rows]])
+    transaction.execute(
+        "DELETE FROM requests WHERE log = ANY(%s)", [Bigints(row[0] for row in rows)]
+    )
     left = [(int(number), text(log_id) or "", bool(pushed)) for number, log_id, pushed in rows]
     transaction.bell.all_nodes.update(log_id for _, log_id, _ in left)
     transaction.bell.work = True
@@ -145,5 +148,5 @@ def remains(connection: Connection, host: str) -> Sequence[Remains]:
 
 def forget_remains(transaction: Transaction, workload_ids: Sequence[str]) -> None:
     """Forget what is ended, or can't be."""
-    ids = [binary(each) for each in workload_ids]
-    transaction.execute("DELETE FROM remains WHERE id = ANY(%s::bytea[])", [ids])
+    ids = Binaries(binary(each) for each in workload_ids)
+    transaction.execute("DELETE FROM remains WHERE id = ANY(%s)", [ids])

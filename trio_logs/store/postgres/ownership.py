@@ -8,6 +8,7 @@ from typing import Any
 from ...errors import FencedError
 from ...records import Progress, Status
 from ..shared import Owned, Request
+from .arrays import Bigints
 from .connection import Connection
 from .nodes import buried
 from .rows import WORKLOAD, binary, text, to_workload
@@ -83,8 +84,8 @@ def _own(
     if node is None:
         raise buried(transaction.node)
     rows = transaction.execute(_OWN.format(which), (transaction.node, value)).fetchall()
-    numbers = [row[0] for row in rows]
-    if not numbers:
+    numbers = Bigints(row[0] for row in rows)
+    if not numbers.values:
         return []
     if started_at is not None:
         moved = transaction.execute(
@@ -129,7 +130,7 @@ def request(transaction: Transaction, workload_id: str, content: bytes) -> bool:
     """Leave a request to the owner of a workload; see `SharedStore.request`."""
     found = transaction.execute(
         "INSERT INTO requests (log, content) SELECT number, %s FROM"
-        " (SELECT number FROM logs WHERE id = %s AND owner IS NOT NULL FOR UPDATE) AS owned"
+        " (SELECT number FROM logs WHERE id = %s AND owner IS NOT NULL FOR KEY SHARE) AS owned"
         " RETURNING number",
         (content, binary(workload_id)),
     ).fetchone()
@@ -139,7 +140,7 @@ def request(transaction: Transaction, workload_id: str, content: bytes) -> bool:
 
 def answered(transaction: Transaction, numbers: Collection[int]) -> None:
     """Remove these requests."""
-    transaction.execute("DELETE FROM requests WHERE number = ANY(%s)", [list(numbers)])
+    transaction.execute("DELETE FROM requests WHERE number = ANY(%s)", [Bigints(numbers)])
 
 
 def requests(connection: Connection, node: str | None) -> Sequence[Request]:

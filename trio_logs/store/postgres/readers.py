@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any, Generic, TypeVar
 
+import psycopg
 import trio
 
 from ...errors import StoreError
@@ -36,6 +38,8 @@ class Query(Generic[T]):
     def run(self, connection: Connection) -> T:
         """In a thread: its result. Raises what it raises."""
         with self._lock:
+            if self._is_interrupted:
+                raise psycopg.OperationalError("the query was interrupted")
             self._connection = connection
         try:
             return self._function(connection)
@@ -90,6 +94,7 @@ class Readers:
         if self._is_closed:
             raise StoreError("could not read the database: the store is closed")
         self.reads += 1
+        began = time.monotonic()
         query = Query(function)
         self._running.add(query)
         try:
@@ -98,11 +103,11 @@ class Readers:
             query.interrupt()
             raise
         except FAILURES as error:
-            self._link.failed(error)
+            self._link.failed(error, began)
             raise store_error("read", error) from error
         finally:
             self._running.discard(query)
-        self._link.answered()
+        self._link.answered(began)
         return result
 
     def give_up(self) -> None:
@@ -133,6 +138,9 @@ class Readers:
         # `list.pop` and `append` are atomic, and there are as many connections as threads.
         connection = self._idle.pop()
         try:
+            if connection is not None and connection.is_stale():
+                connection.close()
+                connection = None
             if connection is None:
                 connection = self._server.connect()
             return query.run(connection)

@@ -10,6 +10,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ...errors import StoreError
+from .arrays import ADAPTERS
 from .connection import ANSWER_SECONDS, Connection
 from .schema import prepare
 
@@ -78,7 +79,7 @@ class Server:
     def connect(self) -> Connection:
         """In a thread: a connection in autocommit mode. Raises psycopg.Error or OSError."""
         with ExitStack() as stack:
-            connection = Connection.connect(self._conninfo, autocommit=True)
+            connection = Connection.connect(self._conninfo, autocommit=True, context=ADAPTERS)
             stack.callback(connection.close)
             connection.arm()
             milliseconds = {

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..sessions import MAX_CODES, MAX_SESSIONS, Code, Session
+from .arrays import Binaries
 from .connection import Connection
 from .rows import binary, text
 from .transaction import Transaction
@@ -46,7 +47,7 @@ def add_code(transaction: Transaction, code: Code, now: int) -> None:
 def codes(connection: Connection, ids: Collection[bytes]) -> list[Code]:
     """The codes with these ids."""
     rows = connection.cursor(binary=True).execute(
-        f"SELECT {_CODE} FROM codes WHERE id = ANY(%s::bytea[])", [list(ids)]
+        f"SELECT {_CODE} FROM codes WHERE id = ANY(%s)", [Binaries(ids)]
     )
     return [_to_code(*row) for row in rows]
 
@@ -60,10 +61,10 @@ def take_code(
 ) -> Code | None:
     """Remove a code, and add the session that its id stands for."""
     rows = transaction.execute(
-        "DELETE FROM codes WHERE number = (SELECT number FROM codes WHERE id = ANY(%s::bytea[])"
+        "DELETE FROM codes WHERE number = (SELECT number FROM codes WHERE id = ANY(%s)"
         " AND download IS NOT DISTINCT FROM %s AND expires_at > %s ORDER BY number LIMIT 1"
         f" FOR UPDATE) RETURNING {_CODE}",
-        (list(ids), binary(download), now),
+        (Binaries(ids), binary(download), now),
     )
     for row in rows:
         code = _to_code(*row)
@@ -86,7 +87,7 @@ def add_session(transaction: Transaction, session: Session, now: int) -> None:
 def sessions(connection: Connection, ids: Collection[bytes]) -> list[Session]:
     """The sessions with these ids."""
     rows = connection.cursor(binary=True).execute(
-        f"SELECT {_SESSION} FROM sessions WHERE id = ANY(%s::bytea[])", [list(ids)]
+        f"SELECT {_SESSION} FROM sessions WHERE id = ANY(%s)", [Binaries(ids)]
     )
     return [Session(*row) for row in rows]
 
@@ -109,16 +110,16 @@ def has_other_marks(connection: Connection, marks: Collection[bytes]) -> bool:
     """Whether sessions or codes have other marks than these."""
     others = [f"SELECT 1 FROM {table} WHERE {_OTHER}" for table in ("sessions", "codes")]
     query = " UNION ALL ".join(others) + " LIMIT 1"
-    return connection.execute(query, [list(marks)] * 2).fetchone() is not None
+    return connection.execute(query, [Binaries(marks)] * 2).fetchone() is not None
 
 
 def drop_other_marks(transaction: Transaction, marks: Collection[bytes]) -> None:
     """Remove the sessions and codes that have other marks than these."""
     for table in ("sessions", "codes"):
-        transaction.execute(f"DELETE FROM {table} WHERE {_OTHER}", [list(marks)])
+        transaction.execute(f"DELETE FROM {table} WHERE {_OTHER}", [Binaries(marks)])
 
 
-_OTHER = "mark != ALL(%s::bytea[])"
+_OTHER = "mark != ALL(%s)"
 
 
 def _to_code(

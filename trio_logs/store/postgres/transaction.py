@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import Any
 
 import psycopg
 
 from ...records import Change
 from ..changes import KEPT_DELETIONS
+from .arrays import Bigints, Binaries
 from .bells import Bell
-from .connection import Connection, Cursor
+from .connection import Connection, Cursor, Values
 from .rows import WORKLOAD, to_workload
 
 __all__ = ["Committed", "Transaction"]
@@ -21,10 +22,10 @@ _NUMBER = f"""
 WITH taken AS (UPDATE positions SET newest = newest + %s RETURNING newest - %s AS base),
     gone AS (
         INSERT INTO deletions SELECT base + place, id
-        FROM taken, unnest(%s::bytea[], %s::bigint[]) AS given (id, place)
+        FROM taken, unnest(%s, %s) AS given (id, place)
     )
 UPDATE workloads AS w SET changed = base + place
-FROM taken, logs AS l, unnest(%s::bigint[], %s::bigint[]) AS given (number, place)
+FROM taken, logs AS l, unnest(%s, %s) AS given (number, place)
 WHERE w.number = given.number AND l.number = w.number
 RETURNING w.changed, {WORKLOAD}
 """
@@ -40,20 +41,18 @@ UPDATE positions SET forgotten = excess.position FROM excess
 """
 
 
-Values: TypeAlias = Sequence[Any] | dict[str, Any]
-
-
 @dataclass(frozen=True, slots=True)
 class Committed:
     """What a transaction has changed: records at positions after `before`, up to `position`; the
     bytes of batches that were added, less those that were removed; and the batches that retention
-    has removed."""
+    has removed. `held` are the bytes of all batches before it, if it has counted them."""
 
-    before: int
-    position: int
-    changes: Sequence[Change]
-    added: int
-    trimmed: int
+    before: int = 0
+    position: int = 0
+    changes: Sequence[Change] = ()
+    added: int = 0
+    trimmed: int = 0
+    held: int | None = None
 
 
 class Transaction:
@@ -69,19 +68,19 @@ class Transaction:
         self._changed: dict[int, int] = {}
         self._deleted: dict[bytes, int] = {}
         self._changes = 0
-        self._later: list[tuple[str, Sequence[Any]]] = []
+        self._later: list[tuple[str, Values]] = []
         self.bell = Bell()
         self.added = 0
         self.trimmed = 0
+        self.held: int | None = None
 
     def begin(self, statement: str | None = None, values: Sequence[Any] = ()) -> Cursor | None:
         """Begin it with a statement, in one round trip. Raises psycopg.Error."""
+        begin: tuple[str, Values] = ("BEGIN", ())
         if statement is None:
-            self._connection.execute("BEGIN")
+            self._connection.execute(*begin)
             return None
-        with self._connection.pipeline():
-            self._connection.execute("BEGIN")
-            return self.execute(statement, values)
+        return self._connection.together([begin, (statement, values)])[-1]
 
     def execute(self, statement: str, values: Values = ()) -> Cursor:
         """Run a statement. Raises psycopg.Error."""
@@ -109,33 +108,33 @@ class Transaction:
     def commit(self) -> Committed:
         """Commit it, in one round trip. Raises psycopg.Error."""
         self.bell.changes = bool(self._changes)
-        newest = numbered = None
-        with self._connection.pipeline():
-            for statement, values in self._later:
-                self.execute(statement, values)
-            if self._changes:
-                # From here on, this connection has the lock of `positions`.
-                numbered = self.execute(
+        statements = [*self._later]
+        if self._changes:
+            # From here on, this connection has the lock of `positions`.
+            statements.append(
+                (
                     _NUMBER,
                     (
                         self._changes,
                         self._changes,
-                        list(self._deleted),
-                        list(self._deleted.values()),
-                        list(self._changed),
-                        list(self._changed.values()),
+                        Binaries(self._deleted),
+                        Bigints(self._deleted.values()),
+                        Bigints(self._changed),
+                        Bigints(self._changed.values()),
                     ),
                 )
-                newest = self.execute(_NEWEST)
-            if self._deleted:
-                self.execute(_FORGET, [KEPT_DELETIONS])
-            if payload := self.bell.payload(self._sender):
-                self.execute(_NOTIFY, [payload])
-            ended = self.execute("COMMIT")
+            )
+            statements.append((_NEWEST, ()))
+        if self._deleted:
+            statements.append((_FORGET, [KEPT_DELETIONS]))
+        if payload := self.bell.payload(self._sender):
+            statements.append((_NOTIFY, [payload]))
+        *made, ended = self._connection.together([*statements, ("COMMIT", ())])
         if ended.statusmessage != "COMMIT":
             raise psycopg.OperationalError("the transaction was rolled back")
-        if newest is None or numbered is None:
-            return Committed(0, 0, (), self.added, self.trimmed)
+        if not self._changes:
+            return Committed(added=self.added, trimmed=self.trimmed, held=self.held)
+        numbered, newest = made[len(self._later) : len(self._later) + 2]
         position = int(newest.fetchall()[0][0])
         before = position - self._changes
         changes = [
@@ -146,7 +145,7 @@ class Transaction:
             workload = to_workload(*row)
             changes.append(Change(place, workload.id, workload))
         changes.sort(key=attrgetter("position"))
-        return Committed(before, position, changes, self.added, self.trimmed)
+        return Committed(before, position, changes, self.added, self.trimmed, self.held)
 
     def roll_back(self) -> None:
         """Undo it. Raises psycopg.Error."""

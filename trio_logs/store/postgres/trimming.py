@@ -44,89 +44,102 @@ UPDATE logs SET held = held - %(freed)s,
 WHERE number = %(log)s
 """
 
+_HELD = "SELECT COALESCE(sum(held), 0)::bigint FROM logs"
+
+_AGED = """
+(
+    SELECT number, %(moment)s - %(age)s AS before FROM logs
+    WHERE oldest < %(moment)s - %(age)s AND keep IS NULL AND outcome IS {0}
+    ORDER BY oldest LIMIT %(rows)s
+) UNION ALL (
+    SELECT number, %(moment)s - greatest(keep, %(age)s) FROM logs
+    WHERE keep IS NOT NULL AND oldest < %(moment)s - greatest(keep, %(age)s) AND outcome IS {0}
+    LIMIT %(rows)s
+)
+"""
+"""Logs with lines that are too old, and the time before which they are; those that have ended, or
+those that have not."""
+
 _NEVER = 2**62
 """Later than all times, and more than all sizes."""
 
 
 def held(connection: Connection) -> int:
     """The bytes of all batches."""
-    row: Any = connection.execute("SELECT COALESCE(sum(held), 0)::bigint FROM logs").fetchone()
+    row: Any = connection.execute(_HELD).fetchone()
     return int(row[0])
 
 
-def trim(transaction: Transaction, retention: Retention) -> int:
+def trim(transaction: Transaction, retention: Retention, held: int | None) -> int:
     """Remove a bounded number of rows beyond the bounds; return how many. Of several nodes, one
-    does so at a time; 0 for the others."""
+    does so at a time; 0 for the others. `held` is how many bytes there are, if that is known."""
+    if held is None:
+        held = transaction.held = int(transaction.execute(_HELD).fetchall()[0][0])
     if not transaction.execute(_ALONE).fetchall()[0][0]:
         return 0
     removed = 0
     if retention.max_age is not None:
         removed = _remove_aged(transaction, now(), int(retention.max_age * 1_000_000))
-    if retention.max_bytes is not None and not removed:
-        row = transaction.execute("SELECT COALESCE(sum(held), 0)::bigint FROM logs").fetchall()[0]
-        excess = row[0] - retention.max_bytes
-        if excess > 0:
-            removed = _remove_excess(transaction, excess)
+    if retention.max_bytes is not None and not removed and held > retention.max_bytes:
+        removed = _remove_excess(transaction, held - retention.max_bytes)
     transaction.trimmed += removed
     return removed
 
 
+# The transaction locks the logs that it trims. Nodes append to many running logs in any order, so
+# it locks one of these at most, and never waits for a node that waits for it.
+
+
 def _remove_aged(transaction: Transaction, moment: int, age: int) -> int:
+    values = {"moment": moment, "age": age, "rows": TRIM_ROWS}
     removed = 0
-    rows = transaction.execute(
-        "(SELECT number, %s - %s AS before FROM logs WHERE oldest < %s - %s AND keep IS NULL"
-        " ORDER BY oldest LIMIT %s) UNION ALL"
-        " (SELECT number, %s - greatest(keep, %s) FROM logs"
-        " WHERE keep IS NOT NULL AND oldest < %s - greatest(keep, %s) LIMIT %s)",
-        (moment, age, moment, age, TRIM_ROWS, moment, age, moment, age, TRIM_ROWS),
-    ).fetchall()
-    for log, before in rows:
-        removed += _remove(transaction, log, before=before, rows=TRIM_ROWS - removed)
+    for log, before in transaction.execute(_AGED.format("NOT NULL"), values).fetchall():
+        removed += _remove(transaction, log, before=before, rows=TRIM_ROWS - removed)[0]
         if removed >= TRIM_ROWS:
             break
-    return removed
+    if removed:
+        return removed
+    found = transaction.execute(_AGED.format("NULL"), {**values, "rows": 1}).fetchone()
+    if found is None:
+        return 0
+    log, before = found
+    return _remove(transaction, log, before=before, rows=TRIM_ROWS)[0]
 
 
 def _remove_excess(transaction: Transaction, excess: int) -> int:
-    removed = freed = 0
-    while removed < TRIM_ROWS and freed < excess:
+    removed = 0
+    while removed < TRIM_ROWS and excess > 0:
         found = transaction.execute(
             "SELECT number FROM logs WHERE trimmable ORDER BY finished_at LIMIT 1"
         ).fetchone()
-        before = _NEVER
         if found is None:
-            # Only running workloads have lines left: one is trimmed until another has older lines.
-            oldest = transaction.execute(
-                "SELECT number, oldest FROM logs WHERE oldest IS NOT NULL ORDER BY oldest LIMIT 2"
-            ).fetchall()
-            if not oldest:
-                break
-            found = oldest[0]
-            if len(oldest) == 2:
-                before = oldest[1][1] + 1
-        held_before = -transaction.added
-        count = _remove(
-            transaction,
-            found[0],
-            before=before,
-            rows=TRIM_ROWS - removed,
-            excess=excess - freed,
-        )
-        freed += -transaction.added - held_before
+            break
+        count, freed = _remove(transaction, found[0], rows=TRIM_ROWS - removed, excess=excess)
         removed += count
-    return removed
+        excess -= freed
+    if removed:
+        return removed
+    # Only running workloads have lines left: one is trimmed until another has older lines.
+    oldest = transaction.execute(
+        "SELECT number, oldest FROM logs WHERE oldest IS NOT NULL ORDER BY oldest LIMIT 2"
+    ).fetchall()
+    if not oldest:
+        return 0
+    before = oldest[1][1] + 1 if len(oldest) == 2 else _NEVER
+    return _remove(transaction, oldest[0][0], before=before, rows=TRIM_ROWS, excess=excess)[0]
 
 
 def _remove(
-    transaction: Transaction, log: int, *, before: int, rows: int, excess: int = _NEVER
-) -> int:
-    """Remove the first of a log's rows until `excess` bytes are freed; return how many rows."""
-    transaction.execute("SELECT 1 FROM logs WHERE number = %s FOR UPDATE", [log])
+    transaction: Transaction, log: int, *, rows: int, before: int = _NEVER, excess: int = _NEVER
+) -> tuple[int, int]:
+    """Remove the first of a log's rows, with times below `before`, until `excess` bytes are freed;
+    return how many rows, and their bytes."""
+    transaction.execute("SELECT 1 FROM logs WHERE number = %s FOR NO KEY UPDATE", [log])
     values = {"log": log, "before": before, "rows": rows, "excess": excess}
     [(count, freed)] = transaction.execute(_REMOVE, values).fetchall()
     transaction.execute(_REMOVED, {"log": log, "freed": freed})
     transaction.added -= freed
-    return int(count)
+    return int(count), int(freed)
 
 
 def has_deleted(connection: Connection) -> bool:

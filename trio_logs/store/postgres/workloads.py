@@ -11,6 +11,7 @@ from ...errors import ConflictError, WorkloadNotFoundError
 from ...records import Status, Workload, kept_seconds
 from .. import WorkloadQuery
 from ..shared import PUSHED
+from .arrays import Texts
 from .connection import Connection
 from .listing import conditions, labels_of, words_of
 from .rows import WORKLOAD, binary, text, to_workload
@@ -46,7 +47,7 @@ def create(
         " VALUES (%s, TRUE, %s, %s, %s) RETURNING number)"
         " INSERT INTO workloads (number, id, spec, idempotency_key, fingerprint, status,"
         " created_at, rerun_of, name, labels, words, changed)"
-        " SELECT number, %s, %s, %s, %s, %s, %s, %s, %s, %s::bytea[], %s, 0 FROM log"
+        " SELECT number, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 0 FROM log"
         " ON CONFLICT (idempotency_key) DO NOTHING RETURNING number",
         (
             binary(workload.id),
@@ -153,7 +154,7 @@ def page(connection: Connection, query: WorkloadQuery) -> list[Workload]:
         values.append(binary(query.before))
     if query.statuses:
         terms.append("w.status = ANY(%s)")
-        values.append([*query.statuses])
+        values.append(Texts(query.statuses))
     condition = f"{' AND '.join(terms)} ORDER BY w.id DESC LIMIT %s"
     return list(_select(connection, condition, [*values, query.limit]))
 

@@ -15,8 +15,10 @@ from ..durations import Durations
 from ..group import Write
 from . import trimming
 from .appends import LOCK, Append, append_all
+from .arrays import Binaries
 from .connection import Connection
 from .failures import FAILURES, is_away, store_error
+from .quick import append_quickly, is_usual
 from .server import Server
 from .transaction import Committed, Transaction
 
@@ -47,6 +49,8 @@ class Writer:
         self._committed: list[Committed] = []
         self._failure: Exception | None = None
         self.node: str | None = None
+        # When the last group began, on the monotonic clock.
+        self.began = 0.0
         self.commits = Durations()
 
     @property
@@ -84,8 +88,41 @@ class Writer:
 
         An error becomes the result of its write; the method raises nothing.
         """
+        self.began = time.monotonic()
         for group in _groups(writes):
-            self._commit(group)
+            if all(is_usual(write.change) for write in group):
+                group = self._append_quickly(group)
+            if group:
+                self._commit(group)
+
+    def _append_quickly(self, writes: list[Write[Any]]) -> list[Write[Any]]:
+        """Commit appends in one statement. Returns the writes that need another try."""
+        start = time.perf_counter()
+        try:
+            connection = self._connected()
+            appends = [write.change for write in writes]
+            committed, made = append_quickly(connection, appends, self._sender, self._compress)
+        except Exception as error:
+            if not _is_away(error):
+                # Whatever it is, `_commit` finds out whose fault.
+                return writes
+            self.close()
+            for write in writes:
+                self._fail(write, error)
+            return []
+        if made:
+            self.commits.add(time.perf_counter() - start)
+            self._committed.append(committed)
+        for place in made:
+            writes[place].result = outcome.Value(None)
+        return [write for write in writes if write.result is None]
+
+    def _connected(self) -> Connection:
+        if self._connection is not None and self._connection.is_stale():
+            self.close()
+        if self._connection is None:
+            self._connection = self._server.open_writer()
+        return self._connection
 
     def _commit(self, writes: Sequence[Write[Any]]) -> None:
         error = self._transaction(writes)
@@ -114,9 +151,7 @@ class Writer:
         start = time.perf_counter()
         transaction: Transaction | None = None
         try:
-            if self._connection is None:
-                self._connection = self._server.open_writer()
-            transaction = Transaction(self._connection, self.node, self._sender)
+            transaction = Transaction(self._connected(), self.node, self._sender)
             results = self._apply(transaction, writes)
             committed = transaction.commit()
         except Exception as error:
@@ -139,7 +174,7 @@ class Writer:
         if not appends:
             transaction.begin()
             return [outcome.Value(write.change(transaction)) for write in writes]
-        locked = transaction.begin(LOCK, [[append.id for append in appends]])
+        locked = transaction.begin(LOCK, [Binaries(append.id for append in appends)])
         assert locked is not None
         appended = iter(append_all(transaction, appends, locked.fetchall(), self._compress))
         return [
