@@ -18,11 +18,13 @@ from .server import SCHEMA, Server
 
 __all__ = ["main"]
 
+URL = "TRIO_LOGS_STORE"
+
 
 def main(arguments: Sequence[str]) -> str | None:
     """Make or migrate the tables, and grant a role what the service needs. Returns what went
     wrong."""
-    url = os.environ.get("TRIO_LOGS_STORE")
+    url = os.environ.get(URL)
     if url is None or len(arguments) > 1:
         return (
             "usage: TRIO_LOGS_STORE=postgresql://OWNER@HOST/DATABASE"
