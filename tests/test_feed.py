@@ -300,7 +300,7 @@ async def test_searches_and_merges_see_logs_of_other_nodes(autojump_clock: Clock
         await write(a, 3, 3)
         await write(b, 3, 3, "v")
         await settled()
-        assert got[4:] == [(0, 3), (1, 3)]
+        assert sorted(got[4:]) == [(0, 3), (1, 3)]
         for name, owner in (("w", a), ("v", b)):
             await owner.close(name, OK)
 
@@ -569,10 +569,12 @@ async def test_lines_that_are_lost_with_their_owner_are_reset(autojump_clock: Cl
         await c.close("w", OK)
         await live.until_end()
         assert live.lines == {**numbered(1, 4), 5: "another line 5"}
-        # So is a reader that resumes.
+        # So is a reader that resumes, at once.
+        began = trio.current_time()
         with b.broker.read("w", after=6) as resumed:
             [reset, *_] = await resumed.receive()
             assert isinstance(reset, Reset)
+        assert trio.current_time() == began
 
 
 async def test_an_end_with_an_unknown_result_comes_once(autojump_clock: Clock) -> None:
@@ -635,4 +637,5 @@ async def test_streams_that_are_written_to_directly_move_with_their_log(
         await settled()
         await append([], expected=16, size=91, outcome=OK)
     assert got == [*range(1, 13), 15]
-    assert len(written) > 9
+    # All but a few, which came while the stream moved.
+    assert len(written) >= 6

@@ -56,7 +56,7 @@ class Attempts:
             with trio.move_on_after(SETTLE_SECONDS):
                 await self._attempt.wait()
 
-    async def reach(self, line: int, since: float) -> bool:
+    async def reach(self, line: int) -> bool:
         if self._fate.fenced is not None:
             # Another topic takes the place of this one soon.
             await trio.sleep(REACH_PAUSE)

@@ -29,10 +29,6 @@ windows get the others."""
 LOOK_SECONDS = 5.0
 """Seconds from one look at the store to the next, at most: news may be lost."""
 
-REACH_SECONDS, REACH_PAUSE = 5.0, 0.1
-"""Seconds that a reader waits for a line which it was told at another node, and the pause between
-two looks."""
-
 
 class Verdict(Enum):
     """Why a feed has ended."""
@@ -73,8 +69,6 @@ class Feed:
         self._begun = self._done = 0
         self._looked = trio.Event()
         self._is_over = False
-        # When looks began to succeed, on Trio's clock.
-        self._up_since = -math.inf
         # When news came that no look has read yet, and that which this look reads; on Trio's clock.
         self._news_since = math.inf
         self._looking_since = trio.current_time()
@@ -105,14 +99,11 @@ class Feed:
         while self._done < wanted and not self._is_over:
             await self._looked.wait()
 
-    async def reach(self, line: int, since: float) -> bool:
-        """Wait for a line that a reader was told at another node, as long as the store is away, and
-        for 5 s: after a failure of the store, that node may have to store it yet."""
-        while self._topic.head < line and not self._is_over:
+    async def reach(self, line: int) -> bool:
+        """Wait for a look at the store, however long it is away: what a reader was told at another
+        node is there, or lost."""
+        if self._topic.head < line:
             await self._next_look()
-            if trio.current_time() >= max(since, self._up_since) + REACH_SECONDS:
-                break
-            await trio.sleep(REACH_PAUSE)
         return False
 
     def fall_behind(self, lines: int) -> bool:
@@ -145,10 +136,7 @@ class Feed:
         begun = self._begun
         self._looking_since = min(self._looking_since, self._news_since)
         self._news_since = math.inf
-        began_at = trio.current_time()
         state = await until_done(partial(self._store.log, topic.workload_id))
-        if trio.current_time() - began_at > SETTLE_SECONDS:
-            self._up_since = trio.current_time()
         if (verdict := self._judge(state)) is not None:
             return verdict
         if state is not None:

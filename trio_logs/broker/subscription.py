@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -42,8 +41,6 @@ class Subscription(Seat, OneByOne[Record]):
         Seat.__init__(self, topics, workload_id, position, bell)
         self._must_exist = must_exist
         self._ended = False
-        # When the reader asked for a place that the log does not have yet, on Trio's clock.
-        self._asked_at = math.inf
         self.max_bytes = READ_BYTES
 
     async def load(
@@ -51,8 +48,11 @@ class Subscription(Seat, OneByOne[Record]):
     ) -> int:
         """Look the log up, unless another reader has; return `head`. With `settled`, it has all
         lines that the store has now. `after` is where the reader was, perhaps at another node: wait
-        some seconds for the lines up to it. Raises StoreError, and WorkloadNotFoundError if there
-        is no such log and the subscription has `must_exist`."""
+        until it is known whether the log has that line.
+
+        Raises StoreError, and WorkloadNotFoundError if there is no such log and the subscription
+        has `must_exist`.
+        """
         topic = await self._look_up()
         if settled or after == "end":
             await topic.settle()
@@ -75,10 +75,9 @@ class Subscription(Seat, OneByOne[Record]):
 
     async def _reach(self, line: int) -> Topic:
         """Wait for a line that the reader was told, perhaps at another node."""
-        self._asked_at = min(self._asked_at, trio.current_time())
         topic, goes_on = self._topic, True
         while goes_on and topic.head < line and topic.extender is not None:
-            goes_on = await topic.extender.reach(line, self._asked_at)
+            goes_on = await topic.extender.reach(line)
             goes_on = goes_on or topic.successor is not None
             topic = await self._look_up()
         return topic

@@ -49,9 +49,9 @@ class Extender(Protocol):
         """Wait, for 1 s at most, until the head is that of each record which the caller has read
         from the store before."""
 
-    async def reach(self, line: int, since: float) -> bool:
-        """Wait for a line that a reader was told at another node, if it may come; whether to call
-        it again. `since`: when the reader came, on Trio's clock."""
+    async def reach(self, line: int) -> bool:
+        """Wait for a line that a reader was told at another node, if the store may have it. Whether
+        to call it again."""
 
     def fall_behind(self, lines: int) -> bool:
         """The store has only `lines` lines. Whether that is the fault of a failover, so that it is
