@@ -35,13 +35,17 @@ def whole(**changes: Any) -> list[Event]:
     return [read(number, **changes) for number in range(1, COUNT + 1)]
 
 
-def record(status: str = "succeeded", lines: int = COUNT, reason: str = "exited") -> dict[str, Any]:
-    return {"status": status, "reason": reason, "lines": lines}
+FINISHED = "1970-01-01T00:33:29.500000Z"
+"""At 9.5 s of a run that begins at 2,000 s."""
+
+
+def record(lines: int = COUNT) -> dict[str, Any]:
+    return {"status": "succeeded", "reason": "exited", "lines": lines, "finished_at": FINISHED}
 
 
 def sound() -> Run:
     """A workload of six lines, a push of three, and a reader of each that moved."""
-    run = Run(BEGAN, patience=30)
+    run = Run(BEGAN, patience=30, began_at=2000)
     run.submitted = [Submitted("j0", "steady", ["w0", "w0"]), Submitted("p0", "push", ["w1"])]
     events = [Event(0, "open", "a"), *whole(), end()]
     events[3:3] = [Event(2.5, "cut", "a"), Event(2.6, "refused", "b", 503)]
@@ -166,6 +170,10 @@ def late(run: Run) -> None:
     own[-1] = end(at=13)
 
 
+def late_end(run: Run) -> None:
+    events(run)[-1] = end(at=14)
+
+
 def nodes_differ(run: Run) -> None:
     final_events(run)[1].pop(3)
 
@@ -277,7 +285,8 @@ VIOLATIONS: dict[Change, str] = {
     gap: "told of a gap",
     gap_in_store: "a gap of 2 to 2",
     reset: "without a cause",
-    late: "late",
+    late: "line 6 was read 6.1 s late",
+    late_end: "the end was read 4.5 s late",
     nodes_differ: "another log",
     renumbered: "stdout 3 in line 4, where 4 was due",
     shorter: "wrote {'stdout': 8}",
@@ -332,6 +341,11 @@ def torn(run: Run) -> None:
     run.changes[0][2] = (0.3, "workload", ["b", "4", {"id": "w0", "status": "lost"}])
 
 
+def slow(run: Run) -> None:
+    """The machine took three seconds to look at the database."""
+    run.beats = [each for each in run.beats if not 9 < each[0] < 12]
+
+
 EXCEPTIONS: list[tuple[Change, Change]] = [
     # The store was away for longer than the patience.
     (away, reset),
@@ -342,6 +356,7 @@ EXCEPTIONS: list[tuple[Change, Change]] = [
     (lagging, two_starts),
     # While something fails, a line may take its time.
     (lambda run: away(run, 10), late),
+    (slow, late_end),
     (dead, lost_without_death),
     (dead, torn),
     (lambda run: None, after_a_pause),

@@ -23,6 +23,7 @@ from tests.chaos.database import wheel_binaries, workplace
 from tests.chaos.drills import DRILLS, drill
 from tests.chaos.history import Run
 from tests.chaos.plan import plan
+from tests.chaos.planted import PLANTS
 
 __all__ = ["main"]
 
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="for histories that fail")
     parser.add_argument("--seconds", type=float, default=12, help="of faults, a seed")
     parser.add_argument("--mode", choices=["single", "sync", "async"], help="the database")
-    parser.add_argument("--plant", metavar="NAME", help="a bug that some seed must catch")
+    parser.add_argument("--plant", choices=PLANTS, help="a bug that some seed must catch")
     parser.add_argument("--drill", choices=DRILLS, help="one fault, with its figures")
     parser.add_argument("--postgres", type=Path, metavar="FOLDER", help="binaries; else the wheel")
     options = parser.parse_args()

@@ -13,11 +13,13 @@ from typing import Any
 import trio
 
 from tests.chaos import workloads
+from tests.chaos.checker import CALM_SECONDS
 from tests.chaos.clients import Clients
 from tests.chaos.cluster import TOKEN, Cluster, Settings, running_cluster
 from tests.chaos.history import Pushed, Run, Submitted
 from tests.chaos.plan import Plan, PlannedFault, PlannedJob, PlannedPush
 from tests.chaos.pushers import Pusher
+from tests.chaos.workloads import Job
 
 __all__ = ["SETTLE_SECONDS", "carry_out", "make_settings", "recorded"]
 
@@ -78,6 +80,7 @@ async def carry_out(plan: Plan, settings: Settings) -> Run:
         run.healed = cluster.clock()
         if cluster.lagging:
             conductor.ask_again()
+        clients.begin(conductor.afterwards)
         with trio.move_on_after(SETTLE_SECONDS):
             await clients.settled()
         await clients.look_at_the_end()
@@ -145,6 +148,15 @@ class _Conductor:
             submitted.stopped = True
             await clients.stop(workload_id, rng)
             self._stops.append((submitted, body, rng))
+
+    async def afterwards(self) -> None:
+        """Once the effects of the faults are over, everything is quick again."""
+        await trio.sleep(CALM_SECONDS)
+        for number in range(8):
+            kind = "quiet" if number == 7 else "brief"
+            job = Job(2, 1, 0.5) if kind == "quiet" else Job(3, 3, 0)
+            await self.run_job(PlannedJob(0, f"after-{number}", kind, job, 3, None))
+            await trio.sleep(0.2)
 
     async def push(self, push: PlannedPush) -> None:
         """Push a log from node to node."""

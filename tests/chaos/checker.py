@@ -7,17 +7,21 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from itertools import pairwise
 
 from tests.chaos.history import Event, Final, History, Run, Text
 
-__all__ = ["check"]
+__all__ = ["CALM_SECONDS", "check"]
 
 LATE_SECONDS = 4.0
 """A line that takes longer while nothing fails was found by the second look, or by luck."""
 
 CALM_SECONDS = 3.0
 """How long after a fault its effects may last."""
+
+SLOW_SECONDS = 1.5
+"""A look at the database takes longer on a machine that is too busy for judgements about time."""
 
 TOLD_SECONDS = 1.0
 """A node tells at once that it does not know a position, if it can read the log."""
@@ -213,22 +217,39 @@ def _ends(run: Run, history: History) -> Iterator[str]:
 
 
 def _late(run: Run, history: History) -> Iterator[str]:
-    """While nothing fails, a line is not left lying."""
-    busy = [(each.at, each.until + CALM_SECONDS) for each in run.faults]
+    """While nothing fails, a line is not left lying, nor the end."""
+    busy = _busy(run)
+    finals = run.finals.get(history.workload)
     since = 0.0
     for event in history.events:
         if event.kind == "open":
             since = event.at
-        elif event.kind == "line" and (text := Text.parse(event.text)) is not None:
+            continue
+        if event.kind == "line" and (text := Text.parse(event.text)) is not None:
             written = max(since, text.written - run.began)
-            if event.at - written < LATE_SECONDS:
-                continue
-            if not any(at < event.at and until > written for at, until in busy):
-                yield (
-                    f"{history.name}: line {event.first} was read {event.at - written:.1f} s late"
-                    f" at {event.node} ({event.at:.2f})"
-                )
-                return
+        elif event.kind == "end" and finals is not None:
+            ended = datetime.fromisoformat(finals[0].record["finished_at"]).timestamp()
+            written = max(since, ended - run.began_at)
+        else:
+            continue
+        if event.at - written < LATE_SECONDS:
+            continue
+        if not any(at < event.at and until > written for at, until in busy):
+            name = "the end" if event.kind == "end" else f"line {event.first}"
+            yield (
+                f"{history.name}: {name} was read {event.at - written:.1f} s late at {event.node}"
+                f" ({event.at:.2f})"
+            )
+            return
+
+
+def _busy(run: Run) -> list[tuple[float, float]]:
+    """When something failed, or this machine was too slow to tell."""
+    busy = [(each.at, each.until + CALM_SECONDS) for each in run.faults]
+    for (before, _), (at, beats) in pairwise(run.beats):
+        if beats is None or at - before > SLOW_SECONDS:
+            busy.append((before, at))
+    return busy
 
 
 def _finals(run: Run) -> Iterator[str]:

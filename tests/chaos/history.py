@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -145,7 +146,8 @@ class Final:
 class Run:
     """All that is known of a run. `patience` is the nodes' `--store-patience` in seconds;
     `lagging` says that the database has failed over to a standby that may have lacked commits.
-    `began` is the time of CLOCK_MONOTONIC at which times are 0.
+    `began` is the time of CLOCK_MONOTONIC at which times are 0, and `began_at` that of the clock on
+    the wall.
     `beats` are the counters of the nodes in the database, as they were read there, or None where
     they could not be. `starts` are the process ids by the keys of workloads, `counts` the lines of
     each stream of those that ended by themselves. `leftover` are processes that outlived it all.
@@ -153,6 +155,7 @@ class Run:
 
     began: float
     patience: float
+    began_at: float = field(default_factory=time.time)
     lagging: bool = False
     readers: list[History] = field(default_factory=list)
     submitted: list[Submitted] = field(default_factory=list)
