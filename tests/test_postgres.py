@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ from tests.stores import append_line, batch, running, workload
 from trio_logs.errors import FencedError, StoreError
 from trio_logs.records import Outcome, Status
 from trio_logs.store.postgres import PostgresStore
-from trio_logs.store.postgres.connection import Connection
+from trio_logs.store.postgres.connection import ANSWER_SECONDS, Connection
+from trio_logs.store.postgres.transaction import Transaction
 
 OK = Outcome(Status.SUCCEEDED, 0)
 
@@ -164,13 +166,21 @@ async def test_closing_does_not_wait_for_a_server_that_hangs(
                 await trio.testing.wait_all_tasks_blocked()
                 start = time.monotonic()
             assert time.monotonic() - start < 3
+            # The threads do not wait for it either.
+            await until(lambda: not any("store" in each.name for each in threading.enumerate()))
+            assert time.monotonic() - start < ANSWER_SECONDS - 2
             with_server.__exit__(None, None, None)
     assert [each["unknown_writes"] for each in logged if "unknown_writes" in each] == [1]
     for call in (append_line(store, "w", 1), store.read("w", 1, 1)):
         await expect_error(call, "store is closed")
 
 
-async def test_a_cancelled_read_ends_in_the_server(postgres: PostgresDatabase) -> None:
+async def test_a_cancelled_read_ends_in_the_server(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("connection", "server"):
+        monkeypatch.setattr(f"trio_logs.store.postgres.{module}.ANSWER_SECONDS", 60)
+
     def sleep(connection: Connection) -> None:
         connection.execute("SELECT pg_sleep(60)")
 
@@ -279,25 +289,36 @@ async def test_the_wait_for_a_lock_has_a_bound(
 
 
 async def test_a_deadlock_is_no_error(postgres: PostgresDatabase) -> None:
+    lock = "SELECT 1 FROM logs WHERE id = '{}' FOR UPDATE"
+    tries = 0
+    holds, goes_on = threading.Event(), threading.Event()
+
+    def change(transaction: Transaction) -> None:
+        nonlocal tries
+        tries += 1
+        transaction.execute(lock.format("a"))
+        holds.set()
+        assert goes_on.wait(20)
+        transaction.execute(lock.format("b"))
+
     async with running(postgres.node()) as store:
         for name in ("a", "b"):
             await append_line(store, name, 1)
-        lock = "SELECT 1 FROM logs WHERE id = '{}' FOR UPDATE"
         with holding(postgres, lock.format("b")) as other:
+            # The store is the one that finds the deadlock.
+            other.execute("SET deadlock_timeout = '60s'")
             async with trio.open_nursery() as nursery:
-                with holding(postgres, lock.format("a")):
-                    nursery.start_soon(append_line, store, "a", 2)
-                    waits = "SELECT 1 FROM pg_locks WHERE NOT granted"
-                    await until(lambda: postgres.execute(waits))
-                    for name, number in (("a", 3), ("b", 2)):
-                        nursery.start_soon(append_line, store, name, number)
-                    await trio.testing.wait_all_tasks_blocked()
-                # The store has locked `a`, and waits for `b`.
-                await until(lambda: postgres.execute(waits))
-                await trio.to_thread.run_sync(partial(other.execute, lock.format("a").encode()))
+                nursery.start_soon(store._database.write, change)
+                await until(holds.is_set)
+                execute = partial(other.execute, lock.format("a").encode())
+                nursery.start_soon(trio.to_thread.run_sync, execute)
+                await until(lambda: postgres.execute("SELECT 1 FROM pg_locks WHERE NOT granted"))
+                goes_on.set()
+                await until(lambda: tries == 2)
+                # The other one has both, and lets them go.
+                await until(lambda: not other.lock.locked())
                 other.rollback()
-        assert len(await store.read("a", 1, 10**9)) == 3
-        assert len(await store.read("b", 1, 10**9)) == 2
+        assert store.statistics().writes_failed == 0
 
 
 async def test_the_sessions_of_a_store_that_closes_end(postgres: PostgresDatabase) -> None:

@@ -74,16 +74,15 @@ async def exercise(store: PostgresStore) -> None:
 
 def test_the_owner_prepares_a_database(
     postgres_server: PostgresServer,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     name = f"made_{secrets.token_hex(6)}"
     postgres_server.execute(f"CREATE DATABASE {name}")
     postgres_server.execute(f"CREATE ROLE {name} LOGIN")
     try:
-        monkeypatch.setenv("TRIO_LOGS_STORE", postgres_server.url(name))
+        url = postgres_server.url(name)
         for _ in range(2):
-            assert main([name]) is None
+            assert main([url, name]) is None
             expected = "The tables in the schema trio_logs are of version 1.\n"
             assert capsys.readouterr().out == expected
 
@@ -92,10 +91,9 @@ def test_the_owner_prepares_a_database(
                 await exercise(store)
 
         trio.run(serve)
-        assert 'role "nobody" does not exist' in str(main(["nobody"]))
-        assert "usage" in str(main(["a", "b"]))
-        monkeypatch.delenv("TRIO_LOGS_STORE")
+        assert 'role "nobody" does not exist' in str(main([url, "nobody"]))
         assert "usage" in str(main([]))
+        assert "write it as postgresql://" in str(main(["secret secret"]))
     finally:
         postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
         postgres_server.execute(f"DROP ROLE {name}")

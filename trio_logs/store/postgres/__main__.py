@@ -1,9 +1,8 @@
-"""`python -m trio_logs.store.postgres [ROLE]`: make the tables as their owner, for a service whose
-role may only read and write rows. The URL of the owner is `TRIO_LOGS_STORE`."""
+"""`python -m trio_logs.store.postgres URL [ROLE]`: make the tables as their owner, for a service
+whose role may only read and write rows."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -18,22 +17,17 @@ from .server import SCHEMA, Server
 
 __all__ = ["main"]
 
-URL = "TRIO_LOGS_STORE"
-
 
 def main(arguments: Sequence[str]) -> str | None:
     """Make or migrate the tables, and grant a role what the service needs. Returns what went
     wrong."""
-    url = os.environ.get(URL)
-    if url is None or len(arguments) > 1:
-        return (
-            "usage: TRIO_LOGS_STORE=postgresql://OWNER@HOST/DATABASE"
-            " python -m trio_logs.store.postgres [ROLE]"
-        )
+    if len(arguments) not in (1, 2):
+        return "usage: python -m trio_logs.store.postgres URL [ROLE]"
+    url, *roles = arguments
     try:
         server = Server(url)
         with closing(server.open_writer()) as connection:
-            for role in arguments:
+            for role in roles:
                 grant(connection, server.schema, role)
     except StoreError as error:
         return str(error)

@@ -89,13 +89,12 @@ class Writer:
         An error becomes the result of its write; the method raises nothing.
         """
         self.began = time.monotonic()
-        for group in _groups(writes):
-            if all(is_usual(write.change) for write in group):
-                group = self._append_quickly(group)
-            if group:
-                self._commit(group)
+        if all(is_usual(write.change) for write in writes):
+            writes = self._append_quickly(writes)
+        if writes:
+            self._commit(writes)
 
-    def _append_quickly(self, writes: list[Write[Any]]) -> list[Write[Any]]:
+    def _append_quickly(self, writes: Sequence[Write[Any]]) -> Sequence[Write[Any]]:
         """Commit appends in one statement. Returns the writes that need another try."""
         start = time.perf_counter()
         try:
@@ -205,20 +204,3 @@ class Writer:
 
 def _is_away(error: Exception) -> bool:
     return isinstance(error, FAILURES) and is_away(error)
-
-
-def _groups(writes: Sequence[Write[Any]]) -> list[list[Write[Any]]]:
-    """The writes in groups: each has one append to a log at most."""
-    groups: list[list[Write[Any]]] = [[]]
-    seen: list[set[str]] = [set()]
-    for write in writes:
-        place = 0
-        if isinstance(write.change, Append):
-            while place < len(seen) and write.change.workload_id in seen[place]:
-                place += 1
-            if place == len(groups):
-                groups.append([])
-                seen.append(set())
-            seen[place].add(write.change.workload_id)
-        groups[place].append(write)
-    return groups
