@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import trio
@@ -11,14 +12,19 @@ import trio.testing
 
 from tests.nodes import LOST, PATIENCE, Reader, TestNode, cluster
 from tests.outlets import BatchOutlet
+from tests.steps import InvariantError, Steps, explore
 from tests.stores import batch
 from tests.test_scenarios import living_tasks
 from trio_logs import Batch, End, Gap, Outcome, Status
+from trio_logs.api.stream import LogStream
 from trio_logs.broker import BrokerLimits, LogPlace
-from trio_logs.errors import FencedError, LogClosedError, StoreError
-from trio_logs.records import Reset, now
+from trio_logs.broker.shown import Shown, decode, encode
+from trio_logs.errors import FencedError, IncompleteAnswerError, LogClosedError, StoreError
+from trio_logs.formats import TEXT
+from trio_logs.records import Reset, Unfinished, now
 from trio_logs.selection import Selection
 from trio_logs.store import Retention
+from trio_logs.store.shared import SHOWN_BYTES
 
 Clock = trio.testing.MockClock
 settled = trio.testing.wait_all_tasks_blocked
@@ -432,14 +438,28 @@ async def test_lines_from_memory_of_a_node_that_is_fenced_are_reset(autojump_clo
         await a.take("w")
         told, kept = Reader(), Reader()
         readings: list[object] = []
+        merged: list[object] = []
+        raw: list[bytes] = []
+
+        async def merge() -> None:
+            with a.broker.merge([LogPlace("w")]) as merging:
+                async for _, record in merging:
+                    merged.append(record)
+
+        async def follow_as_text() -> None:
+            # Plain text can't tell: it is cut, so that its client does not take it for the log.
+            async with LogStream(a.broker.read("w"), TEXT, 15) as stream:
+                with pytest.raises(IncompleteAnswerError):
+                    async for chunk in stream:
+                        raw.append(chunk)
 
         async def read() -> None:
             with a.broker.read("w", Selection(tail=1)) as reading:
                 async for record in reading:
                     readings.append(record)
 
-        nursery.start_soon(told.run, a)
-        nursery.start_soon(read)
+        for follow in (partial(told.run, a), read, merge, follow_as_text):
+            nursery.start_soon(follow)
         await write(a, 1, 2)
         await settled()
         readings.clear()
@@ -462,8 +482,16 @@ async def test_lines_from_memory_of_a_node_that_is_fenced_are_reset(autojump_clo
         await settled()
         assert [type(each) for each in readings[:2]] == [Batch, Reset]
         assert [each.first for each in readings if isinstance(each, Batch)][1] == 1
+        assert raw == [b"line 1\n", b"line 2\n", b"told from memory\n"]
         await b.close("w", OK)
+        await settled()
         assert not kept.resets
+        assert isinstance(merged[-1], End)
+        [place] = [index for index, each in enumerate(merged) if isinstance(each, Reset)]
+        before, after = merged[:place], merged[place:]
+        assert [each.last for each in before if isinstance(each, Batch)][-1] == 3
+        again = [line for each in after if isinstance(each, Batch) for line in each.lines]
+        assert again == [b"line 1", b"line 2", b"another line 3", b"line 4"]
 
 
 async def test_a_failover_to_a_replica_that_lags(autojump_clock: Clock) -> None:
@@ -639,3 +667,172 @@ async def test_streams_that_are_written_to_directly_move_with_their_log(
     assert got == [*range(1, 13), 15]
     # All but a few, which came while the stream moved.
     assert len(written) >= 6
+
+
+class Unended:
+    """Notes what a reader is shown of lines that have not ended, and when; lines stand as they
+    are."""
+
+    def __init__(self) -> None:
+        self.got: list[str] = []
+        self.at: list[float] = []
+
+    async def run(self, at: TestNode) -> None:
+        with at.broker.read("w", unfinished=True) as reading:
+            async for record in reading:
+                match record:
+                    case Unfinished(stream, text):
+                        self.got.append(f"{stream}: {text}")
+                    case Batch():
+                        self.got += [line.decode() for line in record.lines]
+                    case _:
+                        continue
+                self.at.append(trio.current_time())
+
+
+async def test_unfinished_lines_reach_readers_elsewhere_once_a_second(
+    autojump_clock: Clock,
+) -> None:
+    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
+        await all_nodes.create("w")
+        await a.take("w")
+        log = await a.broker.open("w", a.owned["w"])
+        await log.write("line 1\n$ ")
+        await log.flush()
+        reader = Unended()
+        began = trio.current_time()
+        nursery.start_soon(reader.run, b)
+        await trio.sleep(2)
+        assert reader.got == ["line 1", "stdout: $ "]
+        assert reader.at[-1] == began
+        await log.write("l")
+        await log.write("s", "stderr")
+        await trio.sleep(2)
+        assert reader.got[2:] == ["stdout: $ l", "stderr: s"]
+        # The line replaces it; the next prompt is the same as before, and comes after the line.
+        await log.write("s\n$ ")
+        await trio.sleep(2)
+        assert reader.got[4:6] == ["$ ls", "stdout: $ "]
+        # Only the newest, once a second, for as long as it is asked for.
+        start, count = trio.current_time(), len(reader.got)
+        for number in range(300):
+            await log.write(f"\r{number} %")
+            await trio.sleep(0.1)
+        assert 25 <= len(reader.got) - count <= 31
+        assert min(y - x for x, y in pairwise(reader.at) if x > start) >= 0.9
+        await trio.sleep(2)
+        assert reader.got[-1] == "stdout: 299 %"
+        # A second reader at the same node gets the current one.
+        second = Unended()
+        nursery.start_soon(second.run, b)
+        await trio.sleep(1)
+        assert second.got == ["line 1", "$ ls", "stdout: 299 %", "stderr: s"]
+        log.close()
+        await a.close("w", OK)
+        await settled()
+        # The lines, without their ends, come as they are.
+        assert reader.got[-1] == "s"
+        assert reader.got[-2].endswith("\r299 %")
+
+
+async def test_nobody_tells_unfinished_lines_that_nobody_asks_for(autojump_clock: Clock) -> None:
+    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
+        await all_nodes.create("w")
+        await a.take("w")
+        log = await a.broker.open("w", a.owned["w"])
+        told: list[bytes] = []
+        b.store.tell_shown = lambda _, content: told.append(content)  # type: ignore[method-assign]
+        plain = Reader()
+        nursery.start_soon(plain.run, b)
+        for number in range(20):
+            await log.write(f"\r{number} %")
+            await trio.sleep(1)
+        assert not told
+        with b.broker.read("w", unfinished=True) as reading, trio.move_on_after(3):
+            await reading.receive()
+        await trio.sleep(30)
+        count = len(told)
+        assert count
+        await log.write("\rmore")
+        await trio.sleep(30)
+        assert len(told) == count
+        log.close()
+        await a.close("w", OK)
+
+
+def test_long_unfinished_lines_fit_into_a_notification() -> None:
+    rests = {"stdout": b"x" * 5000, "stderr": "ä\x1b[1m".encode() * 2000, "system": b"\0" * 4000}
+    content = encode(7, rests)
+    assert len(content) <= SHOWN_BYTES
+    shown = decode(content)
+    assert shown is not None
+    assert shown.line == 7
+    assert set(shown.texts) == set(rests)
+    for stream, text in shown.texts.items():
+        assert rests[stream].decode().endswith(text)
+    assert decode(encode(0, {"stdout": b"$ "})) == Shown(0, {"stdout": "$ "})
+    assert decode(b"[]") is None
+
+
+async def follow_to_the_end(steps: Steps) -> None:
+    """A reader is cancelled at each step, while the log moves to its node and away again."""
+    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
+        await all_nodes.create("w")
+        await a.take("w")
+        cut, whole = Reader(), Reader()
+
+        async def write_all() -> None:
+            for number, owner in enumerate((a, b, a), 1):
+                await owner.take("w")
+                await write(owner, number, number)
+                await trio.sleep(1)
+            await a.close("w", OK)
+
+        nursery.start_soon(write_all)
+        nursery.start_soon(whole.run, a)
+        with steps.armed():
+            await cut.run(b)
+        # It resumes.
+        if cut.end is None:
+            await cut.run(b)
+        for reader in (cut, whole):
+            await reader.until_end()
+            if reader.lines != numbered(1, 3):
+                raise InvariantError(f"{reader.lines}")
+        await settled()
+        for each in (a, b):
+            found = each.broker.statistics()
+            if (found.feeds, found.topics, len(each.store.watched)) != (0, 0, 0):
+                raise InvariantError(f"{each.name} holds {found}")
+
+
+async def take_over(steps: Steps) -> None:
+    """The start of a source for a log that has readers here is cancelled at each step."""
+    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
+        await all_nodes.create("w")
+        await a.take("w")
+        await write(a, 1, 1)
+        reader = Reader()
+        nursery.start_soon(reader.run, b)
+        await settled()
+        await b.take("w")
+        with steps.armed():
+            await write(b, 2, 2)
+        # What was written is there or not, and what follows is as ever.
+        log = await b.broker.open("w", b.owned["w"])
+        if await log.flush() == 7:
+            await log.writelines(["line 2"])
+        await log.writelines(["line 3"])
+        log.close()
+        await b.close("w", OK)
+        await reader.until_end()
+        if reader.lines != numbered(1, 3):
+            raise InvariantError(f"{reader.lines}")
+
+
+@pytest.mark.parametrize("scenario", [follow_to_the_end, take_over])
+def test_cancelled_at_each_step(
+    scenario: Callable[[Steps], Awaitable[None]], record_figure: Callable[[str], None]
+) -> None:
+    steps = explore(scenario)
+    record_figure(f"{scenario.__name__}: cancelled at {steps} steps")

@@ -12,7 +12,7 @@ import trio
 from ..broker import Found, Outlet, Reading
 from ..errors import IncompleteAnswerError, WorkloadNotFoundError
 from ..formats import Format
-from ..records import Batch, Detached, End, Gap, Position, Stop, Unfinished, now
+from ..records import Batch, Detached, End, Gap, Position, Reset, Stop, Unfinished, now
 from ..selection import Selection
 from ..server import Port, Ports
 from .body import StreamBody, detached_retry
@@ -152,4 +152,6 @@ class LogStream(StreamBody):
                     raise IncompleteAnswerError("the server is shutting down")
                 case Gap(reason="deleted"):
                     raise IncompleteAnswerError("the workload was deleted")
+                case Reset() if self._reading.is_restarted:
+                    raise IncompleteAnswerError("lines that were sent are lost")
         return frame

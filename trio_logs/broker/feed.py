@@ -11,6 +11,7 @@ import trio
 
 from ..records import Batch, Gap
 from ..store import LogState, LogStore
+from .asking import Asking
 from .bell import Bell
 from .history import History
 from .news import News
@@ -63,6 +64,7 @@ class Feed:
         self._history = history
         self._news = news
         self._reads = reads
+        self._asking = Asking(topic, news)
         self._bell = Bell()
         self._scope = trio.CancelScope()
         # Looks that have begun, and the last one that is done; replaced and set after each look.
@@ -75,6 +77,8 @@ class Feed:
 
     def ring(self) -> bool:
         """There may be news."""
+        if self._is_over:
+            return False
         self._news_since = min(self._news_since, trio.current_time())
         return self._bell.ring()
 
@@ -82,6 +86,12 @@ class Feed:
     def waiting_since(self) -> float:
         """When the oldest news that readers lack has come, on Trio's clock; `inf` if none."""
         return min(self._news_since, self._looking_since)
+
+    def asked(self) -> None:
+        """Another node follows the log, too."""
+
+    def shown(self, content: bytes) -> None:
+        self._asking.shown(content)
 
     def stop(self) -> None:
         """Publish nothing from now on."""
@@ -116,10 +126,12 @@ class Feed:
     async def run(self) -> Verdict | None:
         """Publish until nothing can follow; None if it was stopped."""
         topic = self._topic
+        topic.unfinished.on_watch = self.ring
         try:
             with self._news.heard_by(topic.workload_id, self), self._scope:
                 await until_done(partial(self._news.watch, topic.workload_id))
                 while (verdict := await self._look()) is None:
+                    await self._asking.ask()
                     with trio.move_on_after(LOOK_SECONDS):
                         await self._bell.wait()
                 return verdict
@@ -144,6 +156,7 @@ class Feed:
                 await self._publish(await self._read(), state)
             if state.end is not None:
                 topic.publish((), state.streams, state.end)
+                self._asking.skipped()
                 await topic.audience.tell_all()
                 return Verdict.OVER
         self._looking_since = math.inf
@@ -189,20 +202,22 @@ class Feed:
                 batches.append(record.since(due))
                 continue
             await self._tell(batches, state)
-            if isinstance(record, Batch):
-                topic.skip(record.first - 1)
-                batches = [record]
-            else:
-                topic.skip(record.last)
-                batches = []
+            batches = [record] if isinstance(record, Batch) else []
+            self._skip(record.first - 1 if isinstance(record, Batch) else record.last)
         await self._tell(batches, state)
         if not records:
-            topic.skip(state.lines)
+            self._skip(state.lines)
+
+    def _skip(self, line: int) -> None:
+        self._topic.skip(line)
+        self._asking.skipped()
 
     async def _tell(self, batches: Sequence[Batch], state: LogState) -> None:
         if batches:
-            self._topic.publish(batches, state.streams)
-            await self._topic.audience.tell(batches)
+            topic = self._topic
+            topic.publish(batches, state.streams)
+            self._asking.published(batch.stream for batch in batches)
+            await topic.audience.tell(batches)
 
     def _tell_looked(self) -> None:
         self._looked.set()

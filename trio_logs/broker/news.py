@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from ..store.shared import SharedStore
 from .bell import Listener
 
 __all__ = ["News"]
+
+
+class Follower(Listener, Protocol):
+    """A feed, or the guard of a source: it is rung for news of its log."""
+
+    def asked(self) -> None:
+        """Another node asks for the unfinished lines."""
+
+    def shown(self, content: bytes) -> None:
+        """Another node tells what they are."""
 
 
 class News:
@@ -17,36 +28,46 @@ class News:
     def __init__(self, store: SharedStore) -> None:
         self._store = store
         # Bound: the logs that have a feed or a source here.
-        self._listeners: dict[str, set[Listener]] = {}
+        self._followers: dict[str, set[Follower]] = {}
         store.watch_logs(self._ring)
-
-    def __len__(self) -> int:
-        """How many logs are watched."""
-        return len(self._listeners)
+        store.watch_unfinished(self._ask, self._show)
 
     @contextmanager
-    def heard_by(self, workload_id: str, listener: Listener) -> Iterator[None]:
-        """Ring the listener for news of the log. Within the block, await `watch` first: only news
+    def heard_by(self, workload_id: str, follower: Follower) -> Iterator[None]:
+        """Ring the follower for news of the log. Within the block, await `watch` first: only news
         after that is certain to come."""
-        self._listeners.setdefault(workload_id, set()).add(listener)
+        self._followers.setdefault(workload_id, set()).add(follower)
         try:
             yield
         finally:
-            listeners = self._listeners[workload_id]
-            listeners.discard(listener)
-            if not listeners:
-                del self._listeners[workload_id]
+            followers = self._followers[workload_id]
+            followers.discard(follower)
+            if not followers:
+                del self._followers[workload_id]
                 self._store.unwatch(workload_id)
 
     async def watch(self, workload_id: str) -> None:
         """Return once the store tells of each later change. Raises StoreError."""
         await self._store.watch(workload_id)
 
+    async def ask(self, workload_id: str) -> None:
+        """Ask the other nodes for the unfinished lines of a log. Raises StoreError."""
+        await self._store.ask_unfinished(workload_id)
+
+    async def show(self, workload_id: str, content: bytes) -> None:
+        """Tell the other nodes the unfinished lines of a log. Raises StoreError."""
+        await self._store.show_unfinished(workload_id, content)
+
     def _ring(self, workload_id: str | None) -> None:
-        if workload_id is not None:
-            for listener in self._listeners.get(workload_id, ()):
-                listener.ring()
-            return
-        for listeners in self._listeners.values():
-            for listener in listeners:
-                listener.ring()
+        chosen = self._followers if workload_id is None else (workload_id,)
+        for each in chosen:
+            for follower in self._followers.get(each, ()):
+                follower.ring()
+
+    def _ask(self, workload_id: str) -> None:
+        for follower in self._followers.get(workload_id, ()):
+            follower.asked()
+
+    def _show(self, workload_id: str, content: bytes) -> None:
+        for follower in self._followers.get(workload_id, ()):
+            follower.shown(content)

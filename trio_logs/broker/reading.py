@@ -66,8 +66,8 @@ class Reading(OneByOne[Found]):
         self._ends_early = True
         # The last line of a reader that does not follow, or follows no more; None while it follows.
         self._stop_after: int | None = selection.last
-        self._done = False
-        self._reset: Reset | None = None  # told when the reading begins anew
+        self._done = self.is_restarted = False
+        self._reset: Reset | None = None  # told when it restarts: lines that it delivered are lost
         self._outlet: Outlet | None = None
         self._port = 0
 
@@ -212,7 +212,7 @@ class Reading(OneByOne[Found]):
             # Begin anew, without a tail, as for a reader that resumes.
             tail = 0 if self.selection.tail == 0 else None
             self.selection, self._pending = replace(self.selection, tail=tail), None
-            self._reset, records = records[0], ()
+            self._reset, self.is_restarted, records = records[0], True, ()
         return records
 
     def _is_searchable(self) -> bool:

@@ -43,6 +43,8 @@ class Roles:
         # At most one for each topic.
         self._sources: dict[Topic, Source] = {}
         self._feeds: dict[Topic, Feed] = {}
+        # The topics with readers whose successors are looked up.
+        self._handing_over: dict[Topic, trio.CancelScope] = {}
         self._reads = trio.CapacityLimiter(FEED_READS)
         if self._news is not None:
             topics.attend = self._attend
@@ -66,7 +68,7 @@ class Roles:
     async def head(self, topic: Topic, *, settled: bool) -> int:
         """The number of the last line known now. With `settled`, these are all lines that the store
         has. Raises StoreError."""
-        is_known = topic.life is not Life.UNKNOWN
+        is_known = topic.life in (Life.OPEN, Life.ABSENT)
         await topic.load()
         if settled and self._news is not None and topic.extender is None and is_known:
             # Nothing keeps the topic up to date.
@@ -151,15 +153,19 @@ class Roles:
         finally:
             del self._sources[topic]
             self._topics.counters.fenced += source.is_fenced
-            if topic.end is None:
-                # Another writer has the log, or the broker ends.
+            if source.is_fenced:
                 self._hand_over(topic)
+            elif topic.end is None:
+                # The broker ends: have the next reader look the log up anew.
+                self._topics.replace(topic)
             self._topics.release(topic)
 
     def _attend(self, topic: Topic) -> None:
         """Run a feed while a topic that this node does not extend has readers."""
         if not topic.audience:
             self._stop_feed(topic)
+            if topic in self._handing_over:
+                self._handing_over.pop(topic).cancel(reason="no reader is left")
         elif topic.extender is None and topic.life in (Life.OPEN, Life.ABSENT):
             is_current = self._topics.current(topic.workload_id) is topic
             if is_current and self._news is not None and self._tasks.accepts:
@@ -193,24 +199,27 @@ class Roles:
                 self._hand_over(topic)
 
     def _hand_over(self, topic: Topic) -> None:
-        """This topic is not extended here any more: have its readers go on where the store has the
-        log."""
+        """Another node owns the log: have the readers go on where the store has it."""
         self._topics.replace(topic)
         if self._news is None or not self._tasks.accepts:
             topic.detached = True
             topic.audience.ring_all()
         elif topic.audience:
-            self._tasks.start(self._succeed, topic, name=f"successor of {topic.workload_id}")
+            scope = self._handing_over[topic] = trio.CancelScope()
+            name = f"successor of {topic.workload_id}"
+            self._tasks.start(self._find_successor, topic, scope, name=name)
 
-    async def _succeed(self, topic: Topic) -> None:
+    async def _find_successor(self, topic: Topic, scope: trio.CancelScope) -> None:
         successor = self._topics.acquire(topic.workload_id)
         try:
-            await until_done(successor.load)
-            if successor.life is Life.ABSENT:
-                topic.delete()
-                topic.abandon()
-            else:
-                self._topics.supersede(topic, successor)
+            with scope:
+                await until_done(successor.load)
+                del self._handing_over[topic]
+                if successor.life is Life.ABSENT:
+                    topic.delete()
+                    topic.abandon()
+                else:
+                    self._topics.supersede(topic, successor)
         finally:
             self._topics.release(successor)
 

@@ -11,7 +11,7 @@ from ..errors import FencedError, LogClosedError
 from ..records import Batch, End, Outcome, now
 from ..store import LogStore, StreamState
 from .commits import Commits, Ending, Storing
-from .guard import guard
+from .guard import Guard
 from .news import News
 from .numbering import Numbering
 from .topic import Topic
@@ -128,9 +128,8 @@ class Source:
             with self._scope:
                 async with trio.open_nursery() as self.commits.nursery:
                     if self._news is not None:
-                        self.commits.nursery.start_soon(
-                            guard, self._topic, self._store, self._news, self.fence
-                        )
+                        guard = Guard(self._topic, self._store, self._news, self.fence)
+                        self.commits.nursery.start_soon(guard.run)
                     await self._extend()
                     await self._finish()
                     self._scope.cancel(reason="the log has ended, so its guard goes")

@@ -83,7 +83,10 @@ class Topics:
     def supersede(self, topic: Topic, successor: Topic) -> None:
         """Have the readers of a topic go on with its successor, which was looked up. It holds the
         successor until the last of them has gone."""
-        if topic in self._holds:
+        if topic.life is Life.DELETED:
+            # Another log has its name.
+            topic.abandon()
+        elif topic in self._holds:
             topic.give_way(successor)
             self.hold(successor)
             # Another owner may have other lines where a failover has lost some.
