@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 import trio
@@ -14,6 +15,7 @@ from trio_logs.engine import EngineLimits
 from trio_logs.errors import BusyError, ConflictError, NodeLostError
 from trio_logs.records import Reason, Status
 from trio_logs.store import WorkloadQuery
+from trio_logs.store.shared import Owned
 
 Clock = trio.testing.MockClock
 
@@ -228,6 +230,88 @@ async def test_what_a_claim_with_an_unknown_result_has_claimed_runs(autojump_clo
         assert (await a.engine.finished(workload.id)).status is Status.SUCCEEDED
         await trio.sleep(100)
         assert a.stage.running == [workload.id]
+
+
+async def test_what_ends_during_a_comparison_is_not_run_again(autojump_clock: Clock) -> None:
+    async with cluster("a", "b") as made:
+        a, b = made.members.values()
+        await b.leave()
+        held = await a.submit("go")
+        await trio.testing.wait_all_tasks_blocked()
+        # The answer of the store is late.
+        owned = a.store.owned
+        answered, goes_on = trio.Event(), trio.Event()
+
+        async def late() -> Sequence[Owned]:
+            found = await owned()
+            answered.set()
+            await goes_on.wait()
+            return found
+
+        a.store.owned = late  # type: ignore[method-assign]
+        a.store.switch.fail("claim", after=True)
+        await a.submit("go")
+        await answered.wait()
+        a.stage.release.set()
+        await a.until(held.id, Status.SUCCEEDED)
+        a.store.switch.recover()
+        goes_on.set()
+        await trio.sleep(100)
+        assert running(made)[held.id] == 1
+        assert a.engine.statistics().owned == 0
+
+
+async def test_early_beats_do_not_count(autojump_clock: Clock) -> None:
+    async with cluster("a", "b") as made:
+        a, b = made.members.values()
+        b.store.switch.hang("beat")
+        await trio.sleep(2)
+        for number in range(20):
+            a.nodes.listen_at(f"http://{number}")
+            await trio.sleep(0.01)
+        assert a.nodes.statistics().buried == 0
+        await trio.sleep(5)
+        assert a.nodes.statistics().buried == 1
+
+
+async def test_what_a_dead_node_left_is_reaped_by_one_of_its_host(autojump_clock: Clock) -> None:
+    async with cluster("a", "b") as made:
+        workload = await made.members["a"].submit("go")
+        owner, other = await owner_and_other(made, workload.id)
+        owner.kill()
+        await other.until(workload.id, Status.LOST)
+        await trio.sleep(3)
+        assert other.stage.reaped == []
+        again = await made.start(owner.name)
+        await trio.sleep(1)
+        assert again.stage.reaped == [f"handle of {workload.id}"]
+        assert await again.store.remains(again.nodes.own.host) == []
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_shutdown_while_a_claimed_workload_starts(
+    answers: bool, autojump_clock: Clock
+) -> None:
+    async with cluster("a", "b", limits=EngineLimits(running=1)) as made:
+        a, b = made.members.values()
+        held = await b.submit("go")
+        await trio.testing.wait_all_tasks_blocked()
+        starter, other = (a, b) if held.id in b.stage.running else (b, a)
+        starter.store.switch.hang("log")
+        workload = await other.submit("go")
+        await starter.until(workload.id, Status.RUNNING)
+        starter.stop.set()
+        await trio.sleep(0.5)
+        if answers:
+            starter.store.switch.recover()
+            ended = await other.until(workload.id, Status.STOPPED)
+            assert ended.reason == Reason.SHUTDOWN
+        else:
+            # It does not leave: the others have to end what it owns.
+            await other.until(workload.id, Status.LOST)
+        await starter.ended.wait()
+        assert starter.error is None
+        assert workload.id not in running(made)
 
 
 async def test_a_node_that_leaves_is_gone_at_once(autojump_clock: Clock) -> None:

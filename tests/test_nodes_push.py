@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Self
 
 import pytest
@@ -11,8 +12,8 @@ import trio.testing
 from tests.nodes_stage import Cluster, Member, cluster
 from trio_logs.backends.inbox import Inbox
 from trio_logs.backends.push import PushLimits
-from trio_logs.errors import NotReadyError, OffsetError
-from trio_logs.records import Outcome, Reason, Status
+from trio_logs.errors import NotReadyError, OffsetError, StoreError
+from trio_logs.records import Outcome, Reason, Status, now
 
 Clock = trio.testing.MockClock
 OK = Outcome(Status.SUCCEEDED, 0, reason=Reason.EXITED)
@@ -90,6 +91,49 @@ async def test_a_push_goes_on_at_another_node(autojump_clock: Clock) -> None:
         )
         assert [lines for lines, _ in found] == [["one", "two", "three"]] * 3
         assert len({str(end) for _, end in found}) == 1
+
+
+async def test_a_push_that_comes_back_at_once(autojump_clock: Clock) -> None:
+    async with cluster("a", "b") as made:
+        a, b = made.members.values()
+        workload = await a.submit(backend="push")
+        for turn in range(6):
+            member = (a, b)[turn % 2]
+            assert await push(member, workload.id, 5 * turn, b"line\n") == 5 * turn + 5
+            assert (await b.engine.get(workload.id)).node == member.id
+            await trio.testing.wait_all_tasks_blocked()
+        # The earlier owner finds out in the end, though nobody sends it a byte.
+        await trio.sleep(31)
+        assert [member.engine.statistics().owned for member in (a, b)] == [0, 1]
+
+
+async def test_a_takeover_with_an_unknown_result(autojump_clock: Clock) -> None:
+    async with cluster("a", "b") as made:
+        a, b = made.members.values()
+        workload = await a.submit(backend="push")
+        b.store.switch.fail("take", after=True)
+        with pytest.raises(StoreError):
+            await push(b, workload.id, 0, b"one\n")
+        b.store.switch.recover()
+        # The node owns the log, and finds out by itself.
+        await trio.sleep(2)
+        first = b.push.inbox(workload.id)
+        assert first is not None
+        assert await push(b, workload.id, 0, b"one\n") == 4
+        # It takes the log from itself.
+        b.store.switch.fail("take", after=True)
+        with pytest.raises(StoreError):
+            await b.engine._sharing.claims._own(  # type: ignore[union-attr]
+                "take", partial(b.store.take, workload.id, now())
+            )
+        b.store.switch.recover()
+        await trio.sleep(2)
+        assert b.push.inbox(workload.id) is not first
+        assert b.engine.statistics().owned == 1
+        assert await push(b, workload.id, 4, b"two\n") == 8
+        await (await inbox(b, workload.id)).finish(OK, 8)
+        assert (await b.engine.finished(workload.id)).status is Status.SUCCEEDED
+        await until_let_go(made)
 
 
 async def test_the_node_that_had_a_push_does_not_say_that_it_ended(autojump_clock: Clock) -> None:

@@ -174,11 +174,12 @@ class Claims:
                 # One that was there before has ended since the store was read.
                 self._begin(each)
         for workload_id, job in before.items():
-            current = owned.get(workload_id)
-            if job.phase in (Phase.STARTING, Phase.RUNNING) and (
-                current is None or (current.epoch != job.epoch and job.remote)
-            ):
-                job.fence()
+            if job.phase in (Phase.STARTING, Phase.RUNNING):
+                if (current := owned.get(workload_id)) is None:
+                    job.fence()
+                elif job.remote and current.epoch != job.epoch:
+                    # This node has taken the log from itself.
+                    self._begin(current)
 
     def _begin(self, owned: Owned) -> Job:
         workload = owned.workload
