@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
-from .records import Workload
+from .records import Node, Workload
 
 __all__ = [
     "FOLLOW_TIMEOUT",
@@ -19,6 +19,7 @@ __all__ = [
     "TIMEOUT",
     "FollowOptions",
     "ListOptions",
+    "NodeList",
     "Page",
     "Position",
     "SeveralOptions",
@@ -61,6 +62,12 @@ class Page(msgspec.Struct, frozen=True):
 
     workloads: list[Workload]
     next: str | None
+
+
+class NodeList(msgspec.Struct, frozen=True):
+    """The nodes of the server's store, by id."""
+
+    nodes: list[Node]
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -144,6 +151,10 @@ class SeveralOptions(TypedDict, total=False):
     patience: float
 
 
+# What OSError and ssl.SSLError add to the words of the system.
+_PYTHON_ONLY = re.compile(r"\[Errno -?[0-9]+\] |\[SSL: \w+\] | \(_ssl\.c:[0-9]+\)")
+
+
 def in_words(error: httpx2.RequestError) -> str:
     """The reason for a missing answer, in words."""
     if isinstance(error, httpx2.TimeoutException):
@@ -152,7 +163,10 @@ def in_words(error: httpx2.RequestError) -> str:
     found: BaseException | None = error
     while found is not None and not str(found):
         found = found.__cause__ or found.__context__
-    return str(found or type(error).__name__)
+    text = str(found or type(error).__name__)
+    if "[SSL: WRONG_VERSION_NUMBER]" in text:
+        return "it does not speak TLS: its address begins with http://"
+    return _PYTHON_ONLY.sub("", text)
 
 
 def headers(token: str | None) -> dict[str, str]:

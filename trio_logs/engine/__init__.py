@@ -2,8 +2,10 @@
 
 from .change_reader import ChangeReader, ChangeRecord
 from .changes import Changes
+from .clock import newest_time
 from .engine import Engine
 from .limits import EngineLimits, EngineStatistics
+from .nodes import Nodes, NodeStatistics, new_node
 from .pruning import keep_pruned
 
 __all__ = [
@@ -13,5 +15,9 @@ __all__ = [
     "Engine",
     "EngineLimits",
     "EngineStatistics",
+    "NodeStatistics",
+    "Nodes",
     "keep_pruned",
+    "new_node",
+    "newest_time",
 ]
