@@ -177,7 +177,6 @@ class Feed:
             return None
         if topic.is_lacking:
             topic.have_all()
-            self._history.forget(topic.workload_id)
         topic.life = Life.OPEN
         topic.epoch = state.epoch
         return None
