@@ -417,6 +417,42 @@ async def test_a_source_that_is_quiet_learns_that_its_log_has_moved(autojump_clo
         await reader.until_end()
 
 
+async def test_a_source_that_has_lost_its_log_judges_no_position(autojump_clock: Clock) -> None:
+    """A reader resumes at a node that still takes itself for the owner."""
+    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
+        await all_nodes.create("w")
+        await b.take("w")
+        await write(b, 1, 2)
+        b.store.set_mode("hangs")
+        await a.take("w")
+        await write(a, 3, 5)
+        got: list[object] = []
+
+        async def resume() -> None:
+            with b.broker.read("w", after=5) as reading:
+                async for record in reading:
+                    got.append(record)
+
+        nursery.start_soon(resume)
+        await trio.sleep(20)
+        assert not got
+        b.store.set_mode("works")
+        await trio.sleep(12)
+        assert not got
+        await write(a, 6, 6)
+        await a.close("w", OK)
+        await settled()
+        assert [type(each) for each in got] == [Batch, End]
+        # An owner tells at once what it never had.
+        await all_nodes.create("v")
+        await b.take("v")
+        await write(b, 1, 1, "v")
+        with b.broker.read("v", after=7) as reading:
+            [reset, *_] = await reading.receive()
+            assert isinstance(reset, Reset)
+        await b.close("v", OK)
+
+
 async def test_the_dead_are_buried(autojump_clock: Clock) -> None:
     async with cluster("a", "b", "c") as (all_nodes, a, b, c), trio.open_nursery() as nursery:
         await all_nodes.create("w", backend="process")
