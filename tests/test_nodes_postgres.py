@@ -28,6 +28,8 @@ from trio_logs.cli.nodes import TITLES
 TOKEN = "t" * 30
 PATIENCE = 60
 
+READERS = 20
+
 StartNode = Callable[..., ServerProcess]
 
 
@@ -262,7 +264,7 @@ def test_a_rolling_restart_with_readers_and_a_push(start_node: StartNode, tmp_pa
                 ) as client,
                 trio.open_nursery() as nursery,
             ):
-                for _ in range(20):
+                for _ in range(READERS):
                     nursery.start_soon(read, client)
                 nursery.start_soon(push, client)
                 await restart()
@@ -270,8 +272,12 @@ def test_a_rolling_restart_with_readers_and_a_push(start_node: StartNode, tmp_pa
     with haproxy(tmp_path, [*ports.values()]) as url:
         trio.run(main, url)
     numbers = [re.findall(r"^data: line (\d+)$", text, re.MULTILINE) for text in texts]
-    assert len(texts) == 20
+    assert len(texts) == READERS
     assert all(found == [str(n) for n in range(1, len(found) + 1)] for found in numbers)
     assert len({len(found) for found in numbers}) == 1
     assert all(text.count("event: end") == 1 and "event: gap" not in text for text in texts)
-    print(f"{len(numbers[0])} lines, longest silence {max(silences):.2f} s")
+    silences.sort()
+    high = silences[len(silences) * 99 // 100]
+    print(
+        f"{len(numbers[0])} lines, silence: 99 % below {high:.2f} s, longest {silences[-1]:.2f} s"
+    )
