@@ -32,17 +32,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         yield running
 
 
-@pytest.fixture
-def client(server: ServerProcess) -> Iterator[SyncClient]:
-    with SyncClient(server.url, server.token) as opened:
-        yield opened
-
-
-@pytest.fixture
-def data(server: ServerProcess) -> Path:
-    return server.data
-
-
 def grep(data: Path, *arguments: str) -> tuple[int, str, str]:
     """The exit code, standard output and standard error."""
     found = trio_logs(data, "grep", *arguments)

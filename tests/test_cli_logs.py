@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -29,23 +29,6 @@ from trio_logs.cli import create_app
 create_app(sys.argv[1:])(sys.argv[1:])
 print(*sys.modules, file=sys.stderr)
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with running_server(tmp_path_factory.mktemp("logs") / "data") as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: ServerProcess) -> Iterator[SyncClient]:
-    with SyncClient(server.url, server.token) as opened:
-        yield opened
-
-
-@pytest.fixture
-def data(server: ServerProcess) -> Path:
-    return server.data
 
 
 def finished(client: SyncClient, script: str, name: str | None = None) -> Workload:

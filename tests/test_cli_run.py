@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,17 +18,6 @@ from trio_logs.cli.arguments import separate
 from trio_logs.cli.outcomes import exit_code
 from trio_logs.client import Outcome, Status, SyncClient
 from trio_logs.records import Reason
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with running_server(tmp_path_factory.mktemp("run") / "data") as running:
-        yield running
-
-
-@pytest.fixture
-def data(server: ServerProcess) -> Path:
-    return server.data
 
 
 def summary(stderr: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,17 +9,11 @@ import trio
 
 from tests.answering import answer, answering
 from tests.command_line import trio_logs
-from tests.server_process import ServerProcess, running_server
+from tests.server_process import ServerProcess
 from trio_logs.addresses import base_url
 from trio_logs.cli.outputs import trying_again
 from trio_logs.client import Client, ClientError
 from trio_logs.client.backoff import is_temporary
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with running_server(tmp_path_factory.mktemp("servers") / "data") as running:
-        yield running
 
 
 def test_answers_of_proxies_that_may_get_better() -> None:

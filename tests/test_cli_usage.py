@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,15 +10,9 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from tests.command_line import trio_logs
-from tests.server_process import ServerProcess, running_server
+from tests.server_process import ServerProcess
 from trio_logs.cli import CLIENTS, OTHERS, create_app
 from trio_logs.cli.arguments import begin_with_command
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with running_server(tmp_path_factory.mktemp("usage") / "data") as running:
-        yield running
 
 
 @pytest.mark.parametrize(
@@ -103,3 +96,31 @@ def test_help_fits_a_terminal_of_80_columns(command: str) -> None:
     assert max(map(cell_len, lines)) <= 80
     # A usage that is broken can't be read.
     assert lines[0].startswith("Usage: trio-logs")
+
+
+def test_help_names_what_an_option_takes() -> None:
+    """A person types a time or a count, not a STR or an INT."""
+
+    def shown(command: str) -> str:
+        text = io.StringIO()
+        app = create_app([command, "--help"])
+        app.help_print([command], console=Console(file=text, width=200, force_terminal=False))
+        return text.getvalue()
+
+    for command, option in (
+        ("logs", "--since TIME"),
+        ("grep", "--until TIME"),
+        ("ps", "--since TIME"),
+        ("logs", "--tail -n N"),
+        ("grep", "--context -C N"),
+        ("ps", "--server URL"),
+        ("serve", "10 GiB]"),
+    ):
+        assert option in shown(command), option
+
+
+def test_help_says_how_to_start(tmp_path: Path) -> None:
+    shown = " ".join(trio_logs(tmp_path, "--help").stdout.split())
+    begin = "trio-logs serve starts the service. trio-logs run -- COMMAND then runs a command in it"
+    assert begin in shown
+    assert "trio-logs COMMAND --help tells more." in shown

@@ -23,12 +23,6 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
         yield opened
 
 
-@pytest.fixture
-def client(server: ServerProcess) -> Iterator[SyncClient]:
-    with SyncClient(server.url, server.token) as opened:
-        yield opened
-
-
 def test_stopping_and_forgetting(server: ServerProcess, client: SyncClient) -> None:
     one, two, three = (
         client.submit(["sh", "-c", "exec sleep 60"], name=name) for name in ("one", "two", "3")

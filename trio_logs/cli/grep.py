@@ -83,23 +83,37 @@ async def grep(
     max_count: Annotated[
         int | None,
         Parameter(
-            name=["--max-count", "-m"], validator=number(0), help="At most N lines of each log."
+            name=["--max-count", "-m"],
+            metavar="N",
+            validator=number(0),
+            help="At most N matches of each log.",
         ),
     ] = None,
     after_context: Annotated[
         int | None,
-        Parameter(name=["--after-context", "-A"], validator=number(0), help="N lines after each."),
+        Parameter(
+            name=["--after-context", "-A"],
+            metavar="N",
+            validator=number(0),
+            help="Also N lines after each match.",
+        ),
     ] = None,
     before_context: Annotated[
         int | None,
         Parameter(
-            name=["--before-context", "-B"], validator=number(0), help="N lines before each."
+            name=["--before-context", "-B"],
+            metavar="N",
+            validator=number(0),
+            help="Also N lines before each match.",
         ),
     ] = None,
     context: Annotated[
         int | None,
         Parameter(
-            name=["--context", "-C"], validator=number(0), help="N lines before and after each."
+            name=["--context", "-C"],
+            metavar="N",
+            validator=number(0),
+            help="Also N lines before and after each match.",
         ),
     ] = None,
     label: Labels = (),
@@ -107,20 +121,24 @@ async def grep(
     since: Annotated[
         str | None,
         Parameter(
-            help="Lines since a time, such as '2026-01-31 12:00', or a duration back, such as 10m."
+            metavar="TIME",
+            help="Lines since a time, such as '2026-01-31 12:00', or a duration back, such as 10m.",
         ),
     ] = None,
     until: Annotated[
-        str | None, Parameter(help="Lines until a time, in the forms of --since.")
+        str | None,
+        Parameter(metavar="TIME", help="Lines until a time, in the forms of --since."),
     ] = None,
     stream: Annotated[
         Literal["stdout", "stderr", "system"] | None, Parameter(help="Only this stream.")
     ] = None,
     limit: Annotated[
-        int | None, Parameter(validator=number(1), help="At most N lines of all logs together.")
+        int | None,
+        Parameter(metavar="N", validator=number(1), help="At most N matches of all logs together."),
     ] = None,
     resume: Annotated[
-        str | None, Parameter(help="Go on where --limit ended a search, at what it printed.")
+        str | None,
+        Parameter(help="Go on after --limit ended a search: the position that grep printed."),
     ] = None,
     color: Annotated[
         Literal["auto", "always", "never"], Parameter(help="Colour what matches.")

@@ -11,6 +11,7 @@ import trio
 from ..client import Client, ClientError, Ending, RefusedError, Status
 from ..client.requests import SubmitOptions
 from .connection import Connection
+from .diagnosis import explain_answer
 from .exits import FAILED, STOPPED, TIMED_OUT, UsageError
 from .outputs import trying_again
 from .submit import submit
@@ -53,7 +54,7 @@ async def keep(find: Callable[[], Connection], kept: Kept, tee: Tee) -> int:
                 stack, find, kept.command, lambda _: kept.options, on_outage=tell_away
             )
         except ClientError as error:
-            await tee.say(f"{kept.what} is not kept: {find().explain(error)}")
+            await tee.say(f"{kept.what} is not kept: {explain_answer(find(), error)}")
             return FAILED
         except UsageError as error:
             await tee.say(f"{kept.what} is not kept: {error}")

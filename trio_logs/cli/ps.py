@@ -36,6 +36,7 @@ async def ps(
         Parameter(
             name=["--limit", "-n"],
             validator=number(1),
+            metavar="N",
             show_default=lambda _: str(SHOWN),
             help="Only the newest N.",
         ),
@@ -45,7 +46,10 @@ async def ps(
     name: Annotated[str | None, Parameter(help="Only workloads with exactly this name.")] = None,
     since: Annotated[
         str | None,
-        Parameter(help="Only workloads created since a time, or a duration back, such as 2d."),
+        Parameter(
+            metavar="TIME",
+            help="Only workloads created since a time, or a duration back, such as 2d.",
+        ),
     ] = None,
     quiet: Annotated[
         bool, Parameter(name=["--quiet", "-q"], negative="", help="Print only ids.")
