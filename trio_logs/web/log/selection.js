@@ -22,10 +22,24 @@ export function copyRows(scroller, list, model, fetchRange, showsIn, signal) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer
   let isFetching = false
+  /** @type {HTMLElement | undefined} */
+  let notice
+  /** Selections so far: an answer may come after the next one. */
+  let turns = 0
 
+  /** The lines of a range that are neither in memory nor fetched. @param {number} from @param {number} to */
+  const lacking = (from, to) => {
+    const missing = model.missing(from, to)
+    return missing && (fetched.has(missing[0]) && fetched.has(missing[1]) ? undefined : missing)
+  }
+  let isWhole = false
   const selectAll = () => getSelection()?.selectAllChildren(list.rows)
-  /** All lines are, with rows or without, if the selection ends in no row but in what holds them. */
-  const isAll = () => [getSelection()?.anchorNode, getSelection()?.focusNode].every((node) => node === list.rows)
+  /** All lines are selected, with rows or without: the selection ends in no row, but in what holds them. A click may end there, too. */
+  const isAll = () => {
+    const { anchorNode, focusNode, isCollapsed = true } = getSelection() ?? {}
+    isWhole &&= !isCollapsed && anchorNode === list.rows && focusNode === list.rows
+    return isWhole
+  }
 
   const selected = () => {
     const selection = getSelection()
@@ -42,12 +56,15 @@ export function copyRows(scroller, list, model, fetchRange, showsIn, signal) {
     const found = selected()
     list.pin(new Set(found && !isAll() ? [found.from, found.to].map((line) => `L${line}`) : []))
     clearTimeout(timer)
-    isFetching = Boolean(found && model.missing(found.from, found.to))
-    if (!found || !isFetching) return
+    const turn = (turns += 1)
+    const missing = found && lacking(found.from, Math.min(found.to, found.from + MOST_LINES - 1))
+    isFetching = Boolean(missing)
+    if (!found) fetched = new Map()
+    if (!missing) return
     // A copy can't wait for lines: have them once the selection is made.
     timer = setTimeout(async () => {
-      const missing = model.missing(found.from, Math.min(found.to, found.from + MOST_LINES - 1))
-      const lines = missing ? await fetchRange(...missing).catch(() => []) : []
+      const lines = await fetchRange(...missing).catch(() => [])
+      if (turn !== turns) return
       fetched = new Map(lines.map((line) => [line.seq, line]))
       isFetching = false
     }, 100)
@@ -57,6 +74,7 @@ export function copyRows(scroller, list, model, fetchRange, showsIn, signal) {
     if (event.key !== "a" || !(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey) return
     event.preventDefault()
     selectAll()
+    isWhole = true
   })
   // Rows that come into view are selected, too.
   scroller.addEventListener("scroll", () => isAll() && requestAnimationFrame(() => isAll() && selectAll()))
@@ -64,8 +82,12 @@ export function copyRows(scroller, list, model, fetchRange, showsIn, signal) {
   scroller.addEventListener("copy", (event) => {
     const found = selected()
     if (!found || (found.from === found.to && !model.sections.marksAt(found.from))) return
-    event.preventDefault()
-    if (isFetching) return say("The lines are still on their way: copy again in a moment.")
+    if (isFetching) {
+      event.preventDefault()
+      notice = say("The lines are still on their way: copy again in a moment.")
+      return
+    }
+    notice?.remove()
     const range = found.selection.getRangeAt(0)
     const shows = showsIn(found.from, found.to)
     const parts = []
@@ -79,6 +101,7 @@ export function copyRows(scroller, list, model, fetchRange, showsIn, signal) {
     parts[parts.length - 1] = last.slice(0, placeIn(range.endContainer, range.endOffset, last))
     parts[0] = (parts[0] ?? "").slice(start)
     event.clipboardData?.setData("text/plain", parts.join("\n"))
+    event.preventDefault()
     if (found.to - found.from >= MOST_LINES) say(`The first ${grouped(MOST_LINES)} of these lines are copied: Download has all.`)
   })
 
