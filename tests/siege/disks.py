@@ -193,7 +193,7 @@ def hung_start(trial: Trial) -> None:
                 process.kill()
 
 
-@case(be_always_ready, in_suite=True)
+@case(be_always_ready)
 def slow(trial: Trial) -> None:
     """Each change takes a second: the service waits, says so, and loses nothing."""
     with (
@@ -256,7 +256,7 @@ def no_space(trial: Trial) -> None:
     _breaks(trial, errno.ENOSPC)
 
 
-@case(ignore_failed_checkpoints, in_suite=True)
+@case(ignore_failed_checkpoints)
 def no_sync(trial: Trial) -> None:
     """EIO of each fdatasync: the log of SQLite does not grow on, and nothing is lost."""
     with (

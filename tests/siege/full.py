@@ -70,8 +70,9 @@ def mounted(trial: Trial) -> Iterator[tuple[str, ...]]:
 
 
 def fill_with_history(trial: Trial, server: ServerProcess, folder: Path) -> list[str]:
-    """Three finished workloads of some megabytes, and no room."""
-    script = "head -c 3000000 /dev/urandom | base64"
+    """Three finished workloads of a megabyte or more, and no room."""
+    size = 1_000_000 if trial.is_short else 3_000_000
+    script = f"head -c {size} /dev/urandom | base64"
     old = [submit(server, "sh", "-c", script) for _ in range(3)]
     for each in old:
         trial.wait_for(
