@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,15 +13,17 @@ import trio
 from .backends import Backend, installed_backends
 from .backends.push import PushBackend
 from .broker import BrokerStatistics, LogBroker, SearchStatistics
-from .engine import Engine, EngineStatistics, keep_pruned
+from .engine import Engine, EngineStatistics, keep_pruned, newest_time
 from .errors import StoreError
 from .folder_lock import FolderLock
 from .own_log import OwnLogStatistics
+from .records import not_before
 from .sessions import Sessions
 from .settings import Settings
 from .stderr import statistics as own_log_statistics
-from .store import LogStore, Retention, Store, StoreStatistics
+from .store import Retention, Store, StoreStatistics
 from .store.sqlite import SQLiteStore
+from .store.steadiness import lines_to_trim
 from .tokens import Tokens, load_tokens
 
 __all__ = ["Service", "ServiceStatistics", "open_service"]
@@ -154,23 +156,38 @@ async def open_service(
             )
 
 
-async def _keep_trimmed(store: LogStore, retention: Retention) -> None:
+async def _keep_trimmed(store: Store, retention: Retention) -> None:
     """Keep the history within its bounds until cancelled. A failing store only delays this."""
-    failing = False
-    while True:
-        try:
-            while removed := await store.trim(retention):
-                _log.debug("history trimmed", batches=removed)
-        except StoreError as error:
-            if not failing:
-                _log.warning("history not trimmed: trying again", error=str(error))
-            failing = True
-        else:
-            failing = False
-        for _ in range(TRIM_SECONDS):
-            await trio.sleep(1)
-            if retention.max_bytes is not None and store.statistics().bytes > retention.max_bytes:
-                break
+    failing = doubted = noted = False
+    with ExitStack() as stack:
+        while True:
+            try:
+                if not noted:
+                    # Before the first removal: the clock may have been set meanwhile.
+                    stack.enter_context(not_before(await newest_time(store)))
+                    noted = True
+                bounds = await lines_to_trim(store, retention)
+                if bounds != retention and not doubted:
+                    _log.warning(
+                        "more than a tenth of the history is too old at once: it stays until the"
+                        " clock has been steady for an hour"
+                    )
+                doubted = bounds != retention
+                while removed := await store.trim(bounds):
+                    _log.debug("history trimmed", batches=removed)
+            except StoreError as error:
+                if not failing:
+                    _log.warning("history not trimmed: trying again", error=str(error))
+                failing = True
+            else:
+                failing = False
+            for _ in range(TRIM_SECONDS):
+                await trio.sleep(1)
+                if (
+                    retention.max_bytes is not None
+                    and store.statistics().bytes > retention.max_bytes
+                ):
+                    break
 
 
 async def _watch_store(service: Service) -> None:

@@ -72,6 +72,12 @@ async def serve_until_signal(
             await stop.wait()
             # The server closes its listeners, and each stream tells its client to reconnect later.
             service.drain()
+            if running := service.statistics().engine.running:
+                grace = settings.engine.grace
+                how = "a second signal does not wait for them"
+                _log.info(
+                    "shutting down: stopping workloads", running=running, grace=grace, hint=how
+                )
         nursery.cancel_scope.cancel()
 
 

@@ -2,6 +2,7 @@
 
 from .change_reader import ChangeReader, ChangeRecord
 from .changes import Changes
+from .clock import newest_time
 from .engine import Engine
 from .limits import EngineLimits, EngineStatistics
 from .pruning import keep_pruned
@@ -14,4 +15,5 @@ __all__ = [
     "EngineLimits",
     "EngineStatistics",
     "keep_pruned",
+    "newest_time",
 ]

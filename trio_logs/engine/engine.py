@@ -11,10 +11,11 @@ import trio
 from ..backends import Backend, serving
 from ..broker import LogBroker
 from ..errors import ConflictError, WorkloadNotFoundError
-from ..records import Status, Workload, WorkloadSpec
+from ..records import Status, Workload, WorkloadSpec, not_before
 from ..store import WorkloadQuery, WorkloadStore
 from .admission import Admission
 from .changes import Changes
+from .clock import newest_time
 from .controls import Controls
 from .deletions import Deletions
 from .jobs import Jobs
@@ -73,19 +74,25 @@ class Engine:
 
         Raises StoreError if the store can't be read at the start.
         """
-        async with serving(self._backends), trio.open_nursery() as self._nursery:
-            self._jobs.open(self._nursery)
-            self._deletions.open(self._nursery)
-            self._submissions.open(self._nursery)
-            try:
-                await self._nursery.start(self.changes.run)
-                await self._take_up()
-                self._nursery.start_soon(self._admission.settle)
-                task_status.started()
-                await trio.sleep_forever()
-            finally:
-                # Start nothing while the nursery closes, even without a drain before.
-                self._jobs.close()
+        with not_before(await self._newest_time()):
+            async with serving(self._backends), trio.open_nursery() as self._nursery:
+                self._jobs.open(self._nursery)
+                self._deletions.open(self._nursery)
+                self._submissions.open(self._nursery)
+                try:
+                    await self._nursery.start(self.changes.run)
+                    await self._take_up()
+                    self._nursery.start_soon(self._admission.settle)
+                    # A workload that was lost has ended no earlier than its last line.
+                    with not_before(await self._newest_time()):
+                        task_status.started()
+                        await trio.sleep_forever()
+                finally:
+                    # Start nothing while the nursery closes, even without a drain before.
+                    self._jobs.close()
+
+    async def _newest_time(self) -> int:
+        return await self._calls.once("read the newest time", partial(newest_time, self._store))
 
     async def _take_up(self) -> None:
         """Continue where the service stopped before."""

@@ -38,6 +38,7 @@ class Job:
     """`workload` is the engine's copy of the record. `remote`: the workload runs elsewhere, and
     goes on while the service is down.
 
+    `ran_for`: microseconds that a remote workload has run before this start of the service.
     `marking`: the store may have the workload as running. `leaving`: the service shuts down.
     `begun`: the workload runs, or this engine won't run it. `executed`: its backend has ended, or
     never began. `done`: this engine has let go of the workload.
@@ -54,11 +55,7 @@ class Job:
     running: trio.CancelScope = field(default_factory=trio.CancelScope)
     marking: bool = False
     leaving: bool = False
-    resumed_from: int | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        # A remote workload that has started before ran on while the service was down.
-        self.resumed_from = self.workload.started_at
+    ran_for: int = 0
 
     def begin(self, started_at: int, node: str) -> None:
         """The store has the workload as running on the service instance `node`."""

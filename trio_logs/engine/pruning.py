@@ -9,6 +9,7 @@ import trio
 
 from ..errors import ConflictError, NotReadyError, StoreError, WorkloadNotFoundError
 from ..store import Retention, WorkloadStore
+from ..store.steadiness import records_to_prune
 from .engine import Engine
 
 __all__ = ["keep_pruned"]
@@ -25,11 +26,18 @@ AT_ONCE = 100
 
 async def keep_pruned(engine: Engine, store: WorkloadStore, retention: Retention) -> None:
     """Keep the records within their bounds until cancelled. A failing store only delays this."""
-    is_failing = False
+    is_failing = is_doubted = False
     while True:
         ended = _ended(engine)
         try:
-            while deleted := await _prune(engine, store, retention):
+            bounds = await records_to_prune(store, retention)
+            if bounds != retention and not is_doubted:
+                _log.warning(
+                    "more than a tenth of the workloads is too old at once: they stay until the"
+                    " clock has been steady for an hour"
+                )
+            is_doubted = bounds != retention
+            while deleted := await _prune(engine, store, bounds):
                 _log.info("old workloads deleted", count=deleted)
             is_failing = False
         except (StoreError, NotReadyError) as error:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import apsw
@@ -13,7 +13,6 @@ from ...records import Change, Status, Workload, now
 from .. import ChangePage, Retention, WorkloadQuery
 from . import changes, kept, workloads
 from .damage import DAMAGE, records
-from .listing import conditions
 from .workloads import COLUMNS, to_workload
 
 __all__ = ["count", "expired", "page", "since", "unfinished"]
@@ -41,16 +40,13 @@ def _after(query: Query[P, T]) -> Callable[[Query[P, T]], Query[P, T]]:
 @_after(workloads.page)
 def page(connection: apsw.Connection, query: WorkloadQuery) -> list[Workload]:
     """A page of records, newest first."""
-    terms, values = conditions(query)
-    if query.before is not None:
-        terms.append("id < ?")
-        values.append(query.before)
-    if query.statuses:
-        terms.append(f"status IN ({', '.join('?' * len(query.statuses))})")
-        values += query.statuses
     found: list[Workload] = []
-    for row in records(connection, COLUMNS, terms, values):
-        found.append(to_workload(*row))
+    for workload in _selected(connection, query):
+        if query.before is not None and workload.id >= query.before:
+            continue
+        if query.statuses and workload.status not in query.statuses:
+            continue
+        found.append(workload)
         if len(found) == query.limit:
             break
     return sorted(found, key=lambda workload: workload.id, reverse=True)
@@ -59,9 +55,16 @@ def page(connection: apsw.Connection, query: WorkloadQuery) -> list[Workload]:
 @_after(workloads.count)
 def count(connection: apsw.Connection, query: WorkloadQuery) -> dict[Status, int]:
     """How many records there are of each status."""
-    terms, values = conditions(query)
-    found = Counter(Status(status) for (status,) in records(connection, "status", terms, values))
+    found = Counter(workload.status for workload in _selected(connection, query))
     return dict.fromkeys(Status, 0) | found
+
+
+def _selected(connection: apsw.Connection, query: WorkloadQuery) -> Iterator[Workload]:
+    """The workloads that match, whatever their status and page. No index is trusted."""
+    for row in records(connection, COLUMNS, ["spec IS NOT NULL"]):
+        workload = to_workload(*row)
+        if query.selects(workload):
+            yield workload
 
 
 @_after(workloads.unfinished)

@@ -10,7 +10,7 @@ import apsw
 import zstandard
 
 from ...errors import WorkloadNotFoundError
-from ...records import Batch, Change, Gap, Outcome, Status, now
+from ...records import Batch, Change, Gap, Outcome, Status, believed_now, now
 from .. import LogState, Retention, StreamState
 from ..appending import addition
 from . import kept, workloads
@@ -181,7 +181,8 @@ class Logs:
         """Remove a bounded number of rows beyond the bounds; return how many."""
         removed = 0
         if retention.max_age is not None:
-            removed = self._remove_aged(connection, now(), int(retention.max_age * 1_000_000))
+            age = int(retention.max_age * 1_000_000)
+            removed = self._remove_aged(connection, believed_now(), age)
         if retention.max_bytes is not None and not removed:
             excess = self._bytes - retention.max_bytes
             if excess > 0:
