@@ -7,10 +7,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import apsw
+import httpx2
 import pytest
 
 from tests.command_line import PROGRAM
@@ -216,8 +217,8 @@ def slow(trial: Trial) -> None:
 
 
 def _submit_quietly(server: ServerProcess) -> None:
-    answer = server.post("/v1/workloads", {"command": ["true"]})
-    assert answer.status_code in (201, 503)
+    with suppress(httpx2.HTTPError):
+        server.post("/v1/workloads", {"command": ["true"]})
 
 
 def _breaks(trial: Trial, code: int) -> None:
