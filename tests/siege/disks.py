@@ -182,7 +182,14 @@ def hung_start(trial: Trial) -> None:
         with trial.server(prefix=disk.prefix) as server:
             assert server.stop() == 0
         disk.hang(*CHANGES, "read")
-        command = [*disk.prefix, *trial.prefix(), *PROGRAM, "serve", "--data", str(trial.data)]
+        command = [
+            *disk.prefix,
+            *trial.prefix(*patches(trial)),
+            *PROGRAM,
+            "serve",
+            "--data",
+            str(trial.data),
+        ]
         with subprocess.Popen([*command, "--bind", "127.0.0.1:0"]) as process:
             try:
                 trial.wait_for(
