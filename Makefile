@@ -9,6 +9,10 @@ ARGS ?=
 # With this variable, each of some hundred processes would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
+# pip would tell of this only after a minute, or name the wrong package.
+TOO_OLD := 'trio-logs needs Python 3.11 or newer, and $(PYTHON) is %d.%d: name another, as in:' \
+	' make demo PYTHON=python3.13' % sys.version_info[:2]
+
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 NODE_MODULES := tests/clients/node_modules/.package-lock.json tests/web/node_modules/.package-lock.json
@@ -81,7 +85,9 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "Setting up $(VENV) ..."; $(PYTHON) -m venv --clear $(VENV); }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+		$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and $(TOO_OLD))" \
+		&& echo "Setting up $(VENV) ..." && $(PYTHON) -m venv --clear $(VENV); }
 	@# The pip of an older Python has no dependency groups (25.1).
 	@$(PIP) install -c constraints.txt --upgrade pip hatchling editables
 	@$(PIP) install -c constraints.txt --no-build-isolation --editable .

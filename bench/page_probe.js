@@ -127,9 +127,20 @@ globalThis.probe = (() => {
         await frame()
         done(undefined)
       }
-      const timer = setTimeout(end, 1000)
+      const timer = setTimeout(end, 5000)
       log().addEventListener("scrollend", end, { once: true })
     })
+  }
+
+  // Resolves once the rows stay where they are for ten frames, as after a change of the width.
+  async function settled() {
+    let before = ""
+    for (let still = 0; still < 10; ) {
+      await frame()
+      const now = JSON.stringify(places())
+      still = now === before ? still + 1 : 0
+      before = now
+    }
   }
 
   // Resolves once the last of so many lines has been drawn.
@@ -161,5 +172,5 @@ globalThis.probe = (() => {
     return clipboardData.getData("text/plain")
   }
 
-  return { first, jumps, watch, end, below, isShown, scrolled, places, select, copied }
+  return { first, jumps, watch, end, below, isShown, scrolled, settled, places, select, copied }
 })()

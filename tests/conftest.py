@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.command_line import environment
 from tests.forked import ensure_fork_server
 from tests.leaks import no_leaks as no_leaks
 from tests.leaks import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tests.live import Live, open_live
 from tests.server_process import ServerProcess, running_server
+from tests.terminal import Terminal, open_terminal
+from trio_logs.client import SyncClient
 from trio_logs.settings import Settings
 from trio_logs.store import LogStore
 from trio_logs.store.memory import MemoryStore
@@ -76,6 +79,38 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("figures")
         for figure in figures:
             terminalreporter.write_line(str(figure))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that the tests of a file share."""
+    with running_server(tmp_path_factory.mktemp("server") / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[SyncClient]:
+    """A client of that server."""
+    with SyncClient(server.url, server.token) as opened:
+        yield opened
+
+
+@pytest.fixture
+def data(server: ServerProcess) -> Path:
+    """The data folder of that server."""
+    return server.data
+
+
+@pytest.fixture
+def terminal(server: ServerProcess, tmp_path: Path) -> Iterator[Terminal]:
+    """A terminal in which the commands find that server, and nothing of the user's."""
+    variables = {
+        name: value
+        for name, value in environment(server.data).items()
+        if name in ("PATH", "HOME", "LANG", "PYTHONPATH", "TRIO_LOGS_DATA", "XDG_CONFIG_HOME")
+    }
+    with open_terminal(tmp_path, {**variables, "LC_ALL": "C.UTF-8"}) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

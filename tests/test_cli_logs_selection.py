@@ -26,11 +26,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         yield running
 
 
-@pytest.fixture
-def data(server: ServerProcess) -> Path:
-    return server.data
-
-
 @pytest.mark.parametrize(
     ("options", "shown"),
     [

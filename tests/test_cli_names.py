@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,7 +12,7 @@ import pytest
 
 from tests.command_line import trio_logs
 from tests.live import Live, open_live
-from tests.server_process import ServerProcess, running_server
+from tests.server_process import ServerProcess
 from tests.stores import append, workload
 from trio_logs.cli.choose import Rule, choose_all, choose_each
 from trio_logs.cli.exits import UsageError
@@ -122,12 +122,6 @@ async def test_several_texts(client: Client) -> None:
     for malformed in ([], ["build", ""], ["\udcff"]):
         with pytest.raises(UsageError, match=r"^test: "):
             await choose_all(client, "test", malformed)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with running_server(tmp_path_factory.mktemp("names") / "data") as running:
-        yield running
 
 
 def test_commands_and_names(server: ServerProcess) -> None:

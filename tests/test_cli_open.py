@@ -27,12 +27,6 @@ from trio_logs.settings import Settings, parse_public_url
 CODE = "[A-Za-z0-9_-]{22}"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with running_server(tmp_path_factory.mktemp("server") / "data") as it:
-        yield it
-
-
 def sign_in(url: str, code: str) -> httpx2.Response:
     with httpx2.Client(verify=False) as client:
         return client.post(f"{url}/v1/session", json={"code": code})

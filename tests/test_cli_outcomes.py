@@ -5,33 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.command_line import started, trio_logs
-from tests.server_process import ServerProcess, running_server
+from tests.server_process import running_server
 from trio_logs.cli.outcomes import tell_end
 from trio_logs.client import End, Outcome, Status, SyncClient
 from trio_logs.records import Reason
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with running_server(tmp_path_factory.mktemp("outcomes") / "data") as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: ServerProcess) -> Iterator[SyncClient]:
-    with SyncClient(server.url, server.token) as opened:
-        yield opened
-
-
-@pytest.fixture
-def data(server: ServerProcess) -> Path:
-    return server.data
 
 
 def finished(client: SyncClient, script: str, name: str = "x", **labels: str) -> str:
@@ -46,11 +28,16 @@ def finished(client: SyncClient, script: str, name: str = "x", **labels: str) ->
     [
         (Outcome(Status.SUCCEEDED, 0, reason=Reason.EXITED), None),
         (Outcome(Status.FAILED, 2, reason=Reason.EXITED), "failed with exit code 2 (1 line)"),
-        (Outcome(Status.FAILED, reason=Reason.NOT_STARTED), "failed (1 line)"),
+        (Outcome(Status.FAILED, reason=Reason.NOT_STARTED), "could not be started (1 line)"),
         (Outcome(Status.TIMED_OUT, signal="SIGTERM"), "timed out with SIGTERM (1 line)"),
         (
             Outcome(Status.STOPPED, 0, error="The service was shut down.", reason=Reason.SHUTDOWN),
             "stopped (1 line): The service was shut down.",
+        ),
+        (
+            # The status says it already.
+            Outcome(Status.STOPPED, 0, error="It was stopped.", reason=Reason.STOP_REQUESTED),
+            "stopped (1 line)",
         ),
         (
             Outcome(Status.LOST, reason=Reason.SERVER_LOST),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,20 +11,8 @@ import pytest
 from tests.command_line import environment, trio_logs
 from tests.cutting_proxy import cutting_proxy
 from tests.forked import Forked
-from tests.server_process import ServerProcess, running_server
+from tests.server_process import ServerProcess
 from trio_logs.client import Client, SyncClient
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with running_server(tmp_path_factory.mktemp("output") / "data") as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: ServerProcess) -> Iterator[SyncClient]:
-    with SyncClient(server.url, server.token) as opened:
-        yield opened
 
 
 def printed(

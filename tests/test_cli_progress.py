@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import environment
-from tests.server_process import ServerProcess, running_server
-from tests.terminal import Terminal, open_terminal
+from tests.programs import need_programs
+from tests.terminal import Terminal
 from trio_logs.client import Line, SyncClient, Unfinished
 
 BAR = """
@@ -41,29 +40,6 @@ sys.stderr.write("\\n")
 PROMPT = "printf 'Name: '; read name < {gate}; echo Hello $name"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with running_server(tmp_path_factory.mktemp("server") / "data") as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: ServerProcess) -> Iterator[SyncClient]:
-    with SyncClient(server.url, server.token) as opened:
-        yield opened
-
-
-@pytest.fixture
-def terminal(server: ServerProcess, tmp_path: Path) -> Iterator[Terminal]:
-    variables = {
-        name: value
-        for name, value in environment(server.data).items()
-        if name in ("PATH", "HOME", "LANG", "PYTHONPATH", "TRIO_LOGS_DATA", "XDG_CONFIG_HOME")
-    }
-    with open_terminal(tmp_path, {**variables, "LC_ALL": "C.UTF-8"}) as opened:
-        yield opened
-
-
 class Gate:
     """Holds a command back in its middle until `open`; each command reads one line of it."""
 
@@ -88,6 +64,7 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
 
 def git_clone(folder: Path, gate: Path) -> list[str]:
     """Clone a repository of ten files; a filter stops at the sixth one."""
+    need_programs("git")
     source = folder / "source"
     source.mkdir()
     for number in range(10):

@@ -4,31 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.command_line import started, trio_logs
-from tests.server_process import ServerProcess, running_server
 from trio_logs.client import SyncClient, Workload
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with running_server(tmp_path_factory.mktemp("logs") / "data") as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: ServerProcess) -> Iterator[SyncClient]:
-    with SyncClient(server.url, server.token) as opened:
-        yield opened
-
-
-@pytest.fixture
-def data(server: ServerProcess) -> Path:
-    return server.data
 
 
 def submit(client: SyncClient, script: str, name: str | None, label: str) -> Workload:

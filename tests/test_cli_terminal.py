@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from tests.command_line import environment
+from tests.programs import need_programs
 from tests.server_process import ServerProcess, running_server
 from tests.terminal import Terminal, open_terminal
 from trio_logs.client import SyncClient
@@ -21,23 +22,6 @@ TRAP = 'trap "echo last words; exit 3" TERM INT; echo ready; while :; do sleep 0
 def server(tmp_path: Path) -> Iterator[ServerProcess]:
     with running_server(tmp_path / "data") as running:
         yield running
-
-
-@pytest.fixture
-def client(server: ServerProcess) -> Iterator[SyncClient]:
-    with SyncClient(server.url, server.token) as opened:
-        yield opened
-
-
-@pytest.fixture
-def terminal(server: ServerProcess, tmp_path: Path) -> Iterator[Terminal]:
-    variables = {
-        name: value
-        for name, value in environment(server.data).items()
-        if name in ("PATH", "HOME", "LANG", "PYTHONPATH", "TRIO_LOGS_DATA", "XDG_CONFIG_HOME")
-    }
-    with open_terminal(tmp_path, variables) as opened:
-        yield opened
 
 
 def test_run_shows_colours_and_nothing_else(terminal: Terminal) -> None:
@@ -184,6 +168,7 @@ def test_matches_are_coloured(terminal: Terminal, client: SyncClient) -> None:
 @pytest.mark.parametrize("script", ["seq 1000000", "seq 100; exec sleep 60"])
 def test_a_pager(terminal: Terminal, client: SyncClient, script: str) -> None:
     client.submit(["sh", "-c", script], name="long")
+    need_programs("less")
     terminal.enter("trio-logs logs long | less; echo code=${PIPESTATUS[*]}")
     terminal.wait_for(r"^29$")
     terminal.press("Space")

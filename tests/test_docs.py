@@ -109,6 +109,7 @@ def test_environment_variables() -> None:
         "asgi.py",
         "backends/process_start.py",
         "cli/connection.py",
+        "cli/diagnosis.py",
         "cli/environment.py",
         "cli/sinks.py",
         "cli/variables.py",

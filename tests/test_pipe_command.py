@@ -5,31 +5,18 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.command_line import environment, launch
 from tests.forked import Forked
-from tests.server_process import ServerProcess, running_server
+from tests.server_process import ServerProcess
 from trio_logs.client import Line, SyncClient, Workload
 
 FULL = Path("/dev/full")
 
 PATIENCE = 60
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with running_server(tmp_path_factory.mktemp("pipe") / "data") as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: ServerProcess) -> Iterator[SyncClient]:
-    with SyncClient(server.url, server.token) as opened:
-        yield opened
 
 
 def piped(
@@ -80,6 +67,15 @@ def test_output_and_exit_code_are_passed_on_and_kept(
     assert sorted(lines) == [("stderr", "err"), ("stdout", "in\ufffd")]
     assert (workload.name, workload.command) == ("build", ["sh", "-c", script, "--name"])
     assert (workload.status, workload.exit_code) == ("failed", 3)
+
+
+def test_quietly_it_prints_only_what_its_command_does(
+    server: ServerProcess, client: SyncClient
+) -> None:
+    found = piped(server, "-q", "--name", "nightly", "--", "echo", "done")
+    assert (found.returncode, found.stdout, found.stderr) == (0, b"done\n", b"")
+    workload, lines = newest(client)
+    assert (workload.name, lines) == ("nightly", [("stdout", "done")])
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ async def test_cwd(tmp_path: Path) -> None:
     ("command", "fields", "message"),
     [
         (["no-such-program"], {}, "no program 'no-such-program'"),
-        (["/etc/passwd"], {}, "no program '/etc/passwd'"),
+        (["/etc/passwd"], {}, "no permission to run '/etc/passwd': make the file executable"),
         (["true"], {"cwd": "/no/such"}, "no folder /no/such"),
         (["no-path"], {"env": {"PATH": ""}}, "no program"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "BackendNotFoundError",
+    "BehindError",
     "BusyError",
     "ConflictError",
     "DataFolderError",
@@ -16,6 +17,7 @@ __all__ = [
     "NotStartedError",
     "OffsetError",
     "StoreError",
+    "TokenMismatchError",
     "TrioLogsError",
     "WorkloadNotFoundError",
 ]
@@ -91,6 +93,10 @@ class DataFolderError(TrioLogsError):
     """The data folder is in use by another process, can't be used, or was deleted meanwhile."""
 
 
+class TokenMismatchError(TrioLogsError):
+    """The nodes of a shared store have other tokens than this service."""
+
+
 class NotStartedError(TrioLogsError):
     """A workload could not start: its command can't run here, or the machine is at a limit.
 
@@ -105,3 +111,14 @@ class StoreError(TrioLogsError):
     The error is confined to the write or read that met it: the store goes on, and the same call
     may succeed later.
     """
+
+
+class BehindError(TrioLogsError):
+    """A shared store lacks lines that it had: it was replaced by a replica that is behind.
+
+    `lines` is the number of the last line that it has. Its lines go on from there.
+    """
+
+    def __init__(self, detail: str, lines: int) -> None:
+        super().__init__(detail)
+        self.lines = lines

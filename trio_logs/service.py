@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 import trio
@@ -23,14 +24,15 @@ from .stderr import statistics as own_log_statistics
 from .store import Retention, Store, StoreStatistics
 from .store.sqlite import SQLiteStore
 from .store.steadiness import lines_to_trim
-from .tokens import load_tokens
+from .tokens import Tokens, load_tokens
 
 __all__ = ["Service", "ServiceStatistics", "open_service"]
 
 _log = structlog.get_logger("trio_logs.service")
 
-TRIM_SECONDS = 10.0
-"""Seconds between two checks of the history against its bounds."""
+TRIM_SECONDS = 10
+"""Seconds between two checks of the history against its bounds. Each second in between has a look
+at its size."""
 
 WATCH_SECONDS = 1.0
 """Seconds between two checks whether the store takes writes."""
@@ -56,10 +58,12 @@ class Service:
     `draining`: the service is shutting down.
     """
 
-    def __init__(self, settings: Settings, store: Store, backends: Mapping[str, Backend]) -> None:
+    def __init__(
+        self, settings: Settings, tokens: Tokens, store: Store, backends: Mapping[str, Backend]
+    ) -> None:
         self.settings = settings
-        self.tokens = load_tokens(settings)
-        self.token = self.tokens.full
+        self.tokens = tokens
+        self.token = tokens.full
         self.store = store
         self.sessions = Sessions(store, self.tokens)
         self.broker = LogBroker(store, settings.broker, patience=settings.store_patience)
@@ -107,11 +111,18 @@ async def open_service(
     replaced meanwhile. Raises StoreError if the store can't be opened or read at the
     start, and if a failing store loses ends of workloads or lines on exit.
     """
-    with FolderLock.locked(settings.data) as lock:
+    backends = installed_backends() if backends is None else backends
+    load = partial(load_tokens, settings)
+    async with FolderLock.held(settings.data, load) as (lock, tokens):
         path = settings.data / "trio_logs.db"
-        own = SQLiteStore(path, synchronous=settings.synchronous)
+        own = SQLiteStore(
+            path,
+            synchronous=settings.synchronous,
+            max_bytes=settings.retention.max_bytes,
+            has_reserve=True,
+        )
         database, store = (path, own) if store is None else (None, store)
-        service = Service(settings, store, installed_backends() if backends is None else backends)
+        service = Service(settings, tokens, store, backends)
         async with trio.open_nursery() as store_nursery:
             await store_nursery.start(store.run)
             store_nursery.start_soon(_keep_trimmed, store, settings.retention)
@@ -170,7 +181,13 @@ async def _keep_trimmed(store: Store, retention: Retention) -> None:
                 failing = True
             else:
                 failing = False
-            await trio.sleep(TRIM_SECONDS)
+            for _ in range(TRIM_SECONDS):
+                await trio.sleep(1)
+                if (
+                    retention.max_bytes is not None
+                    and store.statistics().bytes > retention.max_bytes
+                ):
+                    break
 
 
 async def _watch_store(service: Service) -> None:

@@ -111,6 +111,7 @@ class _Bench:
         workload = self._stored(lines)
         page = self._open(workload, f"?wrap=true#L{lines // 2}")
         page.set_viewport_size(NARROW)
+        page.evaluate("probe.settled()")
         errors = []
         for pixels in WHEEL:
             before = page.evaluate("probe.places()")

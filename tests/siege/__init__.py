@@ -21,7 +21,17 @@ if TYPE_CHECKING:
 
 __all__ = ["MODULES", "Case", "Check", "Plant", "case", "cases"]
 
-MODULES: tuple[str, ...] = ("stderrs", "processes", "descriptors", "clocks", "http")
+MODULES: tuple[str, ...] = (
+    "stderrs",
+    "disks",
+    "full",
+    "history",
+    "pages",
+    "processes",
+    "descriptors",
+    "clocks",
+    "http",
+)
 """The modules of this package that have cases."""
 
 Check = Callable[["Trial"], Awaitable[None] | None]

@@ -57,7 +57,8 @@ def measured(server: ServerProcess) -> Iterator[Health]:
     port = server.url.rpartition(":")[2]
     health = Health()
     command = [sys.executable, "-m", "tests.siege.health", port]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as client:
         try:
             assert client.stdin is not None
             assert client.stdout is not None

@@ -1,4 +1,4 @@
-"""`python -m tests.siege.planted MODULE:PLANT COMMAND ...`: a `trio-logs` with a planted fault.
+"""`python -m tests.siege.planted MODULE:PLANT,... COMMAND ...`: a `trio-logs` with planted faults.
 
 The command is one of `command_line.launch`; it runs in this process.
 """
@@ -14,10 +14,11 @@ import pytest
 from trio_logs.cli import main
 
 
-def run(name: str, command: list[str]) -> None:
-    """Plant the fault, then do what the command says."""
-    module, _, plant = name.partition(":")
-    getattr(importlib.import_module(module), plant)(pytest.MonkeyPatch())
+def run(names: str, command: list[str]) -> None:
+    """Plant the faults, then do what the command says."""
+    for name in names.split(","):
+        module, _, plant = name.partition(":")
+        getattr(importlib.import_module(module), plant)(pytest.MonkeyPatch())
     sys.argv = command[command.index("trio_logs") :]
     warnings.simplefilter("error")
     main()

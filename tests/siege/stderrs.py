@@ -29,7 +29,7 @@ def lost(trial: Trial) -> None:
     """The reader is gone: the service runs and ends as always, and counts what it drops."""
     with (
         closing(Pipe()) as pipe,
-        served(trial.folder / "data", pipe.writer, trial.prefix) as server,
+        served(trial.data, pipe.writer, trial.prefix()) as server,
     ):
         pipe.close_reader()
         have_it_log(server)
@@ -42,7 +42,7 @@ def stalled(trial: Trial) -> None:
     """The pipe is full: nobody waits for its reader."""
     with (
         closing(Pipe()) as pipe,
-        served(trial.folder / "data", pipe.writer, trial.prefix) as server,
+        served(trial.data, pipe.writer, trial.prefix()) as server,
     ):
         with trial.healthy(server):
             have_it_log(server, 4 if trial.is_short else 500)

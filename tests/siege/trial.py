@@ -6,10 +6,12 @@ import inspect
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import SkipTest
 
 import httpx2
 import pytest
@@ -35,20 +37,47 @@ class Trial:
     plant: Plant | None = None
 
     @property
-    def prefix(self) -> tuple[str, ...]:
-        """A prefix for the command of a server: it plants the fault there. Without one, empty."""
-        if self.plant is None:
+    def data(self) -> Path:
+        """The data folder of its servers."""
+        return self.folder / "data"
+
+    def prefix(self, *patches: Plant) -> tuple[str, ...]:
+        """A prefix for the command of a server. There, it plants the fault, and applies patches
+        that belong to the check, such as shorter times. Without any, it is empty."""
+        plants = [*patches, *([] if self.plant is None else [self.plant])]
+        if not plants:
             return ()
-        name = f"{self.plant.__module__}:{self.plant.__name__}"
-        return (sys.executable, "-m", "tests.siege.planted", name)
+        names = [f"{plant.__module__}:{plant.__name__}" for plant in plants]
+        return (sys.executable, "-m", "tests.siege.planted", ",".join(names))
 
     @contextmanager
-    def server(self, *arguments: str, prefix: tuple[str, ...] = ()) -> Iterator[ServerProcess]:
-        """A server with the planted fault; as `running_server`, on a data folder of its own."""
-        with running_server(
-            self.folder / "data", *arguments, prefix=(*prefix, *self.prefix)
-        ) as server:
+    def server(
+        self, *arguments: str, prefix: tuple[str, ...] = (), patches: Sequence[Plant] = ()
+    ) -> Iterator[ServerProcess]:
+        """A server with the planted fault; as `running_server`, on the data folder."""
+        whole = (*prefix, *self.prefix(*patches))
+        with running_server(self.data, *arguments, prefix=whole) as server:
             yield server
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for something that should happen. A planted fault keeps it from
+        happening, so there is no need to wait for long."""
+        if self.plant is None:
+            return 60
+        return 2 if self.is_short else 8
+
+    def wait_for(self, condition: Callable[[], object]) -> None:
+        """Look again and again; the condition concerns another process. Raises AssertionError."""
+        deadline = time.monotonic() + self.patience
+        while not condition():
+            assert time.monotonic() < deadline, "it does not happen"
+            time.sleep(0.01)
+
+    def need(self, condition: object, what: str) -> None:
+        """Skip the case on a machine that lacks what it needs."""
+        if not condition:
+            raise SkipTest(f"needs {what}")
 
     @contextmanager
     def planted(self) -> Iterator[None]:

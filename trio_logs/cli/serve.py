@@ -56,32 +56,47 @@ async def serve(
     ] = None,
     allowed_host: Annotated[
         tuple[str, ...],
-        Parameter(negative="", help="A name that requests may use; on loopback: localhost."),
+        Parameter(
+            negative="",
+            help="Host name that clients may use; repeatable. By default any; on loopback,"
+            " localhost.",
+        ),
     ] = (),
     public_url: Annotated[
         str | None,
-        Parameter(help="Where browsers find the service, as behind a proxy."),
+        Parameter(help="URL at which browsers reach the service, such as that of its proxy."),
     ] = None,
     import_: Annotated[
         tuple[str, ...],
-        Parameter(name="--import", negative="", help="A module with functions to run."),
+        Parameter(
+            name="--import",
+            negative="",
+            help="Python module with functions that can run as workloads; repeatable.",
+        ),
     ] = (),
     max_running: Annotated[
-        int, Parameter(validator=number(1), help="Workloads at once; more are queued.")
+        int, Parameter(validator=number(1), help="Workloads that run at once; more are queued.")
     ] = 100,
     grace: Annotated[
-        Seconds, Parameter(validator=number(0), help="Seconds between TERM and KILL.")
+        Seconds, Parameter(validator=number(0, of_seconds=True), help="Time between TERM and KILL.")
     ] = 10.0,
     store_patience: Annotated[
-        Seconds, Parameter(validator=number(0.1), help="Seconds to wait for a store that fails.")
+        Seconds,
+        Parameter(
+            validator=number(0.1, of_seconds=True), help="How long to wait for a store that fails."
+        ),
     ] = 30.0,
     write_timeout: Annotated[
         Seconds,
-        Parameter(validator=number(1, DAY), help="Seconds that a client may read nothing."),
+        Parameter(
+            validator=number(1, DAY, of_seconds=True), help="How long a client may read nothing."
+        ),
     ] = 30.0,
-    certfile: Annotated[Path | None, Parameter(help="A certificate chain: serve TLS.")] = None,
+    certfile: Annotated[
+        Path | None, Parameter(help="Serve TLS with the certificate chain in this file.")
+    ] = None,
     keyfile: Annotated[
-        Path | None, Parameter(help="The key of --certfile, unless that file has it.")
+        Path | None, Parameter(help="File with the key of --certfile, unless that file has it.")
     ] = None,
     max_connections: Annotated[
         int, Parameter(validator=number(1), help="Connections open at once.")
@@ -94,27 +109,36 @@ async def serve(
         ),
     ] = None,
     history_bytes: Annotated[
-        int, Parameter(validator=number(1), help="How much history is kept, in bytes.")
+        int,
+        Parameter(
+            validator=number(1),
+            show_default=lambda size: f"{size}, {size / GIB:g} GiB",
+            help="How much history is kept, in bytes; over it, the oldest lines go.",
+        ),
     ] = 10 * GIB,
     history_age: Annotated[
         Seconds,
-        Parameter(validator=number(1, LONGEST), help="How long history is kept, as in 30d."),
+        Parameter(
+            validator=number(1, LONGEST, of_seconds=True),
+            help="How long history is kept, as in 30d.",
+        ),
     ] = 30 * DAY,
     record_count: Annotated[
         int | None,
         Parameter(
-            validator=number(1), help="Workloads kept; those that ended first are deleted first."
+            validator=number(1),
+            help="How many workloads are kept; those that ended first are deleted first.",
         ),
     ] = None,
     record_age: Annotated[
         Seconds | None,
         Parameter(
-            validator=number(0, LONGEST),
+            validator=number(0, LONGEST, of_seconds=True),
             help="Delete workloads that long after their end, such as 90d.",
         ),
     ] = None,
     log_format: Annotated[
-        LogFormat, Parameter(help="The service's own log, on standard error.")
+        LogFormat, Parameter(help="Form of the service's own log, on standard error.")
     ] = "text",
     access_log: Annotated[
         bool, Parameter(negative="", help="Log each request when its answer has ended.")

@@ -130,4 +130,6 @@ def prepare(connection: apsw.Connection) -> None:
         if version in (4, 5, 6):
             # The column stays: to drop it would write all records anew.
             labels_of_6(connection)
-        connection.execute(f"PRAGMA user_version = {VERSION}")
+        if version != VERSION:
+            # Even the same number is a write, which a full disk refuses.
+            connection.execute(f"PRAGMA user_version = {VERSION}")
