@@ -171,8 +171,10 @@ async def test_damaged_records_are_left_out_of_lists(tmp_path: Path) -> None:
         assert unfinished == [each for each in ids[::-1] if each != "w00"]
         changes = await store.changes(0, 10**9)
         assert {change.id for change in changes.changes} == set(ids)
-        labelled = await store.count(WorkloadQuery(labels={"kind": "w"}))
-        assert sum(labelled.values()) == len(ids)
+        searched = await store.count(WorkloadQuery(search="w"))
+        assert sum(searched.values()) == len(ids)
+        labelled = await store.workloads(WorkloadQuery(100, labels={"kind": "w"}))
+        assert [each.id for each in labelled] == ids
         queued = await store.workloads(WorkloadQuery(100, statuses=("queued",)))
         assert {each.id for each in queued} == set(ids) - {"w00"}
 
