@@ -33,7 +33,8 @@ class EngineStatistics:
 
     `submitted` counts new workloads since the start, `finished` counts outcomes by status, and
     `changes_published` counts changes of records. `event_readers` are the readers of these changes
-    now."""
+    now. `owned` counts the workloads that this service is responsible for now, `fenced` those that
+    other nodes took over."""
 
     queued: int
     running: int
@@ -41,3 +42,5 @@ class EngineStatistics:
     finished: Mapping[Status, int]
     event_readers: int
     changes_published: int
+    owned: int
+    fenced: int

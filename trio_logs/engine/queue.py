@@ -42,7 +42,7 @@ class Queue:
                 raise BusyError(
                     f"{self._limits.remote} workloads run elsewhere: submit again later"
                 )
-        elif len(self._waiting) + submitting >= self._limits.queued + self._free:
+        elif len(self) + submitting >= self.capacity:
             raise BusyError(f"{self._limits.queued} workloads are waiting: submit again later")
         elif self._bytes + weight > self._limits.queued_bytes:
             raise BusyError(
@@ -57,6 +57,9 @@ class Queue:
             self._bytes -= weight
             self._submitting[remote] -= 1
 
+    async def refresh(self) -> None:
+        """Learn how many workloads wait, if that is not known here. Raises StoreError."""
+
     def add(self, job: Job) -> None:
         """Put a job at the end of the queue."""
         self._waiting.append(job)
@@ -64,14 +67,17 @@ class Queue:
 
     def take(self) -> list[Job]:
         """The jobs that may start now, oldest first; they count as running."""
-        ready = [self._waiting.popleft() for _ in range(min(self._free, len(self._waiting)))]
+        ready = [self._waiting.popleft() for _ in range(min(self.free, len(self._waiting)))]
         self.running += len(ready)
         self._bytes -= sum(job.workload.weight for job in ready)
         return ready
 
-    def add_remote(self) -> None:
-        """Count a workload that runs elsewhere: it does not wait."""
-        self.remote += 1
+    def hold(self, job: Job) -> None:
+        """Count a job that does not wait: it runs elsewhere, or waited in the store."""
+        if job.remote:
+            self.remote += 1
+        else:
+            self.running += 1
 
     def release(self, job: Job) -> None:
         """The job runs no more, so another job may."""
@@ -91,5 +97,16 @@ class Queue:
         self._waiting.clear()
 
     @property
-    def _free(self) -> int:
+    def capacity(self) -> int:
+        """How many workloads may wait, with those that can start at once."""
+        return self._limits.queued + self.free
+
+    @property
+    def free(self) -> int:
+        """How many more workloads may run here."""
         return max(0, self._limits.running - self.running)
+
+    @property
+    def free_remote(self) -> int:
+        """How many more workloads that run elsewhere this node may have."""
+        return max(0, self._limits.remote - self.remote)
