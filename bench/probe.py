@@ -38,7 +38,7 @@ def _watch_releases(path: str) -> None:
         leave(self, *error)
         os.write(fifo, b"%d\n" % time.monotonic_ns())
 
-    Subscription.__exit__ = noted  # type: ignore[method-assign]
+    Subscription.__exit__ = noted  # type: ignore[assignment, method-assign]
 
 
 def _watch_alive(path: str) -> None:

@@ -18,7 +18,9 @@ from tests.forked import ensure_fork_server
 from tests.leaks import no_leaks as no_leaks
 from tests.leaks import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tests.live import Live, open_live
+from tests.postgres_server import PostgresServer, running_postgres
 from tests.server_process import ServerProcess, running_server
+from tests.shared_stores import Database, MakeNode, MemoryDatabase, PostgresDatabase
 from tests.terminal import Terminal, open_terminal
 from trio_logs.client import SyncClient
 from trio_logs.settings import Settings
@@ -37,6 +39,9 @@ for variable in (
     "TRIO_LOGS_TOKEN",
     "TRIO_LOGS_READ_ONLY_TOKEN",
     "TRIO_LOGS_PUBLIC_URL",
+    "TRIO_LOGS_STORE",
+    "TRIO_LOGS_NODE",
+    "TRIO_LOGS_DRAIN",
     "TRIO_LOGS_SERVER",
     "TRIO_LOGS_CONFIG",
     "MAKEFLAGS",
@@ -129,13 +134,63 @@ def long_log(page_server: ServerProcess) -> str:
     return finished(page_server, LONG_SCRIPT, name="long")
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A test with PostgreSQL starts the server of its process before it looks for leaks."""
+    if not isinstance(item, pytest.Function):
+        return
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    if "postgres" in parameters or "postgres" in item.fixturenames:
+        # A copy: the list belongs to all parameters of the test.
+        item.fixturenames = ["postgres_server", *item.fixturenames]
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that all tests of this process share."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def lasting_postgres(postgres_server: PostgresServer) -> PostgresDatabase:
+    """A schema for a test that opens many stores, and clears it after each."""
+    return PostgresDatabase(postgres_server)
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer) -> Iterator[PostgresDatabase]:
+    """An empty PostgreSQL database, or rather a schema of one: that is made in no time."""
+    database = PostgresDatabase(postgres_server)
+    yield database
+    database.drop()
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], LogStore]:
-    """Makes a store; with SQLite, the same one each time."""
+    """Makes a store; the same one each time, or one of the same file or database."""
     if request.param == "memory":
         memory = MemoryStore()
         return lambda: memory
+    if request.param == "postgres":
+        # Only here: a test of another store needs no server.
+        database: PostgresDatabase = request.getfixturevalue("postgres")
+        return database.node
     return lambda: SQLiteStore(tmp_path / "logs.db")
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """An empty database that nodes share."""
+    if request.param == "memory":
+        return MemoryDatabase()
+    database: PostgresDatabase = request.getfixturevalue("postgres")
+    return database
+
+
+@pytest.fixture
+def make_node(database: Database) -> MakeNode:
+    """Makes the store of another node over the same database."""
+    return database.node
 
 
 @pytest.fixture

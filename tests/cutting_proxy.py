@@ -25,11 +25,16 @@ async def cutting_proxy(
         limit: int | None = after() if callable(after) else after
         if times is not None and count[0] > times:
             limit = None
-        async with client, await trio.open_tcp_stream(host, int(port)) as server:
-            with trio.CancelScope() as scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(pass_on, client, server, None, scope)
-                    nursery.start_soon(pass_on, server, client, limit, scope)
+        async with client:
+            try:
+                server = await trio.open_tcp_stream(host, int(port))
+            except OSError:
+                return  # it is down: so is what the client sees
+            async with server:
+                with trio.CancelScope() as scope:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(pass_on, client, server, None, scope)
+                        nursery.start_soon(pass_on, server, client, limit, scope)
 
     async def pass_on(
         source: trio.SocketStream,

@@ -126,11 +126,13 @@ class FailingBroker(LogBroker):
         super().__init__(*arguments, **options)
         self.switch = Switch()
 
-    async def open(self, workload_id: str) -> LogWriter:
+    async def open(self, workload_id: str, *, epoch: int | None = None) -> LogWriter:
         await self.switch.before("open")
-        return await super().open(workload_id)
+        return await super().open(workload_id, epoch=epoch)
 
-    async def close(self, workload_id: str, outcome: Outcome = SUCCEEDED) -> End:
+    async def close(
+        self, workload_id: str, outcome: Outcome = SUCCEEDED, *, epoch: int | None = None
+    ) -> End:
         await self.switch.before("close")
         with self.switch.after("close"):
-            return await super().close(workload_id, outcome)
+            return await super().close(workload_id, outcome, epoch=epoch)

@@ -17,6 +17,7 @@ from trio_logs.server import Server, ServerLimits, TCPBind
 from trio_logs.service import Service, open_service
 from trio_logs.settings import Settings
 from trio_logs.store import LogStore
+from trio_logs.store.shared import SharedStore
 
 __all__ = ["Live", "RawStream", "open_live"]
 
@@ -155,18 +156,20 @@ async def open_live(
     limits: ServerLimits | None = None,
     *,
     store: LogStore | None = None,
+    shared: SharedStore | None = None,
     backends: Mapping[str, Backend] | None = None,
 ) -> AsyncIterator[Live]:
     """A service and its server on a free port; on exit both shut down in order."""
     stop = trio.Event()
     async with (
-        open_service(settings, store=store, backends=backends) as service,
+        open_service(settings, store=store, shared=shared, backends=backends) as service,
         trio.open_nursery() as server,
     ):
         served = Server(limits)
         app = create_app(service, served)
         bind = TCPBind("127.0.0.1", 0)
         [url] = await server.start(served.serve, app, [bind], stop, body_limit(settings))
+        service.listen_at(url)
         headers = {"Authorization": f"Bearer {service.token}"}
         # Without TLS there is nothing to verify, and the authorities take 50 ms to load.
         async with httpx2.AsyncClient(

@@ -137,8 +137,8 @@ async def test_pages_have_the_last_change_of_each(make_store: MakeStore) -> None
 async def test_the_oldest_deletions_are_forgotten(
     make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("trio_logs.store.sqlite.positions", "trio_logs.store.memory.store"):
-        monkeypatch.setattr(f"{module}.KEPT_DELETIONS", 2)
+    for module in ("sqlite.positions", "memory.store", "postgres.transaction"):
+        monkeypatch.setattr(f"trio_logs.store.{module}.KEPT_DELETIONS", 2)
     async with running(make_store()) as store:
         for number in range(4):
             await store.create(workload(f"w{number}"))
@@ -352,8 +352,8 @@ async def test_a_position_that_was_never_given(make_store: MakeStore) -> None:
 async def test_a_position_that_is_too_old(
     make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("trio_logs.store.sqlite.positions", "trio_logs.store.memory.store"):
-        monkeypatch.setattr(f"{module}.KEPT_DELETIONS", 1)
+    for module in ("sqlite.positions", "memory.store", "postgres.transaction"):
+        monkeypatch.setattr(f"trio_logs.store.{module}.KEPT_DELETIONS", 1)
     monkeypatch.setattr("trio_logs.engine.change_window.MAX_CHANGES", 1)
     async with following(make_store()) as world:
         with world.changes.read(1) as slow:

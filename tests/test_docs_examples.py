@@ -21,13 +21,17 @@ from textwrap import dedent
 
 import apsw
 import httpx2
+import psycopg
 import pytest
+import trio
 from playwright.sync_api import Page, sync_playwright
 
 import trio_logs
 from tests.command_line import trio_logs as trio_logs_command
+from tests.postgres_server import running_postgres
 from tests.programs import need_programs, needed
 from tests.server_process import running_server
+from tests.stores import running, workload
 from tests.test_clients import CHROMIUM_ARGUMENTS
 from tests.test_docs import arguments, rows, section
 from tests.test_readme import blocks as readme_blocks
@@ -35,6 +39,7 @@ from tests.test_readme import free_port
 from tests.test_store_schema import ROWS, VERSION_3
 from trio_logs.cli.descriptors import DESCRIPTORS
 from trio_logs.client import End, Line, SyncClient
+from trio_logs.store.postgres import PostgresStore
 from trio_logs.store.sqlite import schema
 
 pytestmark = pytest.mark.surroundings
@@ -63,6 +68,8 @@ def test_no_block_is_forgotten() -> None:
     }
     assert found == {
         ("howto/install.md", "sh"),
+        # These three by `test_nodes_postgres`.
+        *(("howto/nodes.md", language) for language in ("sh", "text", "haproxy")),
         ("howto/proxies.md", "sh"),
         ("howto/sign-in.md", "sh"),
         ("howto/read-only.md", "sh"),
@@ -84,6 +91,7 @@ def test_no_block_is_forgotten() -> None:
         *(("reference/python.md", language) for language in ("python", "sh")),
         ("howto/ci.md", "bash"),
         ("howto/history.md", "sh"),
+        *(("howto/postgres.md", language) for language in ("sh", "sql")),
         *(("howto/search.md", language) for language in ("sh", "text")),
         ("tutorial/first-build.md", "sh"),
         ("tutorial/first-build.md", "text"),
@@ -261,6 +269,32 @@ def test_a_backup(tmp_path: Path) -> None:
     assert printed == "1\n2\n3\n"
     for name in ("backup.db", "backup.token", "restored/trio_logs.db", "restored/token"):
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_database(tmp_path: Path) -> None:
+    creation, look = blocks("howto/postgres.md", "sql")
+    [preparation] = blocks("howto/postgres.md", "sh")
+
+    async def serve(url: str) -> None:
+        async with running(PostgresStore(url)) as store:
+            await store.create(workload("made"))
+
+    with running_postgres() as server:
+        for statement in creation.strip().split("\n"):
+            server.execute(statement)
+        # Its host is a folder: a socket is there.
+        preparation = preparation.replace("@$DATABASE_HOST/trio_logs", "@/trio_logs?host=$HOST")
+        script = f". .venv/bin/activate\n{preparation}"
+        assert shell(tmp_path, script, HOST=str(server.folder)) == (
+            "The tables in the schema trio_logs are of version 1.\n"
+        )
+        trio.run(serve, server.url("trio_logs", user="trio_logs"))
+        with psycopg.connect(server.url("trio_logs", user="trio_logs")) as connection:
+            found = [connection.execute(each.encode()) for each in look.strip().split(";\n")]
+            assert [cursor.fetchall() for cursor in found[-2:]] == [
+                [(b"made", "queued", None, b"made", 0)],
+                [],
+            ]
 
 
 def test_an_upgrade_and_the_way_back(tmp_path: Path) -> None:

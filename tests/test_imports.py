@@ -45,6 +45,7 @@ ROOMS = [
     "settings",
     "tokens",
     "sessions",
+    "upkeep",
     "service",
     "api",
     "client",
@@ -93,6 +94,7 @@ ALONE: dict[str, set[str]] = {
     "server": {"addresses", "errors"},
     "tokens": {"data_folder", "errors", "settings"},
     "sessions": {"errors", "records", "store", "tokens"},
+    "upkeep": {"broker", "engine", "errors", "records", "store"},
     "client": {"addresses", "errors", "records"},
 }
 

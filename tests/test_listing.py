@@ -1,4 +1,4 @@
-"""Lists of workloads: both stores against a naive filter, and the parameters over HTTP."""
+"""Lists of workloads: all stores against a naive filter, and the parameters over HTTP."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.live import Live
+from tests.shared_stores import PostgresDatabase
 from tests.stores import append, running
 from tests.test_api import problem
 from trio_logs.records import Outcome, Status, Workload, WorkloadSpec
@@ -85,7 +86,8 @@ async def put(store: Store, workload: Workload) -> None:
 
 @settings(max_examples=20)
 @given(records, st.lists(queries, min_size=5, max_size=15), st.sets(st.integers(0, 7), max_size=2))
-def test_both_stores_list_what_a_naive_filter_finds(
+def test_all_stores_list_what_a_naive_filter_finds(
+    lasting_postgres: PostgresDatabase,
     given_records: list[tuple[str | None, list[str], dict[str, str], Status, int]],
     given_queries: list[WorkloadQuery],
     deleted: set[int],
@@ -102,10 +104,14 @@ def test_both_stores_list_what_a_naive_filter_finds(
 
     async def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            sqlite = SQLiteStore(Path(folder, "x.db"))
-            async with running(MemoryStore()) as memory, running(sqlite):
+            async with (
+                running(MemoryStore()) as memory,
+                running(SQLiteStore(Path(folder, "x.db"))) as sqlite,
+                running(lasting_postgres.node()) as shared,
+            ):
+                stores: list[Store] = [memory, sqlite, shared]
                 left = [each for number, each in enumerate(workloads) if number not in deleted]
-                for store in (memory, sqlite):
+                for store in stores:
                     for workload in workloads:
                         await put(store, workload)
                         # A log without a workload is never listed.
@@ -123,7 +129,7 @@ def test_both_stores_list_what_a_naive_filter_finds(
                         and (not query.statuses or each.status in query.statuses)
                     ]
                     counts = Counter(each.status for each in found)
-                    for store in (memory, sqlite):
+                    for store in stores:
                         listed = [each.id for each in await store.workloads(query)]
                         assert listed == page[: query.limit], (store, query)
                         assert await store.count(query) == {
@@ -131,41 +137,40 @@ def test_both_stores_list_what_a_naive_filter_finds(
                         }, (store, query)
                 listed = await memory.workloads(WorkloadQuery())
                 assert listed == await sqlite.workloads(WorkloadQuery())
+                assert listed == await shared.workloads(WorkloadQuery())
 
     trio.run(main)
+    lasting_postgres.clear()
 
 
-async def test_hard_texts_in_every_field() -> None:
+async def test_hard_texts_in_every_field(make_store: Callable[[], Store]) -> None:
     """Each character, and each pair of them, in each field; also where two fields meet."""
     pairs = [first + second for first, second in product(HARD, repeat=2)]
-    async with running(MemoryStore()) as memory:
-        with tempfile.TemporaryDirectory() as folder:
-            async with running(SQLiteStore(Path(folder, "x.db"))) as sqlite:
-                workloads = [
-                    Workload(
-                        f"A{number:02}é",
-                        WorkloadSpec((text, text[::-1]), name=text, labels={f"x{text}": text}),
-                        number,
-                    )
-                    for number, text in enumerate([*HARD, *pairs[::7]])
-                    if "=" not in text
-                ]
-                for store, workload in product((memory, sqlite), workloads):
-                    await store.create(workload)
-                queries = [
-                    replace(WorkloadQuery(limit=500), **{field: text})
-                    for text in (*HARD, *pairs)
-                    for field in ("name", "search", "id")
-                ]
-                queries += [
-                    WorkloadQuery(limit=500, labels={f"{start}{name}": value})
-                    for start, name, value in product(("x", ""), HARD, HARD)
-                ]
-                for query in queries:
-                    expected = [each.id for each in workloads[::-1] if admits(query, each)]
-                    for store in (memory, sqlite):
-                        found = [each.id for each in await store.workloads(query)]
-                        assert found == expected, (store, query)
+    workloads = [
+        Workload(
+            f"A{number:02}é",
+            WorkloadSpec((text, text[::-1]), name=text, labels={f"x{text}": text}),
+            number,
+        )
+        for number, text in enumerate([*HARD, *pairs[::7]])
+        if "=" not in text
+    ]
+    queries = [
+        replace(WorkloadQuery(limit=500), **{field: text})
+        for text in (*HARD, *pairs)
+        for field in ("name", "search", "id")
+    ]
+    queries += [
+        WorkloadQuery(limit=500, labels={f"{start}{name}": value})
+        for start, name, value in product(("x", ""), HARD, HARD)
+    ]
+    async with running(make_store()) as store:
+        for workload in workloads:
+            await store.create(workload)
+        for query in queries:
+            expected = [each.id for each in workloads[::-1] if admits(query, each)]
+            found = [each.id for each in await store.workloads(query)]
+            assert found == expected, query
 
 
 async def listed(live: Live, *parameters: tuple[str, str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Both stores against each other, at random."""
+"""The stores against each other, at random."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import trio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.shared_stores import PostgresDatabase
 from tests.stores import append, batch, running
 from trio_logs.records import Batch, Gap, Run, now
-from trio_logs.store import Retention
+from trio_logs.store import Retention, Store
 from trio_logs.store.memory import MemoryStore
 from trio_logs.store.sqlite import SQLiteStore
 
@@ -36,6 +37,7 @@ hours = st.integers(0, 40).map(lambda number: number * HOUR)
 @given(steps, st.integers(1, 60), st.integers(1, 2000), hours, st.none() | hours)
 @example([("a", 2, 1, "stdout", 0)] * 5, 2, 3, HOUR, None)
 def test_the_stores_agree(
+    lasting_postgres: PostgresDatabase,
     written: list[tuple[str, int, int, str, int]],
     first: int,
     size: int,
@@ -44,8 +46,12 @@ def test_the_stores_agree(
 ) -> None:
     async def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "x.db")
-            async with running(MemoryStore()) as memory, running(SQLiteStore(path)) as sqlite:
+            async with (
+                running(MemoryStore()) as memory,
+                running(SQLiteStore(Path(folder, "x.db"))) as sqlite,
+                running(lasting_postgres.node()) as shared,
+            ):
+                stores: list[Store] = [memory, sqlite, shared]
                 heads, time = {"a": 0, "b": 0}, 0
                 for name, count, wait, stream, repeated in written:
                     time += wait
@@ -54,20 +60,21 @@ def test_the_stores_agree(
                     if stream == "gap":
                         record = Gap(expected, record.last, "store", time * HOUR)
                     heads[name] = max(heads[name], record.last)
-                    for store in (memory, sqlite):
+                    for store in stores:
                         await append(store, name, [record])
                 if cut is not None:
                     retention = Retention(max_age=(now() - cut) / 1_000_000)
-                    for store in (memory, sqlite):
+                    for store in stores:
                         while await store.trim(retention):
                             pass
                 for name in heads:
-                    assert await memory.log(name) == await sqlite.log(name)
-                    found = await memory.read(name, first, size)
-                    assert found == await sqlite.read(name, first, size)
-                    for last, limit in ((first, 3), (first, 100), (10**9, 2)):
-                        runs = await memory.scan(name, last, limit)
-                        assert runs == await sqlite.scan(name, last, limit)
+                    for other in (sqlite, shared):
+                        assert await memory.log(name) == await other.log(name)
+                        found = await memory.read(name, first, size)
+                        assert found == await other.read(name, first, size)
+                        for last, limit in ((first, 3), (first, 100), (10**9, 2)):
+                            runs = await memory.scan(name, last, limit)
+                            assert runs == await other.scan(name, last, limit)
                     everything = await memory.read(name, 1, 10**9)
                     limit = size % 7 + 1
                     for last, backwards in ((first, False), (10**9, False), (first + 9, True)):
@@ -75,16 +82,18 @@ def test_the_stores_agree(
                             one for one in everything if one.first <= last and one.last >= first
                         ]
                         expected = expected[::-1] if backwards else expected
-                        for store in (memory, sqlite):
+                        for store in stores:
                             visitor = Visited(limit)
                             await store.visit(name, first, last, visitor, newest_first=backwards)
                             assert visitor.seen == expected[:limit]
                     for head in (0, *(one.last for one in everything)):
                         position = await memory.find(name, moment, head)
                         assert position == await sqlite.find(name, moment, head)
+                        assert position == await shared.find(name, moment, head)
                         check_find(everything, moment, head, position)
 
     trio.run(main)
+    lasting_postgres.clear()
 
 
 class Visited:

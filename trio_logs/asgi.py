@@ -44,6 +44,8 @@ class Application:
                 stage = "shutdown"
                 await send({"type": "lifespan.startup.complete"})
                 await receive()  # lifespan.shutdown
+                if service.settings.drain:
+                    await service.wind_down()
         except Exception as error:
             # On this message Hypercorn raises and stops. Otherwise it would serve a dead service.
             await send({"type": f"lifespan.{stage}.failed", "message": f"{error!r}"})

@@ -13,6 +13,7 @@ __all__ = [
     "InvalidRequestError",
     "InvalidSpecError",
     "LogClosedError",
+    "NodeLostError",
     "NotReadyError",
     "NotStartedError",
     "OffsetError",
@@ -91,6 +92,10 @@ class IncompleteAnswerError(TrioLogsError):
 
 class DataFolderError(TrioLogsError):
     """The data folder is in use by another process, can't be used, or was deleted meanwhile."""
+
+
+class NodeLostError(TrioLogsError):
+    """The other nodes of a shared store took this node for dead, so it owns nothing any more."""
 
 
 class TokenMismatchError(TrioLogsError):

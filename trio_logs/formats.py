@@ -9,7 +9,7 @@ from functools import partial
 import msgspec
 
 from . import sse
-from .records import Batch, rfc3339
+from .records import Batch, Detached, rfc3339
 
 __all__ = [
     "JSON_EVENTS",
@@ -71,8 +71,8 @@ def _no_control(record: sse.Control) -> bytes:
 
 def _control_object(record: sse.Control) -> bytes:
     name, fields = sse.control(record)
-    if name == "shutdown":
-        fields["retry"] = sse.SHUTDOWN_RETRY
+    if isinstance(record, Detached):
+        fields["retry"] = record.retry
     return msgspec.json.encode({"event": name, **fields}) + b"\n"
 
 

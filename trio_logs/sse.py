@@ -18,7 +18,6 @@ __all__ = [
     "END_ID",
     "KEEP_ALIVE",
     "OPENING",
-    "SHUTDOWN_RETRY",
     "STOP_ID",
     "LogLine",
     "control",
@@ -38,9 +37,6 @@ STOP_ID: Final = "stop"
 
 OPENING: Final = b": open\nretry: 2000\n\n"
 """The first bytes of a stream, sent before any line exists."""
-
-SHUTDOWN_RETRY: Final = 3000
-"""Milliseconds after which a client comes back to a service that is shutting down."""
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 """The heartbeat of a quiet stream."""
@@ -170,7 +166,7 @@ def control_frame(record: Control) -> bytes:
         _encoder.encode(data),
         event=name,
         event_id=name if name in (END_ID, STOP_ID) else None,
-        retry=SHUTDOWN_RETRY if name == "shutdown" else None,
+        retry=record.retry if isinstance(record, Detached) else None,
     )
 
 

@@ -38,19 +38,23 @@ class Tokens:
         return self.hash(read_only, "mark", "")[:2]
 
 
-def load_tokens(settings: Settings) -> Tokens:
+def load_tokens(settings: Settings, *, is_shared: bool = False) -> Tokens:
     """The tokens of the settings, of `$TRIO_LOGS_TOKEN` and `$TRIO_LOGS_READ_ONLY_TOKEN`, or of the
     data folder: for each, the first place that has one counts.
 
-    A token of the data folder is created on first use. Raises DataFolderError if its file can't be
-    used, and InvalidRequestError for a token that no header can hold, or if both are equal.
+    A token of the data folder is created on first use. With a shared store, the read-only token is
+    never that of the data folder: nodes have folders of their own, and the same tokens. Raises
+    DataFolderError if a file can't be used, and InvalidRequestError for a token that no header can
+    hold, or if both are equal.
     """
     full = settings.token or os.environ.get("TRIO_LOGS_TOKEN")
     read_only = settings.read_only_token or os.environ.get("TRIO_LOGS_READ_ONLY_TOKEN")
-    found = Tokens(
-        _checked(full or ensure_token(token_path(settings.data)), "token"),
-        _checked(read_only or ensure_token(read_only_token_path(settings.data)), "read-only token"),
-    )
+    full = _checked(full or ensure_token(token_path(settings.data)), "token")
+    if not read_only:
+        read_only = (
+            ensure_token(read_only_token_path(settings.data)) if not is_shared else _nobodys(full)
+        )
+    found = Tokens(full, _checked(read_only, "read-only token"))
     if found.full == found.read_only:
         raise InvalidRequestError(
             "the read-only token is the token itself, so it would allow everything: give"
@@ -64,3 +68,9 @@ def _checked(token: str, name: str) -> str:
     if not (token.isascii() and token.isprintable() and " " not in token):
         raise InvalidRequestError(f"the {name} must be printable ASCII without spaces")
     return token
+
+
+def _nobodys(full: str) -> str:
+    """A read-only token that nobody was given. All nodes make the same one of their token, so they
+    keep each other's sessions."""
+    return hmac.digest(full.encode(), b"no read-only token was given", "sha256").hex()

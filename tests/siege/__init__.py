@@ -31,6 +31,7 @@ MODULES: tuple[str, ...] = (
     "descriptors",
     "clocks",
     "http",
+    "memory",
 )
 """The modules of this package that have cases."""
 

@@ -10,10 +10,13 @@ from typing import Annotated, Literal
 import msgspec
 
 from ..records import Reason, Status, Workload, rfc3339
+from ..store.shared import Node
 
 __all__ = [
     "FinishRequest",
     "Health",
+    "NodeList",
+    "NodeRecord",
     "Page",
     "Problem",
     "RerunRequest",
@@ -178,6 +181,40 @@ class Version(msgspec.Struct):
 
     version: str
     api: Literal[1] = 1
+
+
+class NodeRecord(msgspec.Struct):
+    """A service that runs workloads. `id` is the `node` of their records, and `address` is where it
+    answers, for operators. `running` counts its workloads, and `queued` those that wait: with a
+    shared store, for any node. `seen_at` is when it was heard of last. A node that is `draining`
+    takes no more work, and ends."""
+
+    id: str
+    address: str | None
+    started_at: Moment
+    seen_at: Moment
+    running: Count
+    queued: Count
+    draining: bool
+
+    @classmethod
+    def of(cls, node: Node) -> NodeRecord:
+        """Of a node, as its store has it."""
+        return cls(
+            id=node.id,
+            address=node.address,
+            started_at=rfc3339(node.started_at),
+            seen_at=rfc3339(node.seen_at),
+            running=node.running,
+            queued=node.queued,
+            draining=node.draining,
+        )
+
+
+class NodeList(msgspec.Struct):
+    """All nodes, by id; a service without a shared store is the only one."""
+
+    nodes: list[NodeRecord]
 
 
 class Health(msgspec.Struct):

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Self
 
 import trio
 from quart.wrappers.response import ResponseBody
 
+from ..records import Detached
 from ..server import Port
 
-__all__ = ["StreamBody"]
+__all__ = ["StreamBody", "detached_retry"]
 
 CHUNKS_AT_ONCE = 2
 """Chunks that a stream writes to its port before other tasks run. With one chunk, a delayed reader
 of a log at full speed stays behind, until it has to read the store, at twice the cost."""
+
+
+def detached_retry() -> int:
+    """The default of `StreamBody`."""
+    return Detached().retry
 
 
 class StreamBody(ResponseBody):
@@ -23,11 +30,15 @@ class StreamBody(ResponseBody):
 
     `beat_at` is when a quiet stream has to carry a heartbeat, on Trio's clock, at the latest
     `heartbeat` seconds after the last chunk that is not fleeting. A chunk is fleeting if it has
-    unfinished lines alone: these have no id, so heartbeats with positions go on.
+    unfinished lines alone: these have no id, so heartbeats with positions go on. `retry` says after
+    how many milliseconds the client of a stream that is detached is to come back.
     """
 
-    def __init__(self, heartbeat: float, port: Port | None) -> None:
+    def __init__(
+        self, heartbeat: float, port: Port | None, retry: Callable[[], int] = detached_retry
+    ) -> None:
         self._heartbeat = heartbeat
+        self._retry = retry
         self._port = port
         self._beat_at = 0.0
         self._opened = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -11,7 +11,7 @@ import trio
 from ..engine import ChangeReader, ChangeRecord
 from ..records import Detached
 from ..server import Port
-from .body import StreamBody
+from .body import StreamBody, detached_retry
 from .event_format import EventFormat
 
 __all__ = ["EventStream"]
@@ -22,9 +22,14 @@ class EventStream(StreamBody):
     before the first chunk leaks nothing. Raises StoreError."""
 
     def __init__(
-        self, reader: ChangeReader, form: EventFormat, heartbeat: float, port: Port | None = None
+        self,
+        reader: ChangeReader,
+        form: EventFormat,
+        heartbeat: float,
+        port: Port | None = None,
+        retry: Callable[[], int] = detached_retry,
     ) -> None:
-        super().__init__(heartbeat, port)
+        super().__init__(heartbeat, port, retry)
         self._reader = reader
         self._format = form
         self._is_over = False
@@ -52,4 +57,9 @@ class EventStream(StreamBody):
 
     def _render(self, records: Sequence[ChangeRecord]) -> bytes:
         self._is_over = any(isinstance(record, Detached) for record in records)
-        return b"".join(map(self._format.render, records))
+        return b"".join(map(self._frame, records))
+
+    def _frame(self, record: ChangeRecord) -> bytes:
+        if isinstance(record, Detached):
+            record = Detached(self._retry())
+        return self._format.render(record)

@@ -34,7 +34,7 @@ async def events(context: AppContext) -> Response:
     # The header wins; both must be valid.
     ids = [given.get("last_event_id"), single_header("Last-Event-ID")]
     after = [None, *(_position(each) for each in ids if each)][-1]
-    if service.draining:
+    if service.is_detached:
         raise DrainingError("the service is shutting down: resume when it is back")
     if request.method == "HEAD":
         return stream_response(b"", form.log.content_type)
@@ -44,7 +44,9 @@ async def events(context: AppContext) -> Response:
     reader = service.engine.changes.read(after)
     # Before the answer begins: later, an error could only cut it.
     await reader.load()
-    body = EventStream(reader, form, service.settings.heartbeat, extensions.get(PORT))
+    body = EventStream(
+        reader, form, service.settings.heartbeat, extensions.get(PORT), service.shutdown_retry
+    )
     return stream_response(body, form.log.content_type)
 
 

@@ -44,7 +44,7 @@ async def logs(context: AppContext, workload_id: str) -> Response:
     if after == "stop" or (after == "end" and workload is not None and workload.status.final):
         # The client has all that it asked for; 204 stops an EventSource from reconnecting.
         return no_content(known)
-    if service.draining:
+    if service.is_detached:
         raise DrainingError("the service is shutting down: resume when it is back")
     body: ResponseBody | bytes = b""
     if not is_head:
@@ -64,7 +64,13 @@ async def logs(context: AppContext, workload_id: str) -> Response:
             # Before the answer begins: later, an error could only cut it.
             with read() as probe:
                 await probe.check()
-        body = LogStream(read(), query.format, service.settings.heartbeat, extensions.get(PORT))
+        body = LogStream(
+            read(),
+            query.format,
+            service.settings.heartbeat,
+            extensions.get(PORT),
+            service.shutdown_retry,
+        )
     response = _response(body, workload_id, query)
     response.headers.update(known)
     if is_head and workload is not None and workload.spec.backend == "push":

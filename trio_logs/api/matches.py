@@ -24,7 +24,7 @@ async def matches(context: AppContext, workload_id: str) -> Response:
     service = context.service
     selection = parse_matches_query(request.args.items(multi=True), now())
     workload = await service.engine.get(workload_id)
-    if service.draining:
+    if service.is_detached:
         raise DrainingError("the service is shutting down: search again when it is back")
     body: ResponseBody | bytes = b""
     if request.method != "HEAD":

@@ -17,6 +17,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 from quart import Response
 
+from ..broker import BrokerStatistics
+from ..engine import NodeStatistics
 from ..errors import StoreError
 from ..server import ServerStatistics
 from ..service import ServiceStatistics
@@ -75,6 +77,7 @@ class _Statistics(Collector):
             yield GaugeMetricFamily(f"trio_logs_{name}", text, value)
         for name, text, value in _counters(found):
             yield CounterMetricFamily(f"trio_logs_{name}", text, value)
+        yield from _node_metrics(found.nodes, found.broker)
         finished = CounterMetricFamily(
             "trio_logs_workloads_finished", "Finished workloads by status.", labels=["status"]
         )
@@ -96,6 +99,8 @@ def _gauges(found: ServiceStatistics, oldest_wait: float) -> Iterable[tuple[str,
         ("tasks", "Tasks of Trio, system tasks included.", tasks),
         ("workloads_queued", "Workloads in the queue.", engine.queued),
         ("workloads_running", "Workloads that run.", engine.running),
+        ("workloads_owned", "Workloads that this service has to end.", engine.owned),
+        ("store_up", "Whether the store works: 1 or 0.", found.store_is_up),
         ("event_readers", "Readers of changes of workloads.", engine.event_readers),
         ("topics", "Logs in memory.", broker.topics),
         ("topics_live", "Logs that are written.", broker.live),
@@ -123,6 +128,7 @@ def _counters(found: ServiceStatistics) -> Iterable[tuple[str, str, float]]:
     history = broker.history
     return (
         ("workloads_submitted", "New workloads.", engine.submitted),
+        ("workloads_fenced", "Workloads that other nodes took over.", engine.fenced),
         ("changes_published", "Changes of workloads.", engine.changes_published),
         ("published_lines", "Lines of all logs, counted once each.", broker.lines_published),
         ("published_bytes", "The bytes of these lines, with line ends.", broker.bytes_published),
@@ -147,6 +153,26 @@ def _counters(found: ServiceStatistics) -> Iterable[tuple[str, str, float]]:
         ("search_slices", "Turns of searches.", found.searches.slices),
         ("batches_trimmed", "Batches that retention removed.", store.batches_trimmed),
         ("own_log_dropped", "Records of the service's own log, dropped.", found.own_log.dropped),
+    )
+
+
+def _node_metrics(found: NodeStatistics, broker: BrokerStatistics) -> Iterator[Metric]:
+    """Of a shared store; without one, the service is the only node."""
+    yield GaugeMetricFamily("trio_logs_nodes", "Nodes, this one included.", found.nodes)
+    yield CounterMetricFamily(
+        "trio_logs_nodes_buried", "Dead nodes that this one has buried.", found.buried
+    )
+    yield CounterMetricFamily(
+        "trio_logs_store_reconnects", "Times that the shared store was away.", found.outages
+    )
+    yield GaugeMetricFamily(
+        "trio_logs_feeds", "Logs of other nodes that have readers here.", broker.feeds
+    )
+    yield GaugeMetricFamily(
+        "trio_logs_feed_lag_seconds", "Age of the oldest news that they lack.", broker.feed_lag
+    )
+    yield CounterMetricFamily(
+        "trio_logs_logs_fenced", "Logs that another node took over.", broker.fenced
     )
 
 

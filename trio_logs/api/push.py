@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from quart import Response, request
 
-from ..backends.inbox import STREAMS, Inbox
-from ..errors import ConflictError, InvalidRequestError, NotReadyError
+from ..backends.inbox import STREAMS, Inbox, moved
+from ..errors import ConflictError, InvalidRequestError, NotReadyError, OffsetError
 from ..records import Outcome, Reason, Status
 from ..service import Service
 from .answers import UnsupportedMediaError, json_response, no_content
@@ -39,7 +41,8 @@ async def receive(context: AppContext, workload_id: str) -> Response:
         raise InvalidRequestError("Upload-Stream: it is `stdout` or `stderr`")
     inbox = await _find(context.service, workload_id)
     body: Any = request.scope["extensions"][BODY]
-    durable = await inbox.receive(body, _offset(), stream)
+    async with _owned(context.service, workload_id):
+        durable = await inbox.receive(body, _offset(), stream)
     return no_content({"Upload-Offset": str(durable)})
 
 
@@ -51,7 +54,9 @@ async def finish(context: AppContext, workload_id: str) -> Response:
     engine = context.service.engine
     known = await engine.get(workload_id)
     if not (known.spec.backend == "push" and known.status.final):
-        await (await _find(context.service, workload_id)).finish(outcome, body.bytes)
+        inbox = await _find(context.service, workload_id)
+        async with _owned(context.service, workload_id):
+            await inbox.finish(outcome, body.bytes)
         known = await engine.finished(workload_id)
         if not known.status.final:
             raise NotReadyError("the service is shutting down: finish it when it is back")
@@ -74,7 +79,7 @@ async def _find(service: Service, workload_id: str) -> Inbox:
     while the service starts or shuts down.
     """
     inbox = service.push.inbox(workload_id)
-    if inbox is not None:
+    if inbox is not None and not inbox.is_fenced:
         return inbox
     workload = await service.engine.get(workload_id)
     if workload.spec.backend != "push":
@@ -83,7 +88,24 @@ async def _find(service: Service, workload_id: str) -> Inbox:
         )
     if workload.status.final:
         raise ConflictError(f"the workload is {workload.status}: its log has ended")
+    # With a shared store, the client went on here: another node had the log.
+    if await service.engine.take_over(workload_id):
+        inbox = service.push.inbox(workload_id)
+        if inbox is not None and not inbox.is_fenced:
+            return inbox
     raise NotReadyError("the service is starting or shutting down: go on when it is back")
+
+
+@asynccontextmanager
+async def _owned(service: Service, workload_id: str) -> AsyncIterator[None]:
+    """A client that has sent more to another node must not be told to go back: raise NotReadyError
+    for an OffsetError if another node has the log."""
+    try:
+        yield
+    except OffsetError:
+        if await service.engine.owns(workload_id):
+            raise
+        raise moved() from None
 
 
 async def upload_offsets(service: Service, workload_id: str) -> dict[str, str]:

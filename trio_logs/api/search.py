@@ -23,7 +23,7 @@ async def search(context: AppContext) -> Response:
     query = parse_search_query(request.args.items(multi=True), now())
     workloads = SearchedWorkloads(service.engine, query)
     await workloads.check()
-    if service.draining:
+    if service.is_detached:
         raise DrainingError("the service is shutting down: search again when it is back")
     body: ResponseBody | bytes = b""
     if request.method != "HEAD":

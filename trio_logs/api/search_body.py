@@ -66,7 +66,7 @@ class SearchBody(ResponseBody):
             raise StopAsyncIteration
         chunk = b""
         while not chunk:
-            if self.service.draining:
+            if self.service.is_detached:
                 raise IncompleteAnswerError("the server is shutting down")
             chunk = await self.step()
         return chunk

@@ -40,7 +40,7 @@ async def several(context: AppContext) -> Response:
     if places and all(place.ended for place in places) and not query.events:
         # The client has the ends of all; 204 stops an EventSource from reconnecting.
         return no_content()
-    if service.draining:
+    if service.is_detached:
         raise DrainingError("the service is shutting down: resume when it is back")
     body: ResponseBody | bytes = b""
     if request.method != "HEAD":
@@ -118,4 +118,5 @@ async def _stream(
         changes=changes,
         start=start,
         stays_open=query.events and query.follow,
+        retry=service.shutdown_retry,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -14,7 +14,7 @@ from ..engine import ChangeReader, ChangeRecord
 from ..records import Batch, Change, Detached, End, Gap, Position, Unfinished
 from ..server import Port
 from ..sse import END_ID
-from .body import StreamBody
+from .body import StreamBody, detached_retry
 from .positions import Positions
 from .several_format import SeveralFormat
 
@@ -43,8 +43,9 @@ class SeveralStream(StreamBody):
         changes: ChangeReader | None = None,
         start: int = 0,
         stays_open: bool = False,
+        retry: Callable[[], int] = detached_retry,
     ) -> None:
-        super().__init__(heartbeat, port)
+        super().__init__(heartbeat, port, retry)
         self._merging = merging
         self._changes = changes
         self._stays_open = stays_open
@@ -211,7 +212,7 @@ class SeveralStream(StreamBody):
     def _shut_down(self) -> bytes:
         self._is_over = True
         mark = self._mark() if self._unmarked else b""
-        return mark + self._format.events.render(Detached())
+        return mark + self._format.events.render(Detached(self._retry()))
 
 
 async def _changed(changes: ChangeReader) -> Sequence[ChangeRecord]:

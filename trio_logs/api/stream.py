@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -12,10 +12,10 @@ import trio
 from ..broker import Found, Outlet, Reading
 from ..errors import IncompleteAnswerError, WorkloadNotFoundError
 from ..formats import Format
-from ..records import Batch, Detached, End, Gap, Position, Stop, Unfinished, now
+from ..records import Batch, Detached, End, Gap, Position, Reset, Stop, Unfinished, now
 from ..selection import Selection
 from ..server import Port, Ports
-from .body import StreamBody
+from .body import StreamBody, detached_retry
 
 __all__ = ["LogStream"]
 
@@ -64,9 +64,14 @@ class LogStream(StreamBody):
     """
 
     def __init__(
-        self, reading: Reading, form: Format, heartbeat: float, port: Port | None = None
+        self,
+        reading: Reading,
+        form: Format,
+        heartbeat: float,
+        port: Port | None = None,
+        retry: Callable[[], int] = detached_retry,
     ) -> None:
-        super().__init__(heartbeat, port)
+        super().__init__(heartbeat, port, retry)
         self._reading = reading
         self._format = form
         if port is not None:
@@ -137,6 +142,8 @@ class LogStream(StreamBody):
         if isinstance(record, Batch):
             return self._format.render(record)
         self._is_over = isinstance(record, End | Stop | Detached)
+        if isinstance(record, Detached):
+            record = Detached(self._retry())
         frame = self._format.control(record)
         if not frame:
             # Without events, only a cut tells the client that the log is not complete.
@@ -145,4 +152,6 @@ class LogStream(StreamBody):
                     raise IncompleteAnswerError("the server is shutting down")
                 case Gap(reason="deleted"):
                     raise IncompleteAnswerError("the workload was deleted")
+                case Reset() if self._reading.is_restarted:
+                    raise IncompleteAnswerError("lines that were sent are lost")
         return frame

@@ -32,8 +32,11 @@ class Log(Protocol):
     """The part of `trio_logs.broker.LogWriter` that a backend uses.
 
     `write` and `flush` raise LogClosedError once the log is closed. `flush` also raises StoreError
-    if the store fails for longer than the patience.
+    if the store fails for longer than the patience. `is_fenced`: another node has the log now.
     """
+
+    @property
+    def is_fenced(self) -> bool: ...
 
     async def write(self, data: bytes | str, stream: str = "stdout") -> None: ...
 

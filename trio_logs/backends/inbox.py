@@ -8,11 +8,18 @@ from typing import TypeVar
 
 import trio
 
-from ..errors import ConflictError, LogClosedError, OffsetError, TrioLogsError
+from ..errors import (
+    ConflictError,
+    FencedError,
+    LogClosedError,
+    NotReadyError,
+    OffsetError,
+    TrioLogsError,
+)
 from ..records import Outcome, Reason, Status
 from . import Log
 
-__all__ = ["STREAMS", "Inbox", "ended"]
+__all__ = ["STREAMS", "Inbox", "ended", "moved"]
 
 T = TypeVar("T")
 
@@ -27,6 +34,12 @@ when a newer connection cancels it."""
 def ended() -> TrioLogsError:
     """The error for bytes that come after the end."""
     return ConflictError("the workload has ended: nothing can be added to its log")
+
+
+def moved() -> TrioLogsError:
+    """The error for bytes that come after another node took the log over. The client may go on
+    anywhere."""
+    return NotReadyError("another node has taken the log over: go on")
 
 
 class _Stream:
@@ -58,12 +71,21 @@ class Inbox:
         self._absence = trio.CancelScope(deadline=trio.current_time() + patience)
         self._outcome: Outcome | None = None
         self._finished = trio.Event()
+        self._fenced: FencedError | None = None
         self._closed: Callable[[], TrioLogsError] | None = None
 
+    @property
+    def is_fenced(self) -> bool:
+        """Whether another node has taken the log over."""
+        return self._fenced is not None or self._log.is_fenced
+
     async def outcome(self) -> Outcome:
-        """The outcome that the client reports, or `lost` if no client comes for too long."""
+        """The outcome that the client reports, or `lost` if no client comes for too long. Raises
+        FencedError if another node has taken the log over."""
         with self._absence:
             await self._finished.wait()
+        if self._fenced is not None:
+            raise self._fenced
         if self._outcome is not None:
             return self._outcome
         error = f"Its client was not heard of for {self._patience:g} s."
@@ -136,19 +158,24 @@ class Inbox:
         try:
             return await self._log.flush(stream)
         except LogClosedError as error:
-            raise self._log_closed() from error
+            raise self._log_closed(error) from error
 
     def _end(self, outcome: Outcome) -> None:
         self._outcome = outcome
         self._finished.set()
 
-    def _log_closed(self) -> TrioLogsError:
-        """The error for a write to a closed log: an embedder closed it, or the workload ended."""
+    def _log_closed(self, error: LogClosedError) -> TrioLogsError:
+        """The error for a write to a closed log: an embedder closed it, the workload ended, or the
+        client went on at another node."""
         if self._closed is not None:
             return self._closed()
+        if isinstance(error, FencedError):
+            self._fenced = error
+            self._finished.set()
+            return moved()
         if not self._finished.is_set():
-            error = "Its log was closed before its client had finished it."
-            self._end(Outcome(Status.FAILED, error=error, reason=Reason.EXCEPTION))
+            why = "Its log was closed before its client had finished it."
+            self._end(Outcome(Status.FAILED, error=why, reason=Reason.EXCEPTION))
         return ended()
 
     async def _received_by_now(self, stream: _Stream) -> int:
@@ -170,10 +197,10 @@ class Inbox:
             try:
                 async with stream.turn:
                     if self._finished.is_set():
-                        raise ended()
+                        raise ended() if self._fenced is None else moved()
                     return await act()
             except LogClosedError as error:
-                raise self._log_closed() from error
+                raise self._log_closed(error) from error
             finally:
                 if stream.newest is scope:
                     stream.newest = None

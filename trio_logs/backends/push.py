@@ -14,7 +14,7 @@ import trio
 from ..errors import InvalidSpecError, NotReadyError, TrioLogsError
 from ..records import Outcome, Reason, Status, WorkloadSpec
 from . import Execution
-from .inbox import Inbox, ended
+from .inbox import Inbox, ended, moved
 
 __all__ = ["PushBackend", "PushLimits"]
 
@@ -55,8 +55,10 @@ class PushBackend:
             why = ended
             return outcome
         finally:
-            del self._inboxes[execution.id]
-            inbox.close(why)
+            # With a shared store, this node may have taken the log over from itself.
+            if self._inboxes.get(execution.id) is inbox:
+                del self._inboxes[execution.id]
+            inbox.close(moved if inbox.is_fenced else why)
 
     async def reap(self, handle: str) -> None:
         """Do nothing: no part of a pushed workload runs here."""

@@ -54,6 +54,13 @@ class Audience:
         for group in self._begun:
             group.begin(published)
 
+    def skip(self) -> None:
+        """The head moves past lines that memory does not have, in the same step: ring every reader,
+        and have each read these lines by itself."""
+        for group in self._groups.values():
+            group.release()
+        self._listeners.ring_all()
+
     async def tell(self, published: Sequence[Batch]) -> None:
         """Write the batches to the streams that wait at the head, and ring all other readers."""
         begun, self._begun = self._begun, ()

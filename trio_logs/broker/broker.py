@@ -13,18 +13,18 @@ from ..errors import LogClosedError, StoreError
 from ..records import End, Outcome, Reason, Status
 from ..selection import Selection
 from ..store import LogStore
+from ..store.shared import SharedStore
 from .bell import Bell
 from .merge_turns import MergeTurns
 from .merging import Merging
 from .places import EVERYTHING, LogPlace
 from .reading import Reading
+from .roles import Roles
 from .searches import Searches
-from .source import Source
 from .stages import StagedReading
 from .statistics import BrokerStatistics, snapshot
 from .subscription import Subscription
 from .tasks import Tasks
-from .topic import Life, Topic
 from .topics import Topics
 from .unfinished_reading import UnfinishedReading, UnfinishedSubscription
 from .window import BrokerLimits
@@ -50,19 +50,25 @@ class LogBroker:
 
     `patience`: for how many seconds a failing store holds workloads back. After it, lines are
     delivered from memory, without being durable, until the store is back.
+
+    `shared` is the store again if other nodes share it. Then the broker also follows logs that
+    other nodes extend. Such a log has one owner, whose epoch it is opened and closed with.
     """
 
     def __init__(
-        self, store: LogStore, limits: BrokerLimits | None = None, *, patience: float = PATIENCE
+        self,
+        store: LogStore,
+        limits: BrokerLimits | None = None,
+        *,
+        patience: float = PATIENCE,
+        shared: SharedStore | None = None,
     ) -> None:
         self._store = store
-        self._patience = patience
         self._tasks = Tasks()
         self._topics = Topics(store, limits or BrokerLimits(), self._tasks)
+        self._roles = Roles(self._topics, store, patience, self._tasks, shared)
         self.searches = Searches(store)
         self._merges = MergeTurns()
-        # At most one for each topic.
-        self._sources: dict[Topic, Source] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the sources until cancelled. The store must run, and must be cancelled later."""
@@ -129,51 +135,48 @@ class LogBroker:
         lines that the store has; it waits for an append that is under way. Raises StoreError."""
         topic = self._topics.acquire(workload_id)
         try:
-            await topic.load()
-            if settled:
-                await topic.settle()
-            return topic.head
+            return await self._roles.head(topic, settled=settled)
         finally:
             self._topics.release(topic)
 
-    async def open(self, workload_id: str) -> LogWriter:
+    async def open(self, workload_id: str, epoch: int | None = None) -> LogWriter:
         """A writer for the log, which goes on after its last line. Close it after use.
 
-        Raises LogClosedError if the log has ended, and StoreError if it can't be looked up.
+        `epoch` is that of the owner if nodes own the log. Raises LogClosedError if the log has
+        ended, FencedError if it has another epoch, and StoreError if it can't be looked up.
         """
-        topic = self._topics.acquire(workload_id)
-        try:
-            await topic.load()
-            if topic.end is not None:
-                raise LogClosedError(f"the log of {workload_id!r} has ended")
-            source = await self._source(topic)
-            return source.writer()
-        finally:
-            self._topics.release(topic)
+        topic = await self._roles.own(workload_id, epoch)
+        if topic.end is not None:
+            raise LogClosedError(f"the log of {workload_id!r} has ended")
+        return self._roles.sources[topic].writer()
 
     async def publish(self, workload_id: str, line: bytes | str, stream: str = "stdout") -> None:
         """Add one line to the log; wait while its channel is full. Raises as `open`."""
         with await self.open(workload_id) as log:
             await log.write(as_line(line), stream)
 
-    async def close(self, workload_id: str, outcome: Outcome = SUCCEEDED) -> End:
+    async def close(
+        self, workload_id: str, outcome: Outcome = SUCCEEDED, epoch: int | None = None
+    ) -> End:
         """End the log after all earlier writes, and every subscription after the last line.
 
         Returns once all lines and the outcome are durable. Writers that are still open get
         LogClosedError. A second call returns the first end. Raises StoreError if the store fails
-        for longer than the patience. The broker goes on trying, so close again to wait on.
+        for longer than the patience. The broker goes on trying, so close again to wait on. `epoch`
+        and FencedError are those of `open`.
         """
-        topic = self._topics.acquire(workload_id)
-        try:
-            await topic.load()
-            if topic.end is None:
-                source = await self._source(topic)
-                source.close(outcome)
-                await source.ended()
-            assert topic.end is not None
-            return topic.end
-        finally:
-            self._topics.release(topic)
+        topic = await self._roles.own(workload_id, epoch)
+        if topic.end is None:
+            source = self._roles.sources[topic]
+            source.close(outcome)
+            await source.ended()
+        assert topic.end is not None
+        return topic.end
+
+    def fence(self, workload_id: str | None = None) -> None:
+        """End the source of a log at once, or all sources: another node owns the log. Writers and
+        flushes get FencedError, and readers follow the new owner."""
+        self._roles.fence(workload_id)
 
     def forget(self, workload_id: str) -> None:
         """The log was deleted: its readers get a gap with reason `deleted` for the missing
@@ -184,13 +187,13 @@ class LogBroker:
         """Wait until all earlier writes to all logs are durable, but at most 10 s for a store that
         fails or hangs. `statistics().lines_unsaved` says how many lines are not durable then."""
         with trio.move_on_after(FLUSH_SECONDS):
-            for source in tuple(self._sources.values()):
+            for source in tuple(self._roles.sources.values()):
                 with suppress(LogClosedError, StoreError):
                     await source.flush()
 
     def written(self) -> Iterator[tuple[str, int, int]]:
         """Of each log that is written now: its workload's id, its lines, and its bytes."""
-        return ((topic.workload_id, topic.head, topic.bytes) for topic in self._sources)
+        return ((topic.workload_id, topic.head, topic.bytes) for topic in self._roles.sources)
 
     def detach(self) -> None:
         """End every subscription where it is, later ones too; readers may resume there."""
@@ -200,39 +203,9 @@ class LogBroker:
     def is_failing(self) -> bool:
         """Whether the store is known to fail now, for at least one log."""
         return self._topics.history.failing or any(
-            source.commits.is_failing for source in self._sources.values()
+            source.commits.is_failing for source in self._roles.sources.values()
         )
 
     def statistics(self) -> BrokerStatistics:
         """A snapshot, and counters since the start."""
-        return snapshot(self._topics, tuple(self._sources.values()), self._merges.statistics())
-
-    async def _source(self, topic: Topic) -> Source:
-        """The source of the topic; started if there is none. Raises LogClosedError once the broker
-        has ended, and if another writer has taken the log over."""
-        await self._tasks.check()
-        if topic.detached:
-            # Its head is not where the store has the log: a source would number lines wrongly.
-            raise LogClosedError(
-                f"another writer has taken over the log of {topic.workload_id!r}: open it again"
-            )
-        source = self._sources.get(topic)
-        if source is None:
-            source = self._sources[topic] = Source(topic, self._store, self._patience)
-            topic.life = Life.OPEN
-            self._topics.hold(topic)
-            self._tasks.start(self._run_source, topic, source, name=f"topic {topic.workload_id}")
-        return source
-
-    async def _run_source(self, topic: Topic, source: Source) -> None:
-        try:
-            await source.run()
-        except BaseException:
-            self._tasks.refuse()
-            raise
-        finally:
-            del self._sources[topic]
-            if topic.end is None:
-                # Another writer has the log: have the next reader look it up anew.
-                self._topics.replace(topic)
-            self._topics.release(topic)
+        return snapshot(self._topics, self._roles, self._merges.statistics())

@@ -9,10 +9,13 @@ from enum import Enum, auto
 
 import trio
 
-from ..errors import StoreError
+from ..errors import BehindError, StoreError
 from ..records import Batch, Gap, Outcome
 from ..store import LogStore, StreamState
+from .attempts import Attempts
+from .looks import Looks
 from .topic import Topic
+from .writer import Fate
 
 __all__ = ["Commits", "Ending", "Storing"]
 
@@ -54,10 +57,18 @@ class Commits:
     store may have it already, and would take an append without it for one of another writer.
     """
 
-    def __init__(self, topic: Topic, store: LogStore, patience: float) -> None:
+    def __init__(
+        self,
+        topic: Topic,
+        store: LogStore,
+        patience: float,
+        fate: Fate,
+        looks: Looks | None,
+    ) -> None:
         self.waiting_since = math.inf
         self.failure: StoreError | None = None
         self.ending: Ending | None = None
+        self.attempts = Attempts(fate, self._fall_behind, looks)
         # Where the recovery runs; the source opens it.
         self.nursery: trio.Nursery
         self._topic = topic
@@ -91,19 +102,36 @@ class Commits:
         """Have batches committed; `streams` is their state then. If the store fails for longer than
         the patience, return as well: the lines are delivered from memory, and stored later. Raises
         FencedError."""
-        while self._storing is Storing.CATCHING_UP:
-            await self.change()
-        if self._storing is Storing.WORKS:
-            await self._try(batches, streams)
+        while self._storing is not Storing.LOST:
+            if self._storing is Storing.CATCHING_UP:
+                await self.change()
+            elif await self._try(batches, streams):
+                break
 
     async def append_end(
         self, batches: Sequence[Batch], streams: Mapping[str, StreamState]
     ) -> bool:
         """Have batches and the end committed, once the store works; False if it fails again for
         longer than the patience. Raises FencedError."""
-        while self._storing is not Storing.WORKS:
-            await self.change()
-        return await self._try(batches, streams)
+        while True:
+            while self._storing is not Storing.WORKS:
+                await self.change()
+            if await self._try(batches, streams):
+                return True
+            if self.storing is Storing.LOST:
+                return False
+
+    def _fall_behind(self, lines: int) -> None:
+        """A failover has lost the lines after `lines`: store what the window holds of them again,
+        and a gap for the others. An append that is under way, or due, will find out by itself."""
+        if (
+            self._storing is Storing.WORKS
+            and not self.attempts.are_made
+            and lines < self._topic.durable
+        ):
+            self._topic.unstored = lines + 1
+            self._set(Storing.CATCHING_UP)
+            self.nursery.start_soon(self._recover, name=f"recovery of {self._topic.workload_id}")
 
     def error(self, what: str) -> StoreError:
         """An error for callers that wait for the store."""
@@ -112,27 +140,35 @@ class Commits:
         return error
 
     async def _try(self, batches: Sequence[Batch], streams: Mapping[str, StreamState]) -> bool:
+        """Have batches committed. False if they are not, and `storing` has changed."""
         topic = self._topic
         moment = trio.current_time()
         self.waiting_since = min(self.waiting_since, moment)
         delay = FIRST_DELAY
-        # The deadline is also for a store that hangs and raises nothing.
-        with trio.CancelScope(deadline=moment + self._patience):
-            while True:
-                topic.begin_append()
-                try:
-                    size = topic.bytes + sum(len(batch.data) for batch in batches)
-                    await self._append(batches, topic.head + 1, size, streams)
-                except StoreError as error:
-                    self.failure = error
-                else:
-                    self.failure = None
-                    self.waiting_since = math.inf
-                    return True
-                finally:
-                    topic.end_append()
-                await trio.sleep(delay)
-                delay = min(2 * delay, LONGEST_DELAY)
+        try:
+            # The deadline is also for a store that hangs and raises nothing.
+            with trio.CancelScope(deadline=moment + self._patience):
+                while True:
+                    self.attempts.begin()
+                    try:
+                        size = topic.bytes + sum(len(batch.data) for batch in batches)
+                        await self._append(batches, topic.head + 1, size, streams)
+                    except BehindError as error:
+                        self.attempts.finish()
+                        self._fall_behind(error.lines)
+                        return False
+                    except StoreError as error:
+                        self.failure = error
+                    else:
+                        self.failure = None
+                        self.waiting_since = math.inf
+                        return True
+                    finally:
+                        self.attempts.end()
+                    await trio.sleep(delay)
+                    delay = min(2 * delay, LONGEST_DELAY)
+        finally:
+            self.attempts.finish()
         topic.unstored = topic.head + 1
         self._set(Storing.LOST)
         self.nursery.start_soon(self._recover, name=f"recovery of {topic.workload_id}")
@@ -171,6 +207,9 @@ class Commits:
             try:
                 with trio.move_on_after(patience) as waiting:
                     await self._append(records, topic.unstored, topic.bytes, topic.streams)
+            except BehindError as error:
+                # The database has failed over meanwhile.
+                topic.unstored = min(topic.unstored, error.lines + 1)
             except StoreError as error:
                 self.failure = error
                 self._set(Storing.LOST)

@@ -24,6 +24,7 @@ class Counters:
     bytes_delivered: int = 0
     batches_pushed: int = 0
     rings_skipped: int = 0
+    fenced: int = 0
 
     def deliver(self, records: Iterable[object], sign: Literal[1, -1] = 1) -> None:
         """Count the batches of these records as delivered; -1 takes that back."""

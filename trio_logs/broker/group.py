@@ -121,6 +121,14 @@ class Group:
             return line, self._screen_of_due
         return line, self._screen_of_behind if is_behind else self._screen
 
+    def release(self) -> None:
+        """Write nothing more to the members: each goes on by itself."""
+        for port in self._members:
+            if port not in self._refused:
+                line, screen = self._place(port)
+                self._due.discard(port)
+                self._refuse(port, line, screen)
+
     def begin(self, published: Sequence[Batch]) -> None:
         """The head moves past these batches, in the same step."""
         self._first = published[0].first

@@ -39,10 +39,15 @@ class Locator:
         self._searches = searches
 
     async def locate(
-        self, selection: Selection, after: int | Literal["end"] | None, head: int
+        self,
+        selection: Selection,
+        after: int | Literal["end"] | None,
+        head: int,
+        reset: Reset | None = None,
     ) -> Place:
-        """The place in a log whose last known line is `head`. Raises StoreError."""
-        reset = _reset(after, head)
+        """The place in a log whose last known line is `head`. With `reset`, the log lacks lines
+        that the reader has. Raises StoreError."""
+        reset = reset or _reset(after, head)
         first = selection.first
         if isinstance(after, int) and reset is None:
             first = max(first, after + 1)

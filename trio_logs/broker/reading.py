@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
 from typing import Literal, Self
 
 import trio
 
 from ..errors import StoreError
 from ..picking import Picker
-from ..records import Position, Record, Stop, now
+from ..records import Position, Record, Reset, Stop, now
 from ..selection import Selection, Start
 from ..store import LogStore
 from .group import Outlet
@@ -67,7 +66,8 @@ class Reading(OneByOne[Found]):
         self._ends_early = True
         # The last line of a reader that does not follow, or follows no more; None while it follows.
         self._stop_after: int | None = selection.last
-        self._done = False
+        self._done = self.is_restarted = False
+        self._reset: Reset | None = None  # told when it restarts: lines that it delivered are lost
         self._outlet: Outlet | None = None
         self._port = 0
 
@@ -75,13 +75,8 @@ class Reading(OneByOne[Found]):
         self._subscription.__enter__()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._subscription.__exit__(exc_type, exc_value, traceback)
+    def __exit__(self, *exc_info: object) -> None:
+        self._subscription.__exit__(*exc_info)
 
     def write_to(self, outlet: Outlet, port: int) -> None:
         """Have the publisher write to this port while `receive` waits: see `Subscription.write_to`.
@@ -109,14 +104,12 @@ class Reading(OneByOne[Found]):
         after it, raises trio.EndOfChannel. Raises as `Subscription.receive`. A call that is
         cancelled or raises loses nothing: call again.
         """
-        if self._pending is None and (found := await self._begin()):
-            return found
         while not self._done:
-            if found := self._stop():
-                return found
-            if self._done:
-                break
-            if found := await self._next():
+            if self._pending is None:
+                found = await self._begin()
+            elif not (found := self._stop()) and not self._done:
+                found = await self._next()
+            if found:
                 return found
         await trio.lowlevel.checkpoint()
         raise trio.EndOfChannel
@@ -141,19 +134,18 @@ class Reading(OneByOne[Found]):
         return self._picked(self._pending.pick())
 
     async def _begin(self) -> Sequence[Found]:
-        """Find the first line that is asked for. After a cancellation or an error, call it
-        again."""
+        """Find the first line asked for. Call it again after a cancellation or an error."""
         selection, subscription = self.selection, self._subscription
-        head = await subscription.load(settled=not self._follow)
-        locator = Locator(subscription.topic, self._store, self._searches)
-        place = await locator.locate(selection, self._after, head)
+        head = await subscription.load(settled=not self._follow, after=self._after)
+        locate = Locator(subscription.topic, self._store, self._searches).locate
+        place = await locate(selection, self._after, head, self._reset)
         # No await from here on: a cancellation must not leave half of this.
         start = place.start
         if selection.tail == 0:
             # Lines that came since the reader was there are new.
             start = Start(max(selection.first, subscription.position + 1))
         subscription.move(start.first)
-        self._start = start
+        self._start, self._reset = start, None
         self._begin_stage(head)
         if self._outlet is not None and not self._ends_early:
             subscription.write_to(self._outlet, self._port)
@@ -180,7 +172,7 @@ class Reading(OneByOne[Found]):
                 return ()
             self._done = True
             return [Stop("limit", following)]
-        if last is None or pending.next_line is not None:
+        if last is None or pending.next_line is not None or subscription.is_reset:
             return ()
         is_over = subscription.is_over and subscription.head <= last
         if subscription.position >= last and not is_over:
@@ -199,21 +191,29 @@ class Reading(OneByOne[Found]):
             if self._is_searchable():
                 return await self._search(pending)
             records = await self._receive()
-            if self._is_plain:
+            if self._is_plain or self._pending is None:
                 return records
             pending.add(records)
         return self._picked(pending.pick())
 
     async def _receive(self) -> Sequence[Record]:
         if self.selection.until is None or self._stop_after is not None:
-            return await self._subscription.receive()
+            return self._accepted(await self._subscription.receive())
         left = (self.selection.until - now()) / 1_000_000 + UNTIL_SLACK
         if left > 0:
             with trio.move_on_after(left):
-                return await self._subscription.receive()
+                return self._accepted(await self._subscription.receive())
         # All lines that were written before `until` are known now, and this reader gets them.
         self._stop_after = self._subscription.head
         return ()
+
+    def _accepted(self, records: Sequence[Record]) -> Sequence[Record]:
+        if records and isinstance(records[0], Reset):
+            # Begin anew, without a tail, as for a reader that resumes.
+            tail = 0 if self.selection.tail == 0 else None
+            self.selection, self._pending = replace(self.selection, tail=tail), None
+            self._reset, self.is_restarted, records = records[0], True, ()
+        return records
 
     def _is_searchable(self) -> bool:
         """Whether the next lines are searched in the store: they are not in the window, and a

@@ -11,9 +11,12 @@ from ..errors import FencedError, LogClosedError
 from ..records import Batch, End, Outcome, now
 from ..store import LogStore, StreamState
 from .commits import Commits, Ending, Storing
+from .guard import Guard
+from .looks import Looks
+from .news import News
 from .numbering import Numbering
 from .topic import Topic
-from .writer import Flush, LogWriter, Written
+from .writer import Fate, Flush, LogWriter, Written
 
 __all__ = ["CHANNEL_ITEMS", "Source"]
 
@@ -33,22 +36,48 @@ class Source:
     `inf` if none waits. `failure`: the last error of the store, while it fails.
     """
 
-    def __init__(self, topic: Topic, store: LogStore, patience: float) -> None:
+    def __init__(
+        self, topic: Topic, store: LogStore, patience: float, news: News | None = None
+    ) -> None:
         # Bound: 8 items of at most 128 KiB. When it is full, writers wait.
         self._send, self._receive = trio.open_memory_channel[Written | Flush](CHANNEL_ITEMS)
-        self.commits = Commits(topic, store, patience)
+        self._fate = Fate()
+        self._store = store
+        self._news = news
+        # Set once the source has ended.
+        self.over = trio.Event()
+        self._looks = None if news is None else Looks()
+        self.commits = Commits(topic, store, patience, self._fate, self._looks)
         self._topic = topic
         self._numbering = Numbering(topic.state)
+        self._scope = trio.CancelScope()
         self._ending: Ending | None = None
         # The marks of this turn. Bound: the items of one turn.
         self._marks: list[Flush] = []
-        self._over = False
+        topic.extender = self.commits.attempts
 
     def writer(self) -> LogWriter:
         """A new writer of this log. Raises LogClosedError after `close`."""
+        self._fate.check()
         if self._ending is not None:
             raise LogClosedError(f"the log of {self._name} has ended")
-        return LogWriter(self._send.clone())
+        return LogWriter(self._send.clone(), self._fate)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of its appends."""
+        return self._topic.state.epoch
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether another writer has the log."""
+        return self._fate.fenced is not None
+
+    def fence(self) -> None:
+        """Another writer has the log: end now. Writers and flushes get FencedError."""
+        if not self.is_fenced:
+            self._fate.fenced = f"another writer has taken over the log of {self._name}"
+            self._scope.cancel(reason="another writer has the log")
 
     @property
     def channel_items(self) -> int:
@@ -88,24 +117,29 @@ class Source:
         trying, so the caller may wait again. Raises LogClosedError if the source ends before.
         """
         while self._topic.end is None:
-            if self._over:
+            self._fate.check()
+            if self.over.is_set():
                 raise LogClosedError(f"the broker ended before the log of {self._name} did")
             if self.commits.storing is Storing.LOST:
                 raise self.commits.error(f"the end of the log of {self._name} is not stored yet")
             await self.commits.change()
 
     async def run(self) -> None:
-        """Publish all writes until the log is closed, and then its end."""
+        """Publish all writes until the log is closed, and then its end; or until another writer has
+        the log: see `is_fenced`."""
         try:
-            async with trio.open_nursery() as self.commits.nursery:
-                await self._extend()
-                await self._finish()
+            with self._scope:
+                async with trio.open_nursery() as self.commits.nursery:
+                    if self._news is not None and self._looks is not None:
+                        guard = Guard(self._topic, self._store, self._news, self._looks, self.fence)
+                        self.commits.nursery.start_soon(guard.run)
+                    await self._extend()
+                    await self._finish()
+                    self._scope.cancel(reason="the log has ended, so its guard goes")
         except* FencedError:
-            # Another writer has the log now. Readers find its lines when they resume.
-            self._topic.detached = True
-            self._topic.audience.ring_all()
+            self.fence()
         finally:
-            self._over = True
+            self.over.set()
             self._refuse()
             self.commits.tell()
 
@@ -195,7 +229,7 @@ class Source:
                     self._marks.append(item)
         self._receive.close()
         for mark in self._marks:
-            mark.error = LogClosedError("the log is closed: nothing more can be made durable")
+            mark.error = self._fate.closed("the log is closed: nothing more can be made durable")
             mark.done.set()
 
     @property

@@ -67,8 +67,9 @@ class StagedReading(UnfinishedReading):
 
     @property
     def is_behind(self) -> bool:
-        """Whether the log has lines after the last one that was delivered or hidden."""
-        return self.position != self._subscription.head
+        """Whether the log has lines after the last one that was delivered or hidden, or lacks lines
+        that were delivered."""
+        return self._subscription.is_reset or self.position != self._subscription.head
 
     def go_on(self, *, follow: bool) -> None:
         """Begin the next stage: up to the last line known now, or, with `follow`, as lines come."""

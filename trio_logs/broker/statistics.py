@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import trio
 
 from .history import HistoryStatistics
 from .merge_turns import MergeStatistics
-from .source import CHANNEL_ITEMS, Source
+from .roles import Roles
+from .source import CHANNEL_ITEMS
 from .topics import Topics
 
 __all__ = ["BrokerStatistics", "snapshot"]
@@ -30,6 +30,10 @@ class BrokerStatistics:
     and delivered to each subscription. `batches_pushed` were written to a port, so that no reader
     woke. `rings_skipped` counts rings that were skipped because an earlier one still waited.
     `merges` are of this moment.
+
+    With a shared store, `feeds` are the logs of other nodes that have readers here. The oldest news
+    of them that readers lack is `feed_lag` seconds old. `fenced` counts the sources whose log went
+    to another owner.
     """
 
     topics: int
@@ -51,12 +55,16 @@ class BrokerStatistics:
     rings_skipped: int
     history: HistoryStatistics
     merges: MergeStatistics
+    feeds: int
+    feed_lag: float
+    fenced: int
 
 
-def snapshot(
-    topics: Topics, sources: Sequence[Source], merges: MergeStatistics
-) -> BrokerStatistics:
-    """The statistics of a broker with these topics and sources."""
+def snapshot(topics: Topics, roles: Roles, merges: MergeStatistics) -> BrokerStatistics:
+    """The statistics of a broker with these topics and roles."""
+    sources = tuple(roles.sources.values())
+    feeds = tuple(roles.feeds)
+    behind_since = min((feed.waiting_since for feed in feeds), default=math.inf)
     fills = [source.channel_items for source in sources]
     # A store that hangs has said nothing.
     commits = [source.commits for source in sources]
@@ -85,4 +93,7 @@ def snapshot(
         rings_skipped=counters.rings_skipped,
         history=topics.history.statistics(),
         merges=merges,
+        feeds=len(feeds),
+        feed_lag=0.0 if behind_since == math.inf else trio.current_time() - behind_since,
+        fenced=counters.fenced,
     )

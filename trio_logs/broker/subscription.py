@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Self
+from typing import Literal
 
 import trio
 
 from ..errors import WorkloadNotFoundError
-from ..records import Batch, Detached, Gap, Record
+from ..records import Batch, Detached, Gap, Record, Reset
 from .bell import Bell
-from .group import Group, Outlet
 from .history import READ_BYTES, contiguous
 from .iteration import OneByOne
+from .seat import Seat
 from .topic import Life, Topic
 from .topics import Topics
 
 __all__ = ["Subscription"]
 
 
-class Subscription(OneByOne[Record]):
+class Subscription(Seat, OneByOne[Record]):
     """Delivers a log from a position on: a contiguous run of batches, gaps in the place of lines
     that are missing, and one `End` after the last line.
 
@@ -38,67 +37,55 @@ class Subscription(OneByOne[Record]):
         must_exist: bool = False,
         bell: Bell | None = None,
     ) -> None:
-        super().__init__()
-        self._topics = topics
-        self._workload_id = workload_id
-        self._cursor = position
+        OneByOne.__init__(self)
+        Seat.__init__(self, topics, workload_id, position, bell)
         self._must_exist = must_exist
         self._ended = False
-        self._group: Group | None = None
-        self._port = 0
-        self._topic: Topic
         self.max_bytes = READ_BYTES
-        self._owns_bell = bell is None
-        self._bell = Bell() if bell is None else bell
 
-    def __enter__(self) -> Self:
-        self._topic = topic = self._topics.acquire(self._workload_id)
-        topic.audience.add(self)
-        if self._cursor is None and topic.life is not Life.UNKNOWN:
-            self._cursor = topic.head + 1
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._topic.audience.discard(self)
-        self._topics.release(self._topic)
-        if self._owns_bell:
-            self._bell.close()
-
-    def ring(self) -> bool:
-        return self._bell.ring()
-
-    async def load(self, *, settled: bool = False) -> int:
+    async def load(
+        self, *, settled: bool = False, after: int | Literal["end"] | None = None
+    ) -> int:
         """Look the log up, unless another reader has; return `head`. With `settled`, it has all
-        lines that the store has now. Raises StoreError, and WorkloadNotFoundError if there is no
-        such log and the subscription has `must_exist`."""
-        topic = self._topic
-        await topic.load()
-        if settled:
+        lines that the store has now. `after` is where the reader was, perhaps at another node: wait
+        until it is known whether the log has that line.
+
+        Raises StoreError, and WorkloadNotFoundError if there is no such log and the subscription
+        has `must_exist`.
+        """
+        topic = await self._look_up()
+        if settled or after == "end":
             await topic.settle()
+        if isinstance(after, int) and after > topic.head:
+            topic = await self._reach(after)
         if self._cursor is None:
             # From the head at the time of the look-up: all later lines are new.
-            self._cursor = topic.state.lines + 1
+            self._cursor = self._first = topic.state.lines + 1
         if self._must_exist and topic.life is Life.ABSENT:
             raise WorkloadNotFoundError(f"there is no workload {topic.workload_id!r}")
         return topic.head
+
+    async def _look_up(self) -> Topic:
+        while self._topic.successor is not None:
+            self._follow(self._topic.successor)
+        topic = self._topic
+        await topic.load()
+        self._topics.attend(topic)
+        return topic
+
+    async def _reach(self, line: int) -> Topic:
+        """Wait for a line that the reader was told, perhaps at another node."""
+        topic, goes_on = self._topic, True
+        while goes_on and topic.head < line and topic.extender is not None:
+            goes_on = await topic.extender.reach(line)
+            goes_on = goes_on or topic.successor is not None
+            topic = await self._look_up()
+        return topic
 
     @property
     def head(self) -> int:
         """The number of the last line known now; valid once the log was looked up."""
         return self._topic.head
-
-    @property
-    def topic(self) -> Topic:
-        return self._topic
-
-    @property
-    def position(self) -> int:
-        """The number of the last line that was delivered; valid once the log was looked up."""
-        assert self._cursor is not None
-        return self._cursor - 1
-
-    def move(self, position: int) -> None:
-        self._cursor = position
 
     @property
     def is_behind(self) -> bool:
@@ -139,43 +126,46 @@ class Subscription(OneByOne[Record]):
         nothing is lost: call it again.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        topic = self._topic
-        if self._cursor is None or topic.life is Life.UNKNOWN or self._must_exist:
+        if self._cursor is None or self._topic.life is Life.UNKNOWN or self._must_exist:
             await self.load()
             self._must_exist = False
-        assert self._cursor is not None
         while not self._ended:
             records = self._take()
+            if self._reset is not None:
+                records = [self._go_back(self._reset)]
             if records or self.is_round_due:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return records
-            if self._cursor <= topic.durable:
-                # Take the head before the read: lines that arrive during it are not missing.
-                head = topic.durable
-                found = await self._topics.history.read(
-                    topic.workload_id, self._cursor, self.max_bytes, head
-                )
-                if not found or found[0].first > self._cursor:
-                    await topic.check_deleted()
+            assert self._cursor is not None
+            topic, head = self._topic, self._topic.durable
+            if self._cursor > head:
+                await self._wait()
+                continue
+            # The head is of before the read: lines that arrive during it are not missing.
+            found = await self._topics.history.read(
+                topic.workload_id, self._cursor, self.max_bytes, head
+            )
+            is_whole = found and found[0].first <= self._cursor
+            if is_whole or await topic.check_missing(self._cursor):
                 return self._close_hole(found, head)
-            await self._wait()
         raise trio.EndOfChannel
+
+    def _go_back(self, reset: Reset) -> Reset:
+        """Go back to the first line asked for, or to the first new one."""
+        assert self._first is not None
+        self._reset = None
+        self._cursor = min(self._first, self._topic.state.lines + 1)
+        return reset
+
+    @property
+    def is_reset(self) -> bool:
+        """Whether a `Reset` comes next, which only `receive` returns."""
+        return self._reset is not None
 
     @property
     def is_round_due(self) -> bool:
         """Whether `receive` returns without a record: see `UnfinishedSubscription`."""
         return False
-
-    async def _wait(self) -> None:
-        """Wait for a ring, at the head as a member of the group."""
-        if self._group is None or self._cursor != self._topic.head + 1:
-            await self._bell.wait()
-            return
-        self._group.join(self._port, self, self._topic.head)
-        try:
-            await self._bell.wait()
-        finally:
-            self._cursor, _ = self._group.leave(self._port)
 
     async def check(self) -> None:
         """Read the next records from the store if memory does not have them, without moving on.
@@ -187,21 +177,6 @@ class Subscription(OneByOne[Record]):
                 topic.workload_id, self._cursor, self.max_bytes, topic.durable
             )
 
-    def write_to(self, outlet: Outlet, port: int) -> None:
-        """Have the publisher write new lines to this port while `receive` waits.
-
-        If the port takes a write at once, the reader need not wake, which would cost many times as
-        much. No two subscriptions may have the same port of equal outlets. Call it after `load`.
-        """
-        self._port = port
-        self._group = self._topic.audience.group(outlet)
-
-    @property
-    def written_at(self) -> float:
-        """When the publisher last wrote to the port, on Trio's clock; -inf if that is unknown."""
-        group = self._group
-        return -math.inf if group is None or self.position < self._topic.head else group.written_at
-
     def ready(self) -> Sequence[Record]:
         """The next records that memory has, without waiting; may be empty."""
         if self._ended or self._cursor is None or self._topic.life is Life.UNKNOWN:
@@ -210,8 +185,12 @@ class Subscription(OneByOne[Record]):
 
     def _take(self) -> Sequence[Record]:
         """The records that memory has for the cursor: the end, batches of the window, or a gap."""
+        while self._topic.successor is not None:
+            self._follow(self._topic.successor)
         topic = self._topic
         assert self._cursor is not None
+        if self._reset is not None:
+            return ()
         at_head = self._cursor > topic.head
         if at_head and topic.end is not None:
             self._ended = True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
+from typing import Protocol
 
 import trio
 
@@ -15,7 +17,7 @@ from .tasks import Tasks
 from .unfinished import UnfinishedLines
 from .window import Window, Windows
 
-__all__ = ["Life", "Topic"]
+__all__ = ["SETTLE_SECONDS", "Extender", "Life", "Topic"]
 
 SETTLE_SECONDS = 1.0
 """Seconds that a reader waits for an append. A store that takes longer is taken to fail."""
@@ -40,6 +42,22 @@ class Life(Enum):
     """The log is gone: its readers get the lines that the window still holds."""
 
 
+class Extender(Protocol):
+    """What publishes a topic: a source, or a feed."""
+
+    async def settle(self) -> None:
+        """Wait, for 1 s at most, until the head is that of each record which the caller has read
+        from the store before."""
+
+    async def reach(self, line: int) -> bool:
+        """Wait for a line that a reader was told at another node, if the store may have it. Whether
+        to call it again."""
+
+    def fall_behind(self, lines: int) -> bool:
+        """The store has only `lines` lines. Whether that is the fault of a failover, so that it is
+        being mended."""
+
+
 class Topic:
     """One log in memory. Its state changes in plain functions only: on Trio, each is atomic.
 
@@ -47,6 +65,10 @@ class Topic:
     it, and `streams` the state of its streams there. `end` is set in the same step as the last
     head. While the store fails, `unstored` is the first line that readers may have and the store
     does not; otherwise it is None.
+
+    With a shared store, `extender` publishes the topic: its source, also once that has ended, or
+    its feed. When the log gets another owner, another topic takes the place of this one: its
+    `successor`, to which the readers go on.
     """
 
     def __init__(
@@ -65,11 +87,19 @@ class Topic:
         self.end: End | None = None
         self.unstored: int | None = None
         self.window = Window()
+        self.extender: Extender | None = None
+        self.successor: Topic | None = None
+        # Readers that were told lines after this one were told lines that the successor lacks.
+        self.kept: float = math.inf
+        # `unstored` lines come again: their owner at another node appends them anew.
+        self.is_lacking = False
         self.audience = Audience(counters)
         self.unfinished = UnfinishedLines(workload_id, self.audience, tasks)
-        # The state of the log at the look-up.
+        # The state of the log at the look-up, and the epoch with which the head was appended.
         self.state = LogState()
-        # Whether another writer has taken the log over: then all subscriptions end where they are.
+        self.epoch = 0
+        # Another writer has the log, and its lines can't be followed here: all subscriptions end
+        # where they are.
         self.detached = False
         # Nothing will be published any more: its subscriptions end once they have every line.
         self.abandoned = False
@@ -79,8 +109,6 @@ class Topic:
         self._windows = windows
         self._counters = counters
         self._loading = trio.Lock()
-        # Set once the append that is under way has returned; None while there is none.
-        self._appended: trio.Event | None = None
 
     @property
     def durable(self) -> int:
@@ -106,31 +134,27 @@ class Topic:
             self.life = Life.ABSENT
         else:
             self.state = state
+            self.epoch = state.epoch
             self.head, self.bytes, self.end = state.lines, state.bytes, state.end
             self.streams = state.streams
             self.life = Life.OPEN if state.end is None else Life.ENDED
 
-    def begin_append(self) -> None:
-        """The store may have lines, and the end, before they are published."""
-        self._appended = trio.Event()
-
-    def end_append(self) -> None:
-        """The append has returned or failed. The caller publishes its lines in the same step."""
-        if self._appended is not None:
-            self._appended.set()
-            self._appended = None
-
     async def settle(self) -> None:
-        """Wait for the append that is under way, but at most 1 s for a store that hangs. Then the
-        head is that of each record that a caller has read from the store before."""
-        if self._appended is not None:
-            with trio.move_on_after(SETTLE_SECONDS):
-                await self._appended.wait()
+        """Have the head be that of each record that the caller has read from the store before: wait
+        for an append that is under way, or for a feed; at most 1 s for a store that hangs."""
+        if self.extender is not None:
+            await self.extender.settle()
 
-    async def check_deleted(self) -> None:
-        """Ask the store, which deletes a log before the broker hears of it. Raises StoreError."""
-        if await self._store.log(self.workload_id) is None:
+    async def check_missing(self, line: int) -> bool:
+        """Ask the store why it lacks a line that it had: it deletes a log before the broker hears
+        of it. False if a failover has lost the line, which `extender` sees to. Raises StoreError.
+        """
+        state = await self._store.log(self.workload_id)
+        if state is None:
             self.delete()
+        elif state.lines < line <= self.durable and self.extender is not None:
+            return not self.extender.fall_behind(state.lines)
+        return True
 
     def publish(
         self,
@@ -156,11 +180,36 @@ class Topic:
             self.end = end
             self.life = Life.ENDED
 
+    def skip(self, line: int) -> None:
+        """The head moves past lines up to `line`, which memory does not have."""
+        self._windows.discard(self.window)
+        self.window.clear()
+        self.audience.skip()
+        self.head = line
+
+    def lack(self, lines: int) -> None:
+        """The store has lost the lines after `lines`, and their owner will append them again."""
+        self.unstored = lines + 1
+        self.is_lacking = True
+
+    def have_all(self) -> None:
+        """The store has all lines again: readers behind the window can go on."""
+        self.unstored = None
+        self.is_lacking = False
+        self.audience.ring_all()
+
     def delete(self) -> None:
         """The log is gone from the store."""
         # Of one that was not looked up yet, the store will say so by itself.
         if self.life is not Life.UNKNOWN:
             self.life = Life.DELETED
+
+    def give_way(self, successor: Topic) -> None:
+        """Nothing will be published any more: readers go on with the successor, which was looked
+        up."""
+        if self.life is not Life.UNKNOWN:
+            self.kept = min(self.durable, successor.state.lines)
+        self.successor = successor
 
     def abandon(self) -> None:
         """Nothing will be published any more."""
@@ -170,7 +219,7 @@ class Topic:
     def lost_at(self, line: int) -> Gap | None:
         """The gap that holds this line, if neither window nor store has the line: it arrived while
         the store failed, and the window had no room for it."""
-        if self.unstored is None or not self.unstored <= line <= self.head:
+        if self.unstored is None or self.is_lacking or not self.unstored <= line <= self.head:
             return None
         first = self.window.first
         last = self.head if first is None else first - 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..store import LogStore
 from .counters import Counters
@@ -26,6 +26,8 @@ class Topics:
         self.history = History(store)
         self.windows = Windows(limits)
         self.detached = False
+        # Called when the readers of a topic change, and once it was looked up for one.
+        self.attend: Callable[[Topic], object] = _ignore
         self._tasks = tasks
         self._current: dict[str, Topic] = {}
         self._holds: dict[Topic, int] = {}
@@ -42,11 +44,20 @@ class Topics:
         """The log's topic; `release` it after use."""
         topic = self._current.get(workload_id)
         if topic is None:
-            topic = Topic(workload_id, self.store, self.windows, self.counters, self._tasks)
-            self._current[workload_id] = topic
-            self._holds[topic] = 0
-        self._holds[topic] += 1
+            topic = self._current[workload_id] = self.make(workload_id)
+        else:
+            self._holds[topic] += 1
         return topic
+
+    def make(self, workload_id: str) -> Topic:
+        """A topic that may take the place of the log's topic, see `put`; `release` it after use."""
+        topic = Topic(workload_id, self.store, self.windows, self.counters, self._tasks)
+        self._holds[topic] = 1
+        return topic
+
+    def current(self, workload_id: str) -> Topic | None:
+        """The log's topic, if it has one."""
+        return self._current.get(workload_id)
 
     def hold(self, topic: Topic) -> None:
         """Hold a topic once more."""
@@ -58,6 +69,29 @@ class Topics:
         if not self._holds[topic]:
             del self._holds[topic]
             self.replace(topic)
+            if topic.successor is not None:
+                self.release(topic.successor)
+
+    def put(self, topic: Topic) -> None:
+        """Have a topic that was looked up take the place of the log's topic."""
+        before = self._current.get(topic.workload_id)
+        if before is not None:
+            self.replace(before)
+            self.supersede(before, topic)
+        self._current[topic.workload_id] = topic
+
+    def supersede(self, topic: Topic, successor: Topic) -> None:
+        """Have the readers of a topic go on with its successor, which was looked up. It holds the
+        successor until the last of them has gone."""
+        if topic.life is Life.DELETED:
+            # Another log has its name.
+            topic.abandon()
+        elif topic in self._holds:
+            topic.give_way(successor)
+            self.hold(successor)
+            # Another owner may have other lines where a failover has lost some.
+            self.history.forget(topic.workload_id)
+            topic.audience.ring_all()
 
     def replace(self, topic: Topic) -> None:
         """The next `acquire` of its log gets a new topic; holders of this one keep it."""
@@ -82,3 +116,7 @@ class Topics:
         self.detached = True
         for topic in self:
             topic.audience.ring_all()
+
+
+def _ignore(topic: Topic) -> None:
+    """Without a shared store, topics are extended here, or not at all."""

@@ -10,7 +10,7 @@ lines before them. So while the store fails, both wait.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import trio
 
@@ -40,7 +40,9 @@ class UnfinishedLines:
         self._workload_id = workload_id
         self._audience = audience
         self._tasks = tasks
-        # The readers that ask for unfinished lines.
+        # Called when a reader begins to ask for unfinished lines.
+        self.on_watch: Callable[[], object] = _ignore
+        # The readers that ask for them.
         self._watchers: set[Listener] = set()
         self._pacing = trio.CancelScope()
         # Set while a round is due.
@@ -75,13 +77,21 @@ class UnfinishedLines:
             name = f"unfinished lines of {self._workload_id}"
             self._tasks.start(self._pace, self._pacing, name=name)
         self._watchers.add(listener)
+        self.on_watch()
 
-    def unwatch(self, listener: Listener) -> None:
-        """Run no more rounds for this reader."""
+    @property
+    def are_watched(self) -> bool:
+        """Whether a reader asks for unfinished lines."""
+        return bool(self._watchers)
+
+    def unwatch(self, listener: Listener) -> bool:
+        """Run no more rounds for this reader; return whether it watched."""
+        watched = listener in self._watchers
         self._watchers.discard(listener)
         if not self._watchers:
             self._pacing.cancel(reason="no reader asks for unfinished lines any more")
             self.screen = Screen(self.screen.round)
+        return watched
 
     async def _pace(self, scope: trio.CancelScope) -> None:
         """Run rounds: the first change at once, later ones after a period."""
@@ -106,6 +116,10 @@ class UnfinishedLines:
             return False
         self.screen = Screen(self.screen.round + 1, texts)
         return True
+
+
+def _ignore() -> None:
+    """The source leaves the rests in any case."""
 
 
 def texts_of(rests: Mapping[str, bytes]) -> dict[str, str]:

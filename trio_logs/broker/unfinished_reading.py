@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import trio
 
@@ -15,6 +14,7 @@ from .pending import Found
 from .reading import Reading
 from .screen import BLANK, Screen
 from .subscription import Subscription
+from .topic import Topic
 from .unfinished import texts_of
 
 __all__ = ["UnfinishedReading", "UnfinishedSubscription"]
@@ -32,14 +32,25 @@ class UnfinishedSubscription(Subscription):
     rests: Mapping[str, bytes] = {}
     watches = False
 
-    async def load(self, *, settled: bool = False) -> int:
-        head = await super().load(settled=settled)
+    async def load(
+        self, *, settled: bool = False, after: int | Literal["end"] | None = None
+    ) -> int:
+        head = await super().load(settled=settled, after=after)
         # In the same step: these rests are behind that line.
         self.rests = self._topic.unfinished.rests
         return head
 
+    def _follow(self, successor: Topic) -> None:
+        before = self._topic.unfinished
+        super()._follow(successor)
+        if before.unwatch(self):
+            successor.unfinished.watch(self)
+        if self.screen is not None:
+            # The client shows what it showed; the rounds of the successor have other numbers.
+            self.screen = Screen(-1, self.screen.texts)
+
     def write_to(self, outlet: Outlet, port: int) -> None:
-        self._port = port
+        self._outlet, self._port = outlet, port
         self._group = self._topic.audience.group(outlet, shows=True)
 
     @property
@@ -85,14 +96,9 @@ class UnfinishedReading(Reading):
             self._subscription.topic.unfinished.watch(self._subscription)
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._subscription.topic.unfinished.unwatch(self._subscription)
-        super().__exit__(exc_type, exc_value, traceback)
+        super().__exit__(*exc_info)
 
     async def receive(self) -> Sequence[Found]:
         try:

@@ -70,6 +70,11 @@ class Window:
         del self._batches[:count]
         return before - self.bytes
 
+    def clear(self) -> None:
+        """Forget all batches."""
+        self._batches = []
+        self.bytes = 0
+
     def newest_first(self) -> Iterator[Batch]:
         """All batches, the newest first."""
         return reversed(self._batches)
@@ -87,8 +92,12 @@ class Window:
         return self._batches[index].first
 
     def since(self, first: int) -> list[Batch]:
-        """The batches that begin at line `first` or after it."""
-        return [batch for batch in self._batches if batch.first >= first]
+        """What the window has from line `first` on."""
+        found = [batch for batch in self._batches if batch.last >= first]
+        if found and found[0].first < first:
+            # A replica may have lost a part of the lines that were appended together.
+            found[0] = found[0].since(first)
+        return found
 
     def read(self, first: int, max_bytes: int) -> list[Batch]:
         """The batches from that with line `first` on, until their weight is `max_bytes`.

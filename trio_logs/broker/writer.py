@@ -9,10 +9,10 @@ from typing import Self
 
 import trio
 
-from ..errors import LogClosedError
+from ..errors import FencedError, LogClosedError
 from ..records import now
 
-__all__ = ["MAX_WRITE_BYTES", "Flush", "LogWriter", "Written"]
+__all__ = ["MAX_WRITE_BYTES", "Fate", "Flush", "LogWriter", "Written"]
 
 MAX_WRITE_BYTES = 128 * 1024
 """The most bytes in one channel item; a longer write takes several items."""
@@ -39,6 +39,22 @@ class Flush:
     error: Exception | None = None
 
 
+@dataclass(slots=True)
+class Fate:
+    """What became of a source, for its writers. `fenced`: that another writer has the log."""
+
+    fenced: str | None = None
+
+    def check(self) -> None:
+        """Raise FencedError if another writer has the log."""
+        if self.fenced is not None:
+            raise FencedError(self.fenced)
+
+    def closed(self, why: str) -> LogClosedError:
+        """The error for a caller that finds the log closed."""
+        return LogClosedError(why) if self.fenced is None else FencedError(self.fenced)
+
+
 class LogWriter:
     """Writes to one log. Use it as a context manager, and give each task a `clone()`.
 
@@ -47,14 +63,17 @@ class LogWriter:
     not.
     """
 
-    def __init__(self, channel: trio.MemorySendChannel[Written | Flush]) -> None:
+    def __init__(
+        self, channel: trio.MemorySendChannel[Written | Flush], fate: Fate | None = None
+    ) -> None:
         self._channel = channel
+        self._fate = fate or Fate()
 
     async def write(self, data: bytes | str, stream: str = "stdout") -> None:
         """Add bytes, or text as UTF-8, to a stream.
 
         A cancelled call has written nothing; past 128 KiB, it may have written a first part. Raises
-        LogClosedError if the log was closed.
+        LogClosedError if the log was closed, and FencedError if another writer has taken it over.
         """
         # Check in the caller's task: in the source's task, a mistake would end the source.
         if isinstance(data, str):
@@ -72,7 +91,7 @@ class LogWriter:
                 part = data[start : start + MAX_WRITE_BYTES]
                 await self._channel.send(Written(time, stream, part))
         except (trio.ClosedResourceError, trio.BrokenResourceError) as error:
-            raise LogClosedError("the log is closed: write before the workload ends") from error
+            raise self._fate.closed("the log is closed: write before the workload ends") from error
 
     async def flush(self, stream: str | None = None) -> int:
         """Wait until all earlier writes are durable; return how many bytes of the log, or of one
@@ -80,17 +99,22 @@ class LogWriter:
 
         The start of a line whose newline was not written yet does not count. Raises StoreError if
         the store fails for longer than the broker's patience. The lines are kept, so flush again
-        later. Raises LogClosedError if the log was closed.
+        later. Raises LogClosedError and FencedError as `write` does.
         """
         mark = Flush(stream)
         try:
             await self._channel.send(mark)
         except (trio.ClosedResourceError, trio.BrokenResourceError) as error:
-            raise LogClosedError("the log is closed: flush before the workload ends") from error
+            raise self._fate.closed("the log is closed: flush before the workload ends") from error
         await mark.done.wait()
         if mark.error is not None:
             raise mark.error
         return mark.durable
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether another writer has taken the log over, as far as the broker knows."""
+        return self._fate.fenced is not None
 
     async def writelines(self, lines: Iterable[bytes | str], stream: str = "stdout") -> None:
         """Add whole lines; each line that has no newline gets one."""
@@ -98,7 +122,7 @@ class LogWriter:
 
     def clone(self) -> LogWriter:
         """Another writer of the same log; close each of them."""
-        return LogWriter(self._channel.clone())
+        return LogWriter(self._channel.clone(), self._fate)
 
     def close(self) -> None:
         """Close this writer. The log itself goes on until the broker's `close`."""

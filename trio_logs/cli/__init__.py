@@ -31,6 +31,7 @@ CLIENTS = {
     "rerun": "Run workloads again, and print the ids of the new ones.",
     "rm": "Delete workloads that have ended, their logs too, and print their ids.",
     "prune": "Delete old workloads, their logs too, and print their ids.",
+    "nodes": "List the nodes that share the server's store.",
     "open": "Open the page in a browser, signed in, or print an address that does it.",
     "token": "Print the token that the other commands send.",
 }

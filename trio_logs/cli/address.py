@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import structlog
 from ..data_folder import write_address
 from ..server import Bind, TCPBind
 
-__all__ = ["leave_address", "page_url"]
+__all__ = ["address_of", "leave_address", "page_url"]
 
 _log = structlog.get_logger("trio_logs.cli")
 
@@ -37,6 +38,15 @@ def page_url(public_url: str | None, urls: Sequence[str], bind: Bind) -> str | N
     first, *rest = urls
     others = (_here(url) for url in rest if not url.startswith("unix:"))
     return next(others, None) if first.startswith("unix:") else _here(first, bind)
+
+
+def address_of(url: str, bind: Bind) -> str:
+    """The URL by which other machines reach the service, as far as it knows: a wildcard address
+    stands for this host."""
+    if isinstance(bind, TCPBind) and bind.host in ("0.0.0.0", "::"):
+        scheme, _, address = url.partition("://")
+        return f"{scheme}://{platform.node()}:{address.rpartition(':')[2]}"
+    return url
 
 
 def _here(url: str, bind: Bind | None = None) -> str:

@@ -6,12 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-from ..errors import InvalidRequestError, TrioLogsError, WorkloadNotFoundError
+from ..errors import InvalidRequestError, NodeLostError, TrioLogsError, WorkloadNotFoundError
 from .controls import one_line
 
 __all__ = [
     "BROKEN_PIPE",
     "FAILED",
+    "FENCED",
     "INTERRUPTED",
     "LOST",
     "NOT_FOUND",
@@ -32,12 +33,15 @@ USAGE = 2
 """An option or argument is malformed. `grep`: also any error that has no code below, since 1 means
 that no line matches, as with grep(1)."""
 
-# The next three are those of sysexits.h: EX_NOINPUT, EX_UNAVAILABLE, EX_NOPERM.
+# The next four are those of sysexits.h: EX_NOINPUT, EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM.
 NOT_FOUND = 66
 """No workload has that id or name, several do, or it was deleted meanwhile."""
 
 UNREACHABLE = 69
 """No server answers, or it stopped answering."""
+
+FENCED = 75
+"""`serve`: the other nodes took this one for dead. Started again, it joins as a new node."""
 
 UNAUTHORIZED = 77
 """The token is missing or wrong, or is read-only."""
@@ -123,4 +127,6 @@ def _code(error: BaseException, failed: int) -> int:
             return USAGE
         case UnreachableError():
             return UNREACHABLE
+        case NodeLostError():
+            return FENCED
     return failed

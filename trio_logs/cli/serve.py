@@ -17,7 +17,7 @@ from ..engine import EngineLimits
 from ..logging import LogFormat, configure_logging
 from ..quiet_exit import exit_quietly
 from ..server import Bind, Server, ServerLimits, TCPBind, load_tls
-from ..settings import DAY, GIB, Settings, parse_public_url
+from ..settings import DAY, GIB, Settings, parse_node, parse_public_url, parse_store
 from ..store import Retention
 from .descriptors import fit, per_peer
 from .exits import UsageError
@@ -66,6 +66,22 @@ async def serve(
         str | None,
         Parameter(help="URL at which browsers reach the service, such as that of its proxy."),
     ] = None,
+    store: Annotated[
+        str | None,
+        Parameter(
+            help="A PostgreSQL database that several nodes share, instead of the data folder's."
+        ),
+    ] = None,
+    node: Annotated[
+        str | None, Parameter(help="The name of this service among its nodes; by default the host.")
+    ] = None,
+    drain: Annotated[
+        Seconds,
+        Parameter(
+            validator=number(0, DAY),
+            help="Seconds that running workloads have to finish, after SIGTERM.",
+        ),
+    ] = 0.0,
     import_: Annotated[
         tuple[str, ...],
         Parameter(
@@ -169,6 +185,9 @@ async def serve(
         data=data or default_data_folder(),
         allowed_hosts=allowed,
         public_url=parse_public_url(public_url) if public_url else None,
+        store=None if store is None else parse_store(store),
+        node=None if node is None else parse_node(node),
+        drain=drain,
         store_patience=store_patience,
         engine=EngineLimits(running=max_running, grace=grace),
         retention=Retention(history_bytes, history_age, record_count, record_age),

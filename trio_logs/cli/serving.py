@@ -19,7 +19,7 @@ from ..quiet_exit import is_opening
 from ..server import Bind, Server
 from ..service import Service, open_service
 from ..settings import Settings
-from .address import leave_address, page_url
+from .address import address_of, leave_address, page_url
 
 __all__ = ["serve_until_signal"]
 
@@ -46,10 +46,10 @@ async def serve_until_signal(
     Returns after the shutdown that SIGTERM or SIGINT starts. Raises OSError if the server can't
     listen, and the errors of `open_service`.
     """
-    stop, opened = trio.Event(), trio.Event()
+    asked, stop, opened = trio.Event(), trio.Event(), trio.Event()
     async with trio.open_nursery() as nursery:
-        await nursery.start(_watch_signals, stop, nursery.cancel_scope)
-        nursery.start_soon(_cut_start, stop, opened, nursery.cancel_scope)
+        await nursery.start(_watch_signals, asked, nursery.cancel_scope)
+        nursery.start_soon(_cut_start, asked, opened, nursery.cancel_scope)
         async with open_service(settings) as service, trio.open_nursery() as serving:
             opened.set()
             app = create_app(service, server)
@@ -60,6 +60,7 @@ async def serve_until_signal(
                 raise OSError(_cant_listen(binds, error)) from error
             first = next(iter(binds.values()))
             await _leave_address(settings.data, urls[0], first)
+            service.listen_at(settings.public_url or address_of(urls[0], first))
             for url in urls:
                 if log_format == "json":
                     _log.info("listening", url=url)
@@ -69,7 +70,11 @@ async def serve_until_signal(
             # A log in JSON goes to a collector, which must not have the code.
             if page is not None and log_format == "text" and sys.stderr.isatty():
                 serving.start_soon(_invite, service, page)
-            await stop.wait()
+            await asked.wait()
+            if settings.drain:
+                _log.info("draining", seconds=settings.drain)
+                await service.wind_down()
+            stop.set()
             # The server closes its listeners, and each stream tells its client to reconnect later.
             service.drain()
             if running := service.statistics().engine.running:
@@ -127,14 +132,14 @@ async def _invite(service: Service, url: str) -> None:
 
 
 async def _watch_signals(
-    stop: trio.Event, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]
+    asked: trio.Event, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]
 ) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         is_opening()
         task_status.started()
         async for number in signals:
-            if stop.is_set():
+            if asked.is_set():
                 everything.cancel(reason="a second signal")
                 return
             _log.info("shutting down", signal=signal.Signals(number).name)
-            stop.set()
+            asked.set()

@@ -11,7 +11,7 @@ from ..client import Status, Workload
 from .controls import one_line
 from .times import local_time
 
-__all__ = ["make_table", "short_ids"]
+__all__ = ["duration", "make_table", "short_ids"]
 
 COLOURS = {
     Status.QUEUED: 36,

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from . import codes, following, pushing, requests
+from .about import AboutServer
 from .answers import check_empty, decode
 from .changes import ChangesResume
 from .connection import Connection
@@ -21,7 +22,6 @@ from .records import (
     LogRecord,
     MatchRecord,
     SearchRecord,
-    Version,
     Workload,
 )
 from .requests import FollowOptions, ListOptions, SubmitOptions
@@ -36,7 +36,7 @@ __all__ = ["Client"]
 T = TypeVar("T")
 
 
-class Client(SeveralLogs, RawLogs):
+class Client(SeveralLogs, RawLogs, AboutServer):
     """A client of one server; use it as a context manager.
 
     `uds` is the path of the server's unix socket, if it has one. A proxy that the environment names
@@ -144,11 +144,6 @@ class Client(SeveralLogs, RawLogs):
     async def is_unused(self, code: Code) -> bool:
         """Whether a code was not used yet, and has not expired."""
         return await codes.is_unused(self._connection, code)
-
-    async def version(self) -> Version:
-        """The version of the server."""
-        answer = await self._connection.ask("GET", "/v1/version")
-        return decode(answer, self._connection.address, Version)
 
     def follow(
         self, workload_id: str, **options: Unpack[FollowOptions]

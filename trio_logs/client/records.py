@@ -23,6 +23,7 @@ __all__ = [
     "LogRecords",
     "MatchRecord",
     "MatchesEnd",
+    "Node",
     "Progress",
     "SearchEnd",
     "SearchRecord",
@@ -156,6 +157,19 @@ class Workload(msgspec.Struct, frozen=True):
     pty: bool = False
     node: str | None = None
     rerun_of: str | None = None
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A service that runs workloads; `id` is the `node` of their records. `running` counts its
+    workloads, and `queued` those that wait: with a shared store, for any node."""
+
+    id: str
+    address: str | None
+    started_at: datetime
+    seen_at: datetime
+    running: int
+    queued: int
+    draining: bool
 
 
 class Version(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
-from .records import Workload
+from .records import Node, Workload
 
 __all__ = [
     "FOLLOW_TIMEOUT",
@@ -19,6 +19,7 @@ __all__ = [
     "TIMEOUT",
     "FollowOptions",
     "ListOptions",
+    "NodeList",
     "Page",
     "Position",
     "SeveralOptions",
@@ -61,6 +62,12 @@ class Page(msgspec.Struct, frozen=True):
 
     workloads: list[Workload]
     next: str | None
+
+
+class NodeList(msgspec.Struct, frozen=True):
+    """The nodes of the server's store, by id."""
+
+    nodes: list[Node]
 
 
 class Position(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from .records import (
     LogRecord,
     LogRecords,
     MatchRecord,
+    Node,
     SearchRecord,
     Version,
     Workload,
@@ -111,6 +112,10 @@ class SyncClient:
     def is_unused(self, code: Code) -> bool:
         """See `Client.is_unused`."""
         return self._portal.call(self._client.is_unused, code)
+
+    def nodes(self) -> Sequence[Node]:
+        """See `Client.nodes`."""
+        return self._portal.call(self._client.nodes)
 
     def version(self) -> Version:
         """See `Client.version`."""

@@ -5,6 +5,7 @@ from .changes import Changes
 from .clock import newest_time
 from .engine import Engine
 from .limits import EngineLimits, EngineStatistics
+from .nodes import Nodes, NodeStatistics, new_node
 from .pruning import keep_pruned
 
 __all__ = [
@@ -14,6 +15,9 @@ __all__ = [
     "Engine",
     "EngineLimits",
     "EngineStatistics",
+    "NodeStatistics",
+    "Nodes",
     "keep_pruned",
+    "new_node",
     "newest_time",
 ]

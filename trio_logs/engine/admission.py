@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 import msgspec
 import trio
 
-from ..errors import InvalidSpecError, NotReadyError, StoreError
+from ..errors import ConflictError, InvalidSpecError, NotReadyError, StoreError
 from ..records import Workload, WorkloadSpec, now
 from ..store import WorkloadStore
+from ..store.shared import SharedStore
 from .key_locks import KeyLocks
 from .queue import Queue
 from .store_calls import StoreCalls
@@ -47,6 +49,10 @@ class Submission:
     )
 
 
+class _KeyTakenError(Exception):
+    """Another node has created a workload with the same Idempotency-Key meanwhile."""
+
+
 def fingerprint_of(spec: WorkloadSpec) -> bytes:
     """The fingerprint of a submission. Raises InvalidSpecError for a text that is not Unicode."""
     try:
@@ -69,6 +75,10 @@ class Admission:
     `settle` has deleted it. A submission with the same key deletes it first, so a key never runs
     twice. Without a key, a workload runs twice if the service dies before `settle` has deleted the
     record.
+
+    With a `shared` store, another node may have claimed such a record already. So a record with a
+    key stays, and the next submission with the key finds it, at any node. One without a key is
+    deleted if it still waits.
     """
 
     def __init__(
@@ -77,11 +87,13 @@ class Admission:
         queue: Queue,
         calls: StoreCalls,
         is_remote: Callable[[WorkloadSpec], bool],
+        shared: SharedStore | None = None,
     ) -> None:
         self._store = store
         self._queue = queue
         self._calls = calls
         self._is_remote = is_remote
+        self._shared = shared
         self._max_unsettled = MAX_UNSETTLED
         self._keys = KeyLocks()
         # The keys of unsettled records by workload id, oldest first.
@@ -109,10 +121,12 @@ class Admission:
         if submission.key is None:
             return await self._create(submission), True
         async with self._keys.hold(submission.key):
-            found = await self._find(submission.key, submission.fingerprint)
-            if found is not None:
-                return found, False
-            return await self._create(submission), True
+            while True:
+                found = await self._find(submission.key, submission.fingerprint)
+                if found is not None:
+                    return found, False
+                with suppress(_KeyTakenError):
+                    return await self._create(submission), True
 
     async def _find(self, key: str, fingerprint: bytes) -> Workload | None:
         """The workload of an earlier submission with the key; None if that failed."""
@@ -139,14 +153,18 @@ class Admission:
             )
         moment = now()
         workload = Workload(self._new_id(moment), spec, moment, rerun_of=submission.rerun_of)
-        with self._queue.room_for(remote=self._is_remote(spec)):
+        await self._queue.refresh()
+        with self._queue.room_for(remote=self._is_remote(spec), weight=workload.weight):
             try:
                 await self._store.create(
                     workload, key=submission.key, fingerprint=submission.fingerprint
                 )
+            except ConflictError as error:
+                raise _KeyTakenError from error
             except (StoreError, trio.Cancelled):
-                self._unsettled[workload.id] = submission.key
-                self._notify()
+                if self._shared is None or submission.key is None:
+                    self._unsettled[workload.id] = submission.key
+                    self._notify()
                 raise
         self.submitted += 1
         return workload
@@ -178,9 +196,13 @@ class Admission:
         if workload_id not in self._unsettled:
             return  # another submission with the key was faster
         await self._calls.until_done(
-            f"delete the failed submission {workload_id}", partial(self._store.delete, workload_id)
+            f"delete the failed submission {workload_id}", partial(self._discard, workload_id)
         )
         self._settled(workload_id)
+
+    async def _discard(self, workload_id: str) -> None:
+        if self._shared is None or await self._shared.withdraw(workload_id) is not None:
+            await self._store.delete(workload_id)
 
     def _settled(self, workload_id: str) -> None:
         del self._unsettled[workload_id]

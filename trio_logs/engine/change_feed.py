@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import trio
 
-from ..records import Change
+from ..errors import StoreError
+from ..records import Change, Progress
 from ..store import ChangePage, WorkloadStore
 from .change_window import ChangeWindow
 from .progress import ProgressTable
@@ -43,14 +45,21 @@ class ChangeFeed:
 
     `head` is the position of the newest change that readers at the head have. The store may have
     later ones, whose callbacks are still to come. `published` counts changes. `written` returns the
-    id, the lines and the bytes of the log of each running workload.
+    id, the lines and the bytes of the log of each workload that runs here, and `elsewhere` how far
+    the logs of all running workloads have come, those of other nodes included.
     """
 
     def __init__(
-        self, store: WorkloadStore, written: Callable[[], Iterable[tuple[str, int, int]]]
+        self,
+        store: WorkloadStore,
+        written: Callable[[], Iterable[tuple[str, int, int]]],
+        elsewhere: Callable[[], Awaitable[Sequence[Progress]]] | None = None,
     ) -> None:
         self._store = store
         self._written = written
+        self._elsewhere = elsewhere
+        # What the store said last. Bound: the workloads that run at all nodes.
+        self._known: Sequence[Progress] = ()
         self._window = ChangeWindow()
         self.progress = ProgressTable()
         self.head = 0
@@ -83,7 +92,7 @@ class ChangeFeed:
         """Tell this reader of changes from now on."""
         if not self._readers:
             # Growth counts from here.
-            self.progress.look(self._written())
+            self.progress.look(self._all_written())
         self._readers[reader] = None
         self._arrival.set()
 
@@ -144,6 +153,19 @@ class ChangeFeed:
                 self._arrival = trio.Event()
                 await self._arrival.wait()
             await trio.sleep(TICK_SECONDS)
-            if self._readers and (self.progress.look(self._written()) or self._owes):
+            if self._elsewhere is not None:
+                # While the store is away, what it said before stands.
+                with suppress(StoreError):
+                    self._known = await self._elsewhere()
+            if self._readers and (self.progress.look(self._all_written()) or self._owes):
                 self._owes = False
                 self._news.set()
+
+    def _all_written(self) -> Iterator[tuple[str, int, int]]:
+        here = set()
+        for log in self._written():
+            here.add(log[0])
+            yield log
+        for each in self._known:
+            if each.id not in here:
+                yield each.id, each.lines, each.bytes

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 
 import trio
 
 from ..broker import Bell
+from ..records import Change, Detached, Progress, Workload
 from ..store import ChangePage, WorkloadStore
 from .change_feed import ChangeFeed
 from .change_reader import ChangeReader
@@ -18,17 +19,18 @@ __all__ = ["Changes"]
 
 class Changes:
     """Numbered by the store, told by a window in memory, and read from the store by readers that
-    are behind it. `written` is that of `ChangeFeed`."""
+    are behind it. `written` and `elsewhere` are those of `ChangeFeed`."""
 
     def __init__(
         self,
         store: WorkloadStore,
         calls: StoreCalls,
         written: Callable[[], Iterable[tuple[str, int, int]]],
+        elsewhere: Callable[[], Awaitable[Sequence[Progress]]] | None = None,
     ) -> None:
         self._store = store
         self._calls = calls
-        self._feed = ChangeFeed(store, written)
+        self._feed = ChangeFeed(store, written, elsewhere)
         store.listen(self._feed.publish)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -61,6 +63,22 @@ class Changes:
     def read(self, after: int | None = None, *, bell: Bell | None = None) -> ChangeReader:
         """A reader of the changes after a position; by default, of new changes only."""
         return ChangeReader(self._feed, after, self._first_page, bell)
+
+    async def until_ended(
+        self, workload_id: str, get: Callable[[str], Awaitable[Workload]]
+    ) -> None:
+        """Return once a workload has ended or is deleted, and at a shutdown. `get` reads its
+        record. Raises StoreError."""
+        with self.read() as reader:
+            await reader.load()
+            ended = (await get(workload_id)).status.final
+            while not ended:
+                for record in await reader.receive():
+                    ended |= isinstance(record, Detached) or (
+                        isinstance(record, Change)
+                        and record.id == workload_id
+                        and (record.workload is None or record.workload.status.final)
+                    )
 
     def detach(self) -> None:
         """End every reading where it is, later ones too; readers may resume there."""

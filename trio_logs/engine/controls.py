@@ -6,15 +6,17 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from ..backends import Backend, Resizable, signals_of
 from ..errors import ConflictError, InvalidSpecError, NotReadyError, StoreError
-from ..records import Workload
+from ..records import Status, Workload
 from .job import Phase
 from .jobs import Jobs
+from .requests import Elsewhere
 
 __all__ = ["Controls"]
 
 
 class Controls:
-    """`get` reads a record from the store. `grace` is in seconds, for a stop that has none."""
+    """`get` reads a record from the store. `grace` is in seconds, for a stop that has none.
+    `elsewhere` reaches the other nodes of a shared store."""
 
     def __init__(
         self,
@@ -22,11 +24,13 @@ class Controls:
         backends: Mapping[str, Backend],
         get: Callable[[str], Awaitable[Workload]],
         grace: float,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._jobs = jobs
         self._backends = backends
         self._get = get
         self._grace = grace
+        self._elsewhere = elsewhere
 
     async def stop(self, workload_id: str, grace: float | None, signal: str | None) -> Workload:
         """See `Engine.stop`."""
@@ -42,8 +46,18 @@ class Controls:
             # The stop needs no store.
             return job.workload
         self._check_signal(workload, signal)
+        if job is None and self._elsewhere is not None:
+            return await self._stop_elsewhere(self._elsewhere, workload, grace, signal)
         if not (self._jobs.accepting or job or workload.status.final):
             raise NotReadyError("the service is shutting down: stop it when it is back")
+        return workload
+
+    async def _stop_elsewhere(
+        self, elsewhere: Elsewhere, workload: Workload, grace: float | None, signal: str | None
+    ) -> Workload:
+        workload, job = await elsewhere.stop(workload, grace, signal)
+        if job is not None:
+            self._jobs.stop(job, self._grace if grace is None else grace, signal)
         return workload
 
     def _check_signal(self, workload: Workload, signal: str | None) -> None:
@@ -64,6 +78,13 @@ class Controls:
         backend = self._backends.get(name)
         if not isinstance(backend, Resizable):
             raise ConflictError(f"the backend {name!r} can't resize terminals")
+        if (
+            job is None
+            and self._elsewhere is not None
+            and workload.status is Status.RUNNING
+            and await self._elsewhere.resize(workload_id, columns, rows)
+        ):
+            return
         if job is None or job.phase is not Phase.RUNNING:
             raise ConflictError("the workload does not run now: resize its terminal while it runs")
         await backend.resize(workload_id, columns, rows)

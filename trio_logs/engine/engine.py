@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-import structlog
 import trio
 
 from ..backends import Backend, serving
@@ -15,23 +15,19 @@ from ..records import Status, Workload, WorkloadSpec, not_before
 from ..store import WorkloadQuery, WorkloadStore
 from .admission import Admission
 from .changes import Changes
-from .clock import newest_time
 from .controls import Controls
 from .deletions import Deletions
 from .jobs import Jobs
+from .life import Life
 from .limits import EngineLimits, EngineStatistics
+from .nodes import Nodes
 from .queue import Queue
-from .recovery import recover
 from .runner import Runner
+from .sharing import Sharing
 from .store_calls import StoreCalls
 from .submissions import Submissions, is_remote
 
 __all__ = ["Engine"]
-
-_log = structlog.get_logger("trio_logs.engine")
-
-END_SECONDS = 10.0
-"""Seconds that a start and a shutdown wait for a failing store."""
 
 
 class Engine:
@@ -41,6 +37,9 @@ class Engine:
     `patience`: seconds that a caller waits for a store that hangs. Methods that need the store
     raise StoreError when it fails, and at the latest after that time. `node` is the name of this
     service instance in the records of its workloads, by default that of the host.
+
+    With `nodes`, the store is shared: workloads wait in it, and any node may start them. Then run
+    `nodes` before the engine, and cancel it later.
     """
 
     def __init__(
@@ -51,22 +50,36 @@ class Engine:
         limits: EngineLimits | None = None,
         patience: float = 30.0,
         node: str | None = None,
+        nodes: Nodes | None = None,
     ) -> None:
         self._store = store
         self._broker = broker
         self._backends = backends
         self._limits = limits or EngineLimits()
+        self.node = node or platform.node()
         self._calls = StoreCalls(patience)
-        self._queue = Queue(self._limits)
+        shared = None if nodes is None else nodes.store
+        runner = Runner(store, broker, backends, self._calls, self._limits.grace, self.node, shared)
+        self._sharing: Sharing | None = None
+        if nodes is None:
+            self._queue = Queue(self._limits)
+            self._jobs = Jobs(self._queue, runner)
+        else:
+            self._sharing = Sharing(nodes, backends, runner, self._limits, self._calls, self.get)
+            self._queue, self._jobs = self._sharing.queue, self._sharing.jobs
         self._admission = Admission(
-            store, self._queue, self._calls, partial(is_remote, self._backends)
+            store, self._queue, self._calls, partial(is_remote, self._backends), shared
         )
         self._deletions = Deletions(store, broker, self._calls)
-        runner = Runner(store, broker, backends, self._calls, self._limits.grace, node)
-        self._jobs = Jobs(self._queue, runner)
-        self._submissions = Submissions(store, backends, self._admission, self._jobs, self._calls)
-        self._controls = Controls(self._jobs, backends, self.get, self._limits.grace)
-        self.changes = Changes(store, self._calls, self._written)
+        self._submissions = Submissions(
+            store, backends, self._admission, self._jobs, self._calls, self._sharing
+        )
+        grace, calls = self._limits.grace, self._calls
+        self._life = Life(store, backends, self._jobs, self._admission, calls, grace, self._sharing)
+        elsewhere = None if self._sharing is None else self._sharing.elsewhere
+        self._controls = Controls(self._jobs, backends, self.get, grace, elsewhere)
+        progress = None if self._sharing is None else self._sharing.progress
+        self.changes = Changes(store, self._calls, self._written, progress)
         self._nursery: trio.Nursery
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -74,43 +87,22 @@ class Engine:
 
         Raises StoreError if the store can't be read at the start.
         """
-        with not_before(await self._newest_time()):
+        with not_before(await self._life.newest_time()):
             async with serving(self._backends), trio.open_nursery() as self._nursery:
                 self._jobs.open(self._nursery)
                 self._deletions.open(self._nursery)
                 self._submissions.open(self._nursery)
                 try:
                     await self._nursery.start(self.changes.run)
-                    await self._take_up()
+                    await self._life.begin(self._nursery)
                     self._nursery.start_soon(self._admission.settle)
                     # A workload that was lost has ended no earlier than its last line.
-                    with not_before(await self._newest_time()):
+                    with not_before(await self._life.newest_time()):
                         task_status.started()
                         await trio.sleep_forever()
                 finally:
                     # Start nothing while the nursery closes, even without a drain before.
                     self._jobs.close()
-
-    async def _newest_time(self) -> int:
-        return await self._calls.once("read the newest time", partial(newest_time, self._store))
-
-    async def _take_up(self) -> None:
-        """Continue where the service stopped before."""
-        recovered = await recover(self._store, self._backends, self._calls)
-        deadline = trio.current_time() + END_SECONDS
-        with trio.move_on_at(deadline):
-            for job, outcome in recovered.lost:
-                self._jobs.end(job, outcome)
-            for job, _ in recovered.lost:
-                await job.done.wait()
-        self._jobs.accepting = True
-        for job in recovered.waiting:
-            self._jobs.add(job)
-        # The clients of remote workloads wait for the service to be back.
-        with trio.move_on_at(deadline):
-            for job in recovered.waiting:
-                if job.remote:
-                    await job.begun.wait()
 
     async def submit(self, spec: WorkloadSpec, key: str | None = None) -> tuple[Workload, bool]:
         """Queue a workload; return its record, and whether it is new.
@@ -150,10 +142,21 @@ class Engine:
         """The record of a workload, once it has finished, or once this service lets go of it.
 
         Raises WorkloadNotFoundError."""
-        job = self._jobs.get(workload_id)
-        if job is not None:
+        if (job := self._jobs.get(workload_id)) is not None:
             await job.done.wait()
+        elif self._sharing is not None:
+            await self.changes.until_ended(workload_id, self.get)
         return await self.get(workload_id)
+
+    async def take_over(self, workload_id: str) -> bool:
+        """Have the client of a pushed log send its bytes here, whichever node had the log. Returns
+        whether this node has it now. Raises StoreError, and NotReadyError while shutting down."""
+        return self._sharing is not None and await self._sharing.take_over(workload_id)
+
+    async def owns(self, workload_id: str) -> bool:
+        """Whether a workload that ran here is this node's, by a look at the store. Raises
+        StoreError."""
+        return self._sharing is None or await self._sharing.owns(workload_id)
 
     async def list(self, query: WorkloadQuery) -> list[Workload]:
         """A page of records, newest first."""
@@ -200,30 +203,32 @@ class Engine:
             raise ConflictError("the workload still runs, though its log was closed: stop it first")
         await self._deletions.delete(workload_id)
 
+    def hold(self) -> None:
+        """Start nothing more. Without a shared store, refuse new workloads, too. A second call does
+        nothing."""
+        self._life.hold()
+
+    async def idle(self) -> None:
+        """After `hold`: return once no workload runs here. Pushed ones do not count."""
+        await self._life.idle()
+
     def drain(self) -> None:
-        """Refuse new workloads, and stop running ones. Workloads that are queued or run elsewhere
-        stay in the store for the next start. A second call does nothing."""
-        self._jobs.drain(self._limits.grace)
+        """Refuse new workloads, and stop running ones. Those that are queued or run elsewhere stay
+        in the store. A second call does nothing."""
+        self._life.drain()
 
     async def shutdown(self) -> int:
         """Drain, and wait until all workloads that ran here have finished.
 
         Waits at most 10 s for a failing store. Returns how many workloads have an end that is not
-        durable: the next start finds them running, and makes them `lost`.
+        durable: the next start, or another node, finds them running, and makes them `lost`.
         """
-        self.drain()
-        for job in self._jobs:
-            await job.executed.wait()
-        with trio.move_on_after(END_SECONDS):
-            for job in self._jobs:
-                await job.done.wait()
-            await self._admission.until_settled()
-        if self._admission.unsettled:
-            _log.warning(
-                "submissions that failed may run at the next start",
-                count=self._admission.unsettled,
-            )
-        return len(self._jobs)
+        return await self._life.shutdown()
+
+    @property
+    def may_leave(self) -> bool:
+        """After `shutdown`: whether this node owns nothing. If not, the others have to bury it."""
+        return not (len(self._jobs) or self._jobs.unended or self._life.may_own_more)
 
     def statistics(self) -> EngineStatistics:
         """A snapshot, and counters since the start."""
@@ -234,6 +239,8 @@ class Engine:
             {status: self._jobs.finished[status] for status in Status if status.final},
             self.changes.readers,
             self.changes.published,
+            len(self._jobs),
+            self._jobs.fenced,
         )
 
     def _written(self) -> Iterator[tuple[str, int, int]]:

@@ -13,7 +13,7 @@ import trio
 
 from ..backends import Backend, Execution, find_backend
 from ..broker import LogWriter
-from ..errors import InvalidSpecError, LogClosedError, NotStartedError, TrioLogsError
+from ..errors import FencedError, InvalidSpecError, LogClosedError, NotStartedError, TrioLogsError
 from ..records import Outcome, Reason, Status
 from .job import Job
 from .store_calls import StoreCalls
@@ -49,7 +49,7 @@ async def execute(
     """Run a workload by its backend, within its time-out. `grace` is in seconds, for the time-out.
 
     An exception of the backend becomes the outcome, and the last line of the log. `remember` stores
-    a handle.
+    a handle. Where another node has the log now, the job is fenced, and the outcome means nothing.
     """
     spec = job.workload.spec
     outcome = Outcome(
@@ -67,20 +67,29 @@ async def execute(
                 outcome = _checked(await find_backend(backends, spec.backend).run(execution))
                 nursery.cancel_scope.cancel()
         except* (Exception, SystemExit) as group:
-            error = _innermost(group)
-            text = _shown(_in_words(error))
-            _log.warning("workload failed", workload=job.workload.id, error=text)
-            refused = isinstance(error, NotStartedError | InvalidSpecError)
-            reason = Reason.NOT_STARTED if refused else Reason.EXCEPTION
-            outcome = Outcome(Status.FAILED, error=text, reason=reason)
-            with suppress(LogClosedError):  # by an embedder
-                # Without a newline: so it comes last, after the unfinished lines of other streams.
-                await log.write(text, "system")
+            if group.split(FencedError)[1] is None:
+                # Another node owns the workload, and ends it.
+                job.is_fenced = True
+            else:
+                outcome = _failure(job, _innermost(group))
+                with suppress(LogClosedError):  # by an embedder
+                    # Without a newline: so it comes last, after the unfinished lines of other
+                    # streams.
+                    await log.write(outcome.error or "", "system")
     if job.stop.status is not None:
         outcome = replace(
             outcome, status=job.stop.status, error=job.stop.error, reason=job.stop.reason
         )
     return outcome
+
+
+def _failure(job: Job, error: BaseException) -> Outcome:
+    text = _shown(_in_words(error))
+    _log.warning("workload failed", workload=job.workload.id, error=text)
+    refused = isinstance(error, NotStartedError | InvalidSpecError)
+    return Outcome(
+        Status.FAILED, error=text, reason=Reason.NOT_STARTED if refused else Reason.EXCEPTION
+    )
 
 
 class _Handle:

@@ -36,16 +36,19 @@ class Phase(Enum):
 @dataclass(slots=True, eq=False)
 class Job:
     """`workload` is the engine's copy of the record. `remote`: the workload runs elsewhere, and
-    goes on while the service is down.
+    goes on while the service is down. `epoch` is that with which a node of a shared store owns the
+    workload; None in a store of one service.
 
     `ran_for`: microseconds that a remote workload has run before this start of the service.
     `marking`: the store may have the workload as running. `leaving`: the service shuts down.
     `begun`: the workload runs, or this engine won't run it. `executed`: its backend has ended, or
-    never began. `done`: this engine has let go of the workload.
+    never began. `done`: this engine has let go of the workload. `is_fenced`: another node owns the
+    workload now.
     """
 
     workload: Workload
     remote: bool
+    epoch: int | None = None
     phase: Phase = Phase.QUEUED
     stop: Stop = field(default_factory=Stop)
     begun: trio.Event = field(default_factory=trio.Event)
@@ -55,7 +58,12 @@ class Job:
     running: trio.CancelScope = field(default_factory=trio.CancelScope)
     marking: bool = False
     leaving: bool = False
+    is_fenced: bool = False
     ran_for: int = 0
+
+    def __post_init__(self) -> None:
+        # The store has marked a workload that a node has claimed.
+        self.marking = self.epoch is not None
 
     def begin(self, started_at: int, node: str) -> None:
         """The store has the workload as running on the service instance `node`."""
@@ -106,6 +114,12 @@ class Job:
                 self.running.cancel(reason="the service is shutting down")
             case Phase.RUNNING:
                 self._request(Reason.SHUTDOWN, grace, "The service was shut down.")
+
+    def fence(self) -> None:
+        """Another node owns the workload: end what runs here, and store nothing."""
+        self.is_fenced = True
+        self.starting.cancel(reason="another node owns the workload")
+        self.running.cancel(reason="another node owns the workload")
 
     def _request(self, reason: Reason, grace: float, error: str, signal: str | None = None) -> None:
         self.stop.request(Status.STOPPED, reason, grace, error, signal)

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextvars import copy_context
 from functools import partial
 
+import structlog
 import trio
 
+from ..broker import Bell
 from ..records import Outcome, Reason, Status
 from .job import STOPPED_EARLY, Job, Phase
 from .queue import Queue
@@ -16,17 +18,26 @@ from .runner import Runner
 
 __all__ = ["Jobs"]
 
+_log = structlog.get_logger("trio_logs.engine")
+
 
 class Jobs:
     """Keeps a job from its submission until its end is durable, or until it is left to the next
-    start. `finished` counts the outcomes since the start, by status.
+    start. `finished` counts the outcomes since the start, by status. `fenced` counts the workloads
+    that other nodes took over, and `unended` those that this node owns and could not end.
 
-    Call `open` with the engine's nursery before `add`.
+    Call `open` with the engine's nursery before `add`. `room` is rung when another workload may
+    run; without it, `add` fills a queue here.
     """
 
-    def __init__(self, queue: Queue, runner: Runner) -> None:
+    def __init__(self, queue: Queue, runner: Runner, room: Bell | None = None) -> None:
         self._queue = queue
         self._runner = runner
+        self._room = room
+        # What a shutdown gives to jobs that begin later.
+        self._grace: float | None = None
+        self.fenced = 0
+        self.unended = 0
         self._jobs: dict[str, Job] = {}
         self._nursery: trio.Nursery
         self.accepting = False
@@ -56,11 +67,20 @@ class Jobs:
             return
         self._jobs[job.workload.id] = job
         if job.remote:
-            self._queue.add_remote()
+            self._queue.hold(job)
             self._start(job)
         else:
             self._queue.add(job)
             self._start_ready()
+
+    def begin(self, job: Job) -> None:
+        """Start a job that this node owns already."""
+        self._jobs[job.workload.id] = job
+        self._queue.hold(job)
+        self._start(job)
+        if self._grace is not None:
+            # The shutdown began while the store made this node the owner.
+            job.wind_down(self._grace)
 
     def end(self, job: Job, outcome: Outcome) -> None:
         """Store the end of a job that never ran here, or was not started yet."""
@@ -80,11 +100,16 @@ class Jobs:
     def drain(self, grace: float) -> None:
         """Refuse new jobs, leave the queue to the next start, and stop running jobs."""
         self.close()
+        self._grace = grace
         for job in self:
             if job.phase is Phase.QUEUED:
-                self._let_go(job)
+                self._let_go(job, ended=False)
             else:
                 job.wind_down(grace)
+
+    def hold(self) -> None:
+        """Refuse new jobs, and start none of those that wait. A second call does nothing."""
+        self.accepting = False
 
     def close(self) -> None:
         """Start nothing any more."""
@@ -92,7 +117,9 @@ class Jobs:
         self._queue.clear()
 
     def _start_ready(self) -> None:
-        if self.accepting:
+        if self._room is not None:
+            self._room.ring()
+        elif self.accepting:
             for job in self._queue.take():
                 self._start(job)
 
@@ -106,8 +133,8 @@ class Jobs:
     async def _run(self, job: Job) -> None:
         try:
             outcome = await self._runner.run(job)
-            if outcome is None:
-                self._let_go(job)
+            if outcome is None or job.is_fenced:
+                self._let_go(job, ended=False)
             else:
                 job.end()
                 await self._end(job, outcome)
@@ -119,8 +146,14 @@ class Jobs:
         status = await self._runner.end(job, outcome)
         if status is not None:
             self.finished[status] += 1
-        self._let_go(job)
+        self._let_go(job, ended=status is not None)
 
-    def _let_go(self, job: Job) -> None:
-        del self._jobs[job.workload.id]
+    def _let_go(self, job: Job, *, ended: bool) -> None:
+        if job.is_fenced:
+            self.fenced += 1
+            _log.info("workload fenced: another node owns it", workload=job.workload.id)
+        elif not ended and job.epoch is not None and not job.remote:
+            self.unended += 1
+        if self._jobs.get(job.workload.id) is job:
+            del self._jobs[job.workload.id]
         job.let_go()

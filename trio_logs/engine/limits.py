@@ -14,6 +14,7 @@ __all__ = ["EngineLimits", "EngineStatistics"]
 class EngineLimits:
     """How many workloads run at once, and how many wait. `grace`: seconds between TERM and KILL.
 
+    `queued_bytes` bounds the specifications of those that wait, by `Workload.weight`.
     `remote` bounds the workloads that run elsewhere; they do not wait, and do not count in
     `running`.
     """
@@ -21,6 +22,7 @@ class EngineLimits:
     running: int = 100
     remote: int = 1_000
     queued: int = 10_000
+    queued_bytes: int = 256 * 1024 * 1024
     grace: float = 10.0
 
 
@@ -31,7 +33,8 @@ class EngineStatistics:
 
     `submitted` counts new workloads since the start, `finished` counts outcomes by status, and
     `changes_published` counts changes of records. `event_readers` are the readers of these changes
-    now."""
+    now. `owned` counts the workloads that this service is responsible for now, `fenced` those that
+    other nodes took over."""
 
     queued: int
     running: int
@@ -39,3 +42,5 @@ class EngineStatistics:
     finished: Mapping[Status, int]
     event_readers: int
     changes_published: int
+    owned: int
+    fenced: int

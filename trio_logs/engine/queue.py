@@ -24,6 +24,8 @@ class Queue:
         self._limits = limits
         self._waiting: deque[Job] = deque()
         self._submitting = {True: 0, False: 0}  # by whether they run elsewhere
+        # The weight of those that wait, or are being submitted.
+        self._bytes = 0
         self.running = 0
         self.remote = 0
 
@@ -31,35 +33,51 @@ class Queue:
         return len(self._waiting)
 
     @contextmanager
-    def room_for(self, *, remote: bool) -> Iterator[None]:
-        """Count a workload that is being submitted. Raises BusyError if there is no room for it."""
+    def room_for(self, *, remote: bool, weight: int) -> Iterator[None]:
+        """Count a workload that is being submitted; `weight` is that of its record. Raises
+        BusyError if there is no room for it."""
         submitting = self._submitting[remote]
         if remote:
             if self.remote + submitting >= self._limits.remote:
                 raise BusyError(
                     f"{self._limits.remote} workloads run elsewhere: submit again later"
                 )
-        elif len(self._waiting) + submitting >= self._limits.queued + self._free:
+        elif len(self) + submitting >= self.capacity:
             raise BusyError(f"{self._limits.queued} workloads are waiting: submit again later")
+        elif self._bytes + weight > self._limits.queued_bytes:
+            raise BusyError(
+                f"the workloads that wait have {self._bytes} bytes of specifications, and"
+                f" {self._limits.queued_bytes} is the limit: submit again later"
+            )
         self._submitting[remote] += 1
+        self._bytes += weight
         try:
             yield
         finally:
+            self._bytes -= weight
             self._submitting[remote] -= 1
+
+    async def refresh(self) -> None:
+        """Learn how many workloads wait, if that is not known here. Raises StoreError."""
 
     def add(self, job: Job) -> None:
         """Put a job at the end of the queue."""
         self._waiting.append(job)
+        self._bytes += job.workload.weight
 
     def take(self) -> list[Job]:
         """The jobs that may start now, oldest first; they count as running."""
-        ready = [self._waiting.popleft() for _ in range(min(self._free, len(self._waiting)))]
+        ready = [self._waiting.popleft() for _ in range(min(self.free, len(self._waiting)))]
         self.running += len(ready)
+        self._bytes -= sum(job.workload.weight for job in ready)
         return ready
 
-    def add_remote(self) -> None:
-        """Count a workload that runs elsewhere: it does not wait."""
-        self.remote += 1
+    def hold(self, job: Job) -> None:
+        """Count a job that does not wait: it runs elsewhere, or waited in the store."""
+        if job.remote:
+            self.remote += 1
+        else:
+            self.running += 1
 
     def release(self, job: Job) -> None:
         """The job runs no more, so another job may."""
@@ -71,11 +89,24 @@ class Queue:
     def remove(self, job: Job) -> None:
         """Take a job that waits out of the queue."""
         self._waiting.remove(job)
+        self._bytes -= job.workload.weight
 
     def clear(self) -> None:
         """Forget the jobs that wait."""
+        self._bytes -= sum(job.workload.weight for job in self._waiting)
         self._waiting.clear()
 
     @property
-    def _free(self) -> int:
+    def capacity(self) -> int:
+        """How many workloads may wait, with those that can start at once."""
+        return self._limits.queued + self.free
+
+    @property
+    def free(self) -> int:
+        """How many more workloads may run here."""
         return max(0, self._limits.running - self.running)
+
+    @property
+    def free_remote(self) -> int:
+        """How many more workloads that run elsewhere this node may have."""
+        return max(0, self._limits.remote - self.remote)

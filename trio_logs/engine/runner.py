@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 
@@ -11,9 +10,10 @@ import structlog
 
 from ..backends import Backend
 from ..broker import LogBroker, LogWriter
-from ..errors import LogClosedError, WorkloadNotFoundError
+from ..errors import FencedError, LogClosedError, WorkloadNotFoundError
 from ..records import Outcome, Reason, Status, now
 from ..store import WorkloadStore
+from ..store.shared import SharedStore
 from .clock import Begun
 from .execution import execute
 from .job import Job
@@ -26,7 +26,7 @@ _log = structlog.get_logger("trio_logs.engine")
 
 class Runner:
     """Takes a job from STARTING to ENDING. `grace` is in seconds, for a time-out and a shutdown.
-    `node` names this service instance, by default as the host."""
+    `node` names this service instance."""
 
     def __init__(
         self,
@@ -35,22 +35,28 @@ class Runner:
         backends: Mapping[str, Backend],
         calls: StoreCalls,
         grace: float,
-        node: str | None,
+        node: str,
+        shared: SharedStore | None = None,
     ) -> None:
         self._store = store
         self._broker = broker
         self._backends = backends
         self._calls = calls
         self._grace = grace
-        self._node = node or platform.node()
+        self._node = node
+        self._shared = shared
 
     async def run(self, job: Job) -> Outcome | None:
-        """Run a workload; return its outcome, or None if it is left to the next start."""
+        """Run a workload; return its outcome, or None if it is left to the next start. The outcome
+        of a job that was fenced means nothing."""
         with ExitStack() as stack:
             log: LogWriter | None = None
             try:
                 with job.starting:
                     log = await self._open(job, stack)
+            except FencedError:
+                job.is_fenced = True
+                return None
             except (LogClosedError, WorkloadNotFoundError) as error:
                 # An embedder has closed the log, which keeps its end, or deleted the record.
                 return Outcome(Status.FAILED, error=str(error), reason=Reason.NOT_STARTED)
@@ -66,7 +72,7 @@ class Runner:
                     job,
                     self._backends,
                     log,
-                    partial(self._store.remember, job.workload.id),
+                    self._remember(job),
                     self._calls,
                     self._grace,
                 )
@@ -81,7 +87,8 @@ class Runner:
         workload_id = job.workload.id
         log = stack.enter_context(
             await self._calls.until_done(
-                f"open the log of {workload_id}", partial(self._broker.open, workload_id)
+                f"open the log of {workload_id}",
+                partial(self._broker.open, workload_id, epoch=job.epoch),
             )
         )
         started_at = now()
@@ -99,6 +106,11 @@ class Runner:
         job.begin(started_at, self._node)
         return log
 
+    def _remember(self, job: Job) -> Callable[[str], Awaitable[None]]:
+        if self._shared is None or job.epoch is None:
+            return partial(self._store.remember, job.workload.id)
+        return partial(self._shared.remember_owned, job.workload.id, job.epoch)
+
     async def end(self, job: Job, outcome: Outcome) -> Status | None:
         """Make the end of a workload durable, however long the store takes.
 
@@ -109,8 +121,12 @@ class Runner:
         try:
             end = await self._calls.until_done(
                 f"end the log of {workload_id}",
-                partial(self._broker.close, workload_id, outcome),
+                partial(self._broker.close, workload_id, outcome, epoch=job.epoch),
             )
+        except FencedError:
+            # Another node owns the workload, and ends it.
+            job.is_fenced = True
+            return None
         except LogClosedError as error:
             # The broker has ended, or another writer has the log: leave the record unchanged.
             _log.warning("workload not ended", workload=workload_id, error=str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import trio
 
@@ -11,6 +12,7 @@ from ..errors import (
     ConflictError,
     InvalidSpecError,
     NotReadyError,
+    StoreError,
     TrioLogsError,
     WorkloadNotFoundError,
 )
@@ -19,6 +21,7 @@ from ..store import WorkloadStore
 from .admission import Admission, Submission, fingerprint_of, fingerprint_of_rerun
 from .job import Job
 from .jobs import Jobs
+from .sharing import Sharing
 from .store_calls import StoreCalls
 
 __all__ = ["Submissions", "is_remote"]
@@ -43,12 +46,14 @@ class Submissions:
         admission: Admission,
         jobs: Jobs,
         calls: StoreCalls,
+        sharing: Sharing | None = None,
     ) -> None:
         self._store = store
         self._backends = backends
         self._admission = admission
         self._jobs = jobs
         self._calls = calls
+        self._sharing = sharing
         self._nursery: trio.Nursery
 
     def open(self, nursery: trio.Nursery) -> None:
@@ -113,13 +118,7 @@ class Submissions:
         try:
             workload, created = await self._admission.admit(submission)
             if created:
-                job = Job(workload, is_remote(self._backends, workload.spec))
-                self._jobs.add(job)
-                if job.remote:
-                    # The client sends lines next, and the workload has to accept them by then.
-                    with trio.move_on_after(self._calls.patience):
-                        await job.begun.wait()
-                workload = job.workload
+                workload = await self._begin(workload)
             submission.workload, submission.created = workload, created
         except TrioLogsError as error:
             submission.error = error
@@ -127,6 +126,27 @@ class Submissions:
             submission.error = error.mistake
         finally:
             submission.decided.set()
+
+    async def _begin(self, workload: Workload) -> Workload:
+        """Have a new workload run, or wait; return its record."""
+        remote = is_remote(self._backends, workload.spec)
+        job: Job | None = None
+        if self._sharing is None:
+            job = Job(workload, remote)
+            self._jobs.add(job)
+        elif remote:
+            # If the store fails now, the client's first bytes have the log taken over.
+            with suppress(StoreError, NotReadyError):
+                job = await self._sharing.claims.take(workload.id)
+        else:
+            self._sharing.queue_up()
+        if job is None:
+            return workload
+        if remote:
+            # The client sends lines next, and the workload has to accept them by then.
+            with trio.move_on_after(self._calls.patience):
+                await job.begun.wait()
+        return job.workload
 
 
 class _MistakeError(Exception):

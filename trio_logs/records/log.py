@@ -164,7 +164,10 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Detached:
-    """The last record of a subscription that the server ends although the log may go on."""
+    """The last record of a subscription that the server ends although the log may go on. `retry`
+    says after how many milliseconds the client is to come back."""
+
+    retry: int = 3000
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,4 +205,4 @@ class Unfinished:
     text: str
 
 
-Record: TypeAlias = Batch | Gap | End | Detached
+Record: TypeAlias = Batch | Gap | End | Detached | Reset

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..errors import FencedError
+from ..errors import BehindError, FencedError
 from ..records import Batch, Gap, Outcome
 from . import LogState, StreamState
 
@@ -33,19 +33,22 @@ def addition(
     size: int,
     streams: Mapping[str, StreamState],
     outcome: Outcome | None,
+    is_kept: bool = False,
 ) -> Addition:
     """What to add to a log in this state; see `LogStore.append`. A new log is `LogState()`.
 
-    Raises FencedError and ValueError as `LogStore.append` does.
+    Raises FencedError and ValueError as `LogStore.append` does. `is_kept`: a shared store has the
+    log, so nobody has deleted it. Then it raises BehindError if the log lacks lines.
     """
     if epoch != state.epoch:
         raise FencedError(f"the log has epoch {state.epoch} now, and this writer has epoch {epoch}")
     if records and records[0].first != expected:
         raise ValueError(f"the records begin at line {records[0].first}, not at {expected}")
-    if expected > state.lines + 1:
-        raise FencedError(
-            f"lines {state.lines + 1} to {expected - 1} of the log are missing: it was deleted"
-        )
+    if expected > state.lines + 1 and not (is_kept and state.end):
+        missing = f"lines {state.lines + 1} to {expected - 1} of the log are missing"
+        if is_kept:
+            raise BehindError(f"{missing}: the database has failed over", state.lines)
+        raise FencedError(f"{missing}: it was deleted")
     last = records[-1].last if records else expected - 1
     if state.end is not None:
         if outcome != state.end.outcome or last > state.lines:

@@ -15,6 +15,7 @@ from ...sse import LogLine
 from ..bodies import (
     FinishRequest,
     Health,
+    NodeList,
     Page,
     Problem,
     RerunRequest,
@@ -157,7 +158,7 @@ def _schemas() -> dict[str, Any]:
         [
             *(Submission, StopRequest, RerunRequest, ResizeRequest, FinishRequest),
             *(SignIn, SessionKey, SessionState, CodeRequest, OneTimeCode, CodeState),
-            *(Page, LogLine, FoundObject, Version, Health, Problem),
+            *(Page, LogLine, FoundObject, NodeList, Version, Health, Problem),
         ],
         ref_template="#/components/schemas/{name}",
     )

@@ -7,7 +7,7 @@ from typing import Any
 from ... import __version__
 from .parts import answer, json_answer, problem, ref, refer_to_problems, text
 
-__all__ = ["ALIVE", "DOCS", "METRICS", "OPENAPI", "READY", "VERSION"]
+__all__ = ["ALIVE", "DOCS", "METRICS", "NODES", "OPENAPI", "READY", "VERSION"]
 
 _OK = json_answer("Yes.", ref("Health"), {"status": "ok"})
 
@@ -72,6 +72,30 @@ VERSION = _get(
     "version",
     "The version of the service",
     json_answer("The version.", ref("Version"), {"version": __version__, "api": 1}),
+    401,
+    503,
+)
+
+NODES = _get(
+    "listNodes",
+    "The nodes that share the store; a service with a store of its own is the only one",
+    json_answer(
+        "The nodes, by id.",
+        ref("NodeList"),
+        {
+            "nodes": [
+                {
+                    "id": "build-1-5f2c90aa",
+                    "address": "http://10.0.0.1:8000",
+                    "started_at": "2026-01-01T12:00:00.000000Z",
+                    "seen_at": "2026-01-01T12:34:56.000000Z",
+                    "running": 3,
+                    "queued": 0,
+                    "draining": False,
+                }
+            ]
+        },
+    ),
     401,
     503,
 )

@@ -74,6 +74,7 @@ class MemoryLogs:
             size=size,
             streams=streams,
             outcome=outcome,
+            is_kept=self._is_kept(workload_id),
         )
         self._logs[workload_id] = log
         log.records += map(without_forms, added.records)
@@ -86,6 +87,10 @@ class MemoryLogs:
             log.finished_at = finished_at
             self._ended(workload_id, outcome, finished_at)
         self._commits.add(0.0)
+
+    def _is_kept(self, workload_id: str) -> bool:
+        """Whether a log that lacks lines was not deleted: only a shared store can tell."""
+        return False
 
     def _extended(self, workload_id: str, state: LogState) -> None:
         """A log has more lines, in the step in which readers find them."""

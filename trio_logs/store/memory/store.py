@@ -10,9 +10,11 @@ from itertools import dropwhile, islice
 
 import trio
 
+from ...errors import ConflictError
 from ...records import Change, Outcome, Status, Workload, believed_now, kept_seconds
 from .. import ChangePage, LogState, Retention, WorkloadQuery
 from ..changes import KEPT_DELETIONS, page_of
+from ..query import first_page
 from .logs import MemoryLogs
 from .sessions import MemorySessions
 
@@ -37,6 +39,9 @@ class MemoryStore(MemorySessions, MemoryLogs):
         self, workload: Workload, *, key: str | None = None, fingerprint: bytes = b""
     ) -> None:
         await trio.lowlevel.checkpoint()
+        if key is not None and key in self._keys:
+            # Another node that shares the store was faster.
+            raise ConflictError(f"the Idempotency-Key {key!r} has made a workload already")
         self._create(workload.id)
         if key is not None:
             self._keys[key] = (workload.id, fingerprint)
@@ -70,7 +75,7 @@ class MemoryStore(MemorySessions, MemoryLogs):
             and (not query.statuses or workload.status in query.statuses)
             and query.selects(workload)
         )
-        return list(islice(found, query.limit))
+        return first_page(islice(found, query.limit))
 
     async def count(self, query: WorkloadQuery) -> dict[Status, int]:
         await trio.lowlevel.checkpoint()

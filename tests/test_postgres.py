@@ -1,0 +1,346 @@
+"""The store in PostgreSQL on bad days: restarts, hangs, cut connections, locks, and errors."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import psycopg
+import pytest
+import structlog
+import trio
+import trio.testing
+
+from tests.postgres_server import PostgresServer, running_postgres
+from tests.shared_stores import PostgresDatabase
+from tests.stores import append_line, batch, running, workload
+from trio_logs.errors import FencedError, StoreError
+from trio_logs.records import Outcome, Status
+from trio_logs.store.postgres import PostgresStore
+from trio_logs.store.postgres.connection import ANSWER_SECONDS, Connection
+from trio_logs.store.postgres.transaction import Transaction
+
+OK = Outcome(Status.SUCCEEDED, 0)
+
+
+@contextmanager
+def holding(database: PostgresDatabase, statement: str) -> Iterator[psycopg.Connection]:
+    """Another program, whose transaction holds what the statement locks."""
+    with psycopg.connect(database.server.url()) as other:
+        other.execute(f"SET search_path = {database.schema}".encode())
+        other.execute(statement.encode())
+        yield other
+
+
+@contextmanager
+def stopped(server: PostgresServer) -> Iterator[None]:
+    """The server does not run, but the kernel keeps its connections."""
+    server.signal_all(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.signal_all(signal.SIGCONT)
+
+
+async def expect_error(call: Awaitable[object], match: str) -> None:
+    with pytest.raises(StoreError, match=match):
+        await call
+
+
+async def until(is_true: Callable[[], object]) -> None:
+    """Wait until another process has come so far."""
+    with trio.fail_after(20):
+        while not await trio.to_thread.run_sync(is_true):
+            await trio.sleep(0.01)
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    """A server that the test may end."""
+    with running_postgres() as server:
+        yield server
+
+
+async def test_each_line_is_there_once_after_the_server_has_crashed(
+    own_server: PostgresServer,
+) -> None:
+    server = own_server
+    postgres = PostgresDatabase(server)
+    done = 0
+
+    async def write(name: str) -> None:
+        nonlocal done
+        for number in range(1, 41):
+            while True:
+                try:
+                    await append_line(store, name, number)
+                    break
+                except StoreError:
+                    await trio.sleep(0.01)
+            done += 1
+        while True:
+            try:
+                await store.append(name, [], expected=41, epoch=0, size=280, outcome=OK)
+                break
+            except StoreError:
+                await trio.sleep(0.01)
+
+    with structlog.testing.capture_logs() as logged:
+        async with running(postgres.node()) as store:
+            async with trio.open_nursery() as nursery:
+                for name in ("a", "b", "c"):
+                    nursery.start_soon(write, name)
+                for crash in (20, 60):
+                    while done < crash:
+                        await trio.sleep(0.001)
+                    await trio.to_thread.run_sync(server.stop)
+                    with pytest.raises(StoreError):
+                        await store.log("a")
+                    assert not store.is_up
+                    await trio.to_thread.run_sync(server.start)
+            for name in ("a", "b", "c"):
+                records = await store.read(name, 1, 10**9)
+                assert [each.first for each in records] == list(range(1, 41))
+                state = await store.log(name)
+                assert state is not None
+                assert state.end is not None
+                assert (state.lines, state.end.lines) == (40, 40)
+            assert (
+                store.statistics().bytes
+                == sum(len(batch(number).data) for number in range(1, 41)) * 3
+            )
+            await until(lambda: store.is_up)
+    events = [each["event"] for each in logged if "retry_in" not in each]
+    assert (
+        events
+        == [
+            "the database does not answer: trying again",
+            "the database answers again",
+        ]
+        * 2
+    )
+
+
+async def test_a_server_that_hangs_holds_no_call_for_long(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(postgres.node()) as store:
+        await append_line(store, "w", 1)
+        monkeypatch.setattr("trio_logs.store.postgres.connection.ANSWER_SECONDS", 0.3)
+        monkeypatch.setattr("trio_logs.store.postgres.connection.CANCEL_SECONDS", 0.1)
+        monkeypatch.setattr("trio_logs.store.postgres.database.BEAT_SECONDS", 0.2)
+        with stopped(postgres.server):
+            start = time.monotonic()
+            async with trio.open_nursery() as nursery:
+                for call in (
+                    append_line(store, "w", 2),
+                    store.read("w", 1, 1),
+                    store.beat(address=None, draining=False),
+                ):
+                    nursery.start_soon(expect_error, call, "answer")
+            assert time.monotonic() - start < 5
+            assert not store.is_up
+        monkeypatch.undo()
+        await append_line(store, "w", 2)
+        assert await store.read("w", 1, 10**9) == [batch(1), batch(2)]
+
+
+async def test_closing_does_not_wait_for_a_server_that_hangs(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_logs.store.postgres.database.READS_SECONDS", 0.1)
+    monkeypatch.setattr("trio_logs.store.postgres.database.CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr("trio_logs.store.postgres.connection.CANCEL_SECONDS", 0.1)
+    with structlog.testing.capture_logs() as logged:
+        async with trio.open_nursery() as callers:
+            async with running(postgres.node()) as store:
+                with_server = stopped(postgres.server)
+                with_server.__enter__()
+                unknown = append_line(store, "w", 1)
+                callers.start_soon(expect_error, unknown, "the database does not answer")
+                callers.start_soon(expect_error, store.read("w", 1, 1), "answer")
+                await trio.testing.wait_all_tasks_blocked()
+                start = time.monotonic()
+            assert time.monotonic() - start < 3
+            # The threads do not wait for it either.
+            await until(lambda: not any("store" in each.name for each in threading.enumerate()))
+            assert time.monotonic() - start < ANSWER_SECONDS - 2
+            with_server.__exit__(None, None, None)
+    assert [each["unknown_writes"] for each in logged if "unknown_writes" in each] == [1]
+    for call in (append_line(store, "w", 1), store.read("w", 1, 1)):
+        await expect_error(call, "store is closed")
+
+
+async def test_a_cancelled_read_ends_in_the_server(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("connection", "server"):
+        monkeypatch.setattr(f"trio_logs.store.postgres.{module}.ANSWER_SECONDS", 60)
+
+    def sleep(connection: Connection) -> None:
+        connection.execute("SELECT pg_sleep(60)")
+
+    def sleeping() -> int:
+        [(count,)] = postgres.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE state = 'active' AND query = 'SELECT pg_sleep(60)'"
+        )
+        return int(str(count))
+
+    async with running(postgres.node()) as store:
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(store._database.read, sleep)
+            await until(lambda: sleeping() == 8)
+            nursery.cancel_scope.cancel()
+        await until(lambda: sleeping() == 0)
+        # All connections are of use.
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(store.log, "w")
+
+
+async def test_an_innocent_write_of_a_failed_group_succeeds(postgres: PostgresDatabase) -> None:
+    failed: dict[str, Exception] = {}
+
+    async def attempt(name: str, call: Awaitable[object]) -> None:
+        try:
+            await call
+        except (FencedError, StoreError, ValueError) as error:
+            failed[name] = error
+
+    async with running(postgres.node()) as store:
+        await store.create(workload("taken"))
+        before = store.statistics().commits.count
+        async with trio.open_nursery() as nursery:
+            with holding(postgres, "LOCK TABLE logs IN EXCLUSIVE MODE"):
+                nursery.start_soon(append_line, store, "first", 1)
+                await until(lambda: postgres.execute("SELECT 1 FROM pg_locks WHERE NOT granted"))
+                # These wait, so they come in one group.
+                for number in range(5):
+                    nursery.start_soon(append_line, store, f"innocent{number}", 1)
+                for name, call in (
+                    ("missing", append_line(store, "missing", 3)),
+                    ("fenced", store.append("f", [batch(1)], expected=1, epoch=7, size=7)),
+                    ("taken", store.create(workload("taken"))),
+                ):
+                    nursery.start_soon(attempt, name, call)
+                await trio.testing.wait_all_tasks_blocked()
+                assert store.statistics().writes_waiting == 9
+        kinds = {name: type(error) for name, error in failed.items()}
+        assert kinds == {"missing": FencedError, "fenced": FencedError, "taken": StoreError}
+        for number in range(5):
+            assert await store.read(f"innocent{number}", 1, 1) == [batch(1)]
+        assert await store.log("missing") is None
+        assert store.statistics().bytes == 6 * 7
+        # The refused ones are no failures of the store.
+        assert store.statistics().writes_failed == 1
+        assert store.statistics().commits.count > before
+
+
+async def test_refused_appends_cost_the_others_no_second_try(postgres: PostgresDatabase) -> None:
+    async with running(postgres.node()) as store:
+        before = store.statistics().commits.count
+        async with trio.open_nursery() as nursery:
+            with holding(postgres, "LOCK TABLE logs IN EXCLUSIVE MODE"):
+                nursery.start_soon(append_line, store, "first", 1)
+                await until(lambda: postgres.execute("SELECT 1 FROM pg_locks WHERE NOT granted"))
+                for number in range(5):
+                    nursery.start_soon(append_line, store, f"innocent{number}", 1)
+
+                async def refused() -> None:
+                    with pytest.raises(FencedError):
+                        await append_line(store, "missing", 3)
+
+                nursery.start_soon(refused)
+                await trio.testing.wait_all_tasks_blocked()
+        assert store.statistics().commits.count == before + 2
+
+
+async def test_two_appends_to_one_log_at_once(postgres: PostgresDatabase) -> None:
+    """As of a source that was fenced, and the one that took its place."""
+    async with running(postgres.node()) as store:
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(append_line, store, "w", 1)
+        assert await store.read("w", 1, 10**9) == [batch(1)]
+        assert store.statistics().bytes == 7
+
+
+async def test_the_wait_for_a_lock_has_a_bound(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_logs.store.postgres.server.LOCK_SECONDS", 0.2)
+    async with running(postgres.node()) as store:
+        for name in ("w", "other"):
+            await append_line(store, name, 1)
+        with holding(postgres, "SELECT 1 FROM logs WHERE id = 'w' FOR UPDATE"):
+            async with trio.open_nursery() as nursery:
+                match = "lock timeout. End the transaction of the other program"
+                nursery.start_soon(expect_error, append_line(store, "w", 2), match)
+                # One log that is locked does not hold up another.
+                nursery.start_soon(append_line, store, "other", 2)
+            assert await store.read("w", 1, 10**9) == [batch(1)]
+        await append_line(store, "w", 2)
+
+
+async def test_a_deadlock_is_no_error(postgres: PostgresDatabase) -> None:
+    lock = "SELECT 1 FROM logs WHERE id = '{}' FOR UPDATE"
+    tries = 0
+    holds, goes_on = threading.Event(), threading.Event()
+
+    def change(transaction: Transaction) -> None:
+        nonlocal tries
+        tries += 1
+        transaction.execute(lock.format("a"))
+        holds.set()
+        assert goes_on.wait(20)
+        transaction.execute(lock.format("b"))
+
+    async with running(postgres.node()) as store:
+        for name in ("a", "b"):
+            await append_line(store, name, 1)
+        with holding(postgres, lock.format("b")) as other:
+            # The store is the one that finds the deadlock.
+            other.execute("SET deadlock_timeout = '60s'")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(store._database.write, change)
+                await until(holds.is_set)
+                execute = partial(other.execute, lock.format("a").encode())
+                nursery.start_soon(trio.to_thread.run_sync, execute)
+                await until(lambda: postgres.execute("SELECT 1 FROM pg_locks WHERE NOT granted"))
+                goes_on.set()
+                await until(lambda: tries == 2)
+                # The other one has both, and lets them go.
+                await until(lambda: not other.lock.locked())
+                other.rollback()
+        assert store.statistics().writes_failed == 0
+
+
+async def test_the_sessions_of_a_store_that_closes_end(postgres: PostgresDatabase) -> None:
+    def sessions() -> object:
+        [(count,)] = postgres.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'trio-logs'"
+        )
+        return count
+
+    async with running(postgres.node()):
+        assert sessions() == 11
+    await until(lambda: sessions() == 0)
+
+
+def other_store(postgres: PostgresDatabase, **options: str) -> PostgresStore:
+    return PostgresStore(postgres.server.url(), schema=postgres.schema, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wanted", ["off", "remote_apply"])
+async def test_synchronous_commit_is_a_setting(postgres: PostgresDatabase, wanted: str) -> None:
+    async with running(other_store(postgres, synchronous_commit=wanted)) as store:
+        shown = await store._database.write(
+            lambda transaction: transaction.execute("SHOW synchronous_commit").fetchone()
+        )
+        assert shown == (wanted,)

@@ -1,0 +1,73 @@
+"""News of logs that other nodes extend, end, take over or delete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from ..store.shared import SharedStore
+from .bell import Listener
+
+__all__ = ["News"]
+
+
+class Follower(Listener, Protocol):
+    """A feed, or the guard of a source: it is rung for news of its log."""
+
+    def asked(self) -> None:
+        """Another node asks for the unfinished lines."""
+
+    def shown(self, content: bytes) -> None:
+        """Another node tells what they are."""
+
+
+class News:
+    """Rings the feeds and sources of this node when another node has changed their log."""
+
+    def __init__(self, store: SharedStore) -> None:
+        self._store = store
+        # Bound: the logs that have a feed or a source here.
+        self._followers: dict[str, set[Follower]] = {}
+        store.watch_logs(self._ring)
+        store.watch_unfinished(self._ask, self._show)
+
+    @contextmanager
+    def heard_by(self, workload_id: str, follower: Follower) -> Iterator[None]:
+        """Ring the follower for news of the log. Within the block, await `watch` first: only news
+        after that is certain to come."""
+        self._followers.setdefault(workload_id, set()).add(follower)
+        try:
+            yield
+        finally:
+            followers = self._followers[workload_id]
+            followers.discard(follower)
+            if not followers:
+                del self._followers[workload_id]
+                self._store.unwatch(workload_id)
+
+    async def watch(self, workload_id: str) -> None:
+        """Return once the store tells of each later change. Raises StoreError."""
+        await self._store.watch(workload_id)
+
+    async def ask(self, workload_id: str) -> None:
+        """Ask the other nodes for the unfinished lines of a log. Raises StoreError."""
+        await self._store.ask_unfinished(workload_id)
+
+    async def show(self, workload_id: str, content: bytes) -> None:
+        """Tell the other nodes the unfinished lines of a log. Raises StoreError."""
+        await self._store.show_unfinished(workload_id, content)
+
+    def _ring(self, workload_id: str | None) -> None:
+        chosen = self._followers if workload_id is None else (workload_id,)
+        for each in chosen:
+            for follower in self._followers.get(each, ()):
+                follower.ring()
+
+    def _ask(self, workload_id: str) -> None:
+        for follower in self._followers.get(workload_id, ()):
+            follower.asked()
+
+    def _show(self, workload_id: str, content: bytes) -> None:
+        for follower in self._followers.get(workload_id, ()):
+            follower.shown(content)

@@ -1,0 +1,42 @@
+"""The unfinished lines of a log, as a node tells them to other nodes; without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from ..rests import MAX_REST_BYTES
+from ..store.shared import SHOWN_BYTES
+from .unfinished import texts_of
+
+__all__ = ["Shown", "decode", "encode"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the streams of a log show behind line `line`, by stream."""
+
+    line: int
+    texts: Mapping[str, str]
+
+
+def encode(line: int, rests: Mapping[str, bytes]) -> bytes:
+    """What the streams show that end in these rests, in at most SHOWN_BYTES bytes: of long texts,
+    the end."""
+    longest = MAX_REST_BYTES
+    while True:
+        cut = {stream: rest[-longest:] for stream, rest in rests.items()}
+        content = msgspec.json.encode(Shown(line, texts_of(cut)))
+        if len(content) <= SHOWN_BYTES:
+            return content
+        longest //= 2
+
+
+def decode(content: bytes) -> Shown | None:
+    """What `encode` has made; None for what another version has made."""
+    try:
+        return msgspec.json.decode(content, type=Shown)
+    except msgspec.DecodeError:
+        return None
