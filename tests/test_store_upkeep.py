@@ -14,10 +14,10 @@ from tests.failing_disk import disk as disk
 from tests.stores import append, append_line, append_noise, noise, running, workload
 from trio_logs.errors import StoreError
 from trio_logs.records import Outcome, Status
-from trio_logs.service import _keep_trimmed
 from trio_logs.store import Retention
 from trio_logs.store.memory import MemoryStore
 from trio_logs.store.sqlite import SQLiteStore
+from trio_logs.upkeep import keep_trimmed
 
 MIB = 1024 * 1024
 OK = Outcome(Status.SUCCEEDED, 0)
@@ -174,7 +174,7 @@ async def test_other_stores_are_trimmed_before_the_time(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with running(MemoryStore()) as store, trio.open_nursery() as nursery:
-        nursery.start_soon(_keep_trimmed, store, Retention(max_bytes=100_000))
+        nursery.start_soon(keep_trimmed, store, Retention(max_bytes=100_000))
         await trio.sleep(0.5)
         await append(store, "w", [noise(number) for number in range(1, 5)])
         assert store.statistics().bytes > 200_000
