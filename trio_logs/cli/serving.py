@@ -114,7 +114,7 @@ async def _cut_start(stop: trio.Event, opened: trio.Event, everything: trio.Canc
     with trio.move_on_after(START_SECONDS):
         await opened.wait()
         return
-    _log.warning("the start was cut short: the disk does not answer")
+    _log.warning("the start was cut short: the disk did not answer in time")
     everything.cancel(reason="a signal during the start")
 
 
