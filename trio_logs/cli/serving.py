@@ -48,7 +48,8 @@ async def serve_until_signal(
     """
     asked, drained, stop, opened = [trio.Event() for _ in range(4)]
     async with trio.open_nursery() as nursery:
-        await nursery.start(_watch_signals, (asked, drained), nursery.cancel_scope)
+        steps = (asked, drained) if settings.drain else (asked,)
+        await nursery.start(_watch_signals, steps, nursery.cancel_scope)
         nursery.start_soon(_cut_start, asked, opened, nursery.cancel_scope)
         async with open_service(settings) as service, trio.open_nursery() as serving:
             opened.set()
