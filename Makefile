@@ -9,11 +9,15 @@ ARGS ?=
 # With this variable, each of some hundred processes would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
+# pip would tell of this only after a minute, or name the wrong package.
+TOO_OLD := 'trio-logs needs Python 3.11 or newer, and $(PYTHON) is %d.%d: name another, as in:' \
+	' make demo PYTHON=python3.13' % sys.version_info[:2]
+
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 NODE_MODULES := tests/clients/node_modules/.package-lock.json tests/web/node_modules/.package-lock.json
 
-.PHONY: demo test check docs picture campaign chaos conformance bench clean
+.PHONY: demo test check docs picture campaign chaos siege fuzz conformance bench clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/trio-logs demo
@@ -63,6 +67,17 @@ KEEP ?= .chaos
 chaos: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.chaos --seeds $(CHAOS) --keep $(KEEP)
 
+# Bad days and attacks: disks that are full, slow, hung or broken, a standard error that is lost, each
+# with planted faults that show that the check can fail. ARGS=--list prints the cases.
+siege: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.siege $(ARGS)
+
+# Hostile input for each parser, 10 minutes each. For fewer: make fuzz SECONDS=60
+SECONDS ?= 600
+
+fuzz: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
 # Some thousand requests that schemathesis derives from /openapi.json, new ones each time; 3 minutes.
 conformance: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.conformance
@@ -77,7 +92,9 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "Setting up $(VENV) ..."; $(PYTHON) -m venv --clear $(VENV); }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+		$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and $(TOO_OLD))" \
+		&& echo "Setting up $(VENV) ..." && $(PYTHON) -m venv --clear $(VENV); }
 	@# The pip of an older Python has no dependency groups (25.1).
 	@$(PIP) install -c constraints.txt --upgrade pip hatchling editables
 	@$(PIP) install -c constraints.txt --no-build-isolation --editable .

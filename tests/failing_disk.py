@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import apsw
@@ -60,6 +61,19 @@ class Disk(apsw.VFS):  # type: ignore[misc]  # apsw.VFS has no type here
     def failing(self) -> None:
         """Fail each operation with SQLITE_IOERR, reads too."""
         self._act = self._failing({*CHANGES, "read"}, apsw.SQLITE_IOERR)
+
+    def full_beside(self, path: Path) -> None:
+        """Fail each write with SQLITE_FULL while that file is there: it has the last room."""
+
+        def act(operation: str) -> None:
+            if operation == "write" and path.exists():
+                self._fail(apsw.SQLITE_FULL)
+
+        self._act = act
+
+    def fail_sync(self) -> None:
+        """Fail each sync with SQLITE_IOERR."""
+        self._act = self._failing({"sync"}, apsw.SQLITE_IOERR)
 
     def read_only(self) -> None:
         """Fail each change with SQLITE_READONLY."""

@@ -94,10 +94,10 @@ class Member:
                             task_status.started()
                             await self.stop.wait()
                             self.broker.detach()
-                            ends = await self.engine.shutdown()
+                            await self.engine.shutdown()
                             engine_nursery.cancel_scope.cancel()
                         broker_nursery.cancel_scope.cancel()
-                    if not ends:
+                    if self.engine.may_leave:
                         await self.nodes.leave()
                     store_nursery.cancel_scope.cancel()
         except* NodeLostError as group:

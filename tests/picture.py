@@ -59,11 +59,11 @@ def main() -> None:
             open_terminal(new(folder / "one"), variables) as one,
             open_terminal(new(folder / "two"), variables) as two,
         ):
-            one.enter(f"cd {folder}; trio-logs run --detach --name tests --cwd . -- sh tests.sh")
+            one.enter(f"cd {folder}; trio-logs run --detach --name tests -- sh tests.sh")
             one.wait_for("^[0-9a-f]{8,}$")
             one.enter("clear")
             one.wait_for(r"\A\$\s*\Z")
-            one.enter("trio-logs run --name build --cwd . -- sh build.sh")
+            one.enter("trio-logs run --name build -- sh build.sh")
             one.wait_for("compiling lines.c")
             two.enter("trio-logs logs build tests")
             for terminal, end in ((one, r"^trio-logs: .*\n\$"), (two, r"linking[^$]*\n\$")):

@@ -16,11 +16,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pytest
 import trio
 import trustme
 
 from tests.live import PATIENCE, RawStream
+from tests.programs import need_programs
 
 __all__ = ["HOST", "PROXIES", "Proxy", "running_proxy", "unix_form"]
 
@@ -163,9 +163,7 @@ def running_proxy(
 
     It runs as a user without rights, in a folder of its own, and is ended on exit.
     """
-    if shutil.which(name) is None:
-        assert "CI" not in os.environ, f"{name} is missing"
-        pytest.skip(f"{name} is missing")
+    need_programs(name, "curl")
     kind, port = PROXIES[name], _free_port()
     config = _section(name).partition("\n```")[0] + "\n"
     encryption = ((PEM, "pem"),) if tls else kind.plain

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.command_line import PROGRAM
+from tests.programs import need_programs
 
 __all__ = ["Terminal", "open_terminal"]
 
@@ -60,6 +61,7 @@ class Terminal:
 @contextmanager
 def open_terminal(folder: Path, environment: Mapping[str, str]) -> Iterator[Terminal]:
     """A terminal that runs bash; there, `trio-logs` is the command line of this repository."""
+    need_programs("tmux")
     startup = folder / "bashrc"
     startup.write_text(
         f"PS1='$ '\nunset HISTFILE\ntrio-logs() {{ {shlex.join(PROGRAM)} \"$@\"; }}\n"

@@ -69,7 +69,7 @@ WORKLOADS = """
 trio-logs() { "$PYTHON" -m trio_logs "$@"; }
 complete_words() {
   COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
-  _trio_logs_with_workloads
+  _trio_logs_with_commands
   printf '%s|' "${COMPREPLY[@]}"
   echo
 }
@@ -78,12 +78,16 @@ complete_words trio-logs logs --since ''
 complete_words trio-logs grep b
 complete_words trio-logs grep x sp
 complete_words trio-logs ps ''
+complete_words trio-logs run -t -- compge
+complete_words trio-logs pipe --name x -- cat "$FOLDER/a"
+complete_words trio-logs run -- "$FOLDER/nothing"
 TRIO_LOGS_DATA=/nonexistent complete_words trio-logs logs b 2>&1
 """
 
 
 def test_bash_completes_names_and_ids(tmp_path: Path) -> None:
     data = tmp_path / "data"
+    (tmp_path / "a file").touch()
     with running_server(data) as server, SyncClient(server.url, server.token) as client:
         for name in ("build", "spaced out", "\x1b[31mred"):
             list(client.follow(client.submit(["true"], name=name).id))
@@ -98,14 +102,16 @@ def test_bash_completes_names_and_ids(tmp_path: Path) -> None:
             text=True,
             check=True,
             timeout=60,
-            env=environment(data, PYTHON=sys.executable),
+            env=environment(data, PYTHON=sys.executable, FOLDER=str(tmp_path)),
         )
         offered = [
             trio_logs(data, "complete", *words).stdout.split("\n")[:-1]
             for words in (["stop"], ["rm", "bu"], ["logs", short[:5]], ["logs", unnamed.id[:-1]])
         ]
     assert found.stderr == ""
-    lines = [f"bench|{short}|spaced\\ out|build|", "|", "|", "spaced\\ out|", "|", "|"]
+    lines = [f"bench|{short}|spaced\\ out|build|", "|", "|", "spaced\\ out|", "|"]
+    # Behind --, programs and files.
+    lines += ["compgen|", f"{tmp_path}/a file|", "|", "|"]
     assert found.stdout.splitlines() == lines
     assert offered == [["bench"], ["build"], [short], [unnamed.id]]
 

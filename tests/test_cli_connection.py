@@ -11,7 +11,9 @@ from tests.command_line import started, trio_logs
 from tests.server_process import running_server
 from trio_logs.cli.address import leave_address
 from trio_logs.cli.connection import Connection, Flags, describe, find_connection
+from trio_logs.cli.diagnosis import explain_answer
 from trio_logs.cli.exits import UsageError
+from trio_logs.client.errors import RefusedError
 from trio_logs.data_folder import read_address, write_address
 from trio_logs.server import Bind
 
@@ -147,6 +149,20 @@ def test_the_address_that_is_left_can_be_used(
     leave_address(tmp_path, bound, Bind.parse(bind))
     assert read_address(tmp_path) == left
     assert [path.name for path in tmp_path.iterdir()] == ["address"]
+
+
+@pytest.mark.parametrize("token", ["in-folder", None])
+def test_a_stranger_on_the_default_port(home: Path, token: str | None) -> None:
+    """The service failed to start since another program has the port, so it has left no address.
+    The command must not send its user to fetch the token of that program."""
+    if token is not None:
+        (home / "token").write_text(token)
+    error = RefusedError(401, "the token is wrong", is_problem=True)
+    told = explain_answer(find(home), error)
+    assert "`trio-logs token`" not in told
+    assert f"because no service has left its address in {home}: start one" in told
+    write_address(home, "http://127.0.0.1:8000")
+    assert "`trio-logs token`" in explain_answer(find(home), error)
 
 
 @pytest.mark.parametrize("token", ["geheim\u00fc", "geheim\udcfc", "geheim a", "geheim\x01"])

@@ -64,6 +64,18 @@ SAME = [
     "-n -- -x pear",
     "nowhere apple pear",
     "-e= pear",
+    "-n2 error apple",
+    "-ni1 error apple pear",
+    "-h error apple pear",
+    "-Hn error apple",
+    "-q error apple pear",
+    "-q nowhere apple pear",
+    "-L error plum apple pear",
+    "-wo four|error apple",
+    "-F -w a.c pear",
+    "-xvn two|three apple",
+    "-xw a apple plum",
+    "-wi -e nine -e x pear apple",
     "--color=always -nC1 error apple pear",
     "--color=always -on e+ apple pear",
     "--color=always -c error apple pear",
@@ -144,16 +156,20 @@ def test_objects_for_scripts(data: Path, client: SyncClient) -> None:
     assert json.loads(printed) == {"workload": apple}
 
 
-@pytest.mark.parametrize("ids", [[], ["apple", "pear"]])
-def test_a_limit_says_how_to_go_on(data: Path, ids: list[str]) -> None:
-    whole = grep(data, "-C1", "e.r", *ids)[1].replace("--\n", "")
+@pytest.mark.parametrize(
+    ("context", "ids"), [("-nB2", []), ("-A1", []), ("-C1", ["apple", "pear"])]
+)
+def test_a_limit_says_how_to_go_on(data: Path, ids: list[str], context: str) -> None:
+    """The pages together are what one search prints, also the lines around matches."""
+    whole = grep(data, context, "e.r|six|^f|abc", *ids)[1]
     found = ""
     more: list[str] = []
     while True:
-        code, printed, told = grep(data, "-C1", "--limit", "1", "e.r", *ids, *more)
+        limit = ("--limit", "1")
+        code, printed, told = grep(data, context, *limit, "e.r|six|^f|abc", *ids, *more)
         # The last logs may have nothing.
         assert code == (0 if printed else 1)
-        found += printed.replace("--\n", "")
+        found += printed
         if not told:
             break
         said = re.fullmatch(
@@ -180,8 +196,11 @@ ERRORS = [
     (["x", "--status", "done"], 2, "status"),
     (["x", "-m", "-1"], 2, "Give a number, 0 or more"),
     (["x", "--limit", "0"], 2, "Give a number, 1 or more"),
-    (["-c", "x", "--limit", "1"], 2, "grep: --limit has no meaning with -c or -l"),
+    (["-c", "x", "--limit", "1"], 2, "grep: --limit has no meaning with -c, -l, -L or -q"),
     (["-o", "x", "--json"], 2, "grep: -o has no meaning with --json"),
+    (["-l", "x", "-L"], 2, "grep: -l has no meaning with -L"),
+    (["-hH", "x"], 2, "grep: -H has no meaning with -h"),
+    (["-h"], 2, "grep: give a pattern, such as: trio-logs grep error"),
     (["x", "--colour"], 2, "--colour"),
     (["x", "--token", "wrong"], 77, "refuses the token from the command line"),
     (["x", "--server", "http://127.0.0.1:9"], 69, "is the service running"),

@@ -28,11 +28,16 @@ def finished(client: SyncClient, script: str, name: str = "x", **labels: str) ->
     [
         (Outcome(Status.SUCCEEDED, 0, reason=Reason.EXITED), None),
         (Outcome(Status.FAILED, 2, reason=Reason.EXITED), "failed with exit code 2 (1 line)"),
-        (Outcome(Status.FAILED, reason=Reason.NOT_STARTED), "failed (1 line)"),
+        (Outcome(Status.FAILED, reason=Reason.NOT_STARTED), "could not be started (1 line)"),
         (Outcome(Status.TIMED_OUT, signal="SIGTERM"), "timed out with SIGTERM (1 line)"),
         (
             Outcome(Status.STOPPED, 0, error="The service was shut down.", reason=Reason.SHUTDOWN),
             "stopped (1 line): The service was shut down.",
+        ),
+        (
+            # The status says it already.
+            Outcome(Status.STOPPED, 0, error="It was stopped.", reason=Reason.STOP_REQUESTED),
+            "stopped (1 line)",
         ),
         (
             Outcome(Status.LOST, reason=Reason.SERVER_LOST),

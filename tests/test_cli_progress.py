@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import need_programs
 from tests.terminal import Terminal
 from trio_logs.client import Line, SyncClient, Unfinished
 
@@ -63,6 +64,7 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
 
 def git_clone(folder: Path, gate: Path) -> list[str]:
     """Clone a repository of ten files; a filter stops at the sixth one."""
+    need_programs("git")
     source = folder / "source"
     source.mkdir()
     for number in range(10):

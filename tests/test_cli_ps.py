@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +16,7 @@ import msgspec
 import pytest
 import trio
 
-from tests.command_line import trio_logs
+from tests.command_line import PROGRAM, environment, trio_logs
 from tests.server_process import ServerProcess, running_server
 from tests.stores import append, running, workload
 from trio_logs.cli.table import make_table, short_ids
@@ -208,6 +211,44 @@ def test_objects(server: ServerProcess) -> None:
     assert json.loads(first + "}")["name"] == "n3"
     assert json.loads("{" + second) == json.loads(msgspec.json.encode(newest))
     assert '\n  "name": "n3",\n' in found.stdout
+    wire = server.get(f"/v1/workloads/{newest.id}").json()
+    assert list(json.loads("{" + second)) == list(wire)
+
+
+@contextmanager
+def watched(server: ServerProcess, kind: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """`ps --watch` in a terminal of this kind; the descriptor has what it draws."""
+    ours, theirs = os.openpty()
+    try:
+        with subprocess.Popen(
+            [*PROGRAM, "ps", "--watch"],
+            env=environment(server.data, TERM=kind),
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                yield ours, process
+            finally:
+                process.kill()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_watching_needs_a_terminal_that_can_draw(server: ServerProcess) -> None:
+    with watched(server, "dumb") as (_, process):
+        assert process.wait(60) == 2
+        assert process.stderr is not None
+        assert "ps --watch needs a terminal that is not dumb" in process.stderr.read()
+
+
+def test_the_first_table_has_rows(server: ServerProcess) -> None:
+    with watched(server, "xterm") as (terminal, _):
+        drawn = b""
+        while b"n3" not in drawn:
+            drawn += os.read(terminal, 4096)
+        assert drawn.count(b"\x1b[H\x1b[J") == 1
 
 
 @pytest.mark.parametrize(

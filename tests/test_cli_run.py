@@ -43,11 +43,50 @@ def test_it_ends_as_its_command(data: Path, script: str, code: int, told: str) -
     assert summary(found.stderr) == told
 
 
-def test_what_can_not_be_started(data: Path) -> None:
-    found = trio_logs(data, "run", "--", "no-such-program")
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        (
+            "no-such-program",
+            "there is no program 'no-such-program' that can be run; it was looked for in the PATH"
+            " of the service",
+        ),
+        ("./no-such", "there is no program './no-such' that can be run; it was looked for in HERE"),
+        ("/no/such", "there is no program '/no/such' that can be run"),
+        ("./text", "the service has no permission to run './text': make the file executable"),
+        ("./folder", "'./folder' is a folder, not a program"),
+    ],
+)
+def test_what_can_not_be_started(data: Path, tmp_path: Path, program: str, why: str) -> None:
+    (tmp_path / "text").touch()
+    (tmp_path / "folder").mkdir()
+    found = trio_logs(data, "run", "--cwd", str(tmp_path), "--", program)
     assert found.returncode == 127
-    assert found.stderr.startswith("command: there is no program 'no-such-program' that can be run")
-    assert summary(found.stderr) == "failed (1 line)"
+    assert found.stderr.splitlines()[0] == f"command: {why}".replace("HERE", str(tmp_path))
+    assert summary(found.stderr) == "could not be started (1 line)"
+
+
+def test_success_is_not_told_where_nobody_asks_for_it(data: Path) -> None:
+    found = trio_logs(data, "run", "-q", "--", "echo", "done")
+    assert (found.returncode, found.stdout, found.stderr) == (0, "done\n", "")
+    failed = trio_logs(data, "run", "--quiet", "--", "false")
+    assert (failed.returncode, summary(failed.stderr)) == (1, "failed with exit code 1 (0 lines)")
+
+
+def test_a_queued_workload_is_no_silent_one(tmp_path: Path) -> None:
+    with (
+        running_server(tmp_path / "data", "--max-running", "1") as server,
+        SyncClient(server.url, server.token) as client,
+    ):
+        first = client.submit(["sleep", "60"])
+        with started(server.data, "run", "--", "echo", "late") as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            told = process.stderr.readline()
+            assert told.endswith(" is queued: it starts once other workloads have ended\n")
+            client.stop(first.id)
+            assert process.wait(40) == 0
+            assert process.stdout.read() == "late\n"
 
 
 @pytest.mark.parametrize(

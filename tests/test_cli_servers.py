@@ -11,6 +11,7 @@ from tests.answering import answer, answering
 from tests.command_line import trio_logs
 from tests.server_process import ServerProcess
 from trio_logs.addresses import base_url
+from trio_logs.cli.outputs import trying_again
 from trio_logs.client import Client, ClientError
 from trio_logs.client.backoff import is_temporary
 
@@ -66,6 +67,24 @@ def test_addresses_that_users_paste(server: ServerProcess, tmp_path: Path) -> No
         assert found.returncode == code
         assert "secret" not in found.stderr
         assert found.stderr.count("\n") == 1
+
+
+def test_what_is_not_at_an_address(server: ServerProcess) -> None:
+    """In words for people, without those of Python."""
+    for url, code, told in (
+        (f"{server.url}/api", 66, "there is no path '/api/v1/workloads': /openapi.json lists"),
+        (server.url.replace("http:", "https:"), 69, "it does not speak TLS: its address begins"),
+        ("unix:/no/such", 69, "unix:/no/such does not answer: No such file or directory;"),
+    ):
+        found = trio_logs(server.data, "ps", "--server", url)
+        assert found.returncode == code
+        assert told in found.stderr
+        assert "Errno" not in found.stderr
+        assert "[" not in found.stderr
+
+
+def test_a_sentence_goes_on() -> None:
+    assert trying_again("Make room on its disk.") == "Make room on its disk; trying again"
 
 
 def test_authorities_that_are_not_there(tmp_path: Path) -> None:

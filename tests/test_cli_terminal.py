@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from tests.command_line import environment
+from tests.programs import need_programs
 from tests.server_process import ServerProcess, running_server
 from tests.terminal import Terminal, open_terminal
 from trio_logs.client import SyncClient
@@ -167,6 +168,7 @@ def test_matches_are_coloured(terminal: Terminal, client: SyncClient) -> None:
 @pytest.mark.parametrize("script", ["seq 1000000", "seq 100; exec sleep 60"])
 def test_a_pager(terminal: Terminal, client: SyncClient, script: str) -> None:
     client.submit(["sh", "-c", script], name="long")
+    need_programs("less")
     terminal.enter("trio-logs logs long | less; echo code=${PIPESTATUS[*]}")
     terminal.wait_for(r"^29$")
     terminal.press("Space")

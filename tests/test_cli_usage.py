@@ -31,6 +31,9 @@ from trio_logs.cli.arguments import begin_with_command
         (["--server"], []),
         (["--server", "http://x", "--help"], ["--help"]),
         (["--version"], ["--version"]),
+        (["version"], ["--version"]),
+        (["help"], ["--help"]),
+        (["help", "run"], ["run", "--help"]),
         ([], []),
     ],
 )
@@ -51,6 +54,8 @@ def test_what_people_type(server: ServerProcess, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["ps", "foo", "bar"], "ps: 'foo' is one argument too many; `trio-logs ps --help` shows"),
+        (["kill", "x"], "there is no command 'kill'; use: trio-logs stop --signal KILL ID"),
+        (["run", "--timeout", "0", "x"], "for --timeout. Give a duration, 0.001s or more."),
         (["open", "a", "b"], "open: 'b' is one argument too many"),
         (["ps", "--limit", "5x"], "--limit '5x': give a whole number"),
         (["serve", "--grace", "soon"], "--grace 'soon': give a duration such as 90s"),
@@ -71,6 +76,15 @@ def test_words_of_errors(tmp_path: Path, arguments: list[str], message: str) -> 
     assert found.stderr.count("\n") == 1
 
 
+def test_help_names_durations() -> None:
+    shown = io.StringIO()
+    app = create_app(["serve", "--help"])
+    app.help_print(["serve"], console=Console(file=shown, width=200, force_terminal=False))
+    text = " ".join(shown.getvalue().split())
+    assert "--history-age DURATION How long history is kept, as in 30d. [default: 30d]" in text
+    assert "--grace DURATION Time between TERM and KILL. [default: 10s]" in text
+
+
 @pytest.mark.parametrize("command", ["", *CLIENTS, *OTHERS])
 def test_help_fits_a_terminal_of_80_columns(command: str) -> None:
     shown = io.StringIO()
@@ -82,3 +96,31 @@ def test_help_fits_a_terminal_of_80_columns(command: str) -> None:
     assert max(map(cell_len, lines)) <= 80
     # A usage that is broken can't be read.
     assert lines[0].startswith("Usage: trio-logs")
+
+
+def test_help_names_what_an_option_takes() -> None:
+    """A person types a time or a count, not a STR or an INT."""
+
+    def shown(command: str) -> str:
+        text = io.StringIO()
+        app = create_app([command, "--help"])
+        app.help_print([command], console=Console(file=text, width=200, force_terminal=False))
+        return text.getvalue()
+
+    for command, option in (
+        ("logs", "--since TIME"),
+        ("grep", "--until TIME"),
+        ("ps", "--since TIME"),
+        ("logs", "--tail -n N"),
+        ("grep", "--context -C N"),
+        ("ps", "--server URL"),
+        ("serve", "10 GiB]"),
+    ):
+        assert option in shown(command), option
+
+
+def test_help_says_how_to_start(tmp_path: Path) -> None:
+    shown = " ".join(trio_logs(tmp_path, "--help").stdout.split())
+    begin = "trio-logs serve starts the service. trio-logs run -- COMMAND then runs a command in it"
+    assert begin in shown
+    assert "trio-logs COMMAND --help tells more." in shown

@@ -41,7 +41,7 @@ def test_stopping_and_forgetting(server: ServerProcess, client: SyncClient) -> N
         assert client.get(each.id).status is Status.STOPPED
     assert trio_logs(server.data, "rm", "one", "two").returncode == 0
     assert [each.id for each in client.list()] == [three.id]
-    assert trio_logs(server.data, "rm", "--force", "3").stdout == f"{three.id}\n"
+    assert trio_logs(server.data, "rm", "-f", "3").stdout == f"{three.id}\n"
     assert list(client.list()) == []
 
 
@@ -58,7 +58,7 @@ def test_a_signal_is_passed_on(server: ServerProcess, client: SyncClient, writte
     one = client.submit(["sh", "-c", "trap 'exit 9' INT; echo ready; while :; do sleep 0.05; done"])
     with closing(client.follow(one.id)) as log:
         next(log)
-    assert trio_logs(server.data, "stop", "--signal", written, one.id).returncode == 0
+    assert trio_logs(server.data, "stop", "-s", written, "-t", "1m", one.id).returncode == 0
     assert client.get(one.id).exit_code == 9
 
 
@@ -132,14 +132,17 @@ async def test_pruning_counts_from_the_end(tmp_path: Path) -> None:
         (["stop", "x", "--signal", "not one"], "give a name such as INT"),
         (["stop", "x", "--signal", "99"], "give a name such as INT"),
         (["rm", "x", ""], "rm: an id is empty"),
-        (["stop", "x", "--grace", "nan"], "Give a number, 0 or more"),
-        (["stop", "x", "--grace", "inf"], "Give a number, 0 or more"),
+        (["stop", "x", "--grace", "nan"], "Give a duration, 0s or more"),
+        (["stop", "x", "--grace", "inf"], "Give a duration, 0s or more"),
         (["inspect"], "inspect: give an id or a name"),
         (["prune"], "prune: say which workloads"),
         (["prune", "--dry-run"], "prune: say which workloads"),
         (["prune", "--older-than", "old"], "--older-than 'old': give a duration such as 90s"),
-        (["prune", "--older-than", "-1"], "--older-than. Give a number, from 0 to"),
-        (["prune", "--older-than", "9" * 12 + "d"], "--older-than. Give a number, from 0 to"),
+        (
+            ["prune", "--older-than", "-1"],
+            "--older-than. Give a duration, from 0s to 36500d",
+        ),
+        (["prune", "--older-than", "9" * 12 + "d"], "--older-than. Give a duration, from 0s to"),
         (["prune", "--status", "running"], "succeeded"),
     ],
 )

@@ -14,9 +14,10 @@ import pytest
 
 from tests.container_engine import Engine, running_engine
 from tests.full_pipe import wait_for
+from tests.programs import need_programs
 from tests.server_process import running_server
 from tests.test_docs import arguments
-from tests.test_docs_examples import ROOT, blocks, needed
+from tests.test_docs_examples import ROOT, blocks
 from trio_logs.cli.environment import variable
 
 pytestmark = pytest.mark.surroundings
@@ -68,8 +69,7 @@ def test_the_health_check(tmp_path: Path) -> None:
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    for program in ("podman", "runc", "tini", "apt-get"):
-        needed(shutil.which(program), program)
+    need_programs("podman", "runc", "tini", "apt-get")
     with running_engine("trio-logs", "hatchling") as engine:
         yield engine
 

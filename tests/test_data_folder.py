@@ -44,7 +44,10 @@ def modes(folder: Path) -> dict[str, int]:
 
 
 TOKENS = {"token": 0o600, "token.read-only": 0o600}
-PRIVATE = {DATABASE: 0o600, f"{DATABASE}-wal": 0o600, f"{DATABASE}-shm": 0o600, "lock": 0o600}
+PRIVATE = {
+    **{DATABASE + suffix: 0o600 for suffix in ("", "-wal", "-shm", "-reserve")},
+    "lock": 0o600,
+}
 
 
 async def test_all_files_are_private(tmp_path: Path, no_umask: None) -> None:
@@ -62,7 +65,7 @@ def test_a_file_is_private_from_its_first_byte(tmp_path: Path, no_umask: None) -
 
 async def test_files_that_others_could_read_become_private(tmp_path: Path) -> None:
     """Those of an earlier version that was killed, or of a restored backup."""
-    async with running(SQLiteStore(tmp_path / DATABASE)) as store:
+    async with running(SQLiteStore(tmp_path / DATABASE, has_reserve=True)) as store:
         await store.create(workload("kept"))
         for name in PRIVATE.keys() - {"lock"}:
             (tmp_path / name).chmod(0o644)
@@ -125,7 +128,9 @@ async def test_files_of_another_user_are_refused(
         await opened(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["lock", "token", "token.new", DATABASE, f"{DATABASE}-shm"])
+@pytest.mark.parametrize(
+    "name", ["lock", "token", "token.new", DATABASE, f"{DATABASE}-shm", f"{DATABASE}-reserve"]
+)
 async def test_symbolic_links_are_not_followed(tmp_path: Path, name: str) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
@@ -133,7 +138,7 @@ async def test_symbolic_links_are_not_followed(tmp_path: Path, name: str) -> Non
     data = tmp_path / "data"
     data.mkdir()
     (data / name).symlink_to(victim)
-    if name == "token.new":
+    if name in ("token.new", f"{DATABASE}-reserve"):
         # It only stands in the way of the file that is made.
         await opened(data)
     else:
@@ -340,7 +345,7 @@ def test_the_loud_end(tmp_path: Path) -> None:
 @pytest.fixture
 def small_log(monkeypatch: pytest.MonkeyPatch) -> int:
     """The bytes to which the write-ahead log is cut."""
-    for place in ("file", "writer"):
+    for place in ("file", "transactions"):
         monkeypatch.setattr(f"trio_logs.store.sqlite.{place}.LOG_BYTES", 256 * 1024)
     return 256 * 1024
 
@@ -363,7 +368,7 @@ async def test_the_write_ahead_log_shrinks(
 ) -> None:
     """No write comes that would cut it. Until then, a cut waits for no reader, since writes would
     wait for the cut."""
-    monkeypatch.setattr("trio_logs.store.sqlite.database.SHRINK_SECONDS", 0.01)
+    monkeypatch.setattr("trio_logs.store.sqlite.log_care.LOOK_SECONDS", 0.01)
     async with running(SQLiteStore(tmp_path / DATABASE)) as store:
         with trio.fail_after(LOCK_SECONDS - 5):
             number = await grow(store, tmp_path, 4 * small_log)

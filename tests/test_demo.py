@@ -36,7 +36,9 @@ def test_on_a_terminal_it_stays_with_workloads_to_look_at(tmp_path: Path) -> Non
             assert client.get("/", headers={"Host": "rebound.example"}).status_code == 421
             key = client.post("/v1/session", json={"code": code}).json()["key"]
             bearer = {"Authorization": f"Bearer {key}"}
-            terminal.wait_for(r"^The page at \S+ has more to look at\. Ctrl-C ends the demo\.$")
+            # By then, the first line has left the screen.
+            end = rf"^The page has more to look at: {re.escape(url)}/#code={code}$"
+            terminal.wait_for(end + r"\nCtrl-C ends the demo\.$")
             ids = {name: workload["id"] for name, workload in listed(client, bearer).items()}
             assert ids.keys() == {"sample-build", *(each["name"] for each in workloads())}
             # Each request waits until the log has that line.

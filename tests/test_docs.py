@@ -67,7 +67,7 @@ CLASSES = {kind.__name__: kind for kind in (Settings, ServerLimits, *LIMITS)}
 
 def test_each_class_of_settings_has_its_section() -> None:
     titles = set(re.findall(r"^## (.+)$", (REFERENCE / "settings.md").read_text(), re.M))
-    assert titles - {"Environment variables", "Configuration file"} == CLASSES.keys()
+    assert titles - {"Open files", "Environment variables", "Configuration file"} == CLASSES.keys()
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES))
@@ -109,6 +109,7 @@ def test_environment_variables() -> None:
         "asgi.py",
         "backends/process_start.py",
         "cli/connection.py",
+        "cli/diagnosis.py",
         "cli/environment.py",
         "cli/sinks.py",
         "cli/variables.py",
@@ -308,3 +309,12 @@ def test_the_client() -> None:
     ):
         told = re.split(r"Options(?:\]\(#searching\))?: ", documented[signatures[method]][0])[1]
         assert set(re.findall(r"`(\w+)`", told)) == set(get_type_hints(kind)), method
+
+
+def test_each_test_that_the_page_on_security_names_is_there() -> None:
+    text = (REFERENCE.parent / "explanation" / "security.md").read_text()
+    named = re.findall(r"`(tests/[a-z0-9_]+\.py)(?:::(\w+))?`", text)
+    assert len(named) > 20
+    for file, test in named:
+        source = (Path(__file__).parents[1] / file).read_text()
+        assert not test or f"def {test}(" in source, f"{file} has no {test}"

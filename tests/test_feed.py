@@ -12,6 +12,7 @@ import trio.testing
 
 from tests.nodes import LOST, PATIENCE, Reader, TestNode, cluster
 from tests.outlets import BatchOutlet
+from tests.shared_stores import forget_lines
 from tests.steps import InvariantError, Steps, explore
 from tests.stores import batch
 from tests.test_scenarios import living_tasks
@@ -469,13 +470,16 @@ async def test_lines_from_memory_of_a_node_that_is_fenced_are_reset(autojump_clo
             await trio.sleep(PATIENCE + 1)
             assert told.lines[3] == "told from memory"
         await b.take("w")
-        await b.write("w", "another line 3", "line 4")
+        await b.write("w", "another line 3")
         nursery.start_soon(kept.run, b)
         await trio.sleep(10)
         assert not told.resets
         a.store.set_mode("works")
-        await told.until(4)
+        await trio.sleep(6)
         [reset] = told.resets
+        assert any(isinstance(each, Reset) for each in merged)
+        await write(b, 4, 4)
+        await told.until(4)
         assert reset.reason == "beyond_head"
         assert told.lines == {**numbered(1, 4), 3: "another line 3"} == kept.lines
         # A tail counts no more: the first line that is asked for is the first one.
@@ -575,6 +579,67 @@ async def test_readers_wait_for_lines_that_a_failover_has_lost(autojump_clock: C
         assert slow.lines == await all_nodes.stored("w")
 
 
+async def test_a_reader_that_finds_the_failover_first(autojump_clock: Clock) -> None:
+    """The store lacks lines that it had, and no news has told so."""
+    limits = BrokerLimits(1500, 1500)
+    async with (
+        cluster("a", "b", limits=limits) as (all_nodes, a, b),
+        trio.open_nursery() as nursery,
+    ):
+        await all_nodes.create("w")
+        await a.take("w")
+        readers = [(node, Reader()) for node in (a, b)]
+        nursery.start_soon(Reader().run, b)
+        await write(a, 1, 12)
+        await settled()
+        forget_lines(all_nodes.tables, "w", 4)
+        for node, reader in readers:
+            nursery.start_soon(reader.run, node)
+        await settled()
+        for _, reader in readers:
+            await reader.until(12)
+            assert [gap.reason for gap in reader.gaps] == ["store"]
+            assert reader.lines == await all_nodes.stored("w")
+        await a.close("w", OK)
+
+
+async def test_a_failover_amid_lines_that_came_together(autojump_clock: Clock) -> None:
+    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
+        await all_nodes.create("w")
+        await a.take("w")
+        reader = Reader()
+        nursery.start_soon(reader.run, b)
+        await a.write("w", *numbered(1, 5).values())
+        await reader.until(5)
+        await all_nodes.fail_over("w", 3)
+        await settled()
+        assert await all_nodes.stored("w") == numbered(1, 5)
+        await a.close("w", OK)
+        await reader.until_end()
+
+
+async def test_a_failover_while_lines_are_delivered_from_memory(autojump_clock: Clock) -> None:
+    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
+        await all_nodes.create("w")
+        await a.take("w")
+        here, there = Reader(), Reader()
+        nursery.start_soon(here.run, a)
+        nursery.start_soon(there.run, b)
+        await write(a, 1, 4)
+        await there.until(4)
+        a.store.set_mode("fails")
+        with await a.broker.open("w", a.owned["w"]) as log:
+            await log.writelines(["line 5"])
+            await here.until(5)
+        await all_nodes.fail_over("w", 2)
+        a.store.set_mode("works")
+        await there.until(5)
+        await a.close("w", OK)
+        for reader in (here, there):
+            await reader.until_end()
+            assert reader.lines == numbered(1, 5)
+
+
 async def test_lines_that_are_lost_with_their_owner_are_reset(autojump_clock: Clock) -> None:
     async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
         await all_nodes.create("w")
@@ -660,8 +725,10 @@ async def test_streams_that_are_written_to_directly_move_with_their_log(
             await settled()
         # In lines that memory does not have, the streams read by themselves.
         append = partial(a.store.append, "w", epoch=a.owned["w"])
+        b.store.switch.hang("log")
         await append([Gap(13, 14, "store", now())], expected=13, size=84)
         await append([batch(15)], expected=15, size=91)
+        b.store.switch.recover()
         await settled()
         await append([], expected=16, size=91, outcome=OK)
     assert got == [*range(1, 13), 15]

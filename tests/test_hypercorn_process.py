@@ -6,6 +6,7 @@ Both run as commands: they run out of descriptors, fail, and are stopped.
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import socket
@@ -143,7 +144,9 @@ def test_row_10_stock(tmp_path: Path) -> None:
 
 
 def test_row_10_ours(tmp_path: Path) -> None:
-    with running_server(tmp_path, prefix=FEW_DESCRIPTORS) as server:
+    with running_server(tmp_path) as server:
+        # Only now: at its start, the service fits its connections to the limit.
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (64, 64))
         path = submit(server, "echo up; exec sleep 100")
         # A command that starts later would find no descriptor, and the log would say so.
         with open_stream(server, path) as client:
@@ -158,7 +161,9 @@ def test_row_10_ours(tmp_path: Path) -> None:
 
 
 def test_connections_that_come_and_go_while_descriptors_lack_are_one_line(tmp_path: Path) -> None:
-    with running_server(tmp_path, prefix=FEW_DESCRIPTORS) as server:
+    with running_server(tmp_path) as server:
+        # Only now: at its start, the service fits its connections to the limit.
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (64, 64))
         path = submit(server, "echo up; exec sleep 100")
         with open_stream(server, path) as client:
             read(client, b"data: up")

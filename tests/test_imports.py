@@ -94,7 +94,7 @@ ALONE: dict[str, set[str]] = {
     "server": {"addresses", "errors"},
     "tokens": {"data_folder", "errors", "settings"},
     "sessions": {"errors", "records", "store", "tokens"},
-    "upkeep": {"broker", "errors", "store"},
+    "upkeep": {"broker", "engine", "errors", "records", "store"},
     "client": {"addresses", "errors", "records"},
 }
 

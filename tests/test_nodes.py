@@ -289,6 +289,28 @@ async def test_what_a_dead_node_left_is_reaped_by_one_of_its_host(autojump_clock
 
 
 @pytest.mark.parametrize("answers", [True, False])
+async def test_a_shutdown_after_a_claim_with_an_unknown_result(
+    answers: bool, autojump_clock: Clock
+) -> None:
+    async with cluster("a", "b") as made:
+        a, b = made.members.values()
+        b.engine.hold()
+        a.store.switch.fail("claim", after=True)
+        a.store.switch.fail("owned")
+        workload = await a.submit("go")
+        await a.until(workload.id, Status.RUNNING)
+        if answers:
+            a.store.switch.recover()
+            await a.leave()
+            ended = await b.until(workload.id, Status.STOPPED)
+            assert ended.reason == Reason.SHUTDOWN
+        else:
+            await a.leave()
+            await b.until(workload.id, Status.LOST)
+        assert running(made) == Counter()
+
+
+@pytest.mark.parametrize("answers", [True, False])
 async def test_a_shutdown_while_a_claimed_workload_starts(
     answers: bool, autojump_clock: Clock
 ) -> None:

@@ -213,6 +213,8 @@ async def test_a_drain_moves_readers_and_lets_workloads_finish(tmp_path: Path) -
         ended = (await a.client.get(f"/v1/workloads/{workload['id']}")).json()
         assert (ended["status"], ended["node"]) == ("succeeded", workload["node"])
         await until_known(a, 1)
+        # It has left, and was not buried.
+        assert (await scrape(a))["nodes_buried_total"] == 0
 
 
 async def test_a_node_alone_keeps_its_readers_until_the_drain_is_over(tmp_path: Path) -> None:

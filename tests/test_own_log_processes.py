@@ -7,18 +7,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import IO, Any
 
-import httpx2
 import pytest
 
-from tests.command_line import PROGRAM, STARTED, launch
-from tests.full_pipe import PATIENCE, Pipe, wait_for
+from tests.command_line import PROGRAM, STARTED
+from tests.full_pipe import PATIENCE, Pipe
 from tests.live import parse_events
 from tests.server_process import ServerProcess, running_server
-from trio_logs.data_folder import read_address
+from tests.unread_stderr import have_it_log, served
 
 
 @pytest.fixture
@@ -68,32 +66,6 @@ def test_no_library_writes_to_standard_error_by_another_way(pipe: Pipe) -> None:
     command = [sys.executable, "-c", EVERY_WAY]
     found = subprocess.run(command, stdout=subprocess.PIPE, stderr=pipe.writer, timeout=PATIENCE)
     assert (found.returncode, found.stdout) == (0, b"done\n")
-
-
-@contextmanager
-def served(
-    data: Path, stderr: int | IO[Any], prefix: tuple[str, ...] = (), **options: Any
-) -> Iterator[ServerProcess]:
-    """A server whose standard error is not read: its address is in the data folder."""
-    arguments = ["serve", "--bind", "127.0.0.1:0", "--data", str(data)]
-    with launch(arguments, prefix, stderr=stderr, **options) as process:
-        try:
-            wait_for(lambda: read_address(data) is not None)
-            token = (data / "token").read_text().strip()
-            yield ServerProcess(process, read_address(data) or "", token, data=data)
-        finally:
-            process.kill()
-
-
-def have_it_log(server: ServerProcess, records: int = 4) -> None:
-    """A record of 3 KB each."""
-    with server.client() as client:
-        client.timeout = httpx2.Timeout(PATIENCE)
-        for _ in range(records):
-            answer = client.post("/v1/workloads", json={"command": ["x" * 3000]})
-            log = client.get(answer.json()["logs_url"])
-            assert b"there is no program" in log.content
-        assert client.get("/healthz").status_code == 200
 
 
 def take_its_log(server: ServerProcess, trouble: Callable[[], object], gate: Path) -> float:

@@ -20,6 +20,14 @@ WIDE = """
 for number in range(1, 3001):
     print(f"line {number}", "x" * (number * 37 % 900))
 """
+# What a copy of the selection takes.
+COPY = """log => {
+    const clipboardData = new DataTransfer()
+    const options = { clipboardData, bubbles: true, cancelable: true }
+    const event = new ClipboardEvent("copy", options)
+    getSelection().focusNode.parentElement.dispatchEvent(event)
+    return clipboardData.getData("text/plain")
+}"""
 HOSTILE = r"""
 print("<img src=x onerror=alert(1)><script>alert(1)</script><b id=L1>bold</b>")
 print("\x1b]8;;javascript:alert(1)\x07click\x1b]8;;\x07 \x1b]8;;https://example.org/a\x07there\x1b]8;;\x07")
@@ -271,15 +279,7 @@ def test_many_selected_lines_copy_exactly(
     expect(tab.text(last)).to_have_text(re.compile(f"line {last}"))
     assert tab.log.locator(".row").count() < 150
     tab.text(last).evaluate("e => getSelection().extend(e.firstChild, 6)")
-    copied = tab.log.evaluate(
-        """log => {
-            const clipboardData = new DataTransfer()
-            const options = { clipboardData, bubbles: true, cancelable: true }
-            const event = new ClipboardEvent("copy", options)
-            getSelection().focusNode.parentElement.dispatchEvent(event)
-            return clipboardData.getData("text/plain")
-        }"""
-    )
+    copied = tab.log.evaluate(COPY)
     lines = [f"line {n} {'needle' if n % 1000 == 0 else ''}" for n in range(1000, last + 1)]
     assert copied == "\n".join([lines[0][2:], *lines[1:-1], lines[-1][:6]])
     assert tab.complaints == []
@@ -355,11 +355,18 @@ def test_lines_survive_a_restart_of_the_server(open_tab: OpenTab, tmp_path: Path
         tab.page.locator("html").evaluate("e => { e.dataset.build = 'another one' }")
         assert first.stop() == 0
         expect(tab.status("Connection")).to_have_text("reconnecting")
+        tab.button("Download").click()
+        expect(tab.page.get_by_role("alert")).to_have_text("The server does not answer.")
     with running_server(tmp_path, "--bind", address) as second:
         push(second, path, 8, "three\n")
         expect(tab.text(3)).to_have_text("three")
         expect(tab.status("Connection")).to_have_text("live")
-        expect(tab.page.get_by_role("alert")).to_contain_text("The server was upgraded.")
+        expect(tab.page.get_by_text("The server was upgraded.")).to_be_visible()
+        # Other notices come and go.
+        for _ in range(2):
+            tab.button("Copy link").click()
+        expect(tab.page.get_by_text("The link is copied.")).to_be_visible()
+        expect(tab.page.get_by_text("The server was upgraded.")).to_be_visible()
         push(second, path, 14, "four\n")
         expect(tab.text(4)).to_have_text("four")
         assert second.post(f"/v1/workloads/{workload}/finish", {"exit_code": 0}).is_success
@@ -367,6 +374,34 @@ def test_lines_survive_a_restart_of_the_server(open_tab: OpenTab, tmp_path: Path
         assert tab.log.locator(".row[id]").all_inner_texts()[3].endswith("four")
         assert tab.log.locator(".row[id]").count() == 4
         assert tab.complaints == []
+
+
+def test_new_lines_are_those_that_show(open_tab: OpenTab, server: ServerProcess) -> None:
+    """Of the matches alone, lines that do not match are none to go to."""
+    made = server.post("/v1/workloads", {"command": [], "backend": "push", "name": "pushed"})
+    path = f"/v1/workloads/{made.json()['id']}/logs"
+    push(server, path, 0, "needle\n")
+    tab = open_tab(server, f"/w/{made.json()['id']}?find=needle&only=true")
+    expect(tab.text(1)).to_have_text("needle")
+    tab.button("Follow").click()
+    push(server, path, 7, "other\n" * 50)
+    expect(tab.status("Log")).to_contain_text("51 lines")
+    new = tab.page.get_by_role("button", name=re.compile("new lines?$"))
+    expect(new).to_have_count(0)
+    push(server, path, 307, "needle\n")
+    expect(tab.status("Matches")).to_contain_text("2")
+    expect(new).to_have_text("1 new line")
+    # The lines between two matches have no rows.
+    tab.text(1).evaluate("e => getSelection().setPosition(e.firstChild, 0)")
+    tab.text(52).evaluate("e => getSelection().extend(e.lastChild, e.lastChild.length)")
+    assert tab.log.evaluate(COPY) == "needle\nneedle"
+    # Where all lines show, they count again.
+    tab.button("Matches only").click()
+    expect(new).to_have_count(0)
+    push(server, path, 314, "other\nother\n")
+    expect(new).to_have_text("2 new lines")
+    assert server.post(f"{path.removesuffix('logs')}finish", {"exit_code": 0}).is_success
+    assert tab.complaints == []
 
 
 def push(server: ServerProcess, path: str, offset: int, text: str) -> None:

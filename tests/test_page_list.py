@@ -37,6 +37,9 @@ def test_signing_in_and_out(browser: Browser, server: ServerProcess) -> None:
     page.get_by_label("Token").fill(server.token)
     page.keyboard.press("Enter")
     expect(page.get_by_text("There is no workload none")).to_be_visible()
+    for name in ("Stop", "Download", "Delete", "Matches only"):
+        expect(page.get_by_role("button", name=name)).to_be_disabled()
+    expect(page.get_by_role("button", name="Next match")).to_be_hidden()
     assert page.url == f"{server.url}/w/none?wrap=true"
     assert context.cookies() == []
     page.get_by_role("button", name="Sign out").click()
@@ -93,18 +96,31 @@ def test_a_workload_from_its_start_to_its_deletion(browser: Browser, tmp_path: P
         tab.button("Failed 1").click()
         expect(links).to_have_count(1)
         expect(links).to_have_accessible_name(re.compile("failing failed"))
+        # A log that goes while somebody reads it stays, and says so.
+        links.click()
+        expect(tab.log.locator(".row.end")).to_contain_text("failed with exit code 3")
+        with server.client() as client:
+            assert client.delete(page.url.replace("/w/", "/v1/workloads/")).status_code == 204
+        expect(page.get_by_text("The workload was deleted, and its log with it")).to_be_visible()
+        for name in ("Run again", "Download", "Delete"):
+            expect(tab.button(name)).to_be_disabled()
+        expect(links).to_have_count(0)
         page.get_by_role("button", name=re.compile("^All")).click()
-        expect(links).to_have_count(3)
+        expect(links).to_have_count(2)
         search = page.get_by_role("searchbox", name="Search workloads")
         search.fill("label:team=web sleep")
         expect(links).to_have_count(2)
         search.fill("")
-        expect(links).to_have_count(3)
+        expect(links).to_have_count(2)
         page.goto(first)
         expect(tab.log.locator(".row.end")).to_contain_text("stopped")
         tab.button("Delete").click()
         page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-        expect(links).to_have_count(2)
+        expect(links).to_have_count(1)
+        # Without a name, the row has its command and its id, not its command twice.
+        nameless = finished(server, "print(1)")
+        expect(links.first.locator(".name")).to_contain_text("print(1)")
+        expect(links.first.locator(".command")).to_have_text(nameless[-6:])
         assert tab.complaints == []
         page.context.close()
 

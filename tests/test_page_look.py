@@ -193,6 +193,24 @@ def test_it_fits_each_width(browser: Browser, server: ServerProcess) -> None:
     tab.page.context.close()
 
 
+def test_a_name_is_cut_before_the_outcome(browser: Browser, server: ServerProcess) -> None:
+    is_cut = "element => element.scrollWidth > element.clientWidth"
+    for name, cuts in (("", [True, False]), ("p2", [False, False])):
+        log = finished(server, f"print(1)  # {'long ' * 40}", **({"name": name} if name else {}))
+        tab = Tab.open(browser, server, f"/w/{log}")
+        title, outcome = (tab.page.locator(f".head {each}") for each in ("h1", ".meta"))
+        expect(outcome).to_contain_text("succeeded after")
+        assert [each.evaluate(is_cut) for each in (title, outcome)] == cuts
+        # The outcome stands beside a short name.
+        boxes = [each.bounding_box() for each in (title, outcome)]
+        assert boxes[0] is not None
+        assert boxes[1] is not None
+        assert boxes[1]["x"] - boxes[0]["x"] - boxes[0]["width"] < 10
+        assert name == "" or boxes[0]["width"] < 30
+        assert tab.complaints == []
+        tab.page.context.close()
+
+
 def test_an_empty_service_on_a_phone(browser: Browser, tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
         server.token = (tmp_path / "token.read-only").read_text().strip()

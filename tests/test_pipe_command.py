@@ -69,6 +69,15 @@ def test_output_and_exit_code_are_passed_on_and_kept(
     assert (workload.status, workload.exit_code) == ("failed", 3)
 
 
+def test_quietly_it_prints_only_what_its_command_does(
+    server: ServerProcess, client: SyncClient
+) -> None:
+    found = piped(server, "-q", "--name", "nightly", "--", "echo", "done")
+    assert (found.returncode, found.stdout, found.stderr) == (0, b"done\n", b"")
+    workload, lines = newest(client)
+    assert (workload.name, lines) == ("nightly", [("stdout", "done")])
+
+
 @pytest.mark.parametrize(
     ("command", "code", "ended"),
     [

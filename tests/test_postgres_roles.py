@@ -151,3 +151,23 @@ async def test_no_password_is_in_the_error_of_a_connection(
     assert 'role "nobody" does not exist' in str(error)
     assert "secret" not in f"{error} {error.__cause__} {store!r} {vars(store)}"
     assert "secret" not in capfd.readouterr().err
+
+
+async def test_the_url_and_its_variables_are_those_of_libpq(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def shown(url: str) -> set[object]:
+        async with running(PostgresStore(url, schema=postgres.schema)) as store:
+            row = await store._database.read(
+                lambda connection: connection.execute(
+                    "SELECT current_setting('application_name'), current_setting('work_mem')"
+                ).fetchone()
+            )
+        return set(row or ())
+
+    url = postgres.server.url()
+    assert "trio-logs" in await shown(url)
+    assert await shown(f"{url}&application_name=mine&options=-cwork_mem%3D7MB") == {"mine", "7MB"}
+    monkeypatch.setenv("PGHOST", str(postgres.server.folder))
+    monkeypatch.setenv("PGOPTIONS", "-cwork_mem=9MB")
+    assert "9MB" in await shown("user=postgres")

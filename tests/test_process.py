@@ -8,8 +8,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +22,7 @@ from trio_logs import Batch, LogBroker, LogWriter, Outcome, Status, WorkloadSpec
 from trio_logs.backends import Execution, Log, Stop, serving
 from trio_logs.backends.process import ProcessBackend
 from trio_logs.backends.process_group import ProcessGroup
+from trio_logs.backends.process_table import Identity, ProcessTable
 from trio_logs.errors import LogClosedError, NotStartedError
 from trio_logs.records import Reason
 from trio_logs.threads import Threads
@@ -151,7 +152,7 @@ async def test_cwd(tmp_path: Path) -> None:
     ("command", "fields", "message"),
     [
         (["no-such-program"], {}, "no program 'no-such-program'"),
-        (["/etc/passwd"], {}, "no program '/etc/passwd'"),
+        (["/etc/passwd"], {}, "no permission to run '/etc/passwd': make the file executable"),
         (["true"], {"cwd": "/no/such"}, "no folder /no/such"),
         (["no-path"], {"env": {"PATH": ""}}, "no program"),
     ],
@@ -409,6 +410,17 @@ async def test_cancellation_leaves_no_process() -> None:
     assert children() == before
 
 
+@contextmanager
+def new_table() -> Iterator[ProcessTable]:
+    """A table of its own, for use in Trio's thread."""
+    threads = Threads("test", 1)
+    threads.start()
+    try:
+        yield ProcessTable(threads)
+    finally:
+        threads.close()
+
+
 async def gone(pid: int) -> None:
     """Wait until a process that is not our child has ended."""
     with trio.fail_after(5):
@@ -428,42 +440,40 @@ def session_leader(*command: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.fixture
-async def threads() -> AsyncIterator[Threads]:
-    threads = Threads("test", 1)
-    threads.start()
-    yield threads
-    threads.close()
+async def table() -> AsyncIterator[ProcessTable]:
+    with new_table() as table:
+        yield table
 
 
-async def test_what_a_dead_server_left_is_found_and_killed(threads: Threads) -> None:
+async def test_what_a_dead_server_left_is_found_and_killed(table: ProcessTable) -> None:
     process = session_leader("sh", "-c", "sleep 50 & sleep 50 & wait")
-    group = ProcessGroup(process, threads)
-    handle = group.handle
+    group = ProcessGroup(process, table)
+    leader = Identity.decode(group.handle)
     try:
         with trio.fail_after(5):
-            while len(ProcessGroup.members(handle)) < 3:
-                await trio.lowlevel.checkpoint()
+            while len((await table.look(leader)).members) < 3:
+                pass
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
             # Its leader is dead, its members are not.
-            assert len(await ProcessGroup.kill_remains(handle, threads)) == 2
-            while ProcessGroup.members(handle):
-                await trio.lowlevel.checkpoint()
-        assert await ProcessGroup.kill_remains(handle, threads) == []
+            assert len(await ProcessGroup.kill_remains(leader, table)) == 2
+            while (await table.look(leader)).members:
+                pass
+        assert await ProcessGroup.kill_remains(leader, table) == []
     finally:
         await group.end()
 
 
-async def test_a_stranger_with_the_same_pid_is_left_alone(threads: Threads) -> None:
+async def test_a_stranger_with_the_same_pid_is_left_alone(table: ProcessTable) -> None:
     process = session_leader("sleep", "50")
-    group = ProcessGroup(process, threads)
+    group = ProcessGroup(process, table)
     try:
         for pattern, other in ((r'"start":\d+', '"start":1'), ('"boot":"', '"boot":"x')):
             handle = re.sub(pattern, other, group.handle)
             assert handle != group.handle
-            assert await ProcessGroup.kill_remains(handle, threads) == []
+            assert await ProcessGroup.kill_remains(Identity.decode(handle), table) == []
         assert process.poll() is None
-        assert await ProcessGroup.kill_remains(group.handle, threads) == [process.pid]
+        assert await ProcessGroup.kill_remains(group.leader, table) == [process.pid]
     finally:
         assert await group.end()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -12,9 +13,11 @@ import trio
 import trio.testing
 
 from tests.live import Live
-from tests.test_process import execution, gone
-from trio_logs.backends import Stop
-from trio_logs.backends.process_table import Identity, SessionScan
+from tests.test_process import execution, gone, new_table
+from trio_logs.backends import Stop, process_table
+from trio_logs.backends.posix_spawn import Child, posix_spawn
+from trio_logs.backends.process_group import ProcessGroup
+from trio_logs.backends.process_table import Identity
 from trio_logs.records import Reason, Status
 
 OpenServer = Callable[..., AbstractAsyncContextManager[Live]]
@@ -55,15 +58,79 @@ async def test_a_chain_that_forks_and_leaves_its_group_ends(tmp_path: Path) -> N
         pulse.unlink()
 
 
-def test_a_look_is_not_sure_if_a_process_vanished(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_look_is_not_sure_if_a_process_vanished(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may have forked."""
-    scan = SessionScan(Identity.of(1))
-    monkeypatch.setattr("trio_logs.backends.process_table._names", lambda: ["1", "4194305"])
-    list(scan.look())
-    assert not scan.is_sure
-    monkeypatch.setattr("trio_logs.backends.process_table._names", lambda: ["1"])
-    list(scan.look())
-    assert scan.is_sure
+    with new_table() as table:
+        monkeypatch.setattr("trio_logs.backends.process_table._names", lambda: ["1", "4194305"])
+        assert not (await table.look(Identity.of(1))).is_sure
+        monkeypatch.setattr("trio_logs.backends.process_table._names", lambda: ["1"])
+        assert (await table.look(Identity.of(1))).is_sure
+
+
+async def test_groups_that_stop_at_once_share_their_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look for each one, again and again, would stall the service. While members have their
+    grace, there is none at all."""
+    looks: list[int] = []
+    listed = process_table._names
+    monkeypatch.setattr(process_table, "_names", lambda: looks.append(1) or listed())
+    with new_table() as table:
+        groups = [ProcessGroup(left_behind(), table) for _ in range(40)]
+        try:
+            for group in groups:
+                assert group.leader
+                await group.wait()
+            async with trio.open_nursery() as nursery:
+                for group in groups:
+                    nursery.start_soon(group.wait_empty)
+                with trio.fail_after(20):
+                    while waiting_for_descriptors() < len(groups):
+                        await trio.sleep(0.01)
+                assert len(looks) <= 2
+                await trio.sleep(0.3)
+                assert len(looks) <= 2
+                for group in groups:
+                    nursery.start_soon(group.send, signal.SIGTERM)
+        finally:
+            async with trio.open_nursery() as nursery:
+                for group in groups:
+                    nursery.start_soon(group.end)
+
+
+def left_behind() -> Child:
+    """A command that exits, and leaves a process in its group."""
+    arguments = ["sh", "-c", "sleep 50 & exit 0"]
+    return posix_spawn("/bin/sh", arguments, {}, cwd=None, stdout=1, stderr=None)
+
+
+def waiting_for_descriptors() -> int:
+    """How many tasks wait for a descriptor to become readable."""
+    found = trio.lowlevel.current_statistics().io_statistics
+    return int(found.tasks_waiting_read)
+
+
+THREADED = """
+import ctypes, os, threading, time
+if os.fork() == 0:
+    os.setpgid(0, 0)
+    threading.Thread(target=time.sleep, args=(50,)).start()
+    print(os.getpid(), flush=True)
+    ctypes.CDLL(None).pthread_exit(None)
+time.sleep(50)
+"""
+"""A process whose first thread has ended; to /proc/PID/stat, that is the state of a zombie."""
+
+
+async def test_a_process_whose_first_thread_has_ended_is_a_member() -> None:
+    async with execution(sys.executable, "-c", THREADED) as (one, finished):
+        pid = int(await one.first_line())
+        with trio.fail_after(20):
+            while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                await trio.sleep(0.01)
+        one.stop.request(Status.STOPPED, Reason.STOP_REQUESTED, 0.1, "")
+    assert finished[0].outcome.signal == "SIGTERM"
+    with trio.fail_after(5):
+        while len(list(Path(f"/proc/{pid}/task").glob("*"))) > 1:
+            await trio.sleep(0.01)
 
 
 @pytest.mark.parametrize("stopped", [False, True])
@@ -99,8 +166,8 @@ async def until_exited(live: Live, workload: str) -> None:
         handle for each, handle in await live.service.store.unfinished() if each.id == workload
     )
     assert handle is not None
-    with trio.fail_after(20):
-        while not list(SessionScan(Identity.decode(handle)).look()):
+    with trio.fail_after(20), new_table() as table:
+        while not (await table.look(Identity.decode(handle))).members:
             await trio.sleep(0.01)
         await gone(Identity.decode(handle).pid)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -16,11 +17,12 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from tests.command_line import STARTED
 from tests.live import open_live
 from tests.server_process import ServerProcess, running_server
-from tests.test_process import children
+from tests.test_process import children, new_table
 from trio_logs import Batch, LogBroker, Status, WorkloadSpec, open_broker
 from trio_logs.backends import Execution, serving
 from trio_logs.backends.posix_spawn import posix_spawn
@@ -30,7 +32,6 @@ from trio_logs.errors import NotStartedError
 from trio_logs.records import Outcome, Reason
 from trio_logs.settings import Settings
 from trio_logs.store.memory import MemoryStore
-from trio_logs.threads import Threads
 
 HELD = """
 import ctypes, os, sys, time
@@ -211,19 +212,25 @@ async def test_each_descriptor_that_is_lacking(pty: bool) -> None:
     assert set(ran) == {False, True}
 
 
-async def test_a_group_has_members_while_none_can_be_looked_for() -> None:
+async def test_a_group_is_not_empty_while_its_members_can_not_be_looked_for() -> None:
     """So a stop leaves them their grace."""
-    threads = Threads("process", 1)
-    threads.start()
-    child = posix_spawn("/bin/sleep", ["sleep", "50"], {}, cwd=None, stdout=1, stderr=None)
-    group = ProcessGroup(child, threads)
-    assert group.handle
-    try:
-        with descriptors(0):
-            assert await group.has_members()
-    finally:
-        await group.end()
-        threads.close()
+    arguments = ["sh", "-c", "sleep 50 & exit 0"]
+    with new_table() as table:
+        child = posix_spawn("/bin/sh", arguments, {}, cwd=None, stdout=1, stderr=None)
+        group = ProcessGroup(child, table)
+        assert group.leader
+        try:
+            await group.wait()
+            with descriptors(0), trio.move_on_after(0.2) as waiting:
+                await group.wait_empty()
+            assert waiting.cancelled_caught
+            # With a free descriptor, the wait ends with the last member.
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(group.wait_empty)
+                await trio.testing.wait_all_tasks_blocked()
+                await group.send(signal.SIGTERM)
+        finally:
+            await group.end()
 
 
 async def run_or_say_why(backend: ProcessBackend, execution: Execution) -> Outcome | str:

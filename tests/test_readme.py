@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import need_programs
 from tests.server_process import running_server
 
 ROOT = Path(__file__).parent.parent
@@ -39,6 +40,8 @@ def test_make_demo() -> None:
     )
     assert found.returncode == 0, found.stderr
     assert found.stderr.startswith("Listening on http://127.0.0.1:")
+    told, _, _ = found.stdout.partition("\nearly ")
+    assert "two readers follow its log: 'early' from the start,\nand 'late' from 2.5 s" in told
     for reader in ("early", " late"):
         lines = [line for line in found.stdout.splitlines() if line.startswith(reader)]
         numbers = [int(line.split()[1]) for line in lines[:-1]]
@@ -48,7 +51,29 @@ def test_make_demo() -> None:
     assert "Both readers got the same" in found.stdout
 
 
+def test_a_python_that_is_too_old(tmp_path: Path) -> None:
+    """It is named before anything is made, so that the next try begins anew."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.version_info = (3, 10, 13)\n")
+    given = {"PYTHONPATH": str(tmp_path), "VENV": str(tmp_path / "venv"), "PYTHON": sys.executable}
+    found = subprocess.run(
+        ["make", "demo"],
+        cwd=ROOT,
+        env=os.environ | given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert found.returncode == 2
+    said, _, _ = found.stderr.partition("\n")
+    assert said == (
+        f"trio-logs needs Python 3.11 or newer, and {sys.executable} is 3.10: name another, as in:"
+        " make demo PYTHON=python3.13"
+    )
+    assert not (tmp_path / "venv").exists()
+
+
 def test_running_and_following(tmp_path: Path) -> None:
+    need_programs("curl")
     # `test_docs_examples` installs.
     _, _, *shell = blocks("sh")
     host = f"127.0.0.1:{free_port()}"
@@ -59,11 +84,11 @@ def test_running_and_following(tmp_path: Path) -> None:
     ready = f"until curl -s -o /dev/null {host}/healthz; do sleep 0.05; done"
     script = script.replace("trio-logs serve &", f"trio-logs serve --bind {host} &\n{ready}")
     found = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=240
     )
     assert found.returncode == 0, found.stderr
-    empty, ran, stream, more = found.stdout.split("=====\n")
-    assert empty == ""
+    *before, ran, stream, more = found.stdout.split("=====\n")
+    assert before == ["", ""]
     printed, table = ran.split("ID ")
     assert re.sub(r"\S+Z ", "TIME ", printed).splitlines() == [
         *("step 1", "step 2", "step 3", "TIME step 2", "TIME step 3"),

@@ -191,3 +191,24 @@ async def test_the_options_of_serve(tmp_path: Path) -> None:
             # The first is too old, the second is one too many.
             assert deleted == ["old", "kept"]
             assert [each.id async for each in client.list()] == ["new", "first"]
+
+
+async def test_many_ends_are_looked_at_before_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_logs.engine.pruning.PRUNE_SECONDS", 10**9)
+    monkeypatch.setattr("trio_logs.engine.pruning.AT_ONCE", 3)
+    async with open_live(Settings(data=tmp_path / "data")) as live, trio.open_nursery() as nursery:
+        engine, store = live.service.engine, live.service.store
+        nursery.start_soon(keep_pruned, engine, store, Retention(max_records=1))
+        # The first check finds nothing to delete.
+        with trio.fail_after(PATIENCE):
+            while not store.statistics().reads:
+                await trio.sleep(0.001)
+        for _ in range(4):
+            found, _ = await engine.submit(WorkloadSpec(("true",)))
+            await engine.finished(found.id)
+        with trio.fail_after(PATIENCE):
+            while len(await store.workloads(WorkloadQuery())) > 1:
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()

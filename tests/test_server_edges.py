@@ -18,11 +18,12 @@ from tests.test_server import (
     ANY_PORT,
     REQUEST,
     connect,
+    hello,
     read_all,
     serving,
 )
 from trio_logs.errors import IncompleteAnswerError
-from trio_logs.server import PORT, Server, UnixBind, load_tls
+from trio_logs.server import PORT, Server, ServerLimits, UnixBind, load_tls
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 HTTP_1_0 = b"GET / HTTP/1.0\r\n\r\n"
@@ -69,6 +70,39 @@ async def statuses(request: bytes) -> list[bytes]:
 )
 async def test_odd_requests(request_: bytes, expected: list[bytes]) -> None:
     assert await statuses(request_) == expected
+
+
+@pytest.mark.parametrize("place", [5, 14, 16, 17, 25])
+async def test_a_head_that_begins_before_the_last_answer_stays_whole(place: int) -> None:
+    """Its line ends are not those that some clients send after a body."""
+    go_on = trio.Event()
+
+    async def late(scope: Any, receive: Any, send: Any) -> None:
+        await go_on.wait()
+        await hello(scope, receive, send)
+
+    head = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    async with serving(Server(), app=late) as (url, _), await connect(url) as stream:
+        await stream.send_all(REQUEST + head[:place])
+        await trio.testing.wait_all_tasks_blocked()
+        go_on.set()
+        answer = b""
+        with trio.fail_after(PATIENCE):
+            while not answer.endswith(b"hello"):
+                answer += await stream.receive_some()
+            # The server has done with the first request.
+            await trio.testing.wait_all_tasks_blocked()
+            await stream.send_all(head[place:])
+            answer = await read_all(stream)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_the_time_for_a_head_runs_while_the_last_answer_has_ended() -> None:
+    limits = ServerLimits(header_timeout=0.2, keep_alive_timeout=3600)
+    async with serving(Server(limits)) as (url, _), await connect(url) as stream:
+        await stream.send_all(REQUEST + b"GET / HT")
+        with trio.fail_after(PATIENCE), suppress(trio.BrokenResourceError):
+            assert (await read_all(stream)).count(b"HTTP/1.1 200 ") == 1
 
 
 async def test_a_body_that_goes_on_after_its_end_is_not_in_the_next_answer() -> None:

@@ -77,6 +77,16 @@ def test_signals_after_the_end(tmp_path: Path) -> None:
     assert server.lines[1:] == [line for line in server.lines[1:] if "shutting down" in line]
 
 
+def test_a_shutdown_says_what_it_waits_for(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data", "--grace", "0.1") as server:
+        server.post("/v1/workloads", {"command": ["sh", "-c", "exec sleep 60"]})
+        assert server.stop() == 0
+    [waiting] = [line for line in server.lines if "shutting down: stopping workloads" in line]
+    assert "running=1" in waiting
+    assert "grace=0.1" in waiting
+    assert "a second signal does not wait for them" in waiting
+
+
 def test_signals_after_a_failure(tmp_path: Path) -> None:
     """They don't hide it."""
     numbers = [int(signal.SIGTERM), int(signal.SIGINT)]

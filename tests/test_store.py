@@ -15,7 +15,7 @@ from tests.stores import append, batch, running, workload
 from trio_logs.records import Batch, End, Gap, Outcome, Reason, Run, Status, now
 from trio_logs.store import LogState, Retention, Store, StreamState, WorkloadQuery
 from trio_logs.store.sqlite import SQLiteStore, queries
-from trio_logs.store.sqlite.logs import TRIM_ROWS
+from trio_logs.store.sqlite.removal import TRIM_ROWS
 
 MakeStore = Callable[[], Store]
 OK = Outcome(Status.SUCCEEDED, 0)

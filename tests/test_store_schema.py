@@ -70,6 +70,28 @@ CREATE INDEX by_name ON workloads (name, id) WHERE name IS NOT NULL;
 CREATE INDEX trimmable ON workloads (finished_at) WHERE finished_at IS NOT NULL AND held > 0;
 PRAGMA user_version = 4;
 """
+VERSION_6 = f"""
+PRAGMA auto_vacuum = INCREMENTAL;
+PRAGMA journal_mode = WAL;
+{
+    _TABLES
+    % (
+        ", held INTEGER NOT NULL DEFAULT 0, reason TEXT, epoch INTEGER NOT NULL DEFAULT 0,"
+        f" {_ADDED_BY_4}, changed INTEGER NOT NULL DEFAULT 0"
+    )
+}
+CREATE INDEX by_status ON workloads (status, id);
+CREATE INDEX without_record ON workloads (status) WHERE spec IS NULL;
+CREATE INDEX by_name ON workloads (name, id) WHERE name IS NOT NULL;
+CREATE INDEX trimmable ON workloads (finished_at) WHERE finished_at IS NOT NULL AND held > 0;
+CREATE INDEX by_change ON workloads (changed);
+CREATE TABLE deletions (position INTEGER PRIMARY KEY, id TEXT NOT NULL);
+CREATE TABLE positions (newest INTEGER NOT NULL, forgotten INTEGER NOT NULL);
+INSERT INTO positions VALUES (0, 0);
+CREATE TABLE kept (number INTEGER PRIMARY KEY, keep INTEGER NOT NULL);
+CREATE INDEX ended ON workloads (finished_at) WHERE finished_at IS NOT NULL AND spec IS NOT NULL;
+PRAGMA user_version = 6;
+"""
 ROWS = """
 INSERT INTO workloads (id, spec, status, exit_code, error, created_at, finished_at, lines, bytes)
     VALUES ('done', '{"command":["make","TEST"],"name":"n","labels":{"k":"v"}}', 'failed', 1,
@@ -89,13 +111,13 @@ UPDATE workloads SET name = 'n', labels = x'ff6b3d76ff',
 """
 
 
-@pytest.mark.parametrize("schema", [VERSION_1, VERSION_2, VERSION_3, VERSION_4])
+@pytest.mark.parametrize("schema", [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_6])
 async def test_a_file_of_an_earlier_version_is_taken_over(tmp_path: Path, schema: str) -> None:
     path = tmp_path / "x.db"
     earlier = apsw.Connection(str(path))
     earlier.execute(schema).fetchall()
     earlier.execute(ROWS).fetchall()
-    if schema == VERSION_4:
+    if schema in (VERSION_4, VERSION_6):
         earlier.execute(ROWS_OF_4).fetchall()
     held = earlier.execute("SELECT sum(length(data)) FROM batches").get
     if schema != VERSION_1:
@@ -119,8 +141,10 @@ async def test_a_file_of_an_earlier_version_is_taken_over(tmp_path: Path, schema
                 WorkloadQuery(name="n"),
                 WorkloadQuery(labels={"k": "v"}),
                 WorkloadQuery(search="make test"),
+                WorkloadQuery(labels={"k": "v"}, statuses=frozenset([Status.FAILED])),
             ):
                 assert [each.id for each in await store.workloads(query)] == ["done"]
+                assert (await store.count(query))[Status.FAILED] == 1
             assert await store.read("done", 1, 1) == [batch(1, 2, time=5)]
             last = batch(1, 3, time=9, stream="stderr", partial=True)
             assert await store.read("w", 1, 1) == [last]

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import trio
 
@@ -24,6 +25,11 @@ __all__ = ["FolderLock"]
 
 LOOK_SECONDS = 1.0
 """Seconds between two looks at the files."""
+
+CLOSE_SECONDS = 1.0
+"""Seconds that the release of the lock may take."""
+
+T = TypeVar("T")
 
 
 class FolderLock:
@@ -64,9 +70,36 @@ class FolderLock:
                     f"the data folder {folder} is in use by process {pid}: stop it, or give"
                     " another folder with --data"
                 ) from None
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            # The number is for a message only, and a full disk has no room for it.
+            with suppress(OSError):
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
             yield cls(folder, lock)
+
+    @classmethod
+    @asynccontextmanager
+    async def held(cls, folder: Path, then: Callable[[], T]) -> AsyncIterator[tuple[FolderLock, T]]:
+        """As `locked`, and the result of `then`, both in a thread: a disk that does not answer
+        holds up no cancellation. Raises DataFolderError, and the errors of `then`."""
+        threads = Threads("data folder at the start", 1)
+        try:
+            threads.start()
+        except RuntimeError as error:
+            raise DataFolderError(f"can't use the data folder {folder}: {error}") from error
+        stack = ExitStack()
+
+        def take() -> tuple[FolderLock, T]:
+            return stack.enter_context(cls.locked(folder)), then()
+
+        try:
+            yield await threads.run(take, abandon_on_cancel=True)
+        finally:
+            # In the same thread: so it comes after a `take` that was given up.
+            closing = threads.submit(stack.close)
+            threads.close()
+            deadline = trio.current_time() + CLOSE_SECONDS
+            with trio.CancelScope(deadline=deadline, shield=True):
+                await closing.wait()
 
     async def watch(self, database: Path | None, is_open: Callable[[], bool]) -> None:
         """Look at the folder, its lock and a SQLite database in use, until cancelled.

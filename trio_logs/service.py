@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 import trio
@@ -14,7 +15,7 @@ from .backends import Backend, installed_backends
 from .backends.push import PushBackend
 from .broker import BrokerStatistics, LogBroker, SearchStatistics
 from .engine import Engine, EngineStatistics, Nodes, NodeStatistics, keep_pruned, new_node
-from .errors import InvalidRequestError, StoreError
+from .errors import StoreError
 from .folder_lock import FolderLock
 from .own_log import OwnLogStatistics
 from .records import Detached, now
@@ -22,9 +23,10 @@ from .sessions import Sessions
 from .settings import Settings
 from .stderr import statistics as own_log_statistics
 from .store import Store, StoreStatistics
+from .store.opening import open_shared
 from .store.shared import Node, SharedStore
 from .store.sqlite import SQLiteStore
-from .tokens import load_tokens
+from .tokens import Tokens, load_tokens
 from .upkeep import keep_trimmed, watch_store
 
 __all__ = ["Service", "ServiceStatistics", "open_service"]
@@ -58,13 +60,14 @@ class Service:
     def __init__(
         self,
         settings: Settings,
+        tokens: Tokens,
         store: Store,
         backends: Mapping[str, Backend],
         shared: SharedStore | None = None,
     ) -> None:
         self.settings = settings
-        self.tokens = load_tokens(settings, is_shared=shared is not None)
-        self.token = self.tokens.full
+        self.tokens = tokens
+        self.token = tokens.full
         self.store = store
         self._node = new_node(settings.node)
         self.nodes: Nodes | None = None
@@ -186,15 +189,21 @@ async def open_service(
     replaced meanwhile. Raises StoreError if the store can't be opened or read at the
     start, and if a failing store loses ends of workloads or lines on exit.
     """
-    with FolderLock.locked(settings.data) as lock:
-        if store is None and shared is None and settings.store is not None:
-            shared = _shared_store(settings.store)
+    backends = installed_backends() if backends is None else backends
+    if store is None and shared is None and settings.store is not None:
+        shared = open_shared(settings.store)
+    load = partial(load_tokens, settings, is_shared=shared is not None)
+    async with FolderLock.held(settings.data, load) as (lock, tokens):
         path = settings.data / "trio_logs.db"
-        own = SQLiteStore(path, synchronous=settings.synchronous)
+        own = SQLiteStore(
+            path,
+            synchronous=settings.synchronous,
+            max_bytes=settings.retention.max_bytes,
+            has_reserve=True,
+        )
         given = shared or store
         database, store = (path, own) if given is None else (None, given)
-        installed = installed_backends() if backends is None else backends
-        service = Service(settings, store, installed, shared)
+        service = Service(settings, tokens, store, backends, shared)
         async with trio.open_nursery() as store_nursery:
             await store_nursery.start(store.run)
             if service.nodes is not None:
@@ -222,7 +231,7 @@ async def open_service(
                     await service.broker.flush()
                 lines = service.broker.statistics().lines_unsaved
                 broker_nursery.cancel_scope.cancel()
-            if service.nodes is not None and not ends:
+            if service.nodes is not None and service.engine.may_leave:
                 await service.nodes.leave()
             store_nursery.cancel_scope.cancel()
         if ends or lines:
@@ -231,15 +240,3 @@ async def open_service(
                 f"the store failed during the shutdown, so {ends} ends of workloads and {lines}"
                 " lines are lost; the next start shows these workloads as lost"
             )
-
-
-def _shared_store(url: str) -> SharedStore:
-    """Raises InvalidRequestError without a driver, and StoreError for a URL that libpq can't
-    read."""
-    try:
-        from .store.postgres import PostgresStore
-    except ImportError as error:
-        raise InvalidRequestError(
-            "the store in PostgreSQL needs psycopg: pip install 'trio-logs[postgres]'"
-        ) from error
-    return PostgresStore(url)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import structlog
 import trio
 
 from .broker import BrokerStatistics
+from .engine import newest_time
 from .errors import StoreError
-from .store import LogStore, Retention
+from .records import not_before
+from .store import Retention, Store
+from .store.steadiness import lines_to_trim
 
 __all__ = ["keep_trimmed", "watch_store"]
 
 _log = structlog.get_logger("trio_logs.service")
 
-TRIM_SECONDS = 10.0
-"""Seconds between two checks of the history against its bounds."""
+TRIM_SECONDS = 10
+"""Seconds between two checks of the history against its bounds. Each second in between has a look
+at its size."""
 
 WATCH_SECONDS = 1.0
 """Seconds between two checks whether the store takes writes."""
@@ -25,20 +30,38 @@ FAILING_SECONDS = 2.0
 """Seconds that a write waits before the service's log says that the store fails."""
 
 
-async def keep_trimmed(store: LogStore, retention: Retention) -> None:
+async def keep_trimmed(store: Store, retention: Retention) -> None:
     """Keep the history within its bounds until cancelled. A failing store only delays this."""
-    failing = False
-    while True:
-        try:
-            while removed := await store.trim(retention):
-                _log.debug("history trimmed", batches=removed)
-        except StoreError as error:
-            if not failing:
-                _log.warning("history not trimmed: trying again", error=str(error))
-            failing = True
-        else:
-            failing = False
-        await trio.sleep(TRIM_SECONDS)
+    failing = doubted = noted = False
+    with ExitStack() as stack:
+        while True:
+            try:
+                if not noted:
+                    # Before the first removal: the clock may have been set meanwhile.
+                    stack.enter_context(not_before(await newest_time(store)))
+                    noted = True
+                bounds = await lines_to_trim(store, retention)
+                if bounds != retention and not doubted:
+                    _log.warning(
+                        "more than a tenth of the history is too old at once: it stays until the"
+                        " clock has been steady for an hour"
+                    )
+                doubted = bounds != retention
+                while removed := await store.trim(bounds):
+                    _log.debug("history trimmed", batches=removed)
+            except StoreError as error:
+                if not failing:
+                    _log.warning("history not trimmed: trying again", error=str(error))
+                failing = True
+            else:
+                failing = False
+            for _ in range(TRIM_SECONDS):
+                await trio.sleep(1)
+                if (
+                    retention.max_bytes is not None
+                    and store.statistics().bytes > retention.max_bytes
+                ):
+                    break
 
 
 async def watch_store(

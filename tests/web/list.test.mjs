@@ -5,7 +5,7 @@ import test from "node:test"
 
 import { Pages } from "../../trio_logs/web/list/pages.js"
 import { countsOf, labelsIn, parametersOf } from "../../trio_logs/web/list/query.js"
-import { fieldAndWords, pairsOf } from "../../trio_logs/web/list/run_dialog.js"
+import { fieldAndWords, pairsOf, secondsOf } from "../../trio_logs/web/list/run_dialog.js"
 
 /** The service: workloads by number, the highest is the newest; pages of three. */
 class Service {
@@ -97,4 +97,12 @@ test("variables and labels are lines of NAME=value", () => {
   assert.deepEqual(pairsOf("A=1\n\n B =x=y \n", "env"), { A: "1", B: "x=y " })
   assert.throws(() => pairsOf("A", "env"), /^Error: env: "A" is not of the form NAME=value$/)
   assert.throws(() => pairsOf("=1", "labels"), /^Error: labels: "=1"/)
+})
+
+test("durations are those of the commands", () => {
+  const given = ["90", " 1.5 ", "0", "5m", "1h30m", "1h 30m", "2d", "500ms", "1.5h"]
+  assert.deepEqual(given.map(secondsOf), [90, 1.5, 0, 300, 5400, 5400, 172_800, 0.5, 5400])
+  for (const wrong of ["soon", "-1", "1h30", "m", "1e3", "5 min"]) {
+    assert.throws(() => secondsOf(wrong), /^Error: timeout: "/)
+  }
 })

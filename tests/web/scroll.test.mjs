@@ -5,6 +5,7 @@ import test from "node:test"
 
 import { Gaps } from "../../trio_logs/web/log/gaps.js"
 import { Lines } from "../../trio_logs/web/log/lines.js"
+import { Loader } from "../../trio_logs/web/log/loader.js"
 import { LogModel } from "../../trio_logs/web/log/model.js"
 import { RowMap } from "../../trio_logs/web/log/row_map.js"
 import { Scale, TALLEST } from "../../trio_logs/web/scroll/scale.js"
@@ -137,8 +138,8 @@ test("the lines in memory are bounded, in number and in size", () => {
   const kept = Array.from({ length: 100_000 }, (_, place) => lines.get(place + 1)).filter(Boolean)
   assert.ok(kept.length <= 16_384 && kept.length > 16_000, `${kept.length}`)
   assert.ok(lines.get(100_000))
-  // What is in use stays.
-  lines.use(90_000, 90_010)
+  // What is in view stays.
+  lines.use([90_000, 90_010])
   for (let seq = 200_001; seq <= 216_000; seq += 1) lines.put(line(seq))
   assert.ok(lines.get(90_005))
   assert.ok(!lines.get(99_000))
@@ -146,6 +147,31 @@ test("the lines in memory are bounded, in number and in size", () => {
   let size = 0
   for (let seq = 1; seq <= 301_000; seq += 1) size += lines.get(seq)?.text.length ?? 0
   assert.ok(size <= 8_000_000, `${size}`)
+})
+
+test("lines in view arrive and stay, however long they are", async () => {
+  const model = new LogModel()
+  model.head = 200
+  const read = async (/** @type {string} */ range) => {
+    const [from = 0, to = 0] = [...range.matchAll(/\d+/g)].map(Number)
+    const answer = []
+    for (let seq = from; seq <= to; seq += 1) answer.push(JSON.stringify(line(seq, "x".repeat(64_000))) + "\n")
+    return new Response(new Blob(answer).stream())
+  }
+  const [first, last] = [100, 140]
+  // As a view does: it says what shows, and asks again whenever something came.
+  await new Promise((done, fail) => {
+    let asked = 0
+    const show = () => {
+      model.lines.use([first, 128, last])
+      if (!model.missing(first, last)) done(undefined)
+      else if ((asked += 1) > 500) fail(new Error(`${model.missing(first, last)} are missing`))
+      else loader.want(first, last)
+    }
+    const loader = new Loader(model, read, () => queueMicrotask(show), fail)
+    show()
+  })
+  assert.ok(model.lines.get(first) && model.lines.get(last))
 })
 
 test("each stream carries its colour from line to line", () => {

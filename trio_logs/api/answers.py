@@ -9,7 +9,7 @@ import msgspec
 import structlog
 from quart import Response, request
 from quart.wrappers.response import ResponseBody
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge
 
 from ..errors import (
     BusyError,
@@ -38,6 +38,9 @@ __all__ = [
     "protected",
     "stream_response",
 ]
+
+MAX_SHOWN = 200
+"""Characters of a path that a problem quotes."""
 
 _log = structlog.get_logger("trio_logs.api")
 
@@ -132,6 +135,9 @@ def problem_of(error: Exception) -> Response:
         case RequestEntityTooLarge():
             status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
             detail = f"a request's body has at most {request.max_content_length} bytes"
+        case NotFound():
+            status = HTTPStatus.NOT_FOUND
+            detail = f"there is no path {request.path[:MAX_SHOWN]!r}: /openapi.json lists the paths"
         case HTTPException(code=code) if code is not None:
             status, detail = HTTPStatus(code), error.description or ""
             headers = {k: v for k, v in error.get_headers() if k in ("Allow", "Location")}

@@ -21,17 +21,15 @@ from ..errors import ConflictError, InvalidSpecError, NotStartedError
 from ..records import Outcome, Reason, Status, WorkloadSpec
 from ..threads import Threads
 from . import Execution
-from .process_group import POLL_SECONDS, ProcessGroup
+from .process_group import ProcessGroup
 from .process_output import OutputReader
 from .process_start import not_started, spawn
+from .process_table import Identity, ProcessTable
 
 __all__ = ["ProcessBackend"]
 
 DRAIN_SECONDS = 2.0
 """Seconds that output is read after the command's exit, while another process holds it open."""
-
-THREADS = 4
-"""They scan /proc, which takes milliseconds and never blocks."""
 
 
 class ProcessBackend:
@@ -46,26 +44,27 @@ class ProcessBackend:
     signals: ClassVar[Collection[str]] = frozenset(signal.Signals.__members__)
 
     def __init__(self) -> None:
-        self._threads: Threads | None = None
+        self._table: ProcessTable | None = None
         self._unended: trio.Nursery
         # The running workloads that have a terminal, by id.
         self._terminals: dict[str, tuple[OutputReader, ProcessGroup]] = {}
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Start the threads. Raises RuntimeError if the system refuses one."""
-        if self._threads is not None:
+        """Start the thread. Raises RuntimeError if the system refuses it."""
+        if self._table is not None:
             raise RuntimeError("this ProcessBackend serves an engine already: make another one")
-        threads = Threads("process", THREADS)
+        # It examines /proc, which takes milliseconds and never blocks.
+        threads = Threads("process", 1)
         threads.start()
         try:
             # Its tasks, one for each command that survived SIGKILL, go on after `run` has returned.
             async with trio.open_nursery() as self._unended:
-                self._threads = threads
+                self._table = ProcessTable(threads)
                 yield
                 self._unended.cancel_scope.cancel()
         finally:
-            self._threads = None
+            self._table = None
             threads.close()
 
     def check(self, spec: WorkloadSpec) -> None:
@@ -79,7 +78,7 @@ class ProcessBackend:
                 raise InvalidSpecError(f"env: {name!r} is not a variable's name")
 
     async def run(self, execution: Execution) -> Outcome:
-        threads = self._opened_threads()
+        table = self._opened_table()
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             # The kernel reaps children by itself then, and reports no exit status.
             raise NotStartedError(
@@ -89,7 +88,7 @@ class ProcessBackend:
         with ExitStack() as stack:
             # In this thread and not in a worker: the parent-death signal goes by the thread.
             process, readers = spawn(execution.spec, stack)
-            group = ProcessGroup(process, threads)
+            group = ProcessGroup(process, table)
             if execution.spec.pty:
                 self._terminals[execution.id] = readers[0], group
             try:
@@ -111,12 +110,12 @@ class ProcessBackend:
             await group.send(signal.SIGWINCH, apart_from=foreground)
 
     async def reap(self, handle: str) -> None:
-        await ProcessGroup.kill_remains(handle, self._opened_threads())
+        await ProcessGroup.kill_remains(Identity.decode(handle), self._opened_table())
 
-    def _opened_threads(self) -> Threads:
-        if self._threads is None:
+    def _opened_table(self) -> ProcessTable:
+        if self._table is None:
             raise RuntimeError("the ProcessBackend is not open: enter its `serving` first")
-        return self._threads
+        return self._table
 
 
 async def _attend(
@@ -150,14 +149,6 @@ async def _stop_when_asked(
     """Send the signals of the requests, wait for the grace, send KILL: to the whole group, whose
     leader may be gone."""
 
-    async def until_gone() -> None:
-        await group.wait()
-        # The kernel announces the end of a child, but not of a group.
-        while True:
-            if not await group.has_members():
-                return
-            await trio.sleep(POLL_SECONDS)
-
     async def send_signals() -> None:
         for name in await execution.stop.signals():
             await group.send(signal.Signals[name])
@@ -176,7 +167,7 @@ async def _stop_when_asked(
     await send_signals()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keep_sending)
-        nursery.start_soon(_cancel_after, until_gone, nursery.cancel_scope)
+        nursery.start_soon(_cancel_after, group.wait_empty, nursery.cancel_scope)
         nursery.start_soon(_cancel_after, execution.stop.wait_grace, nursery.cancel_scope)
     await group.send(signal.SIGKILL)
     # Without a deadline: the engine cancels a command that survives SIGKILL.

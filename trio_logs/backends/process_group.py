@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import cached_property
 
 import trio
 
-from ..threads import Threads
 from .posix_spawn import Child
-from .process_table import Identity, Member, SessionScan
+from .process_table import Identity, Member, ProcessTable
 
 __all__ = ["ProcessGroup"]
 
@@ -23,10 +24,11 @@ once. A child outlives SIGKILL while the kernel holds it, as in a read from a de
 while a debugger holds it."""
 
 POLL_SECONDS = 0.05
-"""How often a child is looked at where the kernel can't announce its end."""
+"""How often a child is looked at where the kernel can't announce its end, and the shortest time
+between two looks for the members of one group."""
 
 LOOKS = 3
-"""Looks that have to find no member. Only the first one examines all processes."""
+"""Looks that have to find no member."""
 
 MAX_UNSURE = 5
 """Looks more, at most, where processes of others vanish before their examination."""
@@ -39,33 +41,50 @@ class ProcessGroup:
     `timeout` and shells with job control do. The child is reaped by `end` or `reap` only: until
     then no stranger can get its pid, which is the id of the group and of the session.
 
-    No method blocks Trio's thread: /proc is scanned in `threads`.
+    No method blocks Trio's thread: the thread of `table` examines /proc.
     """
 
-    def __init__(self, process: Child | subprocess.Popen[bytes], threads: Threads) -> None:
+    def __init__(self, process: Child | subprocess.Popen[bytes], table: ProcessTable) -> None:
         self._process = process
-        self._threads = threads
+        self._table = table
 
     @cached_property
-    def handle(self) -> str:
-        """The argument of `members` and `kill_remains`. Take it first while the child runs.
+    def leader(self) -> Identity:
+        """The child. Take it first while the child runs.
 
         Raises OSError if /proc can't be read, as when no file descriptor is free.
         """
-        return Identity.of(self._process.pid).encode()
+        return Identity.of(self._process.pid)
+
+    @property
+    def handle(self) -> str:
+        """The argument of `kill_remains`, from `leader`."""
+        return self.leader.encode()
 
     async def wait(self) -> None:
         """Wait until the child exits. It is not reaped, and other members may go on."""
         try:
-            pidfd = os.pidfd_open(self._process.pid)
-        except (AttributeError, OSError):
-            # Not Linux, or no file descriptor is free.
+            await _until_exit(self._process.pid, lambda: True)
+        except OSError:
             await _poll(self._has_exited)
-            return
-        try:
-            await trio.lowlevel.wait_readable(pidfd)
-        finally:
-            os.close(pidfd)
+
+    async def wait_empty(self) -> None:
+        """Wait until no member runs.
+
+        The kernel announces the end of a process, but not of a session. So this waits for one
+        member after the other, and looks for the next one in between: the wait costs no CPU.
+        """
+        await self.wait()
+        while True:
+            # Without a free descriptor, wait on: the members keep their grace.
+            with suppress(OSError):
+                found = await self._table.look(self.leader)
+                if not found.members:
+                    return
+                member = found.members[0]
+                await _until_exit(member.pid, member.is_same)
+            # So that members which exit and fork on and on cause few looks.
+            await trio.sleep(POLL_SECONDS)
 
     def _has_exited(self) -> bool:
         try:
@@ -93,23 +112,21 @@ class ProcessGroup:
         may leave out those outside the child's process group."""
         if apart_from != self._process.pid:
             self._send_to_group(number)
+        others = {self._process.pid, apart_from}
+
+        def visit(member: Member) -> None:
+            if member.group not in others:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(member.pid, number)
+
         # Without a free descriptor, no other member can be found now.
         with suppress(OSError):
-            send = partial(_send_to_others, self.handle, number, apart_from)
-            await self._threads.run(send, abandon_on_cancel=True)
+            await self._table.look(self.leader, visit)
 
     def _send_to_group(self, number: signal.Signals) -> None:
         # No process is left, or (macOS) only zombies are.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
-
-    async def has_members(self) -> bool:
-        """Whether any member still runs; True if /proc can't be read."""
-        try:
-            find = partial(self.members, self.handle)
-            return bool(await self._threads.run(find, abandon_on_cancel=True))
-        except OSError:
-            return True  # no file descriptor is free
 
     async def end(self) -> bool:
         """Kill all members and reap the child; return whether it is reaped.
@@ -136,33 +153,53 @@ class ProcessGroup:
 
     async def _kill_all(self) -> bool:
         with suppress(OSError):  # no file descriptor is free
-            await self.kill_remains(self.handle, self._threads)
+            await self.kill_remains(self.leader, self._table)
             return True
         return False
 
     @staticmethod
-    def members(handle: str) -> list[int]:
-        """The pids of the running members of a group that this or an earlier server started.
-
-        Use a thread, as for `SessionScan`. Raises OSError if /proc can't be read.
-        """
-        return [member.pid for member in SessionScan(Identity.decode(handle)).look()]
-
-    @classmethod
-    async def kill_remains(cls, handle: str, threads: Threads) -> list[int]:
-        """Kill the running members of a group; return their pids. Raises OSError as `members`.
+    async def kill_remains(leader: Identity, table: ProcessTable) -> list[int]:
+        """Kill the running members of a group that this or an earlier service started; return their
+        pids. Raises OSError if /proc can't be read.
 
         A member may fork and exit during a look, and the next look finds its child. So it ends
         once several looks in a row have found nothing.
         """
         killed: list[int] = []
-        scan = SessionScan(Identity.decode(handle))
-        # A call of its own after each find, so that a fork bomb can't keep a thread for ever.
-        while found := await threads.run(
-            partial(_kill_found, scan, killed), abandon_on_cancel=True
-        ):
-            killed += found
+
+        def visit(member: Member) -> None:
+            # A killed process may take its time.
+            if member.pid not in killed:
+                killed.append(member.pid)
+                _kill(member)
+
+        quiet = unsure = 0
+        while quiet < LOOKS and unsure < MAX_UNSURE:
+            before = len(killed)
+            found = await table.look(leader, visit)
+            if len(killed) > before:
+                quiet = unsure = 0
+            elif found.is_sure:
+                quiet += 1
+            else:
+                unsure += 1
         return killed
+
+
+async def _until_exit(pid: int, is_meant: Callable[[], bool]) -> None:
+    """Wait until a process exits. `is_meant` tells whether the pid, once it is held, is still that
+    process's. Raises OSError where no descriptor is free, or where the system is not Linux."""
+    if sys.platform != "linux":
+        raise OSError(errno.ENOSYS, "no file descriptors of processes")
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if is_meant():
+            await trio.lowlevel.wait_readable(pidfd)
+    finally:
+        os.close(pidfd)
 
 
 async def _poll(is_over: Callable[[], bool]) -> None:
@@ -173,23 +210,6 @@ async def _poll(is_over: Callable[[], bool]) -> None:
         await trio.sleep(POLL_SECONDS)
 
 
-def _kill_found(scan: SessionScan, killed: Sequence[int]) -> list[int]:
-    """Look until a look finds members that are not yet in `killed`, or several find none. Kill
-    those members; return their pids."""
-    found: list[int] = []
-    quiet = unsure = 0
-    while not found and quiet < LOOKS and unsure < MAX_UNSURE:
-        for member in scan.look():
-            if member.pid not in killed:
-                found.append(member.pid)
-                _kill(member)
-        if scan.is_sure:
-            quiet += 1
-        else:
-            unsure += 1
-    return found
-
-
 def _kill(member: Member) -> None:
     with suppress(ProcessLookupError, PermissionError):
         if member.group == member.pid:
@@ -197,12 +217,3 @@ def _kill(member: Member) -> None:
             os.killpg(member.group, signal.SIGKILL)
         else:
             os.kill(member.pid, signal.SIGKILL)
-
-
-def _send_to_others(handle: str, number: signal.Signals, apart_from: int) -> None:
-    """Send a signal to the members outside these process groups: the child's, and `apart_from`."""
-    others = {Identity.decode(handle).pid, apart_from}
-    for member in SessionScan(Identity.decode(handle)).look():
-        if member.group not in others:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(member.pid, number)

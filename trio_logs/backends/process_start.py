@@ -58,12 +58,25 @@ def _find_program(spec: WorkloadSpec, environment: dict[str, str]) -> str:
         places = [str(Path(folder, place)) for place in environment["PATH"].split(os.pathsep)]
         found = shutil.which(program, path=os.pathsep.join(places))
     if found is None:
-        hint = "; see PATH"
-        if "/" in program:
-            # A relative path starts in the working folder.
-            hint = "" if program[0] == "/" else f"; it was looked for in {Path(folder).absolute()}"
-        raise NotStartedError(f"command: there is no program {program!r} that can be run{hint}")
+        raise NotStartedError(f"command: {_why_not(program, folder, spec)}")
     return str(Path(found).absolute())
+
+
+def _why_not(program: str, folder: str, spec: WorkloadSpec) -> str:
+    """Why no program was found, as the end of a sentence."""
+    if "/" in program:
+        path = Path(folder, program)
+        if path.is_dir():
+            return f"{program!r} is a folder, not a program"
+        if path.is_file():
+            return f"the service has no permission to run {program!r}: make the file executable"
+    nothing = f"there is no program {program!r} that can be run"
+    if program.startswith("/"):
+        return nothing
+    place = str(Path(folder).absolute())
+    if "/" not in program:
+        place = f"the PATH of {'the workload' if 'PATH' in spec.env else 'the service'}"
+    return f"{nothing}; it was looked for in {place}"
 
 
 def _wrap(

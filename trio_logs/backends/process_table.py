@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 
 import msgspec
 
-__all__ = ["Identity", "Member", "SessionScan"]
+from ..threads import Threads
+
+__all__ = ["Found", "Identity", "Member", "ProcessTable"]
 
 _PROC = Path("/proc")
+
+KNOWN_SECONDS = 1.0
+"""How long the table knows the session of a process without a new examination. Within it, no pid is
+given out a second time: the kernel counts up through all others first."""
+
+_HIDDEN = -1
+"""The session of a process that /proc hides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,62 +54,144 @@ class Identity:
         return msgspec.json.encode(self).decode()
 
 
-class SessionScan:
-    """Looks for the running processes of one session, again and again.
+class ProcessTable:
+    """Looks for the running processes of sessions. A look at /proc costs some milliseconds, so all
+    tasks that ask while one is under way share the next one.
 
-    `leader` started the session. A process can't enter a session from outside, so only new ones are
-    examined after the first look. Use a thread: a look reads /proc for every new process of the
-    machine. A system without /proc shows no processes.
+    Use it in Trio's thread. `threads` has one thread: it makes all looks. A system without /proc
+    shows no processes.
     """
 
-    def __init__(self, leader: Identity) -> None:
-        self._leader = leader
-        self._strangers: set[int] = set()
-        self.is_sure = False
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
+        # For the next look. Bound: the tasks that wait for it, at most a few for each workload.
+        self._asked: deque[_Search] = deque()
+        # Used in the thread alone: the session of each process, and when that was found out.
+        self._sessions: dict[int, int] = {}
+        self._known_since = -math.inf
 
-    def look(self) -> Iterator[Member]:
-        """Yield each process as soon as it is found. Afterwards, `is_sure` says whether there
-        can't have been others: one that exits before its examination may have forked.
+    async def look(self, leader: Identity, visit: Callable[[Member], None] | None = None) -> Found:
+        """Find the running processes of the session that `leader` started.
 
-        Raises OSError if /proc can't be read.
+        The thread calls `visit` with each one as soon as it has found it. A cancellation returns at
+        once: the look and its visits may take place all the same. Raises OSError if /proc can't be
+        read, as when no file descriptor is free.
         """
-        self.is_sure = True
-        if self._has_ended():
+        search = _Search(leader, visit)
+        self._asked.append(search)
+        await self._threads.run(partial(self._answer, search), abandon_on_cancel=True)
+        if search.error is not None:
+            raise search.error
+        return Found(search.members, search.is_sure)
+
+    def _answer(self, search: _Search) -> None:
+        """Make one look for this search and all others that wait, unless that is done already."""
+        if search.is_done:
+            return
+        searches = []
+        # Trio's thread may append meanwhile: only what is taken here is answered.
+        while self._asked:
+            searches.append(self._asked.popleft())
+        try:
+            self._look(searches)
+        except OSError as error:
+            for each in searches:
+                each.error = error
+        for each in searches:
+            each.is_done = True
+
+    def _look(self, searches: Iterable[_Search]) -> None:
+        wanted: dict[int, list[_Search]] = {}
+        for search in searches:
+            if not _has_ended(search.leader):
+                wanted.setdefault(search.leader.pid, []).append(search)
+        if not wanted:
             return
         listed = {int(name) for name in _names() if name.isdigit()}
-        # Another process may get the pid of one that has exited.
-        self._strangers &= listed
+        self._forget(listed)
+        # A child of the service leaves this session when it starts.
+        ours = os.getsid(0)
         # The newest first: a process that forks and exits at once is still there.
-        for pid in sorted(listed - self._strangers, reverse=True):
+        for pid in sorted(listed, reverse=True):
+            session = self._sessions.get(pid, ours)
+            if session != ours and session not in wanted:
+                continue
             try:
                 stat = _stat(pid)
             except PermissionError:
-                self._strangers.add(pid)  # another user's, where /proc hides these
+                self._sessions[pid] = _HIDDEN  # another user's, where /proc hides these
                 continue
             if stat is None:
-                self.is_sure = False
-            elif stat.session != self._leader.pid or stat.start < self._leader.start:
-                self._strangers.add(pid)
-            elif not stat.is_zombie:
-                yield Member(pid, stat.group)
+                # One that exits before its examination may have forked.
+                for search in chain.from_iterable(wanted.values()):
+                    search.is_sure = False
+                continue
+            self._sessions[pid] = stat.session
+            if not stat.is_zombie:
+                for search in wanted.get(stat.session, ()):
+                    search.found(Member(pid, stat.group, stat.start))
 
-    def _has_ended(self) -> bool:
-        """Whether the pid of the leader, and so that of the session, is another one's now."""
-        try:
-            leader = _stat(self._leader.pid)
-        except PermissionError:
-            return True  # a process of another user
-        if self._leader.boot != _boot_id():
-            return True
-        return leader is not None and leader.start != self._leader.start
+    def _forget(self, listed: Collection[int]) -> None:
+        """Forget the sessions of processes that are gone, and of all once they are old: another
+        process may have the pid then."""
+        if time.monotonic() - self._known_since > KNOWN_SECONDS:
+            self._known_since = time.monotonic()
+            self._sessions = {}
+        self._sessions = {pid: self._sessions[pid] for pid in listed if pid in self._sessions}
+
+
+class _Search:
+    """One task's question; the thread answers it."""
+
+    def __init__(self, leader: Identity, visit: Callable[[Member], None] | None) -> None:
+        self.leader = leader
+        self.members: list[Member] = []
+        self.is_sure = True
+        self.is_done = False
+        self.error: OSError | None = None
+        self._visit = visit
+
+    def found(self, member: Member) -> None:
+        """The thread has found a member."""
+        # A process older than the leader belongs to an earlier session with the same id.
+        if member.start >= self.leader.start:
+            self.members.append(member)
+            if self._visit is not None:
+                self._visit(member)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look has found. `is_sure`: there can't have been other members, since no process
+    exited before its examination."""
+
+    members: list[Member]
+    is_sure: bool
+
+
+def _has_ended(leader: Identity) -> bool:
+    """Whether the pid of the leader, and so that of the session, is another one's now."""
+    if leader.boot != _boot_id():
+        return True
+    try:
+        stat = _stat(leader.pid)
+    except PermissionError:
+        return True  # a process of another user
+    return stat is not None and stat.start != leader.start
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A running process of a session, and its process group."""
+    """A running process of a session, its process group, and its start as in `Identity`."""
 
     pid: int
     group: int
+    start: int
+
+    def is_same(self) -> bool:
+        """Whether the process still runs. Raises OSError if /proc can't be read."""
+        stat = _stat(self.pid)
+        return stat is not None and stat.start == self.start and not stat.is_zombie
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +216,9 @@ def _stat(pid: int) -> _Stat | None:
         return None
     # The second field, the name, may hold any byte; the third follows its last parenthesis.
     fields = text[text.rindex(b")") + 2 :].split()
-    return _Stat(int(fields[2]), int(fields[3]), int(fields[19]), fields[0] in (b"Z", b"X"))
+    # The first thread may have ended before the others.
+    is_zombie = fields[0] in (b"Z", b"X") and int(fields[17]) < 2
+    return _Stat(int(fields[2]), int(fields[3]), int(fields[19]), is_zombie)
 
 
 @cache

@@ -14,12 +14,12 @@ __all__ = ["Numbering"]
 
 class Numbering:
     """Splits each stream into lines and numbers them in the order of arrival; `next` is the number
-    of the next line."""
+    of the next line, and `time` the time of the last one."""
 
     def __init__(self, state: LogState) -> None:
         """Go on after the last line of the log, whose state is `state`."""
         self.next = state.lines + 1
-        self._time = state.time
+        self.time = state.time
         self._splitters: dict[str, LineSplitter] = {}
         for stream, each in state.streams.items():
             splitter = LineSplitter(continues=each.unfinished, size=each.bytes)
@@ -66,11 +66,9 @@ class Numbering:
 
     def _append(self, runs: Iterable[Lines], stream: str, time: int, batches: list[Batch]) -> None:
         # The wall clock may step back. Times of a log never do, so that `since` cuts cleanly.
-        self._time = max(self._time, time)
+        self.time = max(self.time, time)
         for run in runs:
             batches.append(
-                Batch(
-                    self.next, run.count, self._time, stream, run.data, run.partial, run.continues
-                )
+                Batch(self.next, run.count, self.time, stream, run.data, run.partial, run.continues)
             )
             self.next += run.count

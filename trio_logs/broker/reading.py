@@ -172,7 +172,7 @@ class Reading(OneByOne[Found]):
                 return ()
             self._done = True
             return [Stop("limit", following)]
-        if last is None or pending.next_line is not None:
+        if last is None or pending.next_line is not None or subscription.is_reset:
             return ()
         is_over = subscription.is_over and subscription.head <= last
         if subscription.position >= last and not is_over:

@@ -91,7 +91,8 @@ class Source:
         """Have the log end with this outcome. Writers that are still open can't write any more.
         Closing again does nothing: the first outcome stands."""
         if self._ending is None:
-            self._ending = Ending(outcome, now())
+            # The wall clock may have been set back since the last line.
+            self._ending = Ending(outcome, max(now(), self._numbering.time))
             # A mark wakes the source if it waits. It does not wait while its channel is full. A
             # cancel scope around each wait would cost as much as the channel itself.
             with suppress(trio.WouldBlock):

@@ -44,6 +44,12 @@ OTHERS = {
 }
 """The commands that are a service themselves, or need no server."""
 
+HELP = """Run a workload, watch its log live, and never lose a line.
+
+`trio-logs serve` starts the service. `trio-logs run -- COMMAND` then runs a command in it, as a
+workload, and `trio-logs logs ID` follows its log. `trio-logs COMMAND --help` tells more.
+"""
+
 FUNCTIONS = {"open": "open_page"}
 """The functions of commands whose name is that of a builtin."""
 
@@ -66,7 +72,7 @@ def create_app(arguments: list[str]) -> App:
     """The commands, for these arguments: if they ask for help, it names the server in use."""
     app = App(
         name="trio-logs",
-        help="Run a workload, watch its log live, and never lose a line.",
+        help=HELP,
         version=__version__,
         backend="trio",
         result_action="return_value",
@@ -85,6 +91,8 @@ def create_app(arguments: list[str]) -> App:
             usage=f"Usage: trio-logs {name} {USAGES[name]}" if name in USAGES else None,
             sort_key=place,
             config=fill_options if name == "serve" else None,
+            # In grep(1), -h leaves out the names.
+            **({"help_flags": ["--help"]} if name == "grep" else {}),
             help_epilogue=epilogue if name in CLIENTS else None,
         )
     app.command("trio_logs.cli.complete:complete", name="complete", show=False)

@@ -12,6 +12,12 @@ __all__ = ["begin_with_command", "separate", "spell_out"]
 ALIASES = {"ls": "ps"}
 """Other names of commands."""
 
+FLAGS = {"help": "--help", "version": "--version"}
+"""Words that other tools take for commands, and the option that does the same here."""
+
+SWITCHES = "EFHLchilnoqvwx"
+"""The letters of `grep` that take no value."""
+
 GLOBAL = ("--server", "--token")
 """Options that may also stand before the command."""
 
@@ -29,6 +35,9 @@ def begin_with_command(arguments: Sequence[str]) -> list[str]:
         # The help, or the version.
         return rest
     command, *others = rest
+    if command in FLAGS:
+        # Other tools have a command for it.
+        return [*others[:1], FLAGS[command]] if command == "help" else [FLAGS[command]]
     return [ALIASES.get(command, command), *options, *others]
 
 
@@ -45,17 +54,21 @@ def separate(app: App, arguments: list[str]) -> list[str]:
 
 def spell_out(app: App, arguments: list[str]) -> list[str]:
     """The arguments, with two forms of grep(1) that the parser would take for others: `-NUM` is
-    `--context=NUM`, and `-e=x` looks for `=x`."""
+    `--context=NUM`, also behind other letters, and `-e=x` looks for `=x`."""
     if arguments[:1] != ["grep"]:
         return arguments
     spelled = list(arguments)
+    switches: list[str] = []
     for position in _words(app, arguments):
         argument = arguments[position]
-        if re.fullmatch(r"-[0-9]+", argument):
-            spelled[position] = f"--context={argument[1:]}"
+        if found := re.fullmatch(rf"-([{SWITCHES}]*)([0-9]+)([{SWITCHES}]*)", argument):
+            letters = found[1] + found[3]
+            spelled[position] = f"--context={found[2]}"
+            if letters:
+                switches.append(f"-{letters}")
         elif argument.startswith("-e="):
             spelled[position] = f"--regexp={argument[2:]}"
-    return spelled
+    return [*spelled[:1], *switches, *spelled[1:]]
 
 
 def _words(app: App, arguments: list[str]) -> Iterator[int]:

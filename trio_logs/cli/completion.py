@@ -27,7 +27,27 @@ _trio_logs_with_workloads() {
   fi
 }
 
-complete -F _trio_logs_with_workloads trio-logs
+# Behind -- stands a command of another program, as behind sudo.
+_trio_logs_with_commands() {
+  local at word="${COMP_WORDS[COMP_CWORD]}"
+  if [[ "${COMP_WORDS[1]}" == run || "${COMP_WORDS[1]}" == pipe ]]; then
+    for ((at = 2; at < COMP_CWORD; at++)); do
+      [[ "${COMP_WORDS[at]}" == -- ]] || continue
+      if declare -F _command_offset >/dev/null; then
+        _command_offset $((at + 1))
+        return
+      fi
+      compopt -o filenames 2>/dev/null
+      COMPREPLY=()
+      ((COMP_CWORD == at + 1)) && mapfile -t COMPREPLY < <(compgen -c -- "$word")
+      [[ ${#COMPREPLY[@]} -gt 0 ]] || mapfile -t COMPREPLY < <(compgen -f -- "$word")
+      return
+    done
+  fi
+  _trio_logs_with_workloads
+}
+
+complete -F _trio_logs_with_commands trio-logs
 """
 
 ZSH = r"""

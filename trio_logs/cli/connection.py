@@ -19,13 +19,15 @@ from cyclopts import Parameter
 from ..addresses import base_url, is_loopback, without_user
 from ..data_folder import default_data_folder, read_address, read_only_token_path, token_path
 from ..errors import DataFolderError
-from .config_file import config_path, read_config
+from .config_file import read_config
 from .exits import UsageError
 
 if TYPE_CHECKING:
     from ..client import Client
 
 __all__ = [
+    "BY_DEFAULT",
+    "FROM_DATA_FOLDER",
     "Connect",
     "Connection",
     "Flags",
@@ -40,6 +42,7 @@ DEFAULT_SERVER = "http://127.0.0.1:8000"
 FROM_FLAG = "from the command line"
 FROM_ENVIRONMENT = "from the environment"
 FROM_DATA_FOLDER = "from the data folder"
+BY_DEFAULT = "the default"
 
 
 @Parameter(name="*", group="Connection")
@@ -48,7 +51,8 @@ class Flags:
     """The options of the connection."""
 
     server: Annotated[
-        str | None, Parameter(help="URL of the server, or unix:PATH. [env: TRIO_LOGS_SERVER]")
+        str | None,
+        Parameter(metavar="URL", help="URL of the server, or unix:PATH. [env: TRIO_LOGS_SERVER]"),
     ] = None
     token: Annotated[
         str | None,
@@ -101,34 +105,6 @@ class Connection:
                 f"the environment's proxy for {self.server} can't be used: {error}"
             ) from error
 
-    def explain(self, error: BaseException) -> str:
-        """The message of an error. If the service refuses the token, only the connection knows
-        where it came from, and how to find the right one."""
-        # The client loads slowly, and an error of it shows that it is loaded.
-        from ..client.errors import RefusedError
-
-        match error:
-            case RefusedError(status=401, is_problem=True):
-                return self._refusal()
-            case RefusedError(status=403, is_problem=True) if self.token is not None:
-                return f"{error}; this command sends the token {self._place_of_token()}"
-        return str(error)
-
-    def _refusal(self) -> str:
-        if self.token is None:
-            places = f"--token, TRIO_LOGS_TOKEN, {config_path(os.environ)}, {default_data_folder()}"
-            why = f"{self.server} needs a token, and none for it is in {places}"
-        else:
-            why = f"{self.server} refuses the token {self._place_of_token()}: it is wrong"
-        return (
-            f"{why}; run `trio-logs token` where the service runs, with TRIO_LOGS_DATA set to its"
-            " --data"
-        )
-
-    def _place_of_token(self) -> str:
-        is_file = self.token_source == FROM_DATA_FOLDER
-        return f"{self.token_source} {default_data_folder()}" if is_file else self.token_source
-
     def __str__(self) -> str:
         token = "no token found" if self.token is None else f"token {self.token_source}"
         return f"Server {self.server} ({self.server_source}), {token}."
@@ -146,7 +122,7 @@ def find_connection(flags: Flags | None, environ: Mapping[str, str] = os.environ
         (environ.get("TRIO_LOGS_SERVER"), FROM_ENVIRONMENT),
         (config.get("server"), from_file),
         (address, FROM_DATA_FOLDER),
-        (DEFAULT_SERVER, "the default"),
+        (DEFAULT_SERVER, BY_DEFAULT),
     )
     server = _checked(server or "", server_source)
     places = [(flags.token, FROM_FLAG), (environ.get("TRIO_LOGS_TOKEN"), FROM_ENVIRONMENT)]

@@ -4,7 +4,8 @@ A log is untrusted text: it could move the cursor, retitle the window, write to 
 (OSC 52), or hide behind a link (OSC 8). All control sequences are removed except colours (SGR,
 Select Graphic Rendition in ECMA-48), which are optional. Controls that reorder text are shown
 instead, as `<U+202E>`: with them, a line could look like another one. Text is never removed, with
-one exception: a line that a progress bar rewrote with `\\r` keeps its last state only.
+one exception: a line that a progress bar rewrote keeps its last state only. A bar returns with
+`\\r` or, as npm does, with CHA to the first column; EL erases what it wrote before.
 
 Sources: ECMA-48, section 5; xterm's ctlseqs, for strings that BEL ends; Unicode Standard Annex 9,
 section 2, for the controls that reorder text.
@@ -15,7 +16,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-__all__ = ["Neutralizer", "carry_colours", "is_harmless", "last_state", "one_line"]
+__all__ = [
+    "ERASE",
+    "RETURN",
+    "Neutralizer",
+    "carry_colours",
+    "is_harmless",
+    "last_state",
+    "one_line",
+]
 
 _HARMFUL = [bytes([control]) for control in (*range(0x09), *range(0x0B, 0x20), 0x7F)]
 """The C0 controls except tab and line feed."""
@@ -54,7 +63,18 @@ _UNFINISHED = re.compile(
 )
 """A sequence at the end of a part of a line, which the next part may finish."""
 
+RETURN = re.compile(rf"\r|{_CSI}[01]?G")
+"""What moves the cursor to the start of its line: CR, and CHA (ECMA-48, section 8.3.9)."""
+
+ERASE = re.compile(rf"{_CSI}[02]?K")
+"""What erases the whole line, or the line from the cursor on (EL, section 8.3.41)."""
+
+# Marks for both in a text that has no control characters any more.
+_ERASED, _ERASED_FROM_HERE = "\x00", "\x01"
+
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+
+_START_ERASED = re.compile(rf"((?:\A|\r)(?:{_COLOUR.pattern})*){_ERASED_FROM_HERE}")
 
 _RESET = "\x1b[0m"
 
@@ -71,7 +91,7 @@ def one_line(text: str) -> str:
     """Untrusted text, made safe to print within one line."""
     if text.isascii() and text.isprintable():
         return text
-    return Neutralizer(colour=False).line(text.translate(_BREAKS))
+    return _SEQUENCE.sub("", text.translate(_BREAKS)).translate(_REORDERING)
 
 
 def is_harmless(data: bytes) -> bool:
@@ -111,11 +131,17 @@ class Neutralizer:
             self._rest = unfinished[0] if string is None else string + escape
             text = text[: unfinished.start()]
         text = _SEQUENCE.sub(self._keep, text).translate(_REORDERING)
+        if _ERASED in text or _ERASED_FROM_HERE in text:
+            text = _unerased(text)
         if "\r" in text:
             text = last_state(text).replace("\r", "")
         return self._coloured(text) if self._colour else text
 
     def _keep(self, sequence: re.Match[str]) -> str:
+        if RETURN.fullmatch(sequence[0]):
+            return "\r"
+        if ERASE.fullmatch(sequence[0]):
+            return _ERASED if "2" in sequence[0] else _ERASED_FROM_HERE
         colour = sequence["colour"]
         if colour is None or not self._colour or len(colour) > _MAX_COLOURS:
             return ""
@@ -138,6 +164,15 @@ def carry_colours(before: str, colours: Sequence[str]) -> str:
         if colour.strip("\x1b[0;m"):
             held += colour
     return held if len(held) <= _MAX_COLOURS or not colours else colours[-1]
+
+
+def _unerased(text: str) -> str:
+    """What is left of a line in which whole lines were erased, with the colours that it set before.
+    A part of a line stays."""
+    # From the first column, the rest of the line is all of it.
+    text = _START_ERASED.sub(rf"\1{_ERASED}", text).replace(_ERASED_FROM_HERE, "")
+    before, _, left = text.rpartition(_ERASED)
+    return carry_colours("", _COLOUR.findall(before)) + left
 
 
 def last_state(text: str) -> str:

@@ -11,11 +11,12 @@ import trio
 from ..client import Client, ClientError, End, Status, UnreachableError, Workload
 from ..errors import WorkloadNotFoundError
 from .choose import deletion_is_told
-from .outcomes import count_lines, exit_code, tell
+from .outcomes import count_lines, exit_code, tell, why_stopped
 from .outputs import Outputs
 from .printer import Printer
 from .resizing import Size, follow_size
 from .sinks import OutputError
+from .table import duration
 
 __all__ = ["PATIENCE", "Foreground", "goes_on"]
 
@@ -25,6 +26,9 @@ PATIENCE = 300.0
 ASK_SECONDS = 2.0
 """Seconds that the server may take to tell how long the workload ran."""
 
+QUEUED_SECONDS = 1.0
+"""Seconds without a log after which the command asks whether the workload is still queued."""
+
 
 def goes_on(workload_id: str) -> str:
     """The end of an error whose cause has left a workload alone."""
@@ -33,7 +37,7 @@ def goes_on(workload_id: str) -> str:
 
 class Foreground:
     """One workload; call `run` once. If its terminal is to be as large as that of this process,
-    `size` is the size that it has."""
+    `size` is the size that it has. With `quiet`, success is not told."""
 
     def __init__(
         self,
@@ -42,12 +46,16 @@ class Foreground:
         outputs: Outputs,
         printer: Printer,
         size: Size | None,
+        *,
+        quiet: bool = False,
     ) -> None:
         self._client = client
         self._workload = workload
         self._outputs = outputs
         self._printer = printer
         self._size = size
+        self._quiet = quiet
+        self._is_silent = True
         self._end: End | None = None
         self._signal: int | None = None
         # Whether the server has accepted to stop it; None: its answer is outstanding.
@@ -61,6 +69,7 @@ class Foreground:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._obey, signals, nursery)
                     nursery.start_soon(self._outputs.stdout.watch)
+                    nursery.start_soon(self._tell_queue)
                     if self._size is not None:
                         nursery.start_soon(follow_size, self._client, self._workload.id, self._size)
                     await self._follow()
@@ -77,9 +86,10 @@ class Foreground:
             return 128 + (self._signal or 0)
         outcome = self._end.outcome
         was_stopped = outcome.status is Status.STOPPED
-        why = f": {outcome.error}" if was_stopped and self._signal is None else ""
-        size = f"({count_lines(self._end.lines)}, {await self._seconds():.1f} s)"
-        await self._outputs.notice(f"{self._workload.id} {tell(outcome)} {size}{why}")
+        if not (self._quiet and outcome.status is Status.SUCCEEDED):
+            why = why_stopped(outcome) if self._signal is None else ""
+            size = f"({count_lines(self._end.lines)}, {_took(await self._seconds())})"
+            await self._outputs.notice(f"{self._workload.id} {tell(outcome)} {size}{why}")
         if was_stopped and self._signal is not None:
             return 128 + self._signal
         return exit_code(outcome)
@@ -100,6 +110,7 @@ class Foreground:
             with deletion_is_told(self._workload.id):
                 async with aclosing(log) as batches:
                     async for records in batches:
+                        self._is_silent = False
                         await self._printer.print(records)
                         if isinstance(records[-1], End):
                             self._end = records[-1]
@@ -113,10 +124,23 @@ class Foreground:
             ) from error
         await self._printer.finish()
 
+    async def _tell_queue(self) -> None:
+        """Say that the workload waits for others, which looks as if it hung."""
+        await trio.sleep(QUEUED_SECONDS)
+        with suppress(ClientError):
+            status = (await self._get()).status
+            if self._is_silent and status is Status.QUEUED:
+                await self._outputs.notice(
+                    f"{self._workload.id} is queued: it starts once other workloads have ended"
+                )
+
+    async def _get(self) -> Workload:
+        return await self._client.get(self._workload.id)
+
     async def _seconds(self) -> float:
         """The seconds that it ran, or, without an answer, the seconds that this command waited."""
         with suppress(ClientError), trio.move_on_after(ASK_SECONDS):
-            found = await self._client.get(self._workload.id)
+            found = await self._get()
             if found.started_at is not None and found.finished_at is not None:
                 return (found.finished_at - found.started_at).total_seconds()
         return trio.current_time() - self._start
@@ -142,6 +166,10 @@ class Foreground:
             self._stops = True
         if notice:
             await self._outputs.notice(notice)
+
+
+def _took(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else duration(seconds)
 
 
 def _first(group: BaseExceptionGroup[OutputError]) -> BaseException:

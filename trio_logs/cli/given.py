@@ -14,7 +14,7 @@ from cyclopts import Parameter, Token
 from ..records import parse_duration
 from .exits import UsageError
 
-__all__ = ["LONGEST", "Seconds", "duration", "number", "pairs", "signal_name", "text"]
+__all__ = ["LONGEST", "Seconds", "duration", "flag", "number", "pairs", "signal_name", "text"]
 
 
 def duration(given: str) -> float:
@@ -27,12 +27,37 @@ def duration(given: str) -> float:
     raise ValueError("give a duration such as 90s, 1h30m or 30d; a number alone is in seconds")
 
 
+def written(seconds: float | None) -> str | None:
+    """A duration as it may be given, such as `30d`; None for none."""
+    if seconds is None:
+        return None
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"
+
+
 def _convert(_: Any, tokens: Sequence[Token]) -> float:
     return duration(tokens[0].value)
 
 
-Seconds: TypeAlias = Annotated[float, Parameter(converter=_convert, n_tokens=1)]
+Seconds: TypeAlias = Annotated[
+    float,
+    Parameter(
+        converter=_convert,
+        n_tokens=1,
+        metavar="DURATION",
+        show_default=lambda value: written(value),
+    ),
+]
 """An option whose value is a duration, in seconds."""
+
+
+def flag(meaning: str, *names: str) -> Parameter:
+    """A switch with this help text, and with these names if it has others than its own. It has no
+    opposite."""
+    return Parameter(name=names or None, negative="", help=meaning)
+
 
 LONGEST = 36_500 * 86_400
 """The longest age that an option takes, in seconds: a century.
@@ -42,16 +67,21 @@ LARGEST = 10**18 - 1
 """The largest count of lines, and number of a line, that the server takes."""
 
 
-def number(low: float, high: float = math.inf) -> Callable[[Any, Any], None]:
-    """A validator of an option: its value is finite and within the bounds, both included."""
-    bounds = f"{low:,} or more" if high == math.inf else f"from {low:,} to {high:,}"
+def number(
+    low: float, high: float = math.inf, *, of_seconds: bool = False
+) -> Callable[[Any, Any], None]:
+    """A validator of an option: its value is finite and within the bounds, both included. A number
+    of seconds is told as a duration."""
+    noun = "duration" if of_seconds else "number"
+    first, last = (written(each) if of_seconds else f"{each:,}" for each in (low, high))
+    bounds = f"{first} or more" if high == math.inf else f"from {first} to {last}"
 
     def check(_: Any, value: float | None) -> None:
         if high == math.inf and value is not None and LARGEST < value < math.inf:
             raise ValueError("Give a number of 18 digits at most.")
         # Written so that NaN fails, too.
         if value is not None and not (low <= value <= high and value < math.inf):
-            raise ValueError(f"Give a number, {bounds}.")
+            raise ValueError(f"Give a {noun}, {bounds}.")
 
     return check
 

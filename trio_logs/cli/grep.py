@@ -15,12 +15,13 @@ from .choose import choose_each
 from .connection import Connect, find_connection
 from .exits import UsageError
 from .foreground import PATIENCE
-from .given import number, pairs
+from .given import flag, number, pairs
 from .grepping import Grepping
 from .hits import HitLook
 from .outputs import Outputs
 from .patterns import Pattern
 from .times import wire_time
+from .wanted import AnyStatus, Labels
 
 __all__ = ["grep"]
 
@@ -44,100 +45,113 @@ async def grep(
         ),
     ] = (),
     fixed_strings: Annotated[
-        bool,
-        Parameter(
-            name=["--fixed-strings", "-F"], negative="", help="Patterns are texts, not expressions."
-        ),
+        bool, flag("Patterns are texts, not expressions.", "--fixed-strings", "-F")
     ] = False,
     ignore_case: Annotated[
-        bool,
-        Parameter(name=["--ignore-case", "-i"], negative="", help="Upper and lower case match."),
+        bool, flag("Upper and lower case match.", "--ignore-case", "-i")
     ] = False,
-    invert_match: Annotated[
-        bool,
-        Parameter(name=["--invert-match", "-v"], negative="", help="Lines that do not match."),
+    word_regexp: Annotated[
+        bool, flag("Patterns match whole words only.", "--word-regexp", "-w")
     ] = False,
+    line_regexp: Annotated[
+        bool, flag("Patterns match whole lines only.", "--line-regexp", "-x")
+    ] = False,
+    invert_match: Annotated[bool, flag("Lines that do not match.", "--invert-match", "-v")] = False,
     only_matching: Annotated[
-        bool,
-        Parameter(
-            name=["--only-matching", "-o"], negative="", help="Print only the parts that match."
-        ),
+        bool, flag("Print only the parts that match.", "--only-matching", "-o")
     ] = False,
     line_number: Annotated[
-        bool,
-        Parameter(name=["--line-number", "-n"], negative="", help="Print the number of each line."),
+        bool, flag("Print the number of each line.", "--line-number", "-n")
     ] = False,
-    count: Annotated[
-        bool,
-        Parameter(name=["--count", "-c"], negative="", help="Print how many lines of each log."),
+    with_filename: Annotated[
+        bool, flag("Print the name of the log of each line.", "--with-filename", "-H")
     ] = False,
+    no_filename: Annotated[
+        bool, flag("Do not print names of logs.", "--no-filename", "-h")
+    ] = False,
+    count: Annotated[bool, flag("Print how many lines of each log.", "--count", "-c")] = False,
     files_with_matches: Annotated[
+        bool, flag("Print only the names of logs.", "--files-with-matches", "-l")
+    ] = False,
+    files_without_match: Annotated[
         bool,
-        Parameter(
-            name=["--files-with-matches", "-l"], negative="", help="Print only the names of logs."
-        ),
+        flag("Print only the names of the other logs.", "--files-without-match", "-L"),
+    ] = False,
+    quiet: Annotated[
+        bool, flag("Print no lines; the exit code says whether one matches.", "--quiet", "-q")
     ] = False,
     max_count: Annotated[
         int | None,
         Parameter(
-            name=["--max-count", "-m"], validator=number(0), help="At most N lines of each log."
+            name=["--max-count", "-m"],
+            metavar="N",
+            validator=number(0),
+            help="At most N matches of each log.",
         ),
     ] = None,
     after_context: Annotated[
         int | None,
-        Parameter(name=["--after-context", "-A"], validator=number(0), help="N lines after each."),
+        Parameter(
+            name=["--after-context", "-A"],
+            metavar="N",
+            validator=number(0),
+            help="Also N lines after each match.",
+        ),
     ] = None,
     before_context: Annotated[
         int | None,
         Parameter(
-            name=["--before-context", "-B"], validator=number(0), help="N lines before each."
+            name=["--before-context", "-B"],
+            metavar="N",
+            validator=number(0),
+            help="Also N lines before each match.",
         ),
     ] = None,
     context: Annotated[
         int | None,
         Parameter(
-            name=["--context", "-C"], validator=number(0), help="N lines before and after each."
+            name=["--context", "-C"],
+            metavar="N",
+            validator=number(0),
+            help="Also N lines before and after each match.",
         ),
     ] = None,
-    label: Annotated[
-        tuple[str, ...],
-        Parameter(negative="", help="Only workloads with this label, K=V; repeatable."),
-    ] = (),
-    status: Annotated[
-        tuple[
-            Literal["queued", "running", "succeeded", "failed", "stopped", "timed_out", "lost"], ...
-        ],
-        Parameter(negative="", help="Only workloads with this status; repeatable: any of them."),
-    ] = (),
+    label: Labels = (),
+    status: AnyStatus = (),
     since: Annotated[
         str | None,
         Parameter(
-            help="Lines since a time, such as '2026-01-31 12:00', or a duration back, such as 10m."
+            metavar="TIME",
+            help="Lines since a time, such as '2026-01-31 12:00', or a duration back, such as 10m.",
         ),
     ] = None,
     until: Annotated[
-        str | None, Parameter(help="Lines until a time, in the forms of --since.")
+        str | None,
+        Parameter(metavar="TIME", help="Lines until a time, in the forms of --since."),
     ] = None,
     stream: Annotated[
         Literal["stdout", "stderr", "system"] | None, Parameter(help="Only this stream.")
     ] = None,
     limit: Annotated[
-        int | None, Parameter(validator=number(1), help="At most N lines of all logs together.")
+        int | None,
+        Parameter(metavar="N", validator=number(1), help="At most N matches of all logs together."),
     ] = None,
     resume: Annotated[
-        str | None, Parameter(help="Go on where --limit ended a search, at what it printed.")
+        str | None,
+        Parameter(help="Go on after --limit ended a search: the position that grep printed."),
     ] = None,
     color: Annotated[
         Literal["auto", "always", "never"], Parameter(help="Colour what matches.")
     ] = "auto",
-    json: Annotated[
-        bool, Parameter(negative="", help="Print each line, log or count as a JSON object.")
+    json: Annotated[bool, flag("Print each line, log or count as a JSON object.")] = False,
+    extended_regexp: Annotated[
+        bool, Parameter(name=["--extended-regexp", "-E"], negative="", show=False)
     ] = False,
     connect: Connect = None,
 ) -> int:
     """Search the logs of workloads, newest workload first, and print the lines that match.
 
-    Options are those of grep(1), and may be combined, as in -in. Exit codes: 0 a line matches, 1
+    Options are those of grep(1), and may be combined, as in -inC2. Exit codes: 0 a line matches, 1
     none does, 2 or more an error, also if a line matches.
     """
     option = "-e"
@@ -148,16 +162,27 @@ async def grep(
         option, regexp = "PATTERN", (pattern,)
     if not regexp:
         raise UsageError("grep: give a pattern, such as: trio-logs grep error")
+    whole_logs = count or files_with_matches or files_without_match or quiet
     _check_combination(
-        ("--limit", limit is not None, count or files_with_matches, "-c or -l"),
-        ("--resume", resume is not None, count or files_with_matches, "-c or -l"),
+        ("--limit", limit is not None, whole_logs, "-c, -l, -L or -q"),
+        ("--resume", resume is not None, whole_logs, "-c, -l, -L or -q"),
         ("-o", only_matching, json, "--json"),
+        ("-l", files_with_matches, files_without_match, "-L"),
+        ("-H", with_filename, no_filename, "-h"),
     )
     look = HitLook(
-        Pattern(option, regexp, fixed=fixed_strings, ignore_case=ignore_case),
+        Pattern(
+            option,
+            regexp,
+            fixed=fixed_strings,
+            ignore_case=ignore_case,
+            # As in grep, -x wins over -w.
+            whole="line" if line_regexp else "word" if word_regexp else None,
+        ),
         invert=invert_match,
         only_matching=only_matching,
         line_numbers=line_number,
+        names=True if with_filename else False if no_filename else None,
         before=context if before_context is None else before_context,
         after=context if after_context is None else after_context,
     )
@@ -187,15 +212,19 @@ async def grep(
             if chosen or (not ids and await _has_any(client, options)):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(outputs.stdout.watch)
-                    # As in grep, -l wins over -c.
-                    if files_with_matches:
+                    # As in grep, -q wins over -l, and that over -c.
+                    if quiet:
+                        await grepping.look()
+                    elif files_with_matches:
                         await grepping.names()
+                    elif files_without_match:
+                        await grepping.names_without()
                     elif count:
                         await grepping.count()
                     else:
                         await grepping.lines(limit, resume)
                     nursery.cancel_scope.cancel()
-    if errors:
+    if errors and not (quiet and grepping.found):
         raise ExceptionGroup("not all logs are searched", errors)
     return 0 if grepping.found else NO_MATCH
 

@@ -6,8 +6,6 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any
 
-import msgspec
-
 from ..client import (
     Client,
     Hit,
@@ -22,7 +20,7 @@ from ..client.search_requests import MatchOptions, SearchOptions
 from ..errors import TrioLogsError, WorkloadNotFoundError
 from .choose import options_are_named
 from .exits import UsageError
-from .hits import HitLook, Hits
+from .hits import HitLook, Hits, fields
 from .log_names import LogNames
 from .objects import encode_object
 from .outputs import Outputs
@@ -65,7 +63,9 @@ class Grepping:
         self._names = LogNames(client, chosen)
         self._hits = Hits(look, colour=outputs.stdout.colour)
         # A single log needs no name.
-        self._shows_names = len(chosen) + len(errors) != 1
+        self._shows_names = look.names
+        if look.names is None:
+            self._shows_names = len(chosen) + len(errors) != 1
         self.found = False
 
     async def lines(self, limit: int | None, resume: str | None) -> None:
@@ -78,6 +78,7 @@ class Grepping:
             options["before"] = resume
             if self._chosen:
                 logs = self._from(resume)
+            self._hits.resume(resume)
         count, position = 0, None
         while logs and position is None:
             workload = logs.pop(0)
@@ -86,13 +87,13 @@ class Grepping:
             end = await self._print_lines(options, workload)
             count += end.count
             options.pop("before", None)
-            position = end.next
+            position = end.next and self._hits.position(end.next)
             if position is None and count == limit and logs and logs[0] is not None:
                 position = f"{logs[0].id}.0.0"
         self.found = count > 0
         if self._json:
-            fields = {"event": "end", "count": count, "complete": position is None}
-            await self._write(encode_object({**fields, "next": position}))
+            end_fields = {"event": "end", "count": count, "complete": position is None}
+            await self._write(encode_object({**end_fields, "next": position}))
         if position is not None:
             await self._outputs.notice(
                 f"--limit {limit} ended the search; to go on, add --resume {position}"
@@ -122,12 +123,40 @@ class Grepping:
 
     async def _rendered(self, hit: Hit) -> bytes:
         if self._json:
-            return encode_object(_fields(hit))
+            return encode_object(fields(hit))
         name = await self._names.of(hit.workload) if self._shows_names else None
         return self._hits.render(hit, name).encode()
 
+    async def look(self) -> None:
+        """Print nothing; end once a line is found."""
+        async with aclosing(self._logs_with_lines()) as found:
+            async for _ in found:
+                self.found = True
+                return
+
     async def names(self) -> None:
         """Print the name of each log that has a line."""
+        async with aclosing(self._logs_with_lines()) as found:
+            async for workload_id in found:
+                self.found = True
+                await self._print_log(workload_id)
+
+    async def names_without(self) -> None:
+        """Print the name of each log that has none."""
+        async with aclosing(self._counts(most=1)) as counts:
+            async for workload, count in counts:
+                self.found = self.found or count > 0
+                if count == 0:
+                    await self._print_log(workload.id)
+
+    async def count(self) -> None:
+        """Print how many lines of each log there are."""
+        async with aclosing(self._counts(self._most)) as counts:
+            async for workload, count in counts:
+                self.found = self.found or count > 0
+                await self._print_log(workload.id, count)
+
+    async def _logs_with_lines(self) -> AsyncGenerator[str, None]:
         options: SearchOptions = {**self._options, "per_workload": 1}
         logs: list[Workload | None] = [*self._chosen] or [None]
         for workload in logs:
@@ -135,16 +164,13 @@ class Grepping:
                 async for records in batches:
                     for record in records:
                         if isinstance(record, Hit):
-                            self.found = True
-                            await self._print_log(record.workload)
+                            yield record.workload
 
-    async def count(self) -> None:
-        """Print how many lines of each log there are."""
+    async def _counts(self, most: int | None) -> AsyncGenerator[tuple[Workload, int], None]:
         async with aclosing(self._selected()) as workloads:
             async for workload in workloads:
-                if (count := await self._count(workload)) is not None:
-                    self.found = self.found or count > 0
-                    await self._print_log(workload.id, count)
+                if (count := await self._count(workload, most)) is not None:
+                    yield workload, count
 
     async def _selected(self) -> AsyncGenerator[Workload, None]:
         labels, status = self._options["labels"], self._options["status"]
@@ -157,8 +183,8 @@ class Grepping:
             if has_status and labels.items() <= workload.labels.items():
                 yield workload
 
-    async def _count(self, workload: Workload) -> int | None:
-        """None if the log was deleted."""
+    async def _count(self, workload: Workload, most: int | None) -> int | None:
+        """How many lines of a log there are, `most` at most; None if it was deleted."""
         own = ("regex", "case", "invert", "since", "until", "stream", "patience")
         options: Any = {name: value for name, value in self._options.items() if name in own}
         matches: MatchOptions = options
@@ -169,8 +195,8 @@ class Grepping:
                 async for record in records:
                     if isinstance(record, Tile):
                         count += record.count
-                    if self._most is not None and count >= self._most:
-                        return self._most
+                    if most is not None and count >= most:
+                        return most
                     if isinstance(record, MatchesEnd):
                         return count
         return None
@@ -178,8 +204,8 @@ class Grepping:
     async def _print_log(self, workload_id: str, count: int | None = None) -> None:
         """Print the name of a log, or the number of its lines."""
         if self._json:
-            fields = {"workload": workload_id, "count": count}
-            await self._write(encode_object({k: v for k, v in fields.items() if v is not None}))
+            counted = {} if count is None else {"count": count}
+            await self._write(encode_object({"workload": workload_id, **counted}))
             return
         name = None
         if count is None or self._shows_names:
@@ -219,9 +245,3 @@ class Grepping:
 def _filter_options(look: HitLook) -> SearchOptions:
     pattern = look.pattern
     return {"regex": pattern.regex, "case": not pattern.ignore_case, "invert": look.invert}
-
-
-def _fields(hit: Hit) -> dict[str, Any]:
-    """The object of the wire; what is false is left out there, too."""
-    fields = msgspec.structs.asdict(hit)
-    return {name: value for name, value in fields.items() if value is not False}

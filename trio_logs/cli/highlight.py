@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..filtering import visible
-from .controls import carry_colours
+from .controls import ERASE, RETURN, carry_colours
 from .patterns import Pattern
 
 __all__ = ["HIT", "NAME", "NUMBER", "SEPARATOR", "highlight", "matching_state", "paint"]
@@ -25,12 +25,12 @@ def paint(text: str, colour: str) -> str:
 
 
 def matching_state(text: str, pattern: Pattern) -> str:
-    """The text of a line that was rewritten with `\\r`, up to its last state that matches: without
-    this, only the last state would show."""
-    states = text.split("\r")
-    for last in reversed(range(len(states))):
+    """The text of a line that was rewritten, up to its last state that matches: without this, only
+    the last state would show."""
+    states = RETURN.split(text)
+    for last in reversed(range(len(states))) if len(states) > 1 else ():
         if pattern.spans(visible(states[last].encode()).decode()):
-            return "\r".join(states[: last + 1])
+            return "\r".join([*states[:last], ERASE.sub("", states[last])])
     return text
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import msgspec
 
 from ..client import Hit
 from ..filtering import visible
@@ -12,18 +16,20 @@ from .controls import Neutralizer
 from .highlight import HIT, NAME, NUMBER, SEPARATOR, highlight, matching_state, paint
 from .patterns import Pattern
 
-__all__ = ["HitLook", "Hits"]
+__all__ = ["HitLook", "Hits", "fields"]
 
 
 @dataclass(frozen=True, slots=True)
 class HitLook:
-    """How to show found lines. `before` and `after` are how many lines around a match are shown, or
-    None if none were asked for."""
+    """How to show found lines. `names`: with the names of their logs; None: if there are several.
+    `before` and `after` are how many lines around a match are shown, or None if none were asked
+    for."""
 
     pattern: Pattern
     invert: bool = False
     only_matching: bool = False
     line_numbers: bool = False
+    names: bool | None = None
     before: int | None = None
     after: int | None = None
 
@@ -31,6 +37,12 @@ class HitLook:
     def context(self) -> int:
         """How many lines before and after a match the search has to find."""
         return 0 if self.only_matching else max(self.before or 0, self.after or 0)
+
+
+def fields(hit: Hit) -> dict[str, Any]:
+    """The object of the wire; what is false is left out there, too."""
+    given = msgspec.structs.asdict(hit)
+    return {name: value for name, value in given.items() if value is not False}
 
 
 class Hits:
@@ -47,7 +59,8 @@ class Hits:
         self._held: deque[Hit] = deque(maxlen=look.before or 0)
         self._log: str | None = None
         self._match: int | None = None
-        # The last line that was shown, of any log.
+        # The last line that was wanted, and that was rendered, of any log.
+        self._wanted: tuple[str, int] | None = None
         self._shown: tuple[str, int] | None = None
 
     def wanted(self, hit: Hit) -> Iterator[Hit]:
@@ -60,11 +73,27 @@ class Hits:
             yield from (held for held in self._held if held.seq >= oldest)
             self._held.clear()
             self._match = hit.seq
+            self._wanted = (hit.workload, hit.seq)
             yield hit
         elif self._match is not None and hit.seq <= self._match + (self._look.after or 0):
+            self._wanted = (hit.workload, hit.seq)
             yield hit
         else:
             self._held.append(hit)
+
+    def resume(self, position: str) -> None:
+        """The lines go on behind those of another search, which ended at this position."""
+        if found := re.fullmatch(r"(.+)\.([0-9]+)\.[0-9]+", position):
+            # A search that ended with a whole log has shown lines of another one.
+            self._shown = (found[1], int(found[2])) if int(found[2]) else ("", 0)
+
+    def position(self, end: str) -> str:
+        """Where to resume a search that ended at `end`. The lines behind the last match that were
+        not shown may be shown before the next one, so the search has to find them again."""
+        log, line, count = end.rsplit(".", 2)
+        if self._wanted is None or self._wanted[0] != log:
+            return end
+        return f"{log}.{min(int(line), self._wanted[1])}.{count}"
 
     def render(self, hit: Hit, name: str | None) -> str:
         """The lines of output for one line; `name` is that of its log, if it is shown."""
@@ -102,7 +131,7 @@ class Hits:
     def _text(self, hit: Hit) -> str:
         text = hit.text
         has_matches = hit.context == self._look.invert
-        if "\r" in text and has_matches:
+        if has_matches:
             text = matching_state(text, self._look.pattern)
         shown = Neutralizer(colour=self._colour).line(text)
         return highlight(shown, self._look.pattern) if self._colour and has_matches else shown

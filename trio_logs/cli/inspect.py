@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from .choose import choose_all
 from .connection import Connect, find_connection
-from .objects import format_object
+from .objects import format_workload
 
 __all__ = ["inspect"]
 
@@ -24,5 +24,5 @@ async def inspect(
     """
     async with find_connection(connect).client() as client:
         for workload in await choose_all(client, "inspect", ids):
-            sys.stdout.buffer.write(format_object(workload))
+            sys.stdout.buffer.write(format_workload(workload))
     return 0

@@ -11,7 +11,9 @@ import trio
 from ..client import Client, ClientError, Ending, RefusedError, Status
 from ..client.requests import SubmitOptions
 from .connection import Connection
+from .diagnosis import explain_answer
 from .exits import FAILED, STOPPED, TIMED_OUT, UsageError
+from .outputs import trying_again
 from .submit import submit
 from .tee import Tee
 
@@ -21,7 +23,7 @@ __all__ = ["Kept", "keep"]
 @dataclass(frozen=True)
 class Kept:
     """What is to be kept, and as which workload. `what` names it in notices. `ending` is read once
-    all channels are closed."""
+    all channels are closed. With `quiet`, the id of the workload is not told."""
 
     what: str
     command: Sequence[str]
@@ -29,6 +31,7 @@ class Kept:
     stdout: trio.MemoryReceiveChannel[bytes]
     stderr: trio.MemoryReceiveChannel[bytes] | None
     ending: Ending
+    quiet: bool = False
 
 
 async def keep(find: Callable[[], Connection], kept: Kept, tee: Tee) -> int:
@@ -43,7 +46,7 @@ async def keep(find: Callable[[], Connection], kept: Kept, tee: Tee) -> int:
     """
 
     async def tell_away(what: str) -> None:
-        await tee.say(f"{what}; trying again")
+        await tee.say(trying_again(what))
 
     async with AsyncExitStack() as stack:
         try:
@@ -51,12 +54,13 @@ async def keep(find: Callable[[], Connection], kept: Kept, tee: Tee) -> int:
                 stack, find, kept.command, lambda _: kept.options, on_outage=tell_away
             )
         except ClientError as error:
-            await tee.say(f"{kept.what} is not kept: {find().explain(error)}")
+            await tee.say(f"{kept.what} is not kept: {explain_answer(find(), error)}")
             return FAILED
         except UsageError as error:
             await tee.say(f"{kept.what} is not kept: {error}")
             return FAILED
-        await tee.say(f"this is workload {workload.id}")
+        if not kept.quiet:
+            await tee.say(f"this is workload {workload.id}")
         try:
             await client.push(workload.id, kept.stdout, stderr=kept.stderr, ending=kept.ending)
         except ClientError as error:

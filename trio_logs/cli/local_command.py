@@ -37,7 +37,7 @@ no later than this after the command's exit is not meant for the wait that follo
 
 
 async def run_here(
-    find: Callable[[], Connection], command: Sequence[str], options: SubmitOptions
+    find: Callable[[], Connection], command: Sequence[str], options: SubmitOptions, *, quiet: bool
 ) -> int:
     """Run a command here, copy its outputs, and push both as the log of a workload.
 
@@ -55,7 +55,7 @@ async def run_here(
         async with trio.open_nursery() as nursery:
             await nursery.start(local.watch_signals, nursery.cancel_scope)
             nursery.start_soon(local.run, to_log, errors_to_log)
-            kept = Kept("its output", command, options, stdout, stderr, local.ending)
+            kept = Kept("its output", command, options, stdout, stderr, local.ending, quiet)
             kept_code = await keep(find, kept, tee)
             # Whatever became of the log, the command goes on, and its output is copied.
             async with trio.open_nursery() as draining:

@@ -50,7 +50,12 @@ async def logs(
     ] = False,
     tail: Annotated[
         int | None,
-        Parameter(name=["--tail", "-n"], validator=number(0), help="Only the last N lines."),
+        Parameter(
+            name=["--tail", "-n"],
+            metavar="N",
+            validator=number(0),
+            help="Only the last N lines.",
+        ),
     ] = None,
     first: Annotated[
         int | None,
@@ -67,25 +72,27 @@ async def logs(
     since: Annotated[
         str | None,
         Parameter(
-            help="Lines since a time, such as '2026-01-31 12:00', or a duration back, such as 10m."
+            metavar="TIME",
+            help="Lines since a time, such as '2026-01-31 12:00', or a duration back, such as 10m.",
         ),
     ] = None,
     until: Annotated[
-        str | None, Parameter(help="Lines until a time, in the forms of --since.")
+        str | None,
+        Parameter(metavar="TIME", help="Lines until a time, in the forms of --since."),
     ] = None,
     stream: Annotated[
         Literal["stdout", "stderr"] | None, Parameter(help="Only this stream.")
     ] = None,
     grep: Annotated[
         str | None,
-        Parameter(allow_leading_hyphen=True, help="Only lines that match, as an RE2 expression."),
+        Parameter(allow_leading_hyphen=True, help="Only lines that match this RE2 expression."),
     ] = None,
-    fixed: Annotated[bool, Parameter(negative="", help="The pattern of --grep is a text.")] = False,
-    ignore_case: Annotated[
-        bool, Parameter(negative="", help="--grep takes upper and lower case for the same.")
+    fixed: Annotated[
+        bool, Parameter(negative="", help="Take the pattern of --grep as plain text.")
     ] = False,
+    ignore_case: Annotated[bool, Parameter(negative="", help="Ignore case in --grep.")] = False,
     invert: Annotated[
-        bool, Parameter(negative="", help="Only lines that do not match --grep.")
+        bool, Parameter(negative="", help="Print the lines that do not match --grep.")
     ] = False,
     timestamps: Annotated[
         bool,
@@ -111,7 +118,7 @@ async def logs(
     ] = False,
     exit_status: Annotated[
         bool,
-        Parameter(negative="", help="Exit as `run` would; of several: the first code but 0."),
+        Parameter(negative="", help="Exit as `run` would; of several: the first that is not 0."),
     ] = False,
     connect: Connect = None,
 ) -> int:

@@ -15,7 +15,7 @@ from .connection import Connect, find_connection
 from .controls import one_line
 from .objects import encode_object
 from .sinks import has_colour
-from .table import elapsed
+from .table import duration
 from .times import current_time
 
 __all__ = ["nodes"]
@@ -60,8 +60,8 @@ def _cells(node: Node, now: datetime) -> Sequence[str]:
     return (
         one_line(node.id),
         one_line(node.address or "-"),
-        elapsed((now - node.started_at).total_seconds()),
-        f"{elapsed((now - node.seen_at).total_seconds())} ago",
+        duration((now - node.started_at).total_seconds()),
+        f"{duration((now - node.seen_at).total_seconds())} ago",
         str(node.running),
         str(node.queued),
         "draining" if node.draining else "up",

@@ -8,12 +8,18 @@ from typing import Any
 
 import msgspec
 
-from ..client import End, Gap, Line, LogRecord, Reset, Stop, Unfinished
+from ..client import End, Gap, Line, LogRecord, Reset, Stop, Unfinished, Workload
 
-__all__ = ["encode", "encode_object", "format_object"]
+__all__ = ["encode", "encode_object", "format_object", "format_workload"]
 
 _UNESCAPED = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
 """Controls that JSON need not escape, and that a terminal obeys."""
+
+_WIRE_ORDER = (
+    *("id", "name", "backend", "command", "cwd", "timeout", "pty", "labels", "status", "reason"),
+    *("exit_code", "signal", "error", "created_at", "started_at", "finished_at", "lines", "bytes"),
+    *("node", "rerun_of", "logs_url"),
+)
 
 
 def encode(workload_id: str, records: Sequence[LogRecord]) -> bytes:
@@ -29,6 +35,11 @@ def encode_object(fields: Any) -> bytes:
 def format_object(fields: Any) -> bytes:
     """As `encode_object`, over several lines."""
     return _UNESCAPED.sub(_escape, msgspec.json.format(msgspec.json.encode(fields))) + b"\n"
+
+
+def format_workload(workload: Workload) -> bytes:
+    """Likewise, with the fields in the order in which the service sends and documents them."""
+    return format_object({name: getattr(workload, name) for name in _WIRE_ORDER})
 
 
 def _escape(match: re.Match[bytes]) -> bytes:

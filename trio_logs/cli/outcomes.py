@@ -9,7 +9,15 @@ from ..client import End, Outcome, Status, Workload
 from ..records import Reason
 from .exits import LOST, NOT_STARTED, STOPPED, TIMED_OUT
 
-__all__ = ["count_lines", "exit_code", "outcome_of", "tell", "tell_end", "tell_unended"]
+__all__ = [
+    "count_lines",
+    "exit_code",
+    "outcome_of",
+    "tell",
+    "tell_end",
+    "tell_unended",
+    "why_stopped",
+]
 
 _BY_REASON: dict[str | None, int] = {
     Reason.NOT_STARTED: NOT_STARTED,
@@ -51,6 +59,8 @@ def tell(outcome: Outcome) -> str:
     match outcome:
         case Outcome(status=Status.TIMED_OUT):
             words = "timed out"
+        case Outcome(reason=Reason.NOT_STARTED):
+            words = "could not be started"
         case Outcome(status=Status.LOST, reason=Reason.CLIENT_LOST):
             words = "is lost: the client that sent its log did not come back"
         case Outcome(status=Status.LOST):
@@ -69,8 +79,15 @@ def tell_end(name: str, end: End) -> str | None:
     outcome = end.outcome
     if outcome.status is Status.SUCCEEDED:
         return None
-    why = f": {outcome.error}" if outcome.status is Status.STOPPED and outcome.error else ""
-    return f"{name} {tell(outcome)} ({count_lines(end.lines)}){why}"
+    return f"{name} {tell(outcome)} ({count_lines(end.lines)}){why_stopped(outcome)}"
+
+
+def why_stopped(outcome: Outcome) -> str:
+    """Why a workload was stopped, for behind the rest; empty if a client asked for it, since then
+    the status says it all."""
+    if outcome.status is not Status.STOPPED or outcome.reason == Reason.STOP_REQUESTED:
+        return ""
+    return f": {outcome.error}" if outcome.error else ""
 
 
 def tell_unended(workload_id: str) -> str:

@@ -14,7 +14,12 @@ from .controls import one_line
 from .row import Channel, Row
 from .sinks import Sink
 
-__all__ = ["Outputs", "SinkChannel"]
+__all__ = ["Outputs", "SinkChannel", "trying_again"]
+
+
+def trying_again(what: str) -> str:
+    """The notice of a failure that may pass, which may be a sentence."""
+    return f"{what.removesuffix('.')}; trying again"
 
 
 class SinkChannel(Channel, Protocol):
@@ -85,4 +90,4 @@ class Outputs:
 
     async def tell_away(self, what: str) -> None:
         """Print that the server is away, in the client's words."""
-        await self.notice(f"{what}; trying again")
+        await self.notice(trying_again(what))

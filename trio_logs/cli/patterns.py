@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import re2
 
@@ -21,18 +21,25 @@ EVERYTHING = "(?:)"
 
 class Pattern:
     """Lines that match one of `patterns`: RE2 expressions, or with `fixed` texts. As in grep(1), a
-    newline separates patterns too, and an empty pattern matches each line.
+    newline separates patterns too, and an empty pattern matches each line. `whole`: what matches is
+    a whole word, between two boundaries (`\\b` of RE2), or the whole line.
 
     `filter` and `regex` are those of the server. Raises UsageError, which names the `option`, for a
     pattern that is no UTF-8 or that RE2 refuses.
     """
 
     def __init__(
-        self, option: str, patterns: Sequence[str], *, fixed: bool, ignore_case: bool
+        self,
+        option: str,
+        patterns: Sequence[str],
+        *,
+        fixed: bool,
+        ignore_case: bool,
+        whole: Literal["word", "line"] | None = None,
     ) -> None:
         self.ignore_case = ignore_case
         each = [text(option, one) for given in patterns for one in given.split("\n")]
-        self.regex = not fixed or len(each) > 1 or "" in each
+        self.regex = not fixed or len(each) > 1 or "" in each or whole is not None
         if not self.regex:
             self.filter = each[0]
         elif fixed:
@@ -44,6 +51,9 @@ class Pattern:
             self.filter = each[0] or EVERYTHING
             if len(each) > 1:
                 self.filter = "|".join(f"(?:{_closed(one)})" for one in each)
+        if whole is not None:
+            edges = {"word": r"\b(?:%s)\b", "line": "^(?:%s)$"}
+            self.filter = edges[whole] % _closed(self.filter)
         self._expression: Any = self._compile(option, self.filter)
 
     def _compile(self, option: str, expression: str) -> Any:

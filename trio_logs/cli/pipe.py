@@ -17,7 +17,7 @@ from ..client import Ending
 from ..client.requests import SubmitOptions
 from .connection import Connect, Connection, find_connection
 from .exits import FAILED
-from .given import pairs, text
+from .given import flag, pairs, text
 from .keeping import Kept, keep
 from .local_command import run_here
 from .tee import Tee
@@ -35,6 +35,9 @@ async def pipe(
     ],
     name: Annotated[str | None, Parameter(help="Name of the workload.")] = None,
     label: Annotated[tuple[str, ...], Parameter(negative="", help="Label, K=V; repeatable.")] = (),
+    quiet: Annotated[
+        bool, flag("Print a line of its own only if something fails.", "--quiet", "-q")
+    ] = False,
     connect: Connect = None,
 ) -> int:
     """Copy standard input to standard output, and keep it as a log; or run a command, and keep both
@@ -60,11 +63,13 @@ async def pipe(
     # What is malformed is refused before anything runs.
     find()
     if command:
-        return await run_here(find, command, options)
-    return await _copy_input(find, options)
+        return await run_here(find, command, options, quiet=quiet)
+    return await _copy_input(find, options, quiet=quiet)
 
 
-async def _copy_input(find: Callable[[], Connection], options: SubmitOptions) -> int:
+async def _copy_input(
+    find: Callable[[], Connection], options: SubmitOptions, *, quiet: bool
+) -> int:
     """Copy standard input to standard output, and push it as a workload of its own.
 
     Returns the exit code:
@@ -86,7 +91,7 @@ async def _copy_input(find: Callable[[], Connection], options: SubmitOptions) ->
     async with trio.open_nursery() as nursery:
         await nursery.start(signals.watch, nursery.cancel_scope)
         nursery.start_soon(_copy, tee, send, signals)
-        kept = Kept("standard input", (), options, receive, None, signals.ending)
+        kept = Kept("standard input", (), options, receive, None, signals.ending, quiet)
         code = await keep(find, kept, tee)
         if code == FAILED:
             with receive:

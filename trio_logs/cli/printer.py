@@ -168,8 +168,7 @@ class _Channel:
         # Only a search has to load RE2.
         from .highlight import highlight, matching_state
 
-        if "\r" in text:
-            text = matching_state(text, pattern)
+        text = matching_state(text, pattern)
         shown = self._neutralizer.line(text, partial=line.partial)
         return highlight(shown, pattern) if self.sink.colour else shown
 

@@ -29,7 +29,7 @@ async def prune(
     older_than: Annotated[
         Seconds | None,
         Parameter(
-            validator=number(0, LONGEST),
+            validator=number(0, LONGEST, of_seconds=True),
             help="Only workloads that ended that long ago, such as 30d or 12h.",
         ),
     ] = None,

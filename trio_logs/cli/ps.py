@@ -15,7 +15,7 @@ from .connection import Connect, find_connection
 from .exits import UsageError
 from .given import number, pairs, text
 from .objects import encode_object
-from .sinks import columns_of, has_colour
+from .sinks import can_draw, columns_of, has_colour
 from .table import make_table
 from .times import current_time, instant
 from .wanted import AnyStatus, Labels, Wanted
@@ -36,6 +36,7 @@ async def ps(
         Parameter(
             name=["--limit", "-n"],
             validator=number(1),
+            metavar="N",
             show_default=lambda _: str(SHOWN),
             help="Only the newest N.",
         ),
@@ -45,7 +46,10 @@ async def ps(
     name: Annotated[str | None, Parameter(help="Only workloads with exactly this name.")] = None,
     since: Annotated[
         str | None,
-        Parameter(help="Only workloads created since a time, or a duration back, such as 2d."),
+        Parameter(
+            metavar="TIME",
+            help="Only workloads created since a time, or a duration back, such as 2d.",
+        ),
     ] = None,
     quiet: Annotated[
         bool, Parameter(name=["--quiet", "-q"], negative="", help="Print only ids.")
@@ -68,8 +72,8 @@ async def ps(
     On a terminal, an id is its last characters, which other commands understand; in a pipe, with -q
     and with --json, it is whole.
     """
-    if watch and (json or quiet or not sys.stdout.isatty()):
-        raise UsageError("ps --watch needs a terminal; a script may use ps --json")
+    if watch and (json or quiet or not can_draw(sys.stdout.fileno())):
+        raise UsageError("ps --watch needs a terminal that is not dumb; a script may use ps --json")
     if json and quiet:
         raise UsageError("ps: give --json or -q, not both")
     wanted = Wanted(

@@ -10,6 +10,7 @@ from ..client import RefusedError
 from ..errors import TrioLogsError
 from .choose import Rule, choose_each
 from .connection import Connect, find_connection
+from .given import flag
 from .stop import wait_for_end
 
 __all__ = ["rm"]
@@ -17,7 +18,7 @@ __all__ = ["rm"]
 
 async def rm(
     *ids: Annotated[str, Parameter(help="Ids, names, or starts or ends of ids.")],
-    force: Annotated[bool, Parameter(negative="", help="Stop workloads that run.")] = False,
+    force: Annotated[bool, flag("Stop workloads that run.", "--force", "-f")] = False,
     connect: Connect = None,
 ) -> int:
     """Delete workloads that have ended, with their logs, and print their ids.

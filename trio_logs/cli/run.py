@@ -15,7 +15,7 @@ from ..client.requests import SubmitOptions
 from .connection import Connect, Connection, find_connection
 from .exits import UsageError
 from .foreground import Foreground, goes_on
-from .given import Seconds, number, pairs, text
+from .given import Seconds, flag, number, pairs, text
 from .outputs import Outputs
 from .printer import Look, Printer
 from .resizing import terminal_size
@@ -50,7 +50,9 @@ async def run(
     ] = None,
     timeout: Annotated[
         Seconds | None,
-        Parameter(validator=number(0.001), help="Stop the command after 90 s, 5m, 1h30m."),
+        Parameter(
+            validator=number(0.001, of_seconds=True), help="Stop the command after 90 s, 5m, 1h30m."
+        ),
     ] = None,
     label: Annotated[tuple[str, ...], Parameter(negative="", help="Label, K=V; repeatable.")] = (),
     pty: Annotated[
@@ -74,6 +76,9 @@ async def run(
     merge: Annotated[
         bool, Parameter(negative="", help="Print lines of stderr on standard output, too.")
     ] = False,
+    quiet: Annotated[
+        bool, flag("Print a line of its own only if something fails.", "--quiet", "-q")
+    ] = False,
     interactive: Annotated[
         bool, Parameter(name=["--interactive", "-i"], negative="", show=False)
     ] = False,
@@ -81,7 +86,8 @@ async def run(
 ) -> int:
     """Run a command on the server, print its output, and exit with its exit code.
 
-    If the server is on this machine, the command runs in this folder. Ctrl-C stops the command and
+    If the server is on this machine, the command runs in this folder. It inherits only PATH, HOME
+    and LANG of the service: `-e PATH` gives it the PATH of this shell. Ctrl-C stops the command and
     prints its last output; a second Ctrl-C does not wait for that. A signal that ended the command
     gives 128 plus its number. Other exit codes: 2 usage, 66 deleted, 69 server unreachable, 77
     unauthorised, 123 stopped by another client, 124 timed out, 125 lost with its server, 127 could
@@ -129,7 +135,8 @@ async def run(
                 await _print_id(outputs, workload.id)
                 return 0
             printer = Printer(outputs, Look(raw=raw, merge=merge), workload.id)
-            return await Foreground(client, workload, outputs, printer, size).run()
+            foreground = Foreground(client, workload, outputs, printer, size, quiet=quiet)
+            return await foreground.run()
 
 
 async def _print_id(outputs: Outputs, workload_id: str) -> None:

@@ -6,6 +6,7 @@ import gc
 import importlib
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +15,11 @@ from cyclopts import Parameter, Token
 from ..data_folder import default_data_folder
 from ..engine import EngineLimits
 from ..logging import LogFormat, configure_logging
-from ..open_files import raise_limit
 from ..quiet_exit import exit_quietly
 from ..server import Bind, Server, ServerLimits, TCPBind, load_tls
 from ..settings import DAY, GIB, Settings, parse_node, parse_public_url, parse_store
 from ..store import Retention
+from .descriptors import fit, per_peer
 from .exits import UsageError
 from .given import LONGEST, Seconds, number
 from .serving import serve_until_signal
@@ -26,12 +27,6 @@ from .serving import serve_until_signal
 __all__ = ["serve"]
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-
-DESCRIPTORS = 65_536
-"""The limit on open files that the service asks for; the commands that it runs don't get it."""
-
-CONNECTIONS_PER_PEER = 1000
-"""Open connections of one address, if the service listens on more than loopback."""
 
 
 def _folder(_: Any, tokens: Sequence[Token]) -> Path:
@@ -61,11 +56,15 @@ async def serve(
     ] = None,
     allowed_host: Annotated[
         tuple[str, ...],
-        Parameter(negative="", help="A name that requests may use; on loopback: localhost."),
+        Parameter(
+            negative="",
+            help="Host name that clients may use; repeatable. By default any; on loopback,"
+            " localhost.",
+        ),
     ] = (),
     public_url: Annotated[
         str | None,
-        Parameter(help="Where browsers find the service, as behind a proxy."),
+        Parameter(help="URL at which browsers reach the service, such as that of its proxy."),
     ] = None,
     store: Annotated[
         str | None,
@@ -85,24 +84,35 @@ async def serve(
     ] = 0.0,
     import_: Annotated[
         tuple[str, ...],
-        Parameter(name="--import", negative="", help="A module with functions to run."),
+        Parameter(
+            name="--import",
+            negative="",
+            help="Python module with functions that can run as workloads; repeatable.",
+        ),
     ] = (),
     max_running: Annotated[
-        int, Parameter(validator=number(1), help="Workloads at once; more are queued.")
+        int, Parameter(validator=number(1), help="Workloads that run at once; more are queued.")
     ] = 100,
     grace: Annotated[
-        Seconds, Parameter(validator=number(0), help="Seconds between TERM and KILL.")
+        Seconds, Parameter(validator=number(0, of_seconds=True), help="Time between TERM and KILL.")
     ] = 10.0,
     store_patience: Annotated[
-        Seconds, Parameter(validator=number(0.1), help="Seconds to wait for a store that fails.")
+        Seconds,
+        Parameter(
+            validator=number(0.1, of_seconds=True), help="How long to wait for a store that fails."
+        ),
     ] = 30.0,
     write_timeout: Annotated[
         Seconds,
-        Parameter(validator=number(1, DAY), help="Seconds that a client may read nothing."),
+        Parameter(
+            validator=number(1, DAY, of_seconds=True), help="How long a client may read nothing."
+        ),
     ] = 30.0,
-    certfile: Annotated[Path | None, Parameter(help="A certificate chain: serve TLS.")] = None,
+    certfile: Annotated[
+        Path | None, Parameter(help="Serve TLS with the certificate chain in this file.")
+    ] = None,
     keyfile: Annotated[
-        Path | None, Parameter(help="The key of --certfile, unless that file has it.")
+        Path | None, Parameter(help="File with the key of --certfile, unless that file has it.")
     ] = None,
     max_connections: Annotated[
         int, Parameter(validator=number(1), help="Connections open at once.")
@@ -110,31 +120,41 @@ async def serve(
     max_connections_per_peer: Annotated[
         int | None,
         Parameter(
-            validator=number(1), help="Of one address; by default 1000, and on loopback no limit."
+            validator=number(1),
+            help="Of one address; by default 1000 or half of all, and on loopback no limit.",
         ),
     ] = None,
     history_bytes: Annotated[
-        int, Parameter(validator=number(1), help="How much history is kept, in bytes.")
+        int,
+        Parameter(
+            validator=number(1),
+            show_default=lambda size: f"{size}, {size / GIB:g} GiB",
+            help="How much history is kept, in bytes; over it, the oldest lines go.",
+        ),
     ] = 10 * GIB,
     history_age: Annotated[
         Seconds,
-        Parameter(validator=number(1, LONGEST), help="How long history is kept, as in 30d."),
+        Parameter(
+            validator=number(1, LONGEST, of_seconds=True),
+            help="How long history is kept, as in 30d.",
+        ),
     ] = 30 * DAY,
     record_count: Annotated[
         int | None,
         Parameter(
-            validator=number(1), help="Workloads kept; those that ended first are deleted first."
+            validator=number(1),
+            help="How many workloads are kept; those that ended first are deleted first.",
         ),
     ] = None,
     record_age: Annotated[
         Seconds | None,
         Parameter(
-            validator=number(0, LONGEST),
+            validator=number(0, LONGEST, of_seconds=True),
             help="Delete workloads that long after their end, such as 90d.",
         ),
     ] = None,
     log_format: Annotated[
-        LogFormat, Parameter(help="The service's own log, on standard error.")
+        LogFormat, Parameter(help="Form of the service's own log, on standard error.")
     ] = "text",
     access_log: Annotated[
         bool, Parameter(negative="", help="Log each request when its answer has ended.")
@@ -159,19 +179,8 @@ async def serve(
         # Refuse other names: a web page could reach the service through a domain of its own that
         # resolves to this address (DNS rebinding). Local commands use loopback names.
         allowed |= LOOPBACK_NAMES | names
-    if max_connections_per_peer is None and not is_loopback:
-        max_connections_per_peer = CONNECTIONS_PER_PEER
     if keyfile is not None and certfile is None:
         raise UsageError("--keyfile: give its certificate with --certfile, too")
-    server = Server(
-        ServerLimits(
-            write_timeout=write_timeout,
-            connections=max_connections,
-            connections_per_peer=max_connections_per_peer,
-        ),
-        tls=load_tls(certfile, keyfile) if certfile else None,
-        access_log=access_log,
-    )
     settings = Settings(
         data=data or default_data_folder(),
         allowed_hosts=allowed,
@@ -183,13 +192,21 @@ async def serve(
         engine=EngineLimits(running=max_running, grace=grace),
         retention=Retention(history_bytes, history_age, record_count, record_age),
     )
+    limits = ServerLimits(
+        write_timeout=write_timeout,
+        connections=max_connections,
+        connections_per_peer=max_connections_per_peer,
+    )
+    limits, settings = fit(limits, settings)
+    if max_connections_per_peer is None and not is_loopback:
+        limits = replace(limits, connections_per_peer=per_peer(limits.connections))
+    tls = load_tls(certfile, keyfile) if certfile else None
+    server = Server(limits, tls=tls, access_log=access_log)
     # Objects that exist now live until the end. Without this, each collection looks at them again,
     # which took 7 % of the time of a busy stream.
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000)
-    # Each stream takes a descriptor, and a common soft limit is about a thousand.
-    raise_limit(DESCRIPTORS)
     await serve_until_signal(settings, server, dict(zip(bind, binds, strict=True)), log_format)
     return 0
 

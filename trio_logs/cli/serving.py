@@ -6,6 +6,8 @@ import errno
 import signal
 import sys
 from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
 
 import structlog
 import trio
@@ -27,6 +29,12 @@ INVITATION_SECONDS = 3600.0
 INVITATION_PATIENCE = 10.0
 """How long to wait for the store that keeps it, in seconds."""
 
+ADDRESS_SECONDS = 2.0
+"""How long the start waits for the address file, in seconds."""
+
+START_SECONDS = 5.0
+"""How long the start may go on after a signal, in seconds."""
+
 _log = structlog.get_logger("trio_logs.cli")
 
 
@@ -38,10 +46,12 @@ async def serve_until_signal(
     Returns after the shutdown that SIGTERM or SIGINT starts. Raises OSError if the server can't
     listen, and the errors of `open_service`.
     """
-    asked, stop = trio.Event(), trio.Event()
+    asked, stop, opened = trio.Event(), trio.Event(), trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, asked, nursery.cancel_scope)
+        nursery.start_soon(_cut_start, asked, opened, nursery.cancel_scope)
         async with open_service(settings) as service, trio.open_nursery() as serving:
+            opened.set()
             app = create_app(service, server)
             try:
                 limit = body_limit(settings)
@@ -49,7 +59,7 @@ async def serve_until_signal(
             except OSError as error:
                 raise OSError(_cant_listen(binds, error)) from error
             first = next(iter(binds.values()))
-            leave_address(settings.data, urls[0], first)
+            await _leave_address(settings.data, urls[0], first)
             service.listen_at(settings.public_url or address_of(urls[0], first))
             for url in urls:
                 if log_format == "json":
@@ -67,6 +77,12 @@ async def serve_until_signal(
             stop.set()
             # The server closes its listeners, and each stream tells its client to reconnect later.
             service.drain()
+            if running := service.statistics().engine.running:
+                grace = settings.engine.grace
+                how = "a second signal does not wait for them"
+                _log.info(
+                    "shutting down: stopping workloads", running=running, grace=grace, hint=how
+                )
         nursery.cancel_scope.cancel()
 
 
@@ -75,6 +91,31 @@ def _cant_listen(addresses: Iterable[str], error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         reason += "; --bind 127.0.0.1:0 takes a free port"
     return f"can't listen on {' or '.join(addresses)}: {reason}"
+
+
+async def _leave_address(folder: Path, url: str, bind: Bind) -> None:
+    """In a thread: a disk that does not answer must hold up neither requests nor the shutdown."""
+    reason = "the disk does not answer"
+    with trio.move_on_after(ADDRESS_SECONDS):
+        try:
+            leave = partial(leave_address, folder, url, bind)
+            await trio.to_thread.run_sync(leave, abandon_on_cancel=True)
+        except RuntimeError as error:
+            # A limit on processes stops the start of a thread.
+            reason = str(error)
+        else:
+            return
+    _log.warning("no address file yet", folder=str(folder), reason=reason)
+
+
+async def _cut_start(stop: trio.Event, opened: trio.Event, everything: trio.CancelScope) -> None:
+    """After a signal during the start, the start may take a few seconds more, and no longer."""
+    await stop.wait()
+    with trio.move_on_after(START_SECONDS):
+        await opened.wait()
+        return
+    _log.warning("the start was cut short: the disk does not answer")
+    everything.cancel(reason="a signal during the start")
 
 
 async def _invite(service: Service, url: str) -> None:

@@ -20,10 +20,17 @@ async def stop(
     *ids: Annotated[str, Parameter(help="Ids, names, or starts or ends of ids.")],
     grace: Annotated[
         Seconds | None,
-        Parameter(validator=number(0), help="Time until KILL; the server has a default."),
+        Parameter(
+            name=["--grace", "-t"],
+            validator=number(0, of_seconds=True),
+            help="Time until KILL; the server has a default.",
+        ),
     ] = None,
     signal: Annotated[
-        str | None, Parameter(help="Signal to send instead of TERM, such as INT or SIGINT.")
+        str | None,
+        Parameter(
+            name=["--signal", "-s"], help="Signal to send instead of TERM, such as INT or SIGINT."
+        ),
     ] = None,
     connect: Connect = None,
 ) -> int:

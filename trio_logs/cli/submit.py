@@ -13,6 +13,7 @@ from ..client import Client, RefusedError, UnreachableError, Workload
 from ..client.backoff import is_temporary
 from ..client.requests import SubmitOptions
 from .connection import Connection
+from .outputs import trying_again
 
 __all__ = ["rerun", "submit"]
 
@@ -69,7 +70,7 @@ async def submit(
             if delay is None:
                 raise failure
             if on_wait is not None and trio.current_time() - start >= TOLD_SECONDS:
-                await on_wait(f"{failure}; trying again")
+                await on_wait(trying_again(str(failure)))
                 on_wait = None
             await trio.sleep(delay)
             if (found := find()) != connection:

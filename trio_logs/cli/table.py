@@ -11,7 +11,7 @@ from ..client import Status, Workload
 from .controls import one_line
 from .times import local_time
 
-__all__ = ["elapsed", "make_table", "short_ids"]
+__all__ = ["duration", "make_table", "short_ids"]
 
 COLOURS = {
     Status.QUEUED: 36,
@@ -104,14 +104,14 @@ def short_ids(workloads: Sequence[Workload]) -> list[str]:
 def _cells(workload: Workload, workload_id: str, now: datetime, *, is_wide: bool) -> Sequence[str]:
     each = workload
     ended = each.finished_at or now
-    created = f"{elapsed((now - each.created_at).total_seconds())} ago"
+    created = f"{duration((now - each.created_at).total_seconds())} ago"
     return (
         workload_id,
         one_line(each.name or "-"),
         each.status,
         str(each.exit_code) if each.exit_code is not None else each.signal or "-",
         local_time(each.created_at) if is_wide else created,
-        elapsed((ended - each.started_at).total_seconds()) if each.started_at else "-",
+        duration((ended - each.started_at).total_seconds()) if each.started_at else "-",
         str(each.lines),
         one_line(shlex.join(each.command)),
     )
@@ -164,7 +164,7 @@ def _colour(status: str) -> int:
     return COLOURS.get(Status(status), RED)
 
 
-def elapsed(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Seconds as the two largest units, as in `3h 5m`."""
     if seconds < 10:
         return f"{max(seconds, 0):.1f}s"

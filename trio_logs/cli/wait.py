@@ -27,7 +27,9 @@ async def wait(
     *ids: Annotated[str, Parameter(help="Ids, names, or starts or ends of ids.")],
     timeout: Annotated[
         Seconds | None,
-        Parameter(validator=number(0), help="Wait for so long at most: 90, 5m, 1h30m."),
+        Parameter(
+            validator=number(0, of_seconds=True), help="Wait for so long at most: 90, 5m, 1h30m."
+        ),
     ] = None,
     connect: Connect = None,
 ) -> int:

@@ -44,6 +44,8 @@ class _Watch:
         self._board = board
         self._screen = _Screen()
         self._complaint = ""
+        # Whether there has been a list: before that, there is nothing to show.
+        self._is_listed = False
         self._changed = trio.Event()
         self._stale = trio.Event()
         self._room = 1
@@ -88,6 +90,8 @@ class _Watch:
         self._room = self._board.make_room(max(size.lines - 2, 1))
         if self._board.is_stale:
             self._stale.set()
+        if not (self._is_listed or self._complaint):
+            return
         rows, colour = self._board.rows, self._screen.colour
         lines = make_table(rows, current_time(), size.columns, colour=colour)
         # `wrap` counts letters, and a letter may take two cells.
@@ -116,6 +120,7 @@ class _Watch:
             await trio.sleep(TICK_SECONDS)
         else:
             board.fill(listed)
+            self._is_listed = True
             self._complaint = ""
             self._changed.set()
 

@@ -30,6 +30,9 @@ _CONTROL = re.compile(rb"^event: (.*)$", re.MULTILINE)
 ID = re.compile(rb"^id: (.*)$", re.MULTILINE)
 # No server sends a number of milliseconds with more digits.
 _RETRY = re.compile(rb"^retry: ([0-9]{1,9})$", re.MULTILINE)
+_LINE = re.compile(rb"id: [^\n]*\ndata: ([^\n]*)\n\n")
+"""The event of a line."""
+
 _EVENT = re.compile(rb"(?:(?::|(?:id|event|data|retry): )[^\n]*\n?)+")
 """The lines of an event: comments and fields."""
 
@@ -121,7 +124,7 @@ class Parser(ABC):
 
     def finish(self) -> None:
         """The answer is complete."""
-        if self._rest:
+        if self._rest.lstrip(b"\n"):
             self._break("it ends within an event")
 
     def _break(self, why: str) -> None:
@@ -139,7 +142,8 @@ class Parser(ABC):
         records: list[LogRecord] = []
         try:
             for event in bytes(view).split(self._end):
-                if event:
+                # An empty line more is no event; it must not matter how the bytes are cut.
+                if event := event.lstrip(b"\n"):
                     records += self._event(event)
                     self.heard = True
         except MALFORMED as error:
@@ -206,9 +210,11 @@ class EventParser(Parser):
         data = bytes(view)
         if b"event: " in data or b"retry: " in data:
             return None
-        found = DATA.findall(data)
-        # A line's event is an id, its data and an empty line; any other line is something else.
-        return b"\n".join(found) if data.count(b"\n") == 3 * len(found) else None
+        found = _LINE.findall(data)
+        # Nothing else stands before, between or behind these events.
+        if data.startswith(b"id: ") and data.count(b"\n\nid: ") + 1 == len(found):
+            return b"\n".join(found) if data.count(b"\n") == 3 * len(found) else None
+        return None
 
     def _event(self, event: bytes) -> Sequence[LogRecord]:
         if not _EVENT.fullmatch(event):

@@ -151,6 +151,10 @@ class SeveralOptions(TypedDict, total=False):
     patience: float
 
 
+# What OSError and ssl.SSLError add to the words of the system.
+_PYTHON_ONLY = re.compile(r"\[Errno -?[0-9]+\] |\[SSL: \w+\] | \(_ssl\.c:[0-9]+\)")
+
+
 def in_words(error: httpx2.RequestError) -> str:
     """The reason for a missing answer, in words."""
     if isinstance(error, httpx2.TimeoutException):
@@ -159,7 +163,10 @@ def in_words(error: httpx2.RequestError) -> str:
     found: BaseException | None = error
     while found is not None and not str(found):
         found = found.__cause__ or found.__context__
-    return str(found or type(error).__name__)
+    text = str(found or type(error).__name__)
+    if "[SSL: WRONG_VERSION_NUMBER]" in text:
+        return "it does not speak TLS: its address begins with http://"
+    return _PYTHON_ONLY.sub("", text)
 
 
 def headers(token: str | None) -> dict[str, str]:

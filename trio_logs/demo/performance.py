@@ -72,8 +72,9 @@ async def _perform(settings: Settings, show: trio.CancelScope, *, stays: bool) -
 
 async def _show(service: Service, url: str, console: Console, *, stays: bool) -> None:
     code, _ = await service.sessions.make_code(read_only=False, seconds=CODE_SECONDS)
+    page = f"{url}/#code={code}"
     # A wrapped address can't be opened.
-    console.print(f"Open {url}/#code={code}", soft_wrap=True)
+    console.print(f"Open {page}", soft_wrap=True)
     headers = {"Authorization": f"Bearer {service.token}"}
     # A transport of its own makes the client ignore the environment's proxies, which must not see
     # the token.
@@ -85,7 +86,9 @@ async def _show(service: Service, url: str, console: Console, *, stays: bool) ->
             (await client.post("/v1/workloads", json=body)).raise_for_status()
         await follow_sample(client, logs_url, console)
     if stays:
-        console.print(f"The page at {url} has more to look at. Ctrl-C ends the demo.")
+        # The log has scrolled the address out of a terminal of 24 lines.
+        console.print(f"The page has more to look at: {page}", soft_wrap=True)
+        console.print("Ctrl-C ends the demo.")
         await trio.sleep_forever()
 
 

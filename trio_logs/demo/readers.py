@@ -49,6 +49,10 @@ async def follow_sample(client: httpx2.AsyncClient, logs_url: str, console: Cons
 
     The second reader starts `LATE_SECONDS` later. Raises RuntimeError if the readers differ.
     """
+    console.print(
+        "A sample build runs, and two readers follow its log: 'early' from the start,\n"
+        f"and 'late' from {LATE_SECONDS} s on. Each does what this command does:"
+    )
     # A wrapped command can't be copied.
     console.print(
         f"$ curl -N -H 'Authorization: Bearer ...' {client.base_url.join(logs_url)}",

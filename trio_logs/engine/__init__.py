@@ -2,6 +2,7 @@
 
 from .change_reader import ChangeReader, ChangeRecord
 from .changes import Changes
+from .clock import newest_time
 from .engine import Engine
 from .limits import EngineLimits, EngineStatistics
 from .nodes import Nodes, NodeStatistics, new_node
@@ -18,4 +19,5 @@ __all__ = [
     "Nodes",
     "keep_pruned",
     "new_node",
+    "newest_time",
 ]

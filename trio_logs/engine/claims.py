@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
 
 import structlog
@@ -94,10 +95,15 @@ class Claims:
         """Claim nothing more."""
         self._is_open = False
 
-    async def settle(self) -> None:
-        """After `hold`: return once each workload that was claimed has a job."""
+    async def settle(self) -> bool:
+        """After `hold`: return once each workload that this node owns has a job; False if the store
+        fails, so that this node may own others."""
         async with self._owning:
-            pass
+            if self._is_unsure:
+                with suppress(StoreError, FencedError):
+                    await self._compare()
+                    self._is_unsure = False
+            return not self._is_unsure
 
     async def take(self, workload_id: str) -> Job | None:
         """The job of a pushed log, whose bytes come to this node from now on. None if the log has
@@ -185,6 +191,9 @@ class Claims:
         workload = owned.workload
         remote = outlives_server(self._backends, workload.spec.backend)
         job = Job(workload, remote, owned.epoch)
+        if remote and workload.started_at is not None:
+            # It ran on at its client, and may have had another node before.
+            job.ran_for = max(0, now() - workload.started_at)
         if (earlier := self._jobs.get(workload.id)) is not None:
             # Its epoch is over: it can't store anything any more.
             earlier.fence()

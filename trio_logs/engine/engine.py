@@ -11,7 +11,7 @@ import trio
 from ..backends import Backend, serving
 from ..broker import LogBroker
 from ..errors import ConflictError, WorkloadNotFoundError
-from ..records import Status, Workload, WorkloadSpec
+from ..records import Status, Workload, WorkloadSpec, not_before
 from ..store import WorkloadQuery, WorkloadStore
 from .admission import Admission
 from .changes import Changes
@@ -74,17 +74,10 @@ class Engine:
         self._submissions = Submissions(
             store, backends, self._admission, self._jobs, self._calls, self._sharing
         )
-        self._life = Life(
-            store,
-            backends,
-            self._jobs,
-            self._admission,
-            self._calls,
-            self._limits.grace,
-            self._sharing,
-        )
+        grace, calls = self._limits.grace, self._calls
+        self._life = Life(store, backends, self._jobs, self._admission, calls, grace, self._sharing)
         elsewhere = None if self._sharing is None else self._sharing.elsewhere
-        self._controls = Controls(self._jobs, backends, self.get, self._limits.grace, elsewhere)
+        self._controls = Controls(self._jobs, backends, self.get, grace, elsewhere)
         progress = None if self._sharing is None else self._sharing.progress
         self.changes = Changes(store, self._calls, self._written, progress)
         self._nursery: trio.Nursery
@@ -94,19 +87,22 @@ class Engine:
 
         Raises StoreError if the store can't be read at the start.
         """
-        async with serving(self._backends), trio.open_nursery() as self._nursery:
-            self._jobs.open(self._nursery)
-            self._deletions.open(self._nursery)
-            self._submissions.open(self._nursery)
-            try:
-                await self._nursery.start(self.changes.run)
-                await self._life.begin(self._nursery)
-                self._nursery.start_soon(self._admission.settle)
-                task_status.started()
-                await trio.sleep_forever()
-            finally:
-                # Start nothing while the nursery closes, even without a drain before.
-                self._jobs.close()
+        with not_before(await self._life.newest_time()):
+            async with serving(self._backends), trio.open_nursery() as self._nursery:
+                self._jobs.open(self._nursery)
+                self._deletions.open(self._nursery)
+                self._submissions.open(self._nursery)
+                try:
+                    await self._nursery.start(self.changes.run)
+                    await self._life.begin(self._nursery)
+                    self._nursery.start_soon(self._admission.settle)
+                    # A workload that was lost has ended no earlier than its last line.
+                    with not_before(await self._life.newest_time()):
+                        task_status.started()
+                        await trio.sleep_forever()
+                finally:
+                    # Start nothing while the nursery closes, even without a drain before.
+                    self._jobs.close()
 
     async def submit(self, spec: WorkloadSpec, key: str | None = None) -> tuple[Workload, bool]:
         """Queue a workload; return its record, and whether it is new.
@@ -208,28 +204,31 @@ class Engine:
         await self._deletions.delete(workload_id)
 
     def hold(self) -> None:
-        """Start nothing more; what runs goes on. Without a shared store, refuse new workloads, too:
-        no other node would start them. A second call does nothing."""
+        """Start nothing more. Without a shared store, refuse new workloads, too. A second call does
+        nothing."""
         self._life.hold()
 
     async def idle(self) -> None:
-        """After `hold`: return once no workload runs here. Those that run elsewhere do not count:
-        their clients go on at another node, or wait."""
+        """After `hold`: return once no workload runs here. Pushed ones do not count."""
         await self._life.idle()
 
     def drain(self) -> None:
-        """Refuse new workloads, and stop running ones. Workloads that are queued or run elsewhere
-        stay in the store for the next start. A second call does nothing."""
+        """Refuse new workloads, and stop running ones. Those that are queued or run elsewhere stay
+        in the store. A second call does nothing."""
         self._life.drain()
 
     async def shutdown(self) -> int:
         """Drain, and wait until all workloads that ran here have finished.
 
         Waits at most 10 s for a failing store. Returns how many workloads have an end that is not
-        durable: the next start finds them running, and makes them `lost`. With a shared store, the
-        other nodes do so.
+        durable: the next start, or another node, finds them running, and makes them `lost`.
         """
         return await self._life.shutdown()
+
+    @property
+    def may_leave(self) -> bool:
+        """After `shutdown`: whether this node owns nothing. If not, the others have to bury it."""
+        return not (len(self._jobs) or self._jobs.unended or self._life.may_own_more)
 
     def statistics(self) -> EngineStatistics:
         """A snapshot, and counters since the start."""

@@ -14,7 +14,7 @@ import trio
 from ..backends import Backend, Execution, find_backend
 from ..broker import LogWriter
 from ..errors import FencedError, InvalidSpecError, LogClosedError, NotStartedError, TrioLogsError
-from ..records import Outcome, Reason, Status, now
+from ..records import Outcome, Reason, Status
 from .job import Job
 from .store_calls import StoreCalls
 
@@ -133,9 +133,7 @@ class _Handle:
 
 async def _see_to_its_end(job: Job, grace: float, scope: trio.CancelScope) -> None:
     timeout = math.inf if job.workload.spec.timeout is None else job.workload.spec.timeout
-    if job.resumed_from is not None:
-        timeout = max(0.0, timeout - (now() - job.resumed_from) / 1_000_000)
-    with trio.move_on_after(timeout):
+    with trio.move_on_after(max(0.0, timeout - job.ran_for / 1_000_000)):
         await job.stop.wait()
     if not job.stop.requested:
         job.stop.request(

@@ -39,6 +39,7 @@ class Job:
     goes on while the service is down. `epoch` is that with which a node of a shared store owns the
     workload; None in a store of one service.
 
+    `ran_for`: microseconds that a remote workload has run before this start of the service.
     `marking`: the store may have the workload as running. `leaving`: the service shuts down.
     `begun`: the workload runs, or this engine won't run it. `executed`: its backend has ended, or
     never began. `done`: this engine has let go of the workload. `is_fenced`: another node owns the
@@ -58,11 +59,9 @@ class Job:
     marking: bool = False
     leaving: bool = False
     is_fenced: bool = False
-    resumed_from: int | None = field(init=False)
+    ran_for: int = 0
 
     def __post_init__(self) -> None:
-        # A remote workload that has started before ran on while the service was down.
-        self.resumed_from = self.workload.started_at
         # The store has marked a workload that a node has claimed.
         self.marking = self.epoch is not None
 

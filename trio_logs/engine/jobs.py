@@ -151,7 +151,7 @@ class Jobs:
     def _let_go(self, job: Job, *, ended: bool) -> None:
         if job.is_fenced:
             self.fenced += 1
-            _log.warning("workload fenced: another node owns it", workload=job.workload.id)
+            _log.info("workload fenced: another node owns it", workload=job.workload.id)
         elif not ended and job.epoch is not None and not job.remote:
             self.unended += 1
         if self._jobs.get(job.workload.id) is job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import structlog
 import trio
@@ -10,6 +11,7 @@ import trio
 from ..backends import Backend
 from ..store import WorkloadStore
 from .admission import Admission
+from .clock import newest_time
 from .job import Phase
 from .jobs import Jobs
 from .recovery import recover
@@ -25,7 +27,8 @@ END_SECONDS = 10.0
 
 
 class Life:
-    """See `Engine` for the methods. `grace`: seconds between TERM and KILL."""
+    """See `Engine` for the methods. `grace`: seconds between TERM and KILL. `may_own_more`: a
+    shutdown could not find out whether this node owns workloads that it never ran."""
 
     def __init__(
         self,
@@ -44,6 +47,11 @@ class Life:
         self._calls = calls
         self._grace = grace
         self._sharing = sharing
+        self.may_own_more = False
+
+    async def newest_time(self) -> int:
+        """See `clock.newest_time`. Raises StoreError."""
+        return await self._calls.once("read the newest time", partial(newest_time, self._store))
 
     async def begin(self, nursery: trio.Nursery) -> None:
         """Accept workloads, after cleaning up after a crash. Raises StoreError if the store can't
@@ -90,8 +98,9 @@ class Life:
 
     async def shutdown(self) -> int:
         self.drain()
+        self.may_own_more = True
         with trio.move_on_after(END_SECONDS):
-            await self._until_claimed()
+            self.may_own_more = not await self._until_claimed()
         for job in self._jobs:
             await job.executed.wait()
         with trio.move_on_after(END_SECONDS):
@@ -105,7 +114,6 @@ class Life:
             )
         return len(self._jobs) + self._jobs.unended
 
-    async def _until_claimed(self) -> None:
-        """Return once each workload that this node owns has a job."""
-        if self._sharing is not None:
-            await self._sharing.claims.settle()
+    async def _until_claimed(self) -> bool:
+        """See `Claims.settle`."""
+        return self._sharing is None or await self._sharing.claims.settle()

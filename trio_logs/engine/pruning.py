@@ -9,32 +9,50 @@ import trio
 
 from ..errors import ConflictError, NotReadyError, StoreError, WorkloadNotFoundError
 from ..store import Retention, WorkloadStore
+from ..store.steadiness import records_to_prune
 from .engine import Engine
 
 __all__ = ["keep_pruned"]
 
 _log = structlog.get_logger("trio_logs.engine")
 
-PRUNE_SECONDS = 10.0
-"""Seconds between two checks of the records against their bounds."""
+PRUNE_SECONDS = 10
+"""Seconds between two checks of the records against their bounds. Each second in between has a look
+at how many workloads have ended."""
 
 AT_ONCE = 100
-"""Records that are looked for at a time."""
+"""Records that are looked for at a time, and ends of workloads after which to look at once."""
 
 
 async def keep_pruned(engine: Engine, store: WorkloadStore, retention: Retention) -> None:
     """Keep the records within their bounds until cancelled. A failing store only delays this."""
-    is_failing = False
+    is_failing = is_doubted = False
     while True:
+        ended = _ended(engine)
         try:
-            while deleted := await _prune(engine, store, retention):
+            bounds = await records_to_prune(store, retention)
+            if bounds != retention and not is_doubted:
+                _log.warning(
+                    "more than a tenth of the workloads is too old at once: they stay until the"
+                    " clock has been steady for an hour"
+                )
+            is_doubted = bounds != retention
+            while deleted := await _prune(engine, store, bounds):
                 _log.info("old workloads deleted", count=deleted)
             is_failing = False
         except (StoreError, NotReadyError) as error:
             if not is_failing:
                 _log.warning("old workloads not deleted: trying again", error=str(error))
             is_failing = True
-        await trio.sleep(PRUNE_SECONDS)
+        for _ in range(PRUNE_SECONDS):
+            await trio.sleep(1)
+            if _ended(engine) >= ended + AT_ONCE:
+                break
+
+
+def _ended(engine: Engine) -> int:
+    """How many workloads have ended since the start."""
+    return sum(engine.statistics().finished.values())
 
 
 async def _prune(engine: Engine, store: WorkloadStore, retention: Retention) -> int:

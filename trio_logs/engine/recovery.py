@@ -10,6 +10,7 @@ import structlog
 from ..backends import Backend, find_backend, outlives_server
 from ..records import Outcome, Reason, Status, Workload
 from ..store import WorkloadStore
+from .clock import Begun
 from .job import Job
 from .store_calls import StoreCalls
 
@@ -39,6 +40,9 @@ async def recover(
     waiting: list[Job] = []
     for workload, handle in unfinished:
         job = Job(workload, outlives_server(backends, workload.spec.backend))
+        if job.remote and workload.started_at is not None:
+            # It ran on while the service was down.
+            job.ran_for = Begun.since(handle, workload.started_at)
         if workload.status is Status.QUEUED or job.remote:
             waiting.append(job)
         else:

@@ -11,7 +11,7 @@ import trio
 
 from ..backends import Backend, Resizable
 from ..broker import Bell
-from ..errors import ConflictError, NotReadyError, StoreError
+from ..errors import ConflictError, FencedError, NotReadyError, StoreError
 from ..records import Status, Workload
 from ..store.shared import PUSHED, Request, SharedStore
 from .claims import Claims
@@ -118,8 +118,8 @@ class Requests:
                 await self._bell.wait()
                 try:
                     found = await self._store.requests(self._answered)
-                except StoreError as error:
-                    # The next beat looks again.
+                except (StoreError, FencedError) as error:
+                    # The next beat looks again, or ends this node.
                     _log.debug("requests not read: trying again", error=str(error))
                     continue
                 self._answered = []

@@ -14,6 +14,7 @@ from ..errors import FencedError, LogClosedError, WorkloadNotFoundError
 from ..records import Outcome, Reason, Status, now
 from ..store import WorkloadStore
 from ..store.shared import SharedStore
+from .clock import Begun
 from .execution import execute
 from .job import Job
 from .store_calls import StoreCalls
@@ -96,6 +97,9 @@ class Runner:
             what = f"mark {workload_id} as running"
             start = partial(self._store.start, workload_id, started_at, self._node)
             await self._calls.until_done(what, start)
+            if job.remote:
+                begun = partial(self._store.remember, workload_id, Begun.now().encode())
+                await self._calls.until_done(what, begun)
             record = partial(self._store.workload, workload_id)
             if await self._calls.until_done(what, record) is None:
                 raise WorkloadNotFoundError("The workload was deleted before it started.")

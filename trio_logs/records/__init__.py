@@ -5,7 +5,7 @@ from .durations import parse_duration
 from .keeping import KEEP_LABEL, kept_seconds
 from .log import Batch, Detached, End, Gap, Position, Record, Reset, Run, Stop, Unfinished
 from .outcome import Outcome, Reason, Status
-from .times import now, rfc3339
+from .times import believed_now, elapsed, not_before, now, rfc3339, steady_seconds
 from .workload import Change, Progress, Workload, WorkloadSpec
 
 __all__ = [
@@ -27,8 +27,12 @@ __all__ = [
     "Unfinished",
     "Workload",
     "WorkloadSpec",
+    "believed_now",
+    "elapsed",
     "kept_seconds",
+    "not_before",
     "now",
     "parse_duration",
     "rfc3339",
+    "steady_seconds",
 ]

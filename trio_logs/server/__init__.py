@@ -13,6 +13,7 @@ from .limits import ServerLimits
 from .ports import PORT, Port, Ports
 from .problems import PROTECTION
 from .protocol import BodyLimit
+from .refusals import refusals_beside
 from .server import Server
 from .statistics import ServerStatistics
 
@@ -32,4 +33,5 @@ __all__ = [
     "UnixBind",
     "finish_cleanly",
     "load_tls",
+    "refusals_beside",
 ]

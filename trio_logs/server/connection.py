@@ -137,12 +137,12 @@ class Connection(TCPServer):
         elif isinstance(event, Closed):
             await self._end()
         elif isinstance(event, Updated):
-            self.is_idle = event.idle
-            self.late_at = math.inf
-            if event.idle:
-                self.late_at = trio.current_time() + self._limits.keep_alive_timeout
-            else:
-                self.requests += 1
+            # With a part of the next head, an empty line is a part of it, too.
+            self.is_idle = event.idle and not self.protocol.has_part
+            limits = self._limits
+            late = limits.keep_alive_timeout if self.is_idle else limits.header_timeout
+            self.late_at = trio.current_time() + late if event.idle else math.inf
+            self.requests += not event.idle
 
     async def _end(self) -> None:
         """End the connection: the protocol has sent its last byte."""

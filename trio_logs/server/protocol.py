@@ -84,6 +84,11 @@ class HTTP11(H11Protocol):
         return self._refused or self.connection.their_state is h11.SEND_BODY
 
     @property
+    def has_part(self) -> bool:
+        """Whether a part of the next request has arrived."""
+        return bool(self.connection.trailing_data[0])
+
+    @property
     def ends_too_early(self) -> bool:
         """Whether an answer is cut, and a close of the connection would look like its end."""
         connection: Any = self.connection
@@ -235,6 +240,6 @@ class HTTP11(H11Protocol):
             await self._close_stream()
             return
         await super()._maybe_recycle()
-        if self.connection.our_state is h11.IDLE and self.connection.trailing_data[0]:
+        if self.connection.our_state is h11.IDLE and self.has_part:
             # The next request arrived before this one was answered.
             await self._handle_events()

@@ -9,19 +9,26 @@ import trio
 
 from .problems import problem
 
-__all__ = ["Refusals"]
+__all__ = ["Refusals", "refusals_beside"]
 
 REFUSAL_SECONDS = 2.0
 """How long a client over a limit has to read its refusal."""
 
 MAX_REFUSALS = 100
-"""Refusals under way at once; the server closes further connections without an answer."""
+"""Refusals under way at once."""
+
+
+def refusals_beside(connections: int) -> int:
+    """How many refusals may be under way beside so many open connections. The server closes further
+    connections without an answer."""
+    return min(MAX_REFUSALS, connections // 10 + 1)
 
 
 class Refusals:
-    """Tells clients that there is no room for their connections."""
+    """Tells clients that there is no room for their connections. `bound`: refusals at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
         self._under_way = 0
 
     def start(
@@ -29,7 +36,7 @@ class Refusals:
     ) -> bool:
         """Refuse a connection, and close it, in a task of the nursery. False: no task was started,
         since too many refusals are under way."""
-        if self._under_way >= MAX_REFUSALS:
+        if self._under_way >= self._bound:
             return False
         self._under_way += 1
         nursery.start_soon(self._refuse, accepted, status)

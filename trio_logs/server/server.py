@@ -26,7 +26,7 @@ from .limits import ServerLimits
 from .open_connections import OpenConnections, peer_of
 from .ports import CountingPorts, Ports
 from .protocol import HTTP11, BodyLimit
-from .refusals import Refusals
+from .refusals import Refusals, refusals_beside
 from .statistics import ServerStatistics
 from .transport import Transport
 
@@ -67,7 +67,7 @@ class Server:
         self._config = Config()
         self._open = OpenConnections(self._limits)
         self._ports = CountingPorts() if access_log else Ports()
-        self._refusals = Refusals()
+        self._refusals = Refusals(refusals_beside(self._limits.connections))
         self._counts: Counter[str] = Counter()
 
     async def serve(

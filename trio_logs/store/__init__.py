@@ -172,7 +172,7 @@ class LogStore(Protocol):
     ) -> None:
         """Show the visitor the records that have a line from `first` to `last`, until it stops or
         none is left. It runs in a thread, and limits the time of a call itself. After a
-        cancellation, it may go on until it stops."""
+        cancellation, it may see a few more records."""
 
     async def find(self, workload_id: str, time: int, head: int) -> int:
         """The number of the first line up to `head` that is not older than `time`, in microseconds
@@ -181,6 +181,9 @@ class LogStore(Protocol):
     async def trim(self, retention: Retention) -> int:
         """Remove a bounded number of the oldest records beyond the bounds. Over `max_bytes`, those
         of finished workloads go first. Returns how many were removed: repeat it until that is 0."""
+
+    async def share_older(self, max_age: float) -> float:
+        """The share, from 0.0 to 1.0, of all records that `trim` would remove by this age now."""
 
     def statistics(self) -> StoreStatistics:
         """A snapshot, and counters since the start."""

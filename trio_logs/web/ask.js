@@ -34,7 +34,7 @@ const SHOWN = 5000
 /** Say something that needs no answer. @param {string} words */
 export function say(words) {
   const element = make("p", { class: "toast", role: "alert" }, words)
-  document.querySelector(".toast")?.remove()
+  document.querySelector(".toast:not(.upgrade)")?.remove()
   document.body.append(element)
   setTimeout(() => element.remove(), SHOWN)
 }

@@ -83,17 +83,23 @@ export function outcome(workload, now) {
     case "lost":
       return workload.reason === "client_lost" ? "lost: its client did not come back" : "lost: the service died while it ran"
     case "failed":
-      return `failed${cause(workload)}${after}`
+      if (workload.reason === "not_started") return `could not be started${why(workload)}`
+      return `failed${cause(workload)}${after}${cause(workload) ? "" : why(workload)}`
   }
 }
 
 /** @param {Workload} workload */
-function cause({ reason, exit_code, signal, error }) {
+function cause({ reason, exit_code, signal }) {
   if (reason === "out_of_memory") return ": out of memory"
   if (signal) return ` by ${signal}`
-  if (exit_code !== null) return ` with exit code ${exit_code}`
-  return error ? `: ${error}` : ""
+  return exit_code === null ? "" : ` with exit code ${exit_code}`
 }
+
+/** The sentence of the service, which comes last. @param {Workload} workload */
+const why = ({ error }) => (error ? `: ${error}` : "")
+
+/** The end of an id, by which commands know it, too. @param {string} id */
+export const shortId = (id) => id.slice(-6)
 
 /** @param {Pick<Workload, "name" | "command" | "id">} workload */
 export function nameOf({ name, command, id }) {

@@ -51,6 +51,7 @@ export class Page {
       connection,
       (isEmpty) => this.#listed(isEmpty),
       (workload) => this.shown?.hear(workload),
+      (id) => this.shown instanceof Panes && this.shown.lose(id),
     )
     this.run = make("button", { type: "button", class: "button edge", onclick: () => this.#run() }, icon("plus"), make("span", {}, "Run"))
     disable(this.run, session.isReadOnly ? READ_ONLY : "")

@@ -10,7 +10,7 @@ from functools import partial
 import trio
 
 from ...errors import WorkloadNotFoundError
-from ...records import Batch, End, Gap, Outcome, Run, now
+from ...records import Batch, End, Gap, Outcome, Run, believed_now
 from .. import NO_STREAMS, LogState, Retention, StoreStatistics, StreamState, Visitor
 from ..appending import addition
 from ..durations import Durations
@@ -201,8 +201,7 @@ class MemoryLogs:
         before = self._trimmed
         if retention.max_age is not None:
             for workload_id, log in self._logs.items():
-                age = max(retention.max_age, self._kept_seconds(workload_id))
-                oldest = now() - int(age * 1_000_000)
+                oldest = self._oldest(workload_id, retention.max_age)
                 while log.records and log.records[0].time < oldest:
                     self._remove_oldest(log)
         if retention.max_bytes is not None:
@@ -218,6 +217,19 @@ class MemoryLogs:
                 )
                 self._remove_oldest(oldest_log)
         return self._trimmed - before
+
+    def _oldest(self, workload_id: str, max_age: float) -> int:
+        """The time before which lines of the log are too old."""
+        return believed_now() - int(max(max_age, self._kept_seconds(workload_id)) * 1_000_000)
+
+    async def share_older(self, max_age: float) -> float:
+        await trio.lowlevel.checkpoint()
+        old = every = 0
+        for workload_id, log in self._logs.items():
+            oldest = self._oldest(workload_id, max_age)
+            old += sum(record.time < oldest for record in log.records)
+            every += len(log.records)
+        return old / every if every else 0.0
 
     def _remove_oldest(self, log: _Log) -> None:
         self._bytes -= size_of(log.records.pop(0))

@@ -35,6 +35,7 @@ class SharedMemoryStore:
         self.visit = tables.visit
         self.find = tables.find
         self.trim = tables.trim
+        self.share_older = tables.share_older
         self.statistics = tables.statistics
         self.position = tables.position
         self.changes = tables.changes

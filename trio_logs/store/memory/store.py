@@ -11,7 +11,7 @@ from itertools import dropwhile, islice
 import trio
 
 from ...errors import ConflictError
-from ...records import Change, Outcome, Status, Workload, kept_seconds, now
+from ...records import Change, Outcome, Status, Workload, believed_now, kept_seconds
 from .. import ChangePage, LogState, Retention, WorkloadQuery
 from ..changes import KEPT_DELETIONS, page_of
 from .logs import MemoryLogs
@@ -98,7 +98,7 @@ class MemoryStore(MemorySessions, MemoryLogs):
         if retention.max_record_age is None or workload.finished_at is None:
             return False
         age = max(retention.max_record_age, self._kept_seconds(workload.id))
-        return workload.finished_at < now() - int(age * 1_000_000)
+        return workload.finished_at < believed_now() - int(age * 1_000_000)
 
     def _kept_seconds(self, workload_id: str) -> float:
         workload = self._workloads.get(workload_id)

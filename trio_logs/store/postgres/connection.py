@@ -32,6 +32,9 @@ Values: TypeAlias = Sequence[Any] | dict[str, Any]
 class Connection(psycopg.Connection[tuple[Any, ...]]):
     """A connection that one thread uses at a time. `interrupt` is for all others."""
 
+    answer_seconds: float | None = None
+    """How long a statement may take; None: ANSWER_SECONDS."""
+
     _alarm: tuple[int, int] | None = None
     _guard: threading.Lock
 
@@ -80,7 +83,8 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     def wait(self, gen: PQGen[T], interval: float = 0.0, timeout: float | None = None) -> T:
         """Run one exchange with the server; psycopg calls this for each. Raises OperationalError if
         it lasts too long."""
-        deadline = time.monotonic() + (ANSWER_SECONDS if timeout is None else timeout)
+        patience = self.answer_seconds or ANSWER_SECONDS
+        deadline = time.monotonic() + (patience if timeout is None else timeout)
         poll = select.poll()
         if self._alarm is not None:
             poll.register(self._alarm[0], select.POLLIN)
@@ -101,7 +105,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
                 if not found:
                     self._give_up(gen)
                     raise psycopg.OperationalError(
-                        f"the server has not answered for {ANSWER_SECONDS:g} s"
+                        f"the server has not answered for {patience:g} s"
                     )
                 ready = 0
                 for descriptor, event in found:

@@ -37,6 +37,9 @@ READS_SECONDS = 3.0
 BEAT_SECONDS = 3.0
 """Seconds that a beat may take."""
 
+STEP_SECONDS = 2
+"""Seconds that its connection, or a statement of it, may take: the next beat needs the thread."""
+
 _log = structlog.get_logger("trio_logs.store")
 
 
@@ -53,12 +56,7 @@ class Database:
         self.group = GroupCommit("the database", self.writer.commit, self._settled)
         self.readers = Readers(server, self.link, "store reads", MAX_READERS)
         # Its own connection, so that neither long commits nor long reads delay a beat.
-        self.beats = Readers(
-            server.with_settings(connect_timeout=2, synchronous_commit="off"),
-            self.link,
-            "store beats",
-            1,
-        )
+        self.beats = Readers(server.impatient(STEP_SECONDS), self.link, "store beats", 1)
         self.news = News(server, self.readers, self.link, sender)
         self.sender = sender
         # The bytes of all batches, as far as this node knows, and how many batches it has removed.

@@ -22,7 +22,6 @@ class Link:
 
     def __init__(self) -> None:
         self.is_up = True
-        self.failures = 0
         self._since = 0.0
 
     def answered(self, began: float) -> None:
@@ -36,7 +35,6 @@ class Link:
         if not isinstance(error, Exception) or not is_away(error):
             self.answered(began)
             return
-        self.failures += 1
         if self.is_up and began > self._since:
             self._change()
             _log.warning("the database does not answer: trying again", error=one_line(error))

@@ -83,6 +83,9 @@ class PostgresLogs(Part):
         self._is_trimming = removed > 0
         return removed
 
+    async def share_older(self, max_age: float) -> float:
+        return await self._database.read(partial(trimming.share_older, max_age=max_age))
+
     def statistics(self) -> StoreStatistics:
         database = self._database
         return StoreStatistics(

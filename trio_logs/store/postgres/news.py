@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-import structlog
 import trio
 from psycopg import sql
 
@@ -30,8 +29,6 @@ RETRY = 0.1, 2.0
 
 PAGE_BYTES = 1024 * 1024
 
-_log = structlog.get_logger("trio_logs.store")
-
 
 class News:
     """Tells what other nodes do; see `SharedStore` for what is told. `sender` is the name of this
@@ -53,7 +50,6 @@ class News:
         self._told = 0
         self._untold = trio.Event()
         self.watched: set[str] = set()
-        self.reconnects = 0
         self.listener: Callable[[Change], object] = _ignore
         self.ring_log: Callable[[str | None], object] = _ignore
         self.ring_work: Callable[[], object] = _ignore_all
@@ -140,7 +136,6 @@ class News:
                     delay = min(2 * delay, longest)
                     continue
                 self._link.answered(began)
-                self.reconnects += 1
                 self.ring_log(None)
                 self.ring_work()
                 self.look()

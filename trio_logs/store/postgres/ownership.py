@@ -28,7 +28,8 @@ __all__ = [
 ]
 
 _OWN = (
-    "UPDATE logs SET owner = %s, epoch = epoch + 1, queued = FALSE WHERE number IN ({})"
+    "UPDATE logs SET owner = %s, epoch = epoch + 1, queued = FALSE"
+    " WHERE number = ANY(ARRAY({}))"
     " RETURNING number"
 )
 

@@ -55,6 +55,7 @@ class Server:
     ) -> None:
         self.schema = schema
         self._url = url
+        self._answer_seconds: float | None = None
         self._synchronous_commit = synchronous_commit
         try:
             given = conninfo_to_dict(url)
@@ -68,12 +69,12 @@ class Server:
                 " %XX"
             ) from None
 
-    def with_settings(
-        self, *, connect_timeout: int, synchronous_commit: SynchronousCommit
-    ) -> Server:
-        """The same database, with other settings of the connections, whatever the URL says."""
-        server = Server(self._url, self.schema, synchronous_commit)
-        server._conninfo = make_conninfo(self._conninfo, connect_timeout=connect_timeout)
+    def impatient(self, seconds: int) -> Server:
+        """The same database, where a connection or a statement may take so long, whatever the URL
+        says, and a commit does not wait for the disk."""
+        server = Server(self._url, self.schema, "off")
+        server._conninfo = make_conninfo(self._conninfo, connect_timeout=seconds)
+        server._answer_seconds = seconds
         return server
 
     def connect(self) -> Connection:
@@ -82,8 +83,9 @@ class Server:
             connection = Connection.connect(self._conninfo, autocommit=True, context=ADAPTERS)
             stack.callback(connection.close)
             connection.arm()
+            connection.answer_seconds = self._answer_seconds
             milliseconds = {
-                "statement_timeout": ANSWER_SECONDS,
+                "statement_timeout": self._answer_seconds or ANSWER_SECONDS,
                 "lock_timeout": LOCK_SECONDS,
                 "idle_in_transaction_session_timeout": IDLE_SECONDS,
             }

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...records import now
+from ...records import believed_now
 from .. import Retention
 from .connection import Connection
 from .rows import text
 from .transaction import Transaction
 
-__all__ = ["TRIM_ROWS", "expired", "has_deleted", "held", "sweep", "trim"]
+__all__ = ["TRIM_ROWS", "expired", "has_deleted", "held", "share_older", "sweep", "trim"]
 
 TRIM_ROWS = 500
 """Rows that one transaction removes: so trimming never delays appends for long."""
@@ -60,6 +60,17 @@ _AGED = """
 """Logs with lines that are too old, and the time before which they are; those that have ended, or
 those that have not."""
 
+_SHARE = """
+WITH aged AS (
+    SELECT number, %(moment)s - greatest(COALESCE(keep, 0), %(age)s) AS before FROM logs
+    WHERE oldest < %(moment)s - greatest(COALESCE(keep, 0), %(age)s)
+), old AS (
+    SELECT count(*) AS count FROM aged JOIN batches ON log = number WHERE time < before
+)
+SELECT CASE WHEN old.count = 0 THEN 0.0
+    ELSE old.count::float8 / (SELECT count(*) FROM batches) END FROM old
+"""
+
 _NEVER = 2**62
 """Later than all times, and more than all sizes."""
 
@@ -68,6 +79,13 @@ def held(connection: Connection) -> int:
     """The bytes of all batches."""
     row: Any = connection.execute(_HELD).fetchone()
     return int(row[0])
+
+
+def share_older(connection: Connection, max_age: float) -> float:
+    """See `LogStore.share_older`. It reads batches only if a log has any of that age."""
+    values = {"moment": believed_now(), "age": int(max_age * 1_000_000)}
+    row: Any = connection.execute(_SHARE.encode(), values).fetchone()
+    return float(row[0])
 
 
 def trim(transaction: Transaction, retention: Retention, held: int | None) -> int:
@@ -79,7 +97,7 @@ def trim(transaction: Transaction, retention: Retention, held: int | None) -> in
         return 0
     removed = 0
     if retention.max_age is not None:
-        removed = _remove_aged(transaction, now(), int(retention.max_age * 1_000_000))
+        removed = _remove_aged(transaction, believed_now(), int(retention.max_age * 1_000_000))
     if retention.max_bytes is not None and not removed and held > retention.max_bytes:
         removed = _remove_excess(transaction, held - retention.max_bytes)
     transaction.trimmed += removed
@@ -170,7 +188,7 @@ def expired(connection: Connection, retention: Retention, limit: int) -> list[st
     found: dict[bytes, None] = {}
     cursor = connection.cursor(binary=True)
     if retention.max_record_age is not None:
-        moment, age = now(), int(retention.max_record_age * 1_000_000)
+        moment, age = believed_now(), int(retention.max_record_age * 1_000_000)
         rows = cursor.execute(
             "SELECT w.id FROM workloads AS w JOIN logs AS l USING (number)"
             " WHERE w.finished_at < %s - %s AND w.finished_at < %s - COALESCE(l.keep, 0)"

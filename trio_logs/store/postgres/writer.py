@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import outcome
 import psycopg
@@ -22,10 +22,7 @@ from .quick import append_quickly, is_usual
 from .server import Server
 from .transaction import Committed, Transaction
 
-__all__ = ["Operation", "Writer"]
-
-Operation: TypeAlias = Append | Callable[[Transaction], Any]
-"""What a write does: appends of all writes are made together, anything else one by one."""
+__all__ = ["Writer"]
 
 APART_SECONDS = 5.0
 """Seconds for which the writes of a group are tried one by one while the database fails."""
@@ -35,7 +32,9 @@ _ALONE = (errors.DeadlockDetected, errors.SerializationFailure)
 
 
 class Writer:
-    """Commits groups of writes, and gives each write its own result.
+    """Commits groups of writes, and gives each write its own result. The change of a write is an
+    Append, or a function that takes the transaction: appends of all writes are made together, and
+    all else one by one.
 
     `sender` is the name of this store in bells, and `node` the id of the node, once it has joined.
     `take` returns what was committed since the last call, and the first failure since then.
@@ -52,11 +51,6 @@ class Writer:
         # When the last group began, on the monotonic clock.
         self.began = 0.0
         self.commits = Durations()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it has a connection. Any thread may ask."""
-        return self._connection is not None
 
     def open(self) -> int:
         """Connect, and make the tables if there are none. Returns the bytes of all batches. Raises

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from heapq import merge
 
@@ -21,8 +21,14 @@ def newest(connection: apsw.Connection) -> int:
     return bounds(connection)[0]
 
 
-def since(connection: apsw.Connection, after: int, max_bytes: int) -> ChangePage:
-    """A page of changes; see `WorkloadStore.changes`."""
+def since(
+    connection: apsw.Connection,
+    after: int,
+    max_bytes: int,
+    found: Iterable[Change] | None = None,
+) -> ChangePage:
+    """A page of changes; see `WorkloadStore.changes`. `found` are those that are no deletions, if
+    they are known already."""
     # In one transaction: a workload that is deleted between two statements would be in neither.
     with (
         connection,
@@ -31,7 +37,7 @@ def since(connection: apsw.Connection, after: int, max_bytes: int) -> ChangePage
     ):
         last, forgotten = bounds(connection)
         changes = merge(
-            _records(records, after),
+            _records(records, after) if found is None else found,
             _deletions(deletions, after),
             key=lambda change: change.position,
         )

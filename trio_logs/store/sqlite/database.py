@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -17,8 +17,10 @@ from ...threads import Call, Threads
 from ..durations import DurationStatistics
 from .failures import FAILURES, store_error
 from .file import File
+from .log_care import look_after_log
 from .logs import Logs
 from .readers import Readers
+from .reserve import Reserve
 from .writer import Write, Writer
 
 __all__ = ["Database"]
@@ -31,9 +33,6 @@ CLOSE_SECONDS = 5.0
 READS_SECONDS = 3.0
 """The part of these seconds that a close waits for reads that hang."""
 
-SHRINK_SECONDS = 5.0
-"""Seconds between two looks at the size of the write-ahead log."""
-
 _log = structlog.get_logger("trio_logs.store")
 
 
@@ -43,9 +42,9 @@ class Database:
     Open it with `open`, and have `commit_writes` run meanwhile.
     """
 
-    def __init__(self, file: File, logs: Logs) -> None:
+    def __init__(self, file: File, logs: Logs, reserve: Reserve) -> None:
         self._file = file
-        self._writer = Writer(file, logs)
+        self._writer = Writer(file, logs, reserve)
         self._readers = Readers(file)
         self._thread = Threads("store commits", 1)
         # At most one write for each task that waits: a cancelled task takes its write out.
@@ -76,36 +75,40 @@ class Database:
     async def commit_writes(self) -> None:
         """Commit, in one transaction, the writes that all tasks have ready; until cancelled."""
         while True:
-            await self._wake.wait()
+            with trio.move_on_after(self._writer.upkeep_in):
+                await self._wake.wait()
             self._wake = trio.Event()
             self._group, self._pending = list(self._pending), {}
             if not self._group:
+                await self._thread.run(self._writer.keep_up, abandon_on_cancel=True)
                 continue
-            self._call = self._thread.submit(partial(self._writer.commit, self._group))
-            await self._call.wait()
+            token = trio.lowlevel.current_trio_token()
+            self._call = call = self._thread.submit(partial(self._commit, self._group, token))
+            await call.wait()
             self._settle()
 
-    async def keep_log_small(self) -> None:
-        """Cut the write-ahead log now and then; until cancelled. Errors only delay this."""
-        failing = False
-        while True:
-            await trio.sleep(SHRINK_SECONDS)
-            try:
-                await self._thread.run(self._writer.shrink_log, abandon_on_cancel=True)
-            except FAILURES as error:
-                if not failing:
-                    _log.warning("log of the store not cut: trying again", error=str(error))
-                failing = True
-            else:
-                failing = False
+    def _commit(self, group: Sequence[Write[Any]], token: trio.lowlevel.TrioToken) -> None:
+        """In the thread: commit a group, and keep up with it. The next group waits for both, so
+        that no writer outruns the bound of the history; the tasks of this one do not."""
+        self._writer.commit(group)
+        if not self._writer.upkeep_in:
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(self._settle)
+            self._writer.keep_up()
+
+    async def look_after_log(self) -> None:
+        """Look after the write-ahead log now and then, until cancelled."""
+        await look_after_log(self._thread, self._writer)
 
     async def write(
         self,
         apply: Callable[[apsw.Connection], T],
         *,
         committed: Callable[[T], object] | None = None,
+        frees: bool = False,
     ) -> T:
         """Run `apply` in the next transaction; return its result once the transaction is durable.
+        See `Write` for `frees`.
 
         `committed` is called with it then, even if this task was cancelled meanwhile: in the order
         in which the writes were applied. Raises StoreError if the store fails, and any exception of
@@ -115,7 +118,7 @@ class Database:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._is_closed:
             raise self._error("the store is closed")
-        write = Write(apply, trio.current_time(), committed)
+        write = Write(apply, trio.current_time(), committed, frees)
         self._pending[write] = None
         self._wake.set()
         try:
@@ -179,7 +182,8 @@ class Database:
             self._writer.close()
 
     def _settle(self) -> None:
-        """The thread has finished a group, or is given up: wake the tasks that wait."""
+        """The thread has committed the group, or is given up: wake the tasks that wait. A second
+        call does nothing."""
         group, self._group, self._call = self._group, [], None
         for write in group:
             if write.result is None:

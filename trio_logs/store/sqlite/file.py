@@ -12,6 +12,7 @@ from typing import Literal
 import apsw
 
 from ...private_files import make_private, protect
+from .damage import forget
 from .schema import prepare
 
 __all__ = ["LOCK_SECONDS", "LOG_BYTES", "File"]
@@ -48,10 +49,11 @@ class File:
         with ExitStack() as stack:
             # SQLite gives its log and its shared memory the mode of the database.
             make_private(self.path)
+            forget(str(self.path))
             for suffix in ("-wal", "-shm"):
                 # A service that was killed leaves them.
                 with suppress(FileNotFoundError):
-                    protect(self._beside(suffix))
+                    protect(self.beside(suffix))
             connection = self._connect(stack, apsw.SQLITE_OPEN_READWRITE)
             prepare(connection)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}").fetchall()
@@ -65,19 +67,19 @@ class File:
         with ExitStack() as stack:
             connection = self._connect(stack, apsw.SQLITE_OPEN_READONLY)
             # SQLite opens the file at the first statement.
-            connection.execute("SELECT number FROM workloads LIMIT 1").fetchall()
+            connection.execute("SELECT name FROM sqlite_schema LIMIT 1").fetchall()
             stack.pop_all()
         return connection
 
     def log_size(self) -> int:
         """The bytes of the write-ahead log. Raises OSError."""
         try:
-            return self._beside("-wal").stat().st_size
+            return self.beside("-wal").stat().st_size
         except FileNotFoundError:
             return 0
 
-    def _beside(self, suffix: str) -> Path:
-        """One of the files that SQLite adds to the database."""
+    def beside(self, suffix: str) -> Path:
+        """A file whose name is that of the database, and more."""
         return self.path.with_name(self.path.name + suffix)
 
     def _connect(self, stack: ExitStack, flags: int) -> apsw.Connection:

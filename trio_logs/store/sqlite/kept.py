@@ -6,10 +6,19 @@ from collections.abc import Mapping
 
 import apsw
 
-from ...records import kept_seconds, now
+from ...records import believed_now, kept_seconds
 from .. import Retention
 
-__all__ = ["NOT_KEPT", "TABLE", "add", "any_kept", "expired", "expired_log", "remove"]
+__all__ = [
+    "NOT_KEPT",
+    "TABLE",
+    "add",
+    "any_kept",
+    "expired",
+    "expired_log",
+    "remove",
+    "share_older",
+]
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS kept (
@@ -55,6 +64,20 @@ def expired_log(connection: apsw.Connection, moment: int, age: int) -> tuple[int
     ).fetchone()
 
 
+def share_older(connection: apsw.Connection, max_age: float) -> float:
+    """The share of rows that are too old; see `LogStore.share_older`."""
+    old: int = connection.execute(
+        f"SELECT (SELECT count(*) FROM batches WHERE time < :moment - :age AND {NOT_KEPT})"
+        " + (SELECT count(*) FROM kept JOIN batches ON log = number"
+        " WHERE time < :moment - max(keep, :age))",
+        {"moment": believed_now(), "age": int(max_age * 1_000_000)},
+    ).get
+    if not old:
+        return 0.0
+    rows: int = connection.execute("SELECT count(*) FROM batches").get
+    return old / rows
+
+
 def expired(connection: apsw.Connection, retention: Retention, limit: int) -> list[str]:
     """The ids of records beyond the bounds; see `WorkloadStore.expired`."""
     found: dict[str, None] = {}
@@ -64,7 +87,7 @@ def expired(connection: apsw.Connection, retention: Retention, limit: int) -> li
             "SELECT id FROM workloads LEFT JOIN kept USING (number)"
             " WHERE finished_at IS NOT NULL AND spec IS NOT NULL AND finished_at < :moment - :age"
             " AND finished_at < :moment - COALESCE(keep, 0) ORDER BY finished_at LIMIT :limit",
-            {"moment": now(), "age": age, "limit": limit},
+            {"moment": believed_now(), "age": age, "limit": limit},
         )
         found.update(dict.fromkeys(workload_id for (workload_id,) in rows))
     if retention.max_records is not None:

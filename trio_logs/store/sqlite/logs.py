@@ -2,51 +2,55 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any
 
 import apsw
 import zstandard
 
 from ...errors import WorkloadNotFoundError
-from ...records import Batch, Change, Gap, Outcome, Status, now
+from ...records import Batch, Change, Gap, Outcome, Status, believed_now, now
 from .. import LogState, Retention, StreamState
 from ..appending import addition
 from . import kept, workloads
+from .damage import DAMAGE, records
+from .free_pages import FreePages
 from .queries import number_and_state
+from .removal import Removal
 from .rows import COLUMNS, encode
 from .streams import encode_streams
+from .totals import Totals
 
-__all__ = ["TRIM_ROWS", "Logs", "Totals"]
+__all__ = ["Logs"]
 
-TRIM_ROWS = 500
-"""Rows that one transaction removes: so trimming never delays appends for long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """The bytes of `data` in all rows, and how many rows retention has removed since the start."""
-
-    bytes: int = 0
-    trimmed: int = 0
+TRIM_SLACK = 1024 * 1024
+"""Bytes that the writer removes beyond the excess, or a hundredth of the bound if that is less, so
+that not every group of writes is over the bound again."""
 
 
 class Logs:
     """The changes of logs. `totals` are those after the last committed transaction.
 
     The current transaction has counts of its own: a rollback must leave `totals` unchanged, but a
-    second `trim` in one transaction must know what the first one removed.
+    second `trim` in one transaction must know what the first one removed. `max_bytes` is the bound
+    that `keep_within` keeps; None is no bound.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int | None = None) -> None:
         self.totals = Totals()
+        self._max_bytes = max_bytes
+        self.free = FreePages()
+        self._removal = Removal()
+        # Deleted or finished logs of which only rows on damaged pages are left. Bound: the logs.
+        self._damaged: set[int] = set()
+        # Whether no row was left to remove, until there are new ones.
+        self._is_exhausted = False
         self._bytes = self._trimmed = 0
         self.has_deleted = False
         # Older lines are left of kept logs only.
         self._aged = 0
-        self._compress = zstandard.ZstdCompressor(level=1).compress
+        self._compress = zstandard.ZstdCompressor(level=1, write_checksum=True).compress
 
     def committed(self) -> None:
         """The transaction is durable: its changes count."""
@@ -59,10 +63,16 @@ class Logs:
 
     def load(self, connection: apsw.Connection) -> None:
         """Sum up the bytes in the file, and look for deleted logs that are still to be removed."""
-        held: Any = connection.execute("SELECT COALESCE(sum(held), 0) FROM workloads").get
+        try:
+            held: Any = connection.execute("SELECT COALESCE(sum(held), 0) FROM workloads").get
+        except DAMAGE:
+            held = sum(held for (held,) in records(connection, "held"))
         self._bytes = held
         self.committed()
-        self.has_deleted = self._hidden(connection) is not None
+        with suppress(*DAMAGE):
+            self.has_deleted = self._hidden(connection) is not None
+        # The service may have ended before it had given all of them back.
+        self.free.look(connection)
 
     def append(
         self,
@@ -106,6 +116,7 @@ class Logs:
                 (added.lines, added.bytes, encode_streams(added.streams), held, number),
             )
             self._bytes += held
+            self._is_exhausted = False
         if added.ends and outcome is not None:
             return workloads.finish(connection, number, outcome, finished_at)
         return None
@@ -125,27 +136,57 @@ class Logs:
         hidden = self._hidden(connection)
         if hidden is None:
             return False
-        removed = self._remove(connection, "log = ? ORDER BY first", hidden)
-        if removed < TRIM_ROWS:
-            connection.execute("DELETE FROM workloads WHERE number = ?", hidden)
-            kept.remove(connection, *hidden)
+        removed = self._remove_of(connection, hidden)
+        if removed < self._removal.rows:
+            if not self._has_rows(connection, hidden):
+                connection.execute("DELETE FROM workloads WHERE number = ?", (hidden,))
+                kept.remove(connection, hidden)
+            elif not removed:
+                # The record stays: a later log would find these rows if it got the number.
+                self._damaged.add(hidden)
         return True
 
-    def _hidden(self, connection: apsw.Connection) -> tuple[int] | None:
-        return connection.execute(
-            "SELECT number FROM workloads WHERE status = ? LIMIT 1", (workloads.DELETED,)
-        ).fetchone()
+    def _has_rows(self, connection: apsw.Connection, number: int) -> bool:
+        """Whether a log has rows, as far as that can be read."""
+        query = "SELECT EXISTS (SELECT 1 FROM batches WHERE log = ?)"
+        try:
+            return bool(connection.execute(query, (number,)).get)
+        except DAMAGE:
+            return True
+
+    def _hidden(self, connection: apsw.Connection) -> int | None:
+        """The number of a deleted log."""
+        query = f"SELECT number FROM workloads WHERE status = '{workloads.DELETED}'"
+        return next(iter(self._undamaged(connection, query)), None)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether `keep_within` has something to remove."""
+        limit = self._max_bytes
+        return limit is not None and self.totals.bytes > limit and not self._is_exhausted
+
+    def keep_within(self, connection: apsw.Connection) -> None:
+        """Remove a bounded number of rows beyond `max_bytes`, if it `is_over`."""
+        assert self._max_bytes is not None
+        slack = min(TRIM_SLACK, self._max_bytes // 100)
+        removed = self._remove_excess(connection, self._bytes - self._max_bytes + slack)
+        self._is_exhausted = not removed
+        self._trimmed += removed
+
+    def be_careful(self, is_full: bool) -> None:
+        """Take small steps while the disk is full."""
+        self._removal.is_careful = self.free.is_careful = is_full
 
     def trim(self, connection: apsw.Connection, retention: Retention) -> int:
         """Remove a bounded number of rows beyond the bounds; return how many."""
         removed = 0
         if retention.max_age is not None:
-            removed = self._remove_aged(connection, now(), int(retention.max_age * 1_000_000))
+            age = int(retention.max_age * 1_000_000)
+            removed = self._remove_aged(connection, believed_now(), age)
         if retention.max_bytes is not None and not removed:
             excess = self._bytes - retention.max_bytes
             if excess > 0:
                 removed = self._remove_excess(connection, excess)
-        connection.execute("PRAGMA incremental_vacuum(1000)").fetchall()
         self._trimmed += removed
         return removed
 
@@ -163,14 +204,37 @@ class Logs:
         return 0
 
     def _remove_excess(self, connection: apsw.Connection, excess: int) -> int:
-        finished = connection.execute(
+        for number in self._undamaged(
+            connection,
             "SELECT number FROM workloads WHERE finished_at IS NOT NULL AND held > 0"
-            " ORDER BY finished_at LIMIT 1"
-        ).fetchone()
-        if finished is not None:
-            return self._remove(connection, "log = ? ORDER BY first", finished, excess)
+            " ORDER BY finished_at",
+        ):
+            if removed := self._remove_of(connection, number, excess):
+                return removed
+            self._damaged.add(number)
         # Only running workloads have lines left.
         return self._remove(connection, "TRUE ORDER BY time", (), excess)
+
+    def _undamaged(self, connection: apsw.Connection, query: str) -> list[int]:
+        """The numbers that a query finds, without those of damaged logs; some of them."""
+        found: Any = connection.execute(f"{query} LIMIT {len(self._damaged) + 1}").fetchall()
+        return [int(number) for (number,) in found if number not in self._damaged]
+
+    def _remove_of(
+        self, connection: apsw.Connection, number: int, excess: float = float("inf")
+    ) -> int:
+        """Remove rows of one log; 0 if only damaged ones are left."""
+        try:
+            return self._remove(connection, "log = ? ORDER BY first", (number,), excess)
+        except DAMAGE:
+            if self._removal.has_learned:
+                raise
+            return 0
+
+    def has_learned(self) -> bool:
+        """Whether a transaction that met damage will not meet it again."""
+        learned, self._removal.has_learned = self._removal.has_learned, False
+        return learned
 
     def _remove(
         self,
@@ -180,20 +244,7 @@ class Logs:
         excess: float = float("inf"),
     ) -> int:
         """Remove the first of these rows until `excess` bytes are freed; return how many rows."""
-        rows = []
-        freed = Counter[int]()
-        for rowid, log, size in connection.execute(
-            f"SELECT rowid, log, length(data) FROM batches WHERE {which} LIMIT {TRIM_ROWS}", values
-        ):
-            rows.append((rowid,))
-            freed[log] += size
-            excess -= size
-            if excess <= 0:
-                break
-        connection.executemany("DELETE FROM batches WHERE rowid = ?", rows)
-        connection.executemany(
-            "UPDATE workloads SET held = held - ? WHERE number = ?",
-            [(size, log) for log, size in freed.items()],
-        )
-        self._bytes -= freed.total()
-        return len(rows)
+        removed, freed = self._removal.remove(connection, which, values, excess)
+        self._bytes -= freed
+        self.free.may_be_many = self.free.may_be_many or bool(removed)
+        return removed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -18,6 +19,9 @@ from .file import File
 __all__ = ["MAX_READERS", "Readers"]
 
 T = TypeVar("T")
+
+STEPS = 10_000
+"""Instructions of SQLite between two looks whether a query is abandoned, some 0.1 ms."""
 
 MAX_READERS = 8
 """Queries at once; more wait for their turn, and leave the queue when they are cancelled."""
@@ -49,17 +53,22 @@ class Readers:
             self._idle.append(self._file.open_reader())
 
     async def read(self, query: Callable[[apsw.Connection], T]) -> T:
-        """The result of a query. After a cancellation, the query ends by itself. Raises
+        """The result of a query. A cancellation stops the query, in its thread. Raises
         StoreError."""
         # Callers in the same shutdown get Cancelled here; all others get StoreError below.
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._is_closed:
             raise StoreError(f"could not read {self._file.path.name}: the store is closed")
         self.reads += 1
+        abandoned = threading.Event()
+        call = partial(self._query, query, abandoned)
         try:
-            return await self._threads.run(partial(self._query, query), abandon_on_cancel=True)
+            return await self._threads.run(call, abandon_on_cancel=True)
         except FAILURES as error:
             raise store_error("read", self._file.path.name, error) from error
+        finally:
+            # If the query still runs, nobody waits for it any more.
+            abandoned.set()
 
     async def wait_closed(self) -> None:
         """Refuse new queries, and wait for those under way: give it a deadline."""
@@ -76,13 +85,17 @@ class Readers:
                 if connection is not None:
                     stack.callback(connection.close)
 
-    def _query(self, query: Callable[[apsw.Connection], T]) -> T:
+    def _query(self, query: Callable[[apsw.Connection], T], abandoned: threading.Event) -> T:
         # `list.pop` and `append` are atomic, and there are as many connections as threads.
         connection = self._idle.pop()
         try:
             if connection is None:
                 connection = self._file.open_reader()
+            # Not `interrupt`, which could meet the next query on this connection.
+            connection.set_progress_handler(abandoned.is_set, STEPS)
             return query(connection)
+        except apsw.InterruptError:
+            raise  # abandoned: the connection is as good as before
         except FAILURES:
             if connection is not None:
                 with suppress(apsw.Error):

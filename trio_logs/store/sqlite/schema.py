@@ -8,12 +8,13 @@ from typing import Any
 import apsw
 
 from .kept import TABLE as KEPT_TABLE
+from .listing import LABELS_TABLE, labels_of_6
 from .sessions import TABLES as SESSION_TABLES
 from .workloads import index_workloads
 
 __all__ = ["prepare"]
 
-VERSION = 6
+VERSION = 7
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS workloads (
@@ -38,7 +39,6 @@ CREATE TABLE IF NOT EXISTS workloads (
     node TEXT,                       -- the service instance that runs it
     rerun_of TEXT,                   -- the id of the workload that it repeats
     name TEXT,                       -- that of `spec`
-    labels BLOB,                     -- those of `spec`; see `listing`
     words BLOB,                      -- what a search looks at; see `listing`
     streams TEXT,                    -- JSON; the state of each stream, see `LogState`
     changed INTEGER NOT NULL DEFAULT 0 -- the position of its last change; 0 before the first one
@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS workloads (
 CREATE INDEX IF NOT EXISTS unfinished ON workloads (id) WHERE finished_at IS NULL;
 CREATE INDEX IF NOT EXISTS by_status ON workloads (status, id);
 CREATE INDEX IF NOT EXISTS without_record ON workloads (status) WHERE spec IS NULL;
-CREATE INDEX IF NOT EXISTS by_name ON workloads (name, id) WHERE name IS NOT NULL;
+CREATE INDEX IF NOT EXISTS by_name ON workloads (name, id, status) WHERE name IS NOT NULL;
 CREATE INDEX IF NOT EXISTS trimmable ON workloads (finished_at)
     WHERE finished_at IS NOT NULL AND held > 0;
 CREATE INDEX IF NOT EXISTS by_change ON workloads (changed);
@@ -88,7 +88,6 @@ _FROM_3 = """
 ALTER TABLE workloads ADD COLUMN node TEXT;
 ALTER TABLE workloads ADD COLUMN rerun_of TEXT;
 ALTER TABLE workloads ADD COLUMN name TEXT;
-ALTER TABLE workloads ADD COLUMN labels BLOB;
 ALTER TABLE workloads ADD COLUMN words BLOB;
 ALTER TABLE workloads ADD COLUMN streams TEXT;
 """
@@ -118,10 +117,19 @@ def prepare(connection: apsw.Connection) -> None:
             connection.execute(_FROM_3)
         if version in (1, 2, 3, 4):
             connection.execute(_FROM_4)
+        if version < VERSION:
+            # Before version 7, it had no status.
+            connection.execute("DROP INDEX IF EXISTS by_name")
         connection.execute(_SCHEMA)
+        connection.execute(LABELS_TABLE)
         connection.execute(KEPT_TABLE)
         # New in version 6.
         connection.execute(SESSION_TABLES)
         if version in (1, 2, 3):
             index_workloads(connection)
-        connection.execute(f"PRAGMA user_version = {VERSION}")
+        if version in (4, 5, 6):
+            # The column stays: to drop it would write all records anew.
+            labels_of_6(connection)
+        if version != VERSION:
+            # Even the same number is a write, which a full disk refuses.
+            connection.execute(f"PRAGMA user_version = {VERSION}")

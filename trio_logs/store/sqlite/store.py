@@ -7,10 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import structlog
 import trio
 
-from ...errors import StoreError
 from ...records import Batch, Change, Gap, Outcome, Run, Status, Workload
 from .. import (
     NO_STREAMS,
@@ -22,19 +20,16 @@ from .. import (
     Visitor,
     WorkloadQuery,
 )
-from . import changes, kept, queries, workloads
+from . import changes, damaged_records, kept, queries, workloads
 from .database import Database
 from .file import File
 from .logs import Logs
+from .readers import MAX_READERS
+from .reserve import Reserve
 from .session_store import SQLiteSessions
+from .sweeping import Sweeping
 
 __all__ = ["SQLiteStore"]
-
-
-_log = structlog.get_logger("trio_logs.store")
-
-SWEEP_RETRY = 0.1, 60.0
-"""Seconds from a failed removal to the next try: the first delay, and the bound of doubling."""
 
 
 class SQLiteStore(SQLiteSessions):
@@ -42,6 +37,9 @@ class SQLiteStore(SQLiteSessions):
 
     `synchronous` is SQLite's setting: "NORMAL" survives `kill -9`, "FULL" also a power loss. `vfs`
     names one of SQLite's virtual file systems, https://sqlite.org/vfs.html; None is the default.
+    Beyond `max_bytes` of lines, the store removes lines by itself, as `trim` does: no writer waits
+    for the next call of that. With `has_reserve`, a file of up to 16 MiB beside the database holds
+    room, so that deletions work on a full disk.
     """
 
     def __init__(
@@ -50,11 +48,17 @@ class SQLiteStore(SQLiteSessions):
         *,
         synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
         vfs: str | None = None,
+        max_bytes: int | None = None,
+        has_reserve: bool = False,
     ) -> None:
-        self._logs = Logs()
-        super().__init__(Database(File(path, synchronous, vfs), self._logs))
-        self._deleted = trio.Event()
+        self._logs = Logs(max_bytes)
+        file = File(path, synchronous, vfs)
+        reserve = Reserve(file if has_reserve else None)
+        super().__init__(Database(file, self._logs, reserve))
+        self._sweeping = Sweeping(self._database, self._logs)
         self._listener: Callable[[Change], object] | None = None
+        # They may look at every record: the other queries keep half of the threads.
+        self._lists = trio.Semaphore(MAX_READERS // 2)
 
     @property
     def is_open(self) -> bool:
@@ -63,31 +67,11 @@ class SQLiteStore(SQLiteSessions):
         return self._database.is_open
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        async with self._database.open():
-            if self._logs.has_deleted:
-                # The service ended before it had removed all deleted logs.
-                self._deleted.set()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._database.commit_writes)
-                nursery.start_soon(self._database.keep_log_small)
-                nursery.start_soon(self._keep_swept)
-                task_status.started()
-
-    async def _keep_swept(self) -> None:
-        """Remove deleted logs, in pieces: a long log would hold up the commits of all others."""
-        delay, longest = SWEEP_RETRY
-        while True:
-            await self._deleted.wait()
-            # Reset it before the write: a deletion may follow in the same transaction.
-            self._deleted = trio.Event()
-            try:
-                while await self._database.write(self._logs.sweep):
-                    delay = SWEEP_RETRY[0]
-            except StoreError as error:
-                _log.warning("deleted logs not removed yet", error=str(error), retry_in=delay)
-                await trio.sleep(delay)
-                delay = min(2 * delay, longest)
-                self._deleted.set()
+        async with self._database.open(), trio.open_nursery() as nursery:
+            nursery.start_soon(self._database.commit_writes)
+            nursery.start_soon(self._database.look_after_log)
+            nursery.start_soon(self._sweeping.run)
+            task_status.started()
 
     # Workload records.
 
@@ -117,24 +101,28 @@ class SQLiteStore(SQLiteSessions):
         return await self._database.read(partial(workloads.one, workload_id=workload_id))
 
     async def workloads(self, query: WorkloadQuery) -> list[Workload]:
-        return await self._database.read(partial(workloads.page, query=query))
+        async with self._lists:
+            return await self._database.read(partial(damaged_records.page, query=query))
 
     async def count(self, query: WorkloadQuery) -> dict[Status, int]:
-        return await self._database.read(partial(workloads.count, query=query))
+        async with self._lists:
+            return await self._database.read(partial(damaged_records.count, query=query))
 
     async def expired(self, retention: Retention, limit: int) -> list[str]:
-        return await self._database.read(partial(kept.expired, retention=retention, limit=limit))
+        return await self._database.read(
+            partial(damaged_records.expired, retention=retention, limit=limit)
+        )
 
     async def unfinished(self) -> list[tuple[Workload, str | None]]:
-        return await self._database.read(workloads.unfinished)
+        return await self._database.read(damaged_records.unfinished)
 
     async def delete(self, workload_id: str) -> None:
         def committed(change: Change | None) -> None:
-            self._deleted.set()
+            self._sweeping.begin()
             self._tell(change)
 
         await self._database.write(
-            partial(workloads.hide, workload_id=workload_id), committed=committed
+            partial(workloads.hide, workload_id=workload_id), committed=committed, frees=True
         )
 
     # Changes of workload records. They are told in callbacks: a caller may be cancelled during its
@@ -151,7 +139,9 @@ class SQLiteStore(SQLiteSessions):
         return await self._database.read(changes.newest)
 
     async def changes(self, after: int, max_bytes: int) -> ChangePage:
-        return await self._database.read(partial(changes.since, after=after, max_bytes=max_bytes))
+        return await self._database.read(
+            partial(damaged_records.since, after=after, max_bytes=max_bytes)
+        )
 
     # Logs.
 
@@ -224,7 +214,10 @@ class SQLiteStore(SQLiteSessions):
         )
 
     async def trim(self, retention: Retention) -> int:
-        return await self._database.write(partial(self._logs.trim, retention=retention))
+        return await self._database.write(partial(self._logs.trim, retention=retention), frees=True)
+
+    async def share_older(self, max_age: float) -> float:
+        return await self._database.read(partial(kept.share_older, max_age=max_age))
 
     def statistics(self) -> StoreStatistics:
         database = self._database

@@ -11,7 +11,7 @@ import msgspec
 from ...records import Change, Outcome, Status, Workload, WorkloadSpec
 from .. import WorkloadQuery
 from . import kept
-from .listing import conditions, labels_of, words_of
+from .listing import Selected, add_labels, change_labels, remove_labels, select, words_of
 from .positions import NEXT, add_deletion, take
 
 __all__ = [
@@ -47,9 +47,9 @@ def create(
     spec = msgspec.json.encode(workload.spec).decode()
     connection.execute(
         "INSERT INTO workloads"
-        " (id, spec, idempotency_key, fingerprint, status, created_at, rerun_of, name, labels,"
-        " words, changed)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " (id, spec, idempotency_key, fingerprint, status, created_at, rerun_of, name, words,"
+        " changed)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             workload.id,
             spec,
@@ -59,11 +59,11 @@ def create(
             workload.created_at,
             workload.rerun_of,
             workload.spec.name,
-            labels_of(workload),
             words_of(workload),
             position,
         ),
     )
+    add_labels(connection, workload)
     kept.add(connection, connection.last_insert_rowid(), workload.spec.labels)
     return Change(position, workload.id, workload)
 
@@ -110,12 +110,13 @@ def hide(connection: apsw.Connection, workload_id: str) -> Change | None:
     """Hide a workload from all readers; None if there is no such record. `Logs.sweep` removes its
     rows later, in pieces."""
     change = None
-    if one(connection, workload_id) is not None:
+    if (workload := one(connection, workload_id)) is not None:
         change = add_deletion(connection, workload_id)
+        remove_labels(connection, workload)
     # Ids have no slash, so the new id is free.
     connection.execute(
         "UPDATE workloads SET id = '/' || number, spec = NULL, idempotency_key = NULL,"
-        " name = NULL, labels = NULL, words = NULL,"
+        " name = NULL, words = NULL,"
         " status = ?, finished_at = COALESCE(finished_at, 0) WHERE id = ?",
         (DELETED, workload_id),
     )
@@ -136,46 +137,54 @@ def one(connection: apsw.Connection, workload_id: str) -> Workload | None:
 
 def page(connection: apsw.Connection, query: WorkloadQuery) -> list[Workload]:
     """A page of records, newest first."""
-    terms, values = conditions(query)
+    found = select(connection, query, records=True)
     if query.before is not None:
-        terms.append("id < ?")
-        values.append(query.before)
-    if not query.statuses or query.name is not None:
-        if query.statuses:
-            # The plus keeps the planner from the index of statuses: that of names finds less.
-            terms.append(f"+status IN ({', '.join('?' * len(query.statuses))})")
-            values += query.statuses
-        return list(_select(connection, _page(terms), (*values, query.limit)))
-    # The index of statuses is in order for one status only. One statement sees one state of the
-    # database: a workload that changes its status meanwhile comes once.
-    each = f"SELECT * FROM (SELECT number FROM workloads WHERE {_page([*terms, 'status = ?'])})"
+        found.require(f"{found.id} < ?", query.before)
+    if query.statuses and found.source == "workloads" and query.name is None:
+        return _page_of_statuses(connection, query, found)
+    if query.statuses:
+        # The plus keeps the planner from the index of statuses: the others find less.
+        found.require(
+            f"+{found.status} IN ({', '.join('?' * len(query.statuses))})", *query.statuses
+        )
+    return list(_select(connection, _page(found), (*found.values, query.limit), found.source))
+
+
+def _page_of_statuses(
+    connection: apsw.Connection, query: WorkloadQuery, found: Selected
+) -> list[Workload]:
+    """The index of statuses is in order for one status only. One statement sees one state of the
+    database: a workload that changes its status meanwhile comes once."""
+    values = [value for status in query.statuses for value in (*found.values, status, query.limit)]
+    found.require("status = ?")
+    each = f"SELECT * FROM (SELECT number FROM workloads WHERE {_page(found)})"
     union = " UNION ALL ".join([each] * len(query.statuses))
-    numbers = [value for status in query.statuses for value in (*values, status, query.limit)]
-    condition = _page([f"number IN ({union})"])
-    return list(_select(connection, condition, (*numbers, query.limit)))
+    condition = f"number IN ({union}) ORDER BY id DESC LIMIT ?"
+    return list(_select(connection, condition, (*values, query.limit)))
 
 
-def _page(terms: Sequence[str]) -> str:
-    return " AND ".join(terms) + " ORDER BY id DESC LIMIT ?"
+def _page(found: Selected) -> str:
+    return f"{found.condition} ORDER BY {found.id} DESC LIMIT ?"
 
 
 def count(connection: apsw.Connection, query: WorkloadQuery) -> dict[Status, int]:
     """How many records there are of each status; see `WorkloadStore.count`."""
-    terms, values = conditions(query)
-    if len(terms) > 1:
-        found = connection.execute(
-            f"SELECT status, count(*) FROM workloads WHERE {' AND '.join(terms)} GROUP BY status",
-            values,
+    found = select(connection, query, records=False)
+    if len(found.terms) > 1 or found.source != "workloads":
+        rows = connection.execute(
+            f"SELECT {found.status}, count(*) FROM {found.source} WHERE {found.condition}"
+            f" GROUP BY {found.status}",
+            found.values,
         )
     else:
         # Two indexes have the answer, and the second is almost empty.
-        found = connection.execute(
+        rows = connection.execute(
             "SELECT status, count(*) - (SELECT count(*) FROM workloads AS other"
             " WHERE other.status = workloads.status AND other.spec IS NULL)"
             " FROM workloads WHERE status != ? GROUP BY status",
             (DELETED,),
         )
-    return dict.fromkeys(Status, 0) | {Status(status): number for status, number in found}
+    return dict.fromkeys(Status, 0) | {Status(status): number for status, number in rows}
 
 
 def unfinished(connection: apsw.Connection) -> list[tuple[Workload, str | None]]:
@@ -192,9 +201,12 @@ def to_workload(workload_id: str, spec: str, created_at: int, status: str, *rest
 
 
 def _select(
-    connection: apsw.Connection, condition: str, values: Sequence[Any] = ()
+    connection: apsw.Connection,
+    condition: str,
+    values: Sequence[Any] = (),
+    source: str = "workloads",
 ) -> Iterator[Workload]:
-    for row in connection.execute(f"SELECT {COLUMNS} FROM workloads WHERE {condition}", values):
+    for row in connection.execute(f"SELECT {COLUMNS} FROM {source} WHERE {condition}", values):
         yield to_workload(*row)
 
 
@@ -206,13 +218,20 @@ def _update(connection: apsw.Connection, statement: str, values: Sequence[Any]) 
     if not rows or rows[0][1] is None:
         return None
     workload = to_workload(*rows[0])
+    change_labels(connection, workload)
     return Change(take(connection), workload.id, workload)
 
 
 def index_workloads(connection: apsw.Connection) -> None:
-    """Fill the columns that lists look at, for records of an earlier version."""
-    found = list(_select(connection, "spec IS NOT NULL"))
-    connection.executemany(
-        "UPDATE workloads SET name = ?, labels = ?, words = ? WHERE id = ?",
-        [(each.spec.name, labels_of(each), words_of(each), each.id) for each in found],
-    )
+    """Fill what lists look at, for records of the versions 1 to 3."""
+    ids: list[Any] = connection.execute(
+        "SELECT id FROM workloads WHERE spec IS NOT NULL"
+    ).fetchall()
+    for (workload_id,) in ids:
+        # One at a time: a specification may have a mebibyte.
+        if (found := one(connection, workload_id)) is not None:
+            connection.execute(
+                "UPDATE workloads SET name = ?, words = ? WHERE id = ?",
+                (found.spec.name, words_of(found), found.id),
+            )
+            add_labels(connection, found)

@@ -44,12 +44,14 @@ export class WorkloadList {
    * @param {import("../wire/connection.js").Connection} connection
    * @param {(isEmpty: boolean) => void} listed
    * @param {(workload: Workload) => void} changed
+   * @param {(id: string) => void} deleted
    */
-  constructor(session, connection, listed, changed) {
+  constructor(session, connection, listed, changed, deleted) {
     this.session = session
     this.connection = connection
     this.listed = listed
     this.changed = changed
+    this.deleted = deleted
     this.input = make("input", { type: "search", "aria-label": "Search workloads", placeholder: "Search workloads, or label:team=web", spellcheck: "false", autocomplete: "off", oninput: () => this.#typed() })
     this.filters = FILTERS.map(([name], place) => {
       const count = make("span", { class: "count" })
@@ -155,6 +157,7 @@ export class WorkloadList {
     for (const change of changes) {
       // A log that shows may not be on the page that the position is of.
       if (change.event === "workload") this.changed(change)
+      if (change.event === "deleted") this.deleted(change.id)
       if (change.position !== undefined && Number(change.position) <= Number(this.#position)) continue
       this.#pages.change(change, this.#statuses)
       // Its place, and the counts, are the service's to say.

@@ -1,7 +1,7 @@
 /** The rows of the list: one link for each workload. */
 
 import { make, setText } from "../element.js"
-import { age, clock, lasted, nameOf, outcome } from "../format.js"
+import { age, clock, lasted, nameOf, outcome, shortId } from "../format.js"
 import { icon } from "../icons.js"
 
 /** @typedef {import("../format.js").Workload} Workload */
@@ -38,7 +38,8 @@ class Row {
     setText(this.#name, nameOf(workload))
     setText(this.#state, ` ${workload.status.replace("_", " ")} `)
     setText(this.#age, since)
-    setText(this.#command, (workload.command ?? []).join(" "))
+    // Without a name, the command has its place.
+    setText(this.#command, (workload.name && (workload.command ?? []).join(" ")) || shortId(workload.id))
     setText(this.#time, time)
     const labels = Object.entries(workload.labels ?? {}).map((pair) => pair.join("="))
     this.link.title = [outcome(workload, now), ...labels].join("\n")

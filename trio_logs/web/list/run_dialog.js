@@ -18,6 +18,17 @@ export function pairsOf(text, field) {
   return Object.fromEntries(lines.map((line) => [line.slice(0, line.indexOf("=")).trim(), line.slice(line.indexOf("=") + 1)]))
 }
 
+const UNITS = { d: 86_400, h: 3600, m: 60, s: 1, ms: 0.001 }
+
+/** The seconds of a duration, as the commands take it: "90", "5m", "1h30m". Throws an error that names the field. @param {string} text */
+export function secondsOf(text) {
+  const given = text.replace(/\s/g, "")
+  if (/^\d+(\.\d+)?$/.test(given)) return Number(given)
+  if (!/^(\d+(\.\d+)?(d|h|ms|m|s))+$/.test(given)) throw new Error(`timeout: "${text}" is no duration such as 90s, 5m or 1h30m`)
+  const parts = given.matchAll(/([\d.]+)(d|h|ms|m|s)/g)
+  return [...parts].reduce((sum, [, number, unit]) => sum + Number(number) * UNITS[/** @type {keyof typeof UNITS} */ (unit)], 0)
+}
+
 /** What is wrong with which field: "env: ..." or "... - at `$.timeout`". @param {string} problem */
 export function fieldAndWords(problem) {
   const [, field, words] = /^(?:a (?:name|value) in )?(\w+)(?:, \w+)*: (.+)$/s.exec(problem) ?? []
@@ -36,7 +47,7 @@ export function openRunDialog(session, started) {
   const folder = make("input", { id: "run-folder", autocomplete: "off", spellcheck: "false" })
   const environment = make("textarea", { id: "run-environment", rows: "2", placeholder: "NAME=value", spellcheck: "false" })
   const labels = make("textarea", { id: "run-labels", rows: "1", placeholder: "name=value", spellcheck: "false" })
-  const limit = make("input", { id: "run-limit", type: "number", min: "0", step: "any", placeholder: "seconds" })
+  const limit = make("input", { id: "run-limit", placeholder: "as in 90s, 5m or 1h30m", autocomplete: "off" })
   const terminal = make("input", { id: "run-terminal", type: "checkbox" })
   const alert = make("p", { role: "alert", class: "bad", id: "run-alert" })
   const submit = make("button", { type: "submit", class: "button edge" }, "Run")
@@ -62,7 +73,7 @@ export function openRunDialog(session, started) {
         command: ["sh", "-c", command.value],
         ...(name.value && { name: name.value }),
         ...(folder.value && { cwd: folder.value }),
-        ...(limit.value && { timeout: Number(limit.value) }),
+        ...(limit.value && { timeout: secondsOf(limit.value) }),
         env: pairsOf(environment.value, "env"),
         labels: pairsOf(labels.value, "labels"),
         pty: terminal.checked,

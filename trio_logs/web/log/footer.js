@@ -44,7 +44,7 @@ export class Footer {
     setText(this.state, workload ? outcome(workload, Date.now()) : "")
     const bytes = workload?.bytes && !isRunning ? ` · ${size(workload.bytes)}` : ""
     setText(this.amount, `${grouped(head)} ${head === 1 ? "line" : "lines"}${bytes}`)
-    setText(this.rate, isRunning ? `${grouped(rate)} lines/s` : "")
+    setText(this.rate, isRunning ? `${grouped(rate)} ${rate === 1 ? "line" : "lines"}/s` : "")
     const { query, isSearching, count, took } = finder
     const matches = `${grouped(count)} ${count === 1 ? "match" : "matches"}`
     setText(this.found, query && !isSearching ? `${matches}, searched in ${(took / 1000).toFixed(1)} s` : "")

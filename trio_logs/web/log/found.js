@@ -53,6 +53,8 @@ export class Found {
     const showsOnly = only && Boolean(query)
     if (showsOnly !== Boolean(rows.matches) || (showsOnly && !isSame)) {
       rows.matches = showsOnly ? new MatchesModel(this.view.model, this.finder, this.read, () => list.refresh()) : undefined
+      // The button counts the lines of these rows from now on.
+      this.view.follow.restart()
       // A view that follows its end goes on to follow it, with the matches alone.
       if (showsOnly && list.isFollowing) list.render()
       else list.reveal(rows.reach(line), { always: true })
@@ -111,8 +113,9 @@ export class Found {
   }
 
   #changed() {
-    const { tools, model, list } = this.view
+    const { tools, model, list, follow } = this.view
     tools.showMatches(this.finder, this.#ordinal, model.head)
+    follow.grew()
     list.refresh()
   }
 

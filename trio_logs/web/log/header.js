@@ -2,7 +2,7 @@
 
 import { READ_ONLY } from "../actions.js"
 import { make, setText } from "../element.js"
-import { nameOf, outcome } from "../format.js"
+import { nameOf, outcome, shortId } from "../format.js"
 import { icon } from "../icons.js"
 
 /** @typedef {import("../format.js").Workload} Workload */
@@ -40,6 +40,10 @@ export function button(name, shape, act, kind = "button") {
 }
 
 export class Header {
+  #isGone = false
+  /** Why nothing can be done; empty if something can. */
+  #reason = "It is not there yet"
+
   /** @param {Actions} actions */
   constructor(actions) {
     this.status = make("span", { class: "status" })
@@ -48,7 +52,10 @@ export class Header {
     this.code = make("code", {})
     this.stop = button("Stop", "stopped", actions.stop, "button danger")
     this.rerun = button("Run again", "again", actions.rerun, "button edge")
+    this.download = button("Download", "download", actions.download, "button quiet")
     this.remove = button("Delete", "remove", actions.remove, "button quiet")
+    this.rerun.hidden = true
+    this.#allow()
     this.element = make(
       "header",
       { class: "head" },
@@ -59,7 +66,7 @@ export class Header {
       make("span", { class: "grow" }),
       this.stop,
       this.rerun,
-      button("Download", "download", actions.download, "button quiet"),
+      this.download,
       button("Copy link", "link", actions.copyLink, "button quiet"),
       this.remove,
     )
@@ -75,17 +82,35 @@ export class Header {
       this.status.replaceChildren(icon(workload.status, workload.status))
     }
     setText(this.title, nameOf(workload))
+    this.title.style.setProperty("--length", String(nameOf(workload).length))
     this.title.title = (workload.command ?? []).join(" ")
-    setText(this.meta, outcome(workload, Date.now()))
-    setText(this.code, workload.id.slice(-8))
+    const told = outcome(workload, Date.now())
+    setText(this.meta, told)
+    this.meta.title = told
+    setText(this.code, shortId(workload.id))
     this.code.title = workload.id
     const isOver = isFinal(workload)
     this.stop.hidden = isOver
     this.rerun.hidden = !isOver
-    const readOnly = isReadOnly ? READ_ONLY : ""
-    disable(this.stop, readOnly)
-    disable(this.rerun, readOnly || (workload.backend === "push" ? "Its output was pushed: start it where it ran" : ""))
-    disable(this.remove, readOnly || (isOver ? "" : "Stop it first"))
+    if (this.#isGone) return
+    this.#reason = isReadOnly ? READ_ONLY : ""
+    this.#allow(workload.backend === "push" ? "Its output was pushed: start it where it ran" : "", isOver ? "" : "Stop it first")
+    disable(this.download, "")
+  }
+
+  /** The workload is gone, or there was none. */
+  lose() {
+    this.#isGone = true
+    this.#reason = "The service has no such workload"
+    this.#allow()
+  }
+
+  /** @param {string} [rerun] Why it can't run again. @param {string} [remove] Why it can't be deleted. */
+  #allow(rerun = "", remove = "") {
+    disable(this.stop, this.#reason)
+    disable(this.rerun, this.#reason || rerun)
+    disable(this.remove, this.#reason || remove)
+    disable(this.download, this.#reason)
   }
 }
 

@@ -1,4 +1,4 @@
-/** The lines of a log that this tab has, of which it keeps the last used ones. */
+/** The lines of a log that this tab has, of which it keeps the last used ones, and all that are in view. */
 
 import { parseRow } from "../rows/row.js"
 import { PLAIN } from "../rows/style.js"
@@ -9,6 +9,7 @@ import { PLAIN } from "../rows/style.js"
 /** Lines in one chunk, the unit in which lines are forgotten. */
 const CHUNK = 64
 const MOST_LINES = 16_384
+/** Beyond what is in view: a few chunks, of 4 MB each at most. */
 const MOST_CHARACTERS = 4_000_000
 /** Lines that are looked at for the style in which a line starts. */
 export const LOOK_BACK = 64
@@ -17,6 +18,8 @@ export class Lines {
   /** By the number of the chunk, the one that was used last at the end. @type {Map<number, Line[]>} */
   #chunks = new Map()
   #characters = 0
+  /** The chunks that are in view. @type {Set<number>} */
+  #shown = new Set()
   /** The style after a line. @type {WeakMap<Line, Readonly<Style>>} */
   #styles = new WeakMap()
 
@@ -41,9 +44,10 @@ export class Lines {
     this.#characters = 0
   }
 
-  /** Say that these lines are in use. @param {number} from @param {number} to */
-  use(from, to) {
-    for (let place = Math.floor(from / CHUNK); place <= Math.floor(to / CHUNK); place += 1) {
+  /** Say that these lines are in view: until the next call, they stay. @param {Iterable<number>} numbers */
+  use(numbers) {
+    this.#shown = new Set([...numbers].map((number) => Math.floor(number / CHUNK)))
+    for (const place of this.#shown) {
       const chunk = this.#chunks.get(place)
       if (!chunk) continue
       this.#chunks.delete(place)
@@ -91,6 +95,7 @@ export class Lines {
     for (const [place, chunk] of this.#chunks) {
       const isMuch = this.#chunks.size * CHUNK > MOST_LINES || this.#characters > MOST_CHARACTERS
       if (!isMuch || this.#chunks.size === 1) return
+      if (this.#shown.has(place)) continue
       this.#chunks.delete(place)
       for (const line of chunk) this.#characters -= line?.text.length ?? 0
     }

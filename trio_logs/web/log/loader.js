@@ -3,8 +3,8 @@
 import { objectsOf } from "../wire/ndjson.js"
 import { LOOK_BACK } from "./lines.js"
 
-/** Lines around those in view. */
-const AROUND = 150
+/** Lines around those in view, which the style of the first one may need, too. */
+const AROUND = Math.max(150, LOOK_BACK)
 /** Characters after which an answer is left: the view asks for the rest if it needs it. */
 const MOST_CHARACTERS = 1_500_000
 /** Milliseconds between two attempts at the same lines. */
@@ -13,6 +13,8 @@ const PAUSE = 1000
 export class Loader {
   /** @type {{ from: number, to: number, abort: AbortController } | undefined} */
   #current = undefined
+  /** Lines around those in view that are asked for: fewer where lines are long. */
+  #around = AROUND
   /** What came without the lines that were asked for, and when. @type {Map<string, number>} */
   #tried = new Map()
 
@@ -48,8 +50,8 @@ export class Loader {
     current?.abort.abort()
     this.#current = undefined
     if (!missing) return
-    const first = Math.max(1, missing[0] - Math.max(AROUND, LOOK_BACK))
-    this.#load(first, Math.min(missing[1] + AROUND, this.model.head), missing.join())
+    const first = Math.max(1, missing[0] - this.#around)
+    this.#load(first, Math.min(missing[1] + this.#around, this.model.head), missing.join())
   }
 
   /**
@@ -71,7 +73,12 @@ export class Loader {
           this.model.take(objects)
           for (const each of objects) characters += each.text?.length ?? 0
           this.loaded()
-          if (characters > MOST_CHARACTERS) break
+          if (characters > MOST_CHARACTERS) {
+            // Lines before those in view must not take the place of these again.
+            this.#around >>= 2
+            this.#tried.clear()
+            break
+          }
         }
       }
       await this.#findStart(current.abort.signal)

@@ -41,7 +41,15 @@ export class LogRows {
 
   /** The lines that there are to look at. */
   get lineCount() {
-    return this.streamed ? this.streamed.finder.count : this.model.head
+    const shown = this.matches ?? this.streamed
+    return shown ? shown.finder.count : this.model.head
+  }
+
+  /** Whether a line has a row, of the lines in a range. @param {number} from @param {number} to @returns {(line: import("./lines.js").Line) => boolean} */
+  showsIn(from, to) {
+    const matches = this.matches?.among(from, to)
+    const stream = this.streamed?.stream
+    return ({ seq, stream: own }) => (matches ? matches.has(seq) : !stream || own === stream)
   }
 
   get hasEnded() {
@@ -128,16 +136,17 @@ export class LogRows {
       return
     }
     const { lines, gaps } = this.model
-    let [from, to, used] = [0, 0, -1]
+    const used = new Map()
+    let [from, to] = [0, 0]
     for (let row = first; row <= Math.min(last, this.model.lineRows - 1); row += 1) {
       const number = this.model.lineOf(row)
-      if (number >> 6 !== used) lines.use(number, number)
-      used = number >> 6
+      used.set(number >> 6, number)
       if (lines.get(number) || gaps.of(number)) continue
       from ||= number
       // Lines that a closed section hides are not worth a request.
       if (number - from < FAR) to = number
     }
+    lines.use(used.values())
     this.want(from || 1, to)
   }
 }

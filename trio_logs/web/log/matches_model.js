@@ -49,6 +49,12 @@ export class MatchesModel {
     return key.startsWith("L") ? this.indexNear(number) : -1
   }
 
+  /** The lines in a range that match, as far as this tab knows them: all that it has shown. @param {number} from @param {number} to */
+  among(from, to) {
+    const tiles = this.finder.tiles.filter((tile) => tile.to >= from && tile.from <= to)
+    return new Set(tiles.flatMap((tile) => this.#numbersOf(tile)))
+  }
+
   /** The row of a line that matches, or of the next one that does. @param {number} line */
   indexNear(line) {
     let sum = 0

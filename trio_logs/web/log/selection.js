@@ -11,10 +11,10 @@ const MOST_LINES = 100_000
  * @param {import("../scroll/list.js").VirtualList} list
  * @param {import("./model.js").LogModel} model
  * @param {(from: number, to: number) => Promise<any[]>} fetchRange
- * @param {(line: import("./lines.js").Line) => boolean} shows Whether a line is one of those that show.
+ * @param {(from: number, to: number) => (line: import("./lines.js").Line) => boolean} showsIn Whether a line of a range is one of those that show.
  * @param {AbortSignal} signal Ends it.
  */
-export function copyRows(scroller, list, model, fetchRange, shows, signal) {
+export function copyRows(scroller, list, model, fetchRange, showsIn, signal) {
   /** Lines that were fetched for the selection. @type {Map<number, any>} */
   let fetched = new Map()
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -48,6 +48,7 @@ export function copyRows(scroller, list, model, fetchRange, shows, signal) {
     const found = selected()
     if (!found || (found.from === found.to && !model.sections.marksAt(found.from))) return
     const range = found.selection.getRangeAt(0)
+    const shows = showsIn(found.from, found.to)
     const parts = []
     for (let number = found.from; number <= Math.min(found.to, found.from + MOST_LINES); number += 1) {
       const line = model.lines.get(number) ?? fetched.get(number)

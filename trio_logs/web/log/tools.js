@@ -47,9 +47,11 @@ export class Tools {
     this.matches = make("span", { role: "status", "aria-label": "Matches", class: "count" })
     this.previous = this.#option("Previous match", () => changes.step(-1), icon("previous"))
     this.next = this.#option("Next match", () => changes.step(1), icon("next"))
+    this.previous.hidden = this.next.hidden = true
     this.matchCase = this.#toggle("Match case", () => this.#changed(), "Aa")
     this.isRegex = this.#toggle("Regular expression", () => this.#changed(), ".*")
     this.only = this.#switch("Matches only", "funnel", (isOn) => changes.only(isOn), "button icon-only")
+    this.only.disabled = true
     this.wrap = this.#switch("Wrap", "wrap", (isOn) => changes.wrap(isOn))
     this.follow = this.#switch("Follow", "down", (isOn) => changes.follow(isOn))
     this.split = this.#switch("Split", "split", () => {}, "button wide")

@@ -84,8 +84,7 @@ export class LogView {
     this.streams = new StreamChoice(this, read)
     this.body.append(this.found.canvas, this.follow.button)
     this.element = make("section", { class: "view" }, this.header.element, this.tools.element, this.body, this.footer.element)
-    const shows = (/** @type {import("./lines.js").Line} */ { stream }) => !this.place.stream || stream === this.place.stream
-    copyRows(this.scroller, this.list, this.model, (from, to) => this.#fetchRange(from, to), shows, this.#abort.signal)
+    copyRows(this.scroller, this.list, this.model, (from, to) => this.#fetchRange(from, to), (from, to) => this.rows.showsIn(from, to), this.#abort.signal)
     linkLines(this.scroller, () => this.#targetIn(this.place)?.from, (from, to) => go({ target: { id: this.#targetId, from, to }, only: false }, true))
     this.show(place)
   }
@@ -208,6 +207,7 @@ export class LogView {
   setDeleted() {
     this.rows.look.isDeleted = true
     this.model.hasEnded = true
+    this.header.lose()
     this.grew()
   }
 
@@ -238,6 +238,7 @@ export class LogView {
 
   /** @param {unknown} error */
   #fail(error) {
+    if (isMissing(error)) this.header.lose()
     const words = isMissing(error) ? `There is no workload ${this.id}; it may have been deleted.` : String(error instanceof Error ? error.message : error)
     this.body.replaceChildren(make("p", { class: "empty", role: "alert" }, words))
   }

@@ -89,6 +89,11 @@ export class Panes {
     this.views.find(({ id }) => id === workload.id)?.setWorkload(workload)
   }
 
+  /** A workload was deleted. @param {string} id */
+  lose(id) {
+    this.views.find((view) => view.id === id)?.setDeleted()
+  }
+
   get ids() {
     return this.views.map(({ id }) => id)
   }

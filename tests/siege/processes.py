@@ -1,0 +1,91 @@
+"""Trees of processes that do not end when they are asked to."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.server_process import ServerProcess
+from tests.siege import case
+from tests.siege.trial import Trial
+from trio_logs.backends.process_group import ProcessGroup
+
+GRACE = 2.0
+FORCE = 10.0
+"""Seconds after the grace in which all is over, as `docs/explanation/shutdown.md` says."""
+
+REST = "(trap '' TERM; echo up; exec sleep 600) & wait"
+"""A command that ends when it is asked to, and leaves a process that does not."""
+
+
+def look_again_and_again(patch: pytest.MonkeyPatch) -> None:
+    """Each group examines /proc 20 times a second during its grace."""
+
+    async def poll(group: ProcessGroup) -> None:
+        await group.wait()
+        while (await group._table.look(group.leader)).members:
+            await trio.sleep(0.05)
+
+    patch.setattr(ProcessGroup, "wait_empty", poll)
+
+
+@contextmanager
+def processes(count: int) -> Iterator[None]:
+    """So many processes of others, which each look at /proc finds."""
+    with ExitStack() as stack:
+        for _ in range(count):
+            process = stack.enter_context(subprocess.Popen(["sleep", "600"]))
+            stack.callback(process.kill)
+        yield
+
+
+def start(server: ServerProcess, count: int) -> list[str]:
+    """Start so many commands; return their ids once each has its rest."""
+    with server.client() as client:
+        ids = [
+            str(client.post("/v1/workloads", json={"command": ["sh", "-c", REST]}).json()["id"])
+            for _ in range(count)
+        ]
+        for each in ids:
+            with client.stream("GET", f"/v1/workloads/{each}/logs") as log:
+                assert any("data: up" in line for line in log.iter_lines())
+    return ids
+
+
+def cpu_seconds(server: ServerProcess) -> float:
+    """The time that the server has used, in user and in system mode; see proc_pid_stat(5)."""
+    stat = Path(f"/proc/{server.process.pid}/stat").read_text()
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+@case(look_again_and_again)
+def stops(trial: Trial) -> None:
+    """Many groups stop at once: nobody waits for that, their grace costs nothing, and a shutdown
+    keeps its bound."""
+    groups, beside = (10, 20) if trial.is_short else (100, 300)
+    arguments = ("--max-running", str(groups), "--grace", str(GRACE))
+    with processes(beside), trial.server(*arguments) as server:
+        ids = start(server, groups)
+        with trial.healthy(server):
+            with ThreadPoolExecutor(8) as threads:
+                stop = {"grace": 3600}
+                list(threads.map(lambda each: server.post(f"/v1/workloads/{each}/stop", stop), ids))
+            time.sleep(3)
+        before = cpu_seconds(server)
+        time.sleep(3)
+        spent = cpu_seconds(server) - before
+        print(f"    {spent / 3:.1%} of a core while {groups} groups have their grace")
+        assert spent / 3 < 0.05
+        started = time.monotonic()
+        assert server.stop(60) == 0
+        took = time.monotonic() - started
+        print(f"    shutdown with {groups} groups and a grace of {GRACE:g} s: {took:.1f} s")
+        assert took < GRACE + FORCE

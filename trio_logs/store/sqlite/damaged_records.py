@@ -1,0 +1,102 @@
+"""Queries of workload records that leave out those on damaged pages. The functions are those of
+`workloads`, `changes` and `kept`, which are tried first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import apsw
+
+from ...records import Change, Status, Workload, now
+from .. import ChangePage, Retention, WorkloadQuery
+from . import changes, kept, workloads
+from .damage import DAMAGE, records
+from .workloads import COLUMNS, to_workload
+
+__all__ = ["count", "expired", "page", "since", "unfinished"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Query = Callable[Concatenate[apsw.Connection, P], T]
+
+
+def _after(query: Query[P, T]) -> Callable[[Query[P, T]], Query[P, T]]:
+    """Try that query first."""
+
+    def decorate(fallback: Query[P, T]) -> Query[P, T]:
+        def call(connection: apsw.Connection, /, *arguments: P.args, **options: P.kwargs) -> T:
+            try:
+                return query(connection, *arguments, **options)
+            except DAMAGE:
+                return fallback(connection, *arguments, **options)
+
+        return call
+
+    return decorate
+
+
+@_after(workloads.page)
+def page(connection: apsw.Connection, query: WorkloadQuery) -> list[Workload]:
+    """A page of records, newest first."""
+    found: list[Workload] = []
+    for workload in _selected(connection, query):
+        if query.before is not None and workload.id >= query.before:
+            continue
+        if query.statuses and workload.status not in query.statuses:
+            continue
+        found.append(workload)
+        if len(found) == query.limit:
+            break
+    return sorted(found, key=lambda workload: workload.id, reverse=True)
+
+
+@_after(workloads.count)
+def count(connection: apsw.Connection, query: WorkloadQuery) -> dict[Status, int]:
+    """How many records there are of each status."""
+    found = Counter(workload.status for workload in _selected(connection, query))
+    return dict.fromkeys(Status, 0) | found
+
+
+def _selected(connection: apsw.Connection, query: WorkloadQuery) -> Iterator[Workload]:
+    """The workloads that match, whatever their status and page. No index is trusted."""
+    for row in records(connection, COLUMNS, ["spec IS NOT NULL"]):
+        workload = to_workload(*row)
+        if query.selects(workload):
+            yield workload
+
+
+@_after(workloads.unfinished)
+def unfinished(connection: apsw.Connection) -> list[tuple[Workload, str | None]]:
+    """The queued and running workloads, oldest first, with what `remember` kept of each."""
+    terms = ["finished_at IS NULL", "spec IS NOT NULL"]
+    found = records(connection, f"handle, {COLUMNS}", terms)
+    return [(to_workload(*row), handle) for handle, *row in [*found][::-1]]
+
+
+@_after(kept.expired)
+def expired(connection: apsw.Connection, retention: Retention, limit: int) -> list[str]:
+    """The ids of records beyond the bound of age; that of their number needs a count."""
+    if retention.max_record_age is None:
+        return []
+    oldest = now() - int(retention.max_record_age * 1_000_000)
+    keep = "COALESCE((SELECT keep FROM kept WHERE kept.number = workloads.number), 0)"
+    terms = ["spec IS NOT NULL", "finished_at < ?", f"finished_at + {keep} < ?"]
+    found = records(connection, "finished_at, id", terms, (oldest, now()))
+    return [workload_id for _, workload_id in sorted(found)][:limit]
+
+
+def since(connection: apsw.Connection, after: int, max_bytes: int) -> ChangePage:
+    """A page of changes."""
+    try:
+        return changes.since(connection, after, max_bytes)
+    except DAMAGE:
+        terms = ["changed > ?", "spec IS NOT NULL"]
+        rows: list[Any] = sorted(
+            records(connection, f"changed, {COLUMNS}", terms, (after,)), key=lambda row: row[0]
+        )
+    workloads_of_rows = ((position, to_workload(*row)) for position, *row in rows)
+    found = (Change(position, each.id, each) for position, each in workloads_of_rows)
+    # The records were not read in the transaction of the page: damage would end it.
+    return changes.since(connection, after, max_bytes, found)

@@ -1,0 +1,45 @@
+"""What retention may remove by age while the clock may be wrong.
+
+A clock that is wrong for a moment would make all history look old. So as long as the clock has not
+been steady for an hour, nothing is removed by age if that were more than a tenth at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..records import steady_seconds
+from . import LogStore, Retention, WorkloadStore
+from .query import WorkloadQuery
+
+__all__ = ["lines_to_trim", "records_to_prune"]
+
+STEADY_SECONDS = 3600.0
+"""For so long after a step, or after a start that follows a long pause, the clock is doubted."""
+
+AT_ONCE = 10
+"""One of so many lines or records is removed without doubt."""
+
+
+async def lines_to_trim(store: LogStore, retention: Retention) -> Retention:
+    """The bounds of the history for now: without `max_age` if the clock is doubted. Raises
+    StoreError."""
+    if retention.max_age is None or steady_seconds() >= STEADY_SECONDS:
+        return retention
+    if await store.share_older(retention.max_age) * AT_ONCE <= 1:
+        return retention
+    return replace(retention, max_age=None)
+
+
+async def records_to_prune(store: WorkloadStore, retention: Retention) -> Retention:
+    """The bounds of records for now: without `max_record_age` if the clock is doubted. Raises
+    StoreError."""
+    if retention.max_record_age is None or steady_seconds() >= STEADY_SECONDS:
+        return retention
+    of_age = Retention(max_record_age=retention.max_record_age)
+    if not await store.expired(of_age, 1):
+        return retention
+    some = sum((await store.count(WorkloadQuery())).values()) // AT_ONCE
+    if len(await store.expired(of_age, some + 1)) <= some:
+        return retention
+    return replace(retention, max_record_age=None)
