@@ -256,9 +256,10 @@ class SteadyPusher:
         try:
             while True:
                 more = self._more
-                if offset < len(self._data):
-                    await stream.send_all(_chunk(self._data[offset:]))
-                    offset = len(self._data)
+                if data := self._data[offset:]:
+                    # More may be written meanwhile.
+                    offset += len(data)
+                    await stream.send_all(_chunk(data))
                 elif self._over.is_set():
                     await stream.send_all(b"0\r\n\r\n")
                     return
