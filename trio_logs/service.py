@@ -184,10 +184,9 @@ async def open_service(
     On exit, the service drains, stops running workloads, and closes its parts from the inside out.
     An exception in any part cancels the others and is raised. Raises NodeLostError once the other
     nodes have taken this one for dead, and TokenMismatchError if they have other tokens. Raises
-    DataFolderError if another
-    process uses the data folder, if the folder can't be used, and if its files are deleted or
-    replaced meanwhile. Raises StoreError if the store can't be opened or read at the
-    start, and if a failing store loses ends of workloads or lines on exit.
+    DataFolderError if another process uses the data folder, if the folder can't be used, and if its
+    files are deleted or replaced meanwhile. Raises StoreError if the store can't be opened or read
+    at the start, and if a failing store loses ends of workloads or lines on exit.
     """
     backends = installed_backends() if backends is None else backends
     if store is None and shared is None and settings.store is not None:

@@ -60,16 +60,18 @@ _AGED = """
 """Logs with lines that are too old, and the time before which they are; those that have ended, or
 those that have not."""
 
-_SHARE = """
-WITH aged AS (
-    SELECT number, %(moment)s - greatest(COALESCE(keep, 0), %(age)s) AS before FROM logs
-    WHERE oldest < %(moment)s - greatest(COALESCE(keep, 0), %(age)s)
-), old AS (
-    SELECT count(*) AS count FROM aged JOIN batches ON log = number WHERE time < before
-)
-SELECT CASE WHEN old.count = 0 THEN 0.0
-    ELSE old.count::float8 / (SELECT count(*) FROM batches) END FROM old
+_OLDER = """
+SELECT count(*) FROM logs JOIN batches ON log = number,
+    LATERAL (SELECT %(moment)s - greatest(COALESCE(keep, 0), %(age)s) AS before) AS bound
+WHERE oldest < bound.before AND time < bound.before
 """
+"""It looks at the rows of the logs that have a row which is too old."""
+
+_ROWS = "SELECT reltuples::bigint FROM pg_class WHERE oid = 'batches'::regclass"
+"""About how many rows there are; PostgreSQL counts them now and then."""
+
+_MANY = 100_000
+"""So many rows are not counted: an estimate does."""
 
 _NEVER = 2**62
 """Later than all times, and more than all sizes."""
@@ -82,10 +84,15 @@ def held(connection: Connection) -> int:
 
 
 def share_older(connection: Connection, max_age: float) -> float:
-    """See `LogStore.share_older`. It reads batches only if a log has any of that age."""
+    """About which share of the rows is too old; see `LogStore.share_older`."""
     values = {"moment": believed_now(), "age": int(max_age * 1_000_000)}
-    row: Any = connection.execute(_SHARE.encode(), values).fetchone()
-    return float(row[0])
+    old: Any = connection.execute(_OLDER, values).fetchall()[0][0]
+    if not old:
+        return 0.0
+    rows: Any = connection.execute(_ROWS).fetchall()[0][0]
+    if rows < _MANY:
+        rows = connection.execute("SELECT count(*) FROM batches").fetchall()[0][0]
+    return min(1.0, float(old / max(rows, old)))
 
 
 def trim(transaction: Transaction, retention: Retention, held: int | None) -> int:
