@@ -417,6 +417,42 @@ async def test_a_source_that_is_quiet_learns_that_its_log_has_moved(autojump_clo
         await reader.until_end()
 
 
+async def test_a_source_that_has_lost_its_log_judges_no_position(autojump_clock: Clock) -> None:
+    """A reader resumes at a node that still takes itself for the owner."""
+    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
+        await all_nodes.create("w")
+        await b.take("w")
+        await write(b, 1, 2)
+        b.store.set_mode("hangs")
+        await a.take("w")
+        await write(a, 3, 5)
+        got: list[object] = []
+
+        async def resume() -> None:
+            with b.broker.read("w", after=5) as reading:
+                async for record in reading:
+                    got.append(record)
+
+        nursery.start_soon(resume)
+        await trio.sleep(20)
+        assert not got
+        b.store.set_mode("works")
+        await trio.sleep(12)
+        assert not got
+        await write(a, 6, 6)
+        await a.close("w", OK)
+        await settled()
+        assert [type(each) for each in got] == [Batch, End]
+        # An owner tells at once what it never had.
+        await all_nodes.create("v")
+        await b.take("v")
+        await write(b, 1, 1, "v")
+        with b.broker.read("v", after=7) as reading:
+            [reset, *_] = await reading.receive()
+            assert isinstance(reset, Reset)
+        await b.close("v", OK)
+
+
 async def test_the_dead_are_buried(autojump_clock: Clock) -> None:
     async with cluster("a", "b", "c") as (all_nodes, a, b, c), trio.open_nursery() as nursery:
         await all_nodes.create("w", backend="process")
@@ -711,6 +747,8 @@ async def test_streams_that_are_written_to_directly_move_with_their_log(
             async for record in reading:
                 if isinstance(record, Batch):
                     got.extend(range(record.first, record.last + 1))
+                elif isinstance(record, Gap):
+                    got.extend(range(-record.first, -record.last - 1, -1))
 
     async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
         await all_nodes.create("w")
@@ -731,7 +769,7 @@ async def test_streams_that_are_written_to_directly_move_with_their_log(
         b.store.switch.recover()
         await settled()
         await append([], expected=16, size=91, outcome=OK)
-    assert got == [*range(1, 13), 15]
+    assert got == [*range(1, 13), -13, -14, 15]
     # All but a few, which came while the stream moved.
     assert len(written) >= 6
 
@@ -766,6 +804,9 @@ async def test_unfinished_lines_reach_readers_elsewhere_once_a_second(
         log = await a.broker.open("w", a.owned["w"])
         await log.write("line 1\n$ ")
         await log.flush()
+        # The feed runs already.
+        nursery.start_soon(Reader().run, b)
+        await settled()
         reader = Unended()
         began = trio.current_time()
         nursery.start_soon(reader.run, b)

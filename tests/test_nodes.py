@@ -288,6 +288,21 @@ async def test_what_a_dead_node_left_is_reaped_by_one_of_its_host(autojump_clock
         assert await again.store.remains(again.nodes.own.host) == []
 
 
+async def test_a_beat_that_comes_after_the_node_has_left(autojump_clock: Clock) -> None:
+    async with cluster("a", "b") as made:
+        a = made.members["a"]
+        # The end of this node takes a while after that.
+        leave = a.store.leave
+
+        async def slow() -> None:
+            await leave()
+            await trio.sleep(5)
+
+        a.store.leave = slow  # type: ignore[method-assign]
+        await a.leave()
+        assert a.error is None
+
+
 @pytest.mark.parametrize("answers", [True, False])
 async def test_a_shutdown_after_a_claim_with_an_unknown_result(
     answers: bool, autojump_clock: Clock

@@ -209,7 +209,12 @@ async def open_service(
                 # This node has to live until its ends are stored.
                 await store_nursery.start(service.nodes.run)
             store_nursery.start_soon(keep_trimmed, store, settings.retention)
-            store_nursery.start_soon(watch_store, service.broker.statistics, service.store_wait)
+            store_nursery.start_soon(
+                watch_store,
+                service.broker.statistics,
+                service.store_wait,
+                "make room on its disk, or repair it" if shared is None else "see to its database",
+            )
             store_nursery.start_soon(lock.watch, database, lambda: own.is_open)
             await store_nursery.start(service.sessions.run)
             async with trio.open_nursery() as broker_nursery:

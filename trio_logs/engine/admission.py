@@ -154,7 +154,7 @@ class Admission:
         moment = now()
         workload = Workload(self._new_id(moment), spec, moment, rerun_of=submission.rerun_of)
         await self._queue.refresh()
-        with self._queue.room_for(remote=self._is_remote(spec)):
+        with self._queue.room_for(remote=self._is_remote(spec), weight=workload.weight):
             try:
                 await self._store.create(
                     workload, key=submission.key, fingerprint=submission.fingerprint

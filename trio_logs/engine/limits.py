@@ -14,6 +14,7 @@ __all__ = ["EngineLimits", "EngineStatistics"]
 class EngineLimits:
     """How many workloads run at once, and how many wait. `grace`: seconds between TERM and KILL.
 
+    `queued_bytes` bounds the specifications of those that wait, by `Workload.weight`.
     `remote` bounds the workloads that run elsewhere; they do not wait, and do not count in
     `running`.
     """
@@ -21,6 +22,7 @@ class EngineLimits:
     running: int = 100
     remote: int = 1_000
     queued: int = 10_000
+    queued_bytes: int = 256 * 1024 * 1024
     grace: float = 10.0
 
 

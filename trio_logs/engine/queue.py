@@ -24,6 +24,8 @@ class Queue:
         self._limits = limits
         self._waiting: deque[Job] = deque()
         self._submitting = {True: 0, False: 0}  # by whether they run elsewhere
+        # The weight of those that wait, or are being submitted.
+        self._bytes = 0
         self.running = 0
         self.remote = 0
 
@@ -31,8 +33,9 @@ class Queue:
         return len(self._waiting)
 
     @contextmanager
-    def room_for(self, *, remote: bool) -> Iterator[None]:
-        """Count a workload that is being submitted. Raises BusyError if there is no room for it."""
+    def room_for(self, *, remote: bool, weight: int) -> Iterator[None]:
+        """Count a workload that is being submitted; `weight` is that of its record. Raises
+        BusyError if there is no room for it."""
         submitting = self._submitting[remote]
         if remote:
             if self.remote + submitting >= self._limits.remote:
@@ -41,10 +44,17 @@ class Queue:
                 )
         elif len(self) + submitting >= self.capacity:
             raise BusyError(f"{self._limits.queued} workloads are waiting: submit again later")
+        elif self._bytes + weight > self._limits.queued_bytes:
+            raise BusyError(
+                f"the workloads that wait have {self._bytes} bytes of specifications, and"
+                f" {self._limits.queued_bytes} is the limit: submit again later"
+            )
         self._submitting[remote] += 1
+        self._bytes += weight
         try:
             yield
         finally:
+            self._bytes -= weight
             self._submitting[remote] -= 1
 
     async def refresh(self) -> None:
@@ -53,11 +63,13 @@ class Queue:
     def add(self, job: Job) -> None:
         """Put a job at the end of the queue."""
         self._waiting.append(job)
+        self._bytes += job.workload.weight
 
     def take(self) -> list[Job]:
         """The jobs that may start now, oldest first; they count as running."""
         ready = [self._waiting.popleft() for _ in range(min(self.free, len(self._waiting)))]
         self.running += len(ready)
+        self._bytes -= sum(job.workload.weight for job in ready)
         return ready
 
     def hold(self, job: Job) -> None:
@@ -77,9 +89,11 @@ class Queue:
     def remove(self, job: Job) -> None:
         """Take a job that waits out of the queue."""
         self._waiting.remove(job)
+        self._bytes -= job.workload.weight
 
     def clear(self) -> None:
         """Forget the jobs that wait."""
+        self._bytes -= sum(job.workload.weight for job in self._waiting)
         self._waiting.clear()
 
     @property

@@ -46,6 +46,13 @@ class Workload:
     node: str | None = None
     rerun_of: str | None = None
 
+    @property
+    def weight(self) -> int:
+        """About how many bytes the record takes, in memory and on the wire."""
+        spec = self.spec
+        texts = [*spec.command, *spec.env, *spec.env.values(), *spec.labels, *spec.labels.values()]
+        return 800 + sum(map(len, texts)) + len(spec.name or "") + len(spec.cwd or "")
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -62,11 +69,7 @@ class Change:
     @property
     def weight(self) -> int:
         """About how many bytes this change takes, in memory and on the wire."""
-        if self.workload is None:
-            return 100
-        spec = self.workload.spec
-        texts = [*spec.command, *spec.env, *spec.env.values(), *spec.labels, *spec.labels.values()]
-        return 800 + sum(map(len, texts))
+        return 100 if self.workload is None else self.workload.weight
 
 
 @dataclass(frozen=True, slots=True)

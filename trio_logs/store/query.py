@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..records import Status, Workload
 
-__all__ = ["WorkloadQuery", "lower"]
+__all__ = ["PAGE_BYTES", "WorkloadQuery", "first_page", "is_cut", "lower"]
+
+PAGE_BYTES = 4 * 1024 * 1024
+"""A page of workloads ends with the record with which its weight reaches this: a specification may
+have a mebibyte."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkloadQuery:
-    """A page of workloads, newest first: at most `limit` of those with an id below `before`.
+    """A page of workloads, newest first: at most `limit` of those with an id below `before`, and
+    fewer if they are large; see `is_cut`.
 
     The other fields select workloads; None, and no status, select all. `statuses`: any of them;
     `labels`: all of them; `name`: exactly that; `id`: the start or the end of an id; `search`: a
@@ -49,6 +54,23 @@ class WorkloadQuery:
         part = lower(self.search or "")
         texts = (workload.spec.name or "", workload.id, " ".join(workload.spec.command))
         return any(part in lower(text) for text in texts)
+
+
+def first_page(workloads: Iterable[Workload]) -> list[Workload]:
+    """The first records, until their weight is `PAGE_BYTES`. It takes no more of `workloads`."""
+    page: list[Workload] = []
+    left = PAGE_BYTES
+    for workload in workloads:
+        page.append(workload)
+        left -= workload.weight
+        if left <= 0:
+            break
+    return page
+
+
+def is_cut(page: Iterable[Workload]) -> bool:
+    """Whether a page may have ended before its limit, because of its weight."""
+    return sum(workload.weight for workload in page) >= PAGE_BYTES
 
 
 def lower(text: str) -> bytes:

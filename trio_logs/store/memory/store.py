@@ -14,6 +14,7 @@ from ...errors import ConflictError
 from ...records import Change, Outcome, Status, Workload, believed_now, kept_seconds
 from .. import ChangePage, LogState, Retention, WorkloadQuery
 from ..changes import KEPT_DELETIONS, page_of
+from ..query import first_page
 from .logs import MemoryLogs
 from .sessions import MemorySessions
 
@@ -74,7 +75,7 @@ class MemoryStore(MemorySessions, MemoryLogs):
             and (not query.statuses or workload.status in query.statuses)
             and query.selects(workload)
         )
-        return list(islice(found, query.limit))
+        return first_page(islice(found, query.limit))
 
     async def count(self, query: WorkloadQuery) -> dict[Status, int]:
         await trio.lowlevel.checkpoint()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from traceback import clear_frames
 from typing import Literal
 
 import psycopg
@@ -80,7 +81,12 @@ class Server:
     def connect(self) -> Connection:
         """In a thread: a connection in autocommit mode. Raises psycopg.Error or OSError."""
         with ExitStack() as stack:
-            connection = Connection.connect(self._conninfo, autocommit=True, context=ADAPTERS)
+            try:
+                connection = Connection.connect(self._conninfo, autocommit=True, context=ADAPTERS)
+            except psycopg.OperationalError as error:
+                # psycopg leaves the socket of a connect that timed out to the garbage collector.
+                clear_frames(error.__traceback__)
+                raise
             stack.callback(connection.close)
             connection.arm()
             connection.answer_seconds = self._answer_seconds

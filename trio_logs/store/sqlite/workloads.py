@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import Any
 
 import apsw
@@ -10,6 +11,7 @@ import msgspec
 
 from ...records import Change, Outcome, Status, Workload, WorkloadSpec
 from .. import WorkloadQuery
+from ..query import first_page
 from . import kept
 from .listing import Selected, add_labels, change_labels, remove_labels, select, words_of
 from .positions import NEXT, add_deletion, take
@@ -147,7 +149,9 @@ def page(connection: apsw.Connection, query: WorkloadQuery) -> list[Workload]:
         found.require(
             f"+{found.status} IN ({', '.join('?' * len(query.statuses))})", *query.statuses
         )
-    return list(_select(connection, _page(found), (*found.values, query.limit), found.source))
+    rows = _select(connection, _page(found), (*found.values, query.limit), found.source)
+    with closing(rows):
+        return first_page(rows)
 
 
 def _page_of_statuses(
@@ -160,7 +164,8 @@ def _page_of_statuses(
     each = f"SELECT * FROM (SELECT number FROM workloads WHERE {_page(found)})"
     union = " UNION ALL ".join([each] * len(query.statuses))
     condition = f"number IN ({union}) ORDER BY id DESC LIMIT ?"
-    return list(_select(connection, condition, (*values, query.limit)))
+    with closing(_select(connection, condition, (*values, query.limit))) as rows:
+        return first_page(rows)
 
 
 def _page(found: Selected) -> str:
@@ -205,7 +210,7 @@ def _select(
     condition: str,
     values: Sequence[Any] = (),
     source: str = "workloads",
-) -> Iterator[Workload]:
+) -> Generator[Workload, None, None]:
     for row in connection.execute(f"SELECT {COLUMNS} FROM {source} WHERE {condition}", values):
         yield to_workload(*row)
 
