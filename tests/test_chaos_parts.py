@@ -83,13 +83,24 @@ async def test_a_link_swallows_and_sends_on_later(place: Place) -> None:
 
 
 async def test_a_database_is_paused_restarted_and_comes_back(place: Place) -> None:
-    async with cluster(place, "restart") as found:
-        await execute(found.links["a"].port, "CREATE TABLE t (n int)")
-        await execute(found.links["a"].port, "INSERT INTO t VALUES (1)")
+    async with cluster(place, "restart") as found, trio.open_nursery() as nursery:
+        url = Server.url_by(found.links["a"].port)
+        connection = await trio.to_thread.run_sync(psycopg.connect, url)
+        answered = trio.Event()
+
+        async def ask() -> None:
+            with connection:
+                await trio.to_thread.run_sync(connection.execute, "CREATE TABLE t (n int)")
+            answered.set()
+
         found.primary.pause()
-        with pytest.raises(psycopg.OperationalError):
-            await execute(found.links["a"].port, "SELECT 1", 2)
+        nursery.start_soon(ask)
+        with trio.move_on_after(0.5):
+            await answered.wait()
+        assert not answered.is_set()
         found.primary.resume()
+        await answered.wait()
+        await execute(found.links["a"].port, "INSERT INTO t VALUES (1)")
         await found.restart_database()
         assert await execute(found.links["a"].port, "SELECT n FROM t") == [(1,)]
         assert [fault.name for fault in found.faults] == ["database down"]
