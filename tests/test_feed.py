@@ -843,6 +843,33 @@ async def test_unfinished_lines_reach_readers_elsewhere_once_a_second(
         assert reader.got[-2].endswith("\r299 %")
 
 
+async def test_a_reader_elsewhere_that_does_not_follow_gets_the_unfinished_line(
+    autojump_clock: Clock,
+) -> None:
+    async with cluster("a", "b") as (all_nodes, a, b):
+        await all_nodes.create("w")
+        await a.take("w")
+        log = await a.broker.open("w", a.owned["w"])
+        for number in range(3):
+            await log.write(f"line {number}\n{number} $ ")
+            await log.flush()
+            for node in (b, a):
+                with node.broker.read("w", follow=False, unfinished=True) as reading:
+                    found = [record async for record in reading]
+                assert found[-1] == Unfinished("stdout", f"{number} $ ")
+                assert [each.last for each in found if isinstance(each, Batch)][-1] == number + 1
+                with node.broker.merge([LogPlace("w")], follow=False, unfinished=True) as merging:
+                    merged = [record async for _, record in merging]
+                assert merged[-1] == found[-1]
+        # Nobody answers, and nobody waits for long.
+        a.store.switch.hang("show_unfinished")
+        began = trio.current_time()
+        with b.broker.read("w", follow=False, unfinished=True) as reading:
+            assert [record async for record in reading]
+        assert trio.current_time() - began <= 3
+        log.close()
+
+
 async def test_nobody_tells_unfinished_lines_that_nobody_asks_for(autojump_clock: Clock) -> None:
     async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
         await all_nodes.create("w")

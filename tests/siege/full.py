@@ -30,7 +30,7 @@ def have_no_reserve(patch: pytest.MonkeyPatch) -> None:
 
 
 class Volume:
-    """The file system, as the server sees it: each server mounts its own, unless `holder` does."""
+    """The file system, as the server sees it."""
 
     def __init__(self, server: ServerProcess, folder: Path) -> None:
         self.folder = Path(f"/proc/{server.process.pid}/root", folder.relative_to("/"))

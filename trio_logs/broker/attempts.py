@@ -59,6 +59,9 @@ class Attempts:
             with trio.move_on_after(SETTLE_SECONDS):
                 await self._attempt.wait()
 
+    async def show(self) -> None:
+        await trio.lowlevel.checkpoint()
+
     async def reach(self, line: int) -> bool:
         if self._fate.fenced is not None:
             # Another topic takes the place of this one soon.

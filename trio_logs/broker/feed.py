@@ -96,6 +96,9 @@ class Feed:
         with trio.move_on_after(SETTLE_SECONDS):
             await self._looks.next()
 
+    async def show(self) -> None:
+        await self._asking.answer()
+
     async def reach(self, line: int) -> bool:
         """Wait for a look at the store, however long it is away: what a reader was told at another
         node is there, or lost."""

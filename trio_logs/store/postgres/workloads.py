@@ -10,6 +10,7 @@ import msgspec
 from ...errors import ConflictError, WorkloadNotFoundError
 from ...records import Status, Workload, kept_seconds
 from .. import WorkloadQuery
+from ..query import first_page
 from ..shared import PUSHED
 from .arrays import Texts
 from .connection import Connection
@@ -156,7 +157,7 @@ def page(connection: Connection, query: WorkloadQuery) -> list[Workload]:
         terms.append("w.status = ANY(%s)")
         values.append(Texts(query.statuses))
     condition = f"{' AND '.join(terms)} ORDER BY w.id DESC LIMIT %s"
-    return list(_select(connection, condition, [*values, query.limit]))
+    return first_page(_select(connection, condition, [*values, query.limit]))
 
 
 def count(connection: Connection, query: WorkloadQuery) -> dict[Status, int]:

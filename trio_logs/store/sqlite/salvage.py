@@ -8,8 +8,8 @@ from typing import Any
 import apsw
 
 from ...records import Gap
+from ..rows import COLUMNS, Row
 from .damage import DAMAGE, next_readable, tell
-from .rows import COLUMNS, Row
 
 __all__ = ["newest_first", "next_place", "oldest_first"]
 
