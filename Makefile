@@ -50,13 +50,14 @@ EVERY ?= 1
 
 # Shuffled scheduling for each operation; each change of the disk failing, under a store alone and
 # under a service; long outages; random changes of workloads; several logs over random cuts; random
-# selections of random logs; random rows against xterm. Half an hour.
+# histories of several nodes; random selections of random logs; random rows against xterm. Half an hour.
 campaign: $(VENV)/.installed-dev $(NODE_MODULES)
 	@$(BIN)/python -m tests.campaign --seeds $(SEEDS)
 	@$(BIN)/python -m tests.disk_campaign --every $(EVERY)
 	@$(BIN)/python -m tests.outage_campaign --every $(EVERY) $(if $(filter-out 1,$(EVERY)),--short)
 	@$(BIN)/python -m tests.changes_campaign --runs $(SEEDS)
 	@$(BIN)/python -m tests.several_campaign --cuts $(SEEDS)
+	@$(BIN)/python -m tests.nodes_campaign --seeds $(SEEDS)
 	@EXAMPLES=$$((4 * $(SEEDS))) $(BIN)/python -m pytest -q -n 2 tests/test_reading_agrees.py
 	@ROUNDS=$$((100 * $(SEEDS))) SEED=$$(date +%s) node --test tests/web/row.test.mjs
 

@@ -25,6 +25,7 @@ from .suites import (
     fan_out,
     holding,
     leaks,
+    nodes,
     page,
     records,
     replay,
@@ -37,7 +38,7 @@ SUITES: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
     for module in (
         *(fan_out, end_to_end, cancellation, leaks, holding, slow_readers, replay, search),
-        *(unfinished, page, records),
+        *(unfinished, page, records, nodes),
     )
 }
 

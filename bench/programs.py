@@ -242,7 +242,8 @@ def started(
             stderr=subprocess.STDOUT,
             preexec_fn=lambda: os.sched_setaffinity(0, {cores[0]}),
         )
-        running = Running(program, process, folder, cores[1], address)
+        token = (environment or {}).get("TRIO_LOGS_TOKEN", "")
+        running = Running(program, process, folder, cores[1], address, token)
         stack.callback(running.close)
         _wait_until_ready(running)
         yield running
@@ -265,7 +266,7 @@ def _wait_until_ready(running: Running) -> None:
             if "Listening on" in line:
                 host, _, port = line.rpartition("//")[2].rpartition(":")
                 running.address = (host, int(port))
-                if running.program is OURS:
+                if running.program is OURS and not running.token:
                     running.token = (running.folder / "data" / "token").read_text().strip()
                 return
         time.sleep(0.02)

@@ -62,8 +62,7 @@ def read_before_watch() -> Iterator[None]:
             verdict = await self._look()
             await until_done(partial(self._news.watch, topic.workload_id))
             while verdict is None:
-                with trio.move_on_after(feed.LOOK_SECONDS):
-                    await self._bell.wait()
+                await self._looks.wait(feed.LOOK_SECONDS)
                 verdict = await self._look()
             return verdict
         return None

@@ -710,7 +710,7 @@ async def again(call: Callable[[], Awaitable[T]]) -> T:
             await trio.sleep(0.1)
 
 
-READ_AT_START = ("position", "unfinished")
+READ_AT_START = ("position", "changes", "workloads", "unfinished")
 
 
 async def run_with_failing_store(fail_at: int, *, after: bool) -> bool:

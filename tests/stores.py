@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,7 +13,7 @@ import trio
 from trio_logs.records import Batch, Gap, Outcome, Workload, WorkloadSpec, now
 from trio_logs.store import LogState, LogStore, Store
 
-__all__ = ["append", "append_line", "batch", "running", "workload"]
+__all__ = ["append", "append_line", "append_noise", "batch", "noise", "running", "workload"]
 
 S = TypeVar("S", bound=Store)
 
@@ -61,3 +62,14 @@ async def append(
 def append_line(store: LogStore, name: str, number: int) -> Awaitable[None]:
     """Append line `number`; without a read of the state, as `append` makes one."""
     return store.append(name, [batch(number)], expected=number, epoch=0, size=7 * number)
+
+
+def noise(number: int) -> Batch:
+    """A line of 60 KB that does not compress: it takes as many pages of a file."""
+    return Batch(number, 1, number, "stdout", os.urandom(60_000).replace(b"\n", b"") + b"\n")
+
+
+async def append_noise(store: LogStore, name: str, first: int, count: int) -> None:
+    """Append such lines, each with a commit of its own."""
+    for number in range(first, first + count):
+        await append(store, name, [noise(number)])

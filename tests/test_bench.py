@@ -40,7 +40,7 @@ def test_every_suite_runs(tmp_path: Path) -> None:
     suites = found["suites"]
     assert set(suites) == {
         *("fan_out", "end_to_end", "cancellation", "leaks", "holding", "slow_readers", "replay"),
-        *("search", "unfinished", "page", "records"),
+        *("search", "unfinished", "page", "records", "nodes"),
     }
     rows = [(suite, row) for suite, rows in suites.items() for row in rows]
     skipped = [row for _, row in rows if "skipped" in row]
@@ -63,6 +63,11 @@ def test_every_suite_runs(tmp_path: Path) -> None:
     for row in suites["page"]:
         assert row.get("met", True) or row["unit"] == "ms" or "skipped" in row, row
     assert len(suites["page"]) == 14 or "skipped" in suites["page"][0]
+    # Three places, and a goal of each but SQLite's; latency has one at the other node.
+    assert [row.get("goal") for row in suites["nodes"]] == [
+        *(None, "ratio 0.6", "ratio 0.4", None, "ratio 0.8", "ratio 0.8"),
+        *(None, None, "p99 under 10 ms"),
+    ]
     for row in suites["unfinished"]:
         # The first round comes at once.
         assert row["events_per_second"] <= 4 + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -52,8 +53,8 @@ async def test_a_link_is_cut_and_refuses(place: Place) -> None:
     async with cluster(place, "cut") as found:
         link = found.links["a"]
         url = Server.url_by(link.port)
-        connection = await trio.to_thread.run_sync(psycopg.connect, url)
-        with connection:
+        connect = partial(psycopg.connect, url, autocommit=True)
+        with await trio.to_thread.run_sync(connect) as connection:
             await trio.to_thread.run_sync(connection.execute, "SELECT 1")
             link.cut(refuse=True)
             with pytest.raises(psycopg.OperationalError):
@@ -83,13 +84,26 @@ async def test_a_link_swallows_and_sends_on_later(place: Place) -> None:
 
 
 async def test_a_database_is_paused_restarted_and_comes_back(place: Place) -> None:
-    async with cluster(place, "restart") as found:
-        await execute(found.links["a"].port, "CREATE TABLE t (n int)")
-        await execute(found.links["a"].port, "INSERT INTO t VALUES (1)")
+    async with cluster(place, "restart") as found, trio.open_nursery() as nursery:
+        url = Server.url_by(found.links["a"].port)
+        # Without a transaction, whose end would need the link, and so this thread.
+        connect = partial(psycopg.connect, url, autocommit=True)
+        connection = await trio.to_thread.run_sync(connect)
+        answered = trio.Event()
+
+        async def ask() -> None:
+            with connection:
+                await trio.to_thread.run_sync(connection.execute, "CREATE TABLE t (n int)")
+            answered.set()
+
         found.primary.pause()
-        with pytest.raises(psycopg.OperationalError):
-            await execute(found.links["a"].port, "SELECT 1", 2)
+        nursery.start_soon(ask)
+        with trio.move_on_after(0.5):
+            await answered.wait()
+        assert not answered.is_set()
         found.primary.resume()
+        await answered.wait()
+        await execute(found.links["a"].port, "INSERT INTO t VALUES (1)")
         await found.restart_database()
         assert await execute(found.links["a"].port, "SELECT n FROM t") == [(1,)]
         assert [fault.name for fault in found.faults] == ["database down"]

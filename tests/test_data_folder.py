@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -322,6 +323,37 @@ def test_a_database_without_a_write_ahead_log(tmp_path: Path) -> None:
     (tmp_path / DATABASE).touch()
     with FolderLock.locked(tmp_path) as lock:
         assert lock._identify(tmp_path / DATABASE) is None
+
+
+async def test_a_disk_that_hangs_at_the_start_holds_up_no_cancellation(tmp_path: Path) -> None:
+    reached, answers = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        reached.set()
+        answers.wait(60)
+
+    async def start() -> None:
+        async with FolderLock.held(tmp_path, hang):
+            raise AssertionError("it still waits for the disk")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(start)
+        while not reached.is_set():
+            await trio.sleep(0.001)
+        nursery.cancel_scope.cancel()
+    assert not answers.is_set()
+    with pytest.raises(DataFolderError, match="in use"), FolderLock.locked(tmp_path):
+        pass
+    # The thread lets go of the folder once the disk answers.
+    answers.set()
+    with trio.fail_after(10):
+        while True:
+            try:
+                async with FolderLock.held(tmp_path, lambda: "then") as (_, then):
+                    assert then == "then"
+                    return
+            except DataFolderError:
+                await trio.sleep(0.001)
 
 
 async def test_a_store_tells_whether_it_is_open(tmp_path: Path) -> None:

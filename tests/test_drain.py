@@ -201,3 +201,20 @@ def test_a_download_that_is_cut_short_looks_so(tmp_path: Path) -> None:
     assert received.startswith(b"HTTP/1.1 200 ")
     assert received.count(b"x\n") < 100_000
     assert not received.endswith(TERMINAL_CHUNK)
+
+
+def test_a_second_signal_ends_a_drain_and_not_the_shutdown(tmp_path: Path) -> None:
+    with running_server(tmp_path, "--drain", "60s") as server:
+        path = submit(server, "echo up; exec sleep 1000")
+        server.get(f"{path}?limit=1")
+        terminate(server)
+        deadline = time.monotonic() + PATIENCE
+        while (ready := server.get("/readyz")).status_code == 200:
+            assert time.monotonic() < deadline
+        assert ready.json()["reason"] == "draining"
+        record = path.removesuffix("/logs")
+        assert server.get(record).json()["status"] == "running"
+        assert server.stop() == 0
+    with running_server(tmp_path) as server:
+        ended = server.get(record).json()
+    assert (ended["status"], ended["reason"]) == ("stopped", "shutdown")

@@ -178,6 +178,28 @@ async def test_a_shutdown_reaches_a_workload_that_is_starting(
     assert statuses == {"queued", "stopped"}
 
 
+async def test_specifications_that_wait_have_a_bound(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    small = WorkloadSpec(("until stop",), backend="stage")
+    large = replace(small, env={"X": "x" * 10_000})
+    async with engine(EngineLimits(running=1, queued_bytes=25_000)) as parts:
+        submit = parts.engine.submit
+        ids = [(await submit(large))[0].id for _ in range(3)]
+        with pytest.raises(BusyError, match="bytes of specifications"):
+            await submit(large)
+        # A small one has room, and so has another when one starts, is stopped, or has ended.
+        await submit(small)
+        await parts.engine.stop(ids[2])
+        await submit(large)
+        with pytest.raises(BusyError):
+            await submit(large)
+        await parts.engine.stop(ids[0])
+        await parts.engine.finished(ids[0])
+        await trio.testing.wait_all_tasks_blocked()
+        await submit(large)
+
+
 async def test_stop_of_a_queued_one(autojump_clock: trio.testing.MockClock) -> None:
     async with engine(EngineLimits(running=1)) as parts:
         first, second = [await parts.submit("until stop") for _ in range(2)]

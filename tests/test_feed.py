@@ -417,6 +417,42 @@ async def test_a_source_that_is_quiet_learns_that_its_log_has_moved(autojump_clo
         await reader.until_end()
 
 
+async def test_a_source_that_has_lost_its_log_judges_no_position(autojump_clock: Clock) -> None:
+    """A reader resumes at a node that still takes itself for the owner."""
+    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
+        await all_nodes.create("w")
+        await b.take("w")
+        await write(b, 1, 2)
+        b.store.set_mode("hangs")
+        await a.take("w")
+        await write(a, 3, 5)
+        got: list[object] = []
+
+        async def resume() -> None:
+            with b.broker.read("w", after=5) as reading:
+                async for record in reading:
+                    got.append(record)
+
+        nursery.start_soon(resume)
+        await trio.sleep(20)
+        assert not got
+        b.store.set_mode("works")
+        await trio.sleep(12)
+        assert not got
+        await write(a, 6, 6)
+        await a.close("w", OK)
+        await settled()
+        assert [type(each) for each in got] == [Batch, End]
+        # An owner tells at once what it never had.
+        await all_nodes.create("v")
+        await b.take("v")
+        await write(b, 1, 1, "v")
+        with b.broker.read("v", after=7) as reading:
+            [reset, *_] = await reading.receive()
+            assert isinstance(reset, Reset)
+        await b.close("v", OK)
+
+
 async def test_the_dead_are_buried(autojump_clock: Clock) -> None:
     async with cluster("a", "b", "c") as (all_nodes, a, b, c), trio.open_nursery() as nursery:
         await all_nodes.create("w", backend="process")
@@ -711,6 +747,8 @@ async def test_streams_that_are_written_to_directly_move_with_their_log(
             async for record in reading:
                 if isinstance(record, Batch):
                     got.extend(range(record.first, record.last + 1))
+                elif isinstance(record, Gap):
+                    got.extend(range(-record.first, -record.last - 1, -1))
 
     async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
         await all_nodes.create("w")
@@ -731,7 +769,7 @@ async def test_streams_that_are_written_to_directly_move_with_their_log(
         b.store.switch.recover()
         await settled()
         await append([], expected=16, size=91, outcome=OK)
-    assert got == [*range(1, 13), 15]
+    assert got == [*range(1, 13), -13, -14, 15]
     # All but a few, which came while the stream moved.
     assert len(written) >= 6
 
@@ -766,6 +804,9 @@ async def test_unfinished_lines_reach_readers_elsewhere_once_a_second(
         log = await a.broker.open("w", a.owned["w"])
         await log.write("line 1\n$ ")
         await log.flush()
+        # The feed runs already.
+        nursery.start_soon(Reader().run, b)
+        await settled()
         reader = Unended()
         began = trio.current_time()
         nursery.start_soon(reader.run, b)
@@ -800,6 +841,33 @@ async def test_unfinished_lines_reach_readers_elsewhere_once_a_second(
         # The lines, without their ends, come as they are.
         assert reader.got[-1] == "s"
         assert reader.got[-2].endswith("\r299 %")
+
+
+async def test_a_reader_elsewhere_that_does_not_follow_gets_the_unfinished_line(
+    autojump_clock: Clock,
+) -> None:
+    async with cluster("a", "b") as (all_nodes, a, b):
+        await all_nodes.create("w")
+        await a.take("w")
+        log = await a.broker.open("w", a.owned["w"])
+        for number in range(3):
+            await log.write(f"line {number}\n{number} $ ")
+            await log.flush()
+            for node in (b, a):
+                with node.broker.read("w", follow=False, unfinished=True) as reading:
+                    found = [record async for record in reading]
+                assert found[-1] == Unfinished("stdout", f"{number} $ ")
+                assert [each.last for each in found if isinstance(each, Batch)][-1] == number + 1
+                with node.broker.merge([LogPlace("w")], follow=False, unfinished=True) as merging:
+                    merged = [record async for _, record in merging]
+                assert merged[-1] == found[-1]
+        # Nobody answers, and nobody waits for long.
+        a.store.switch.hang("show_unfinished")
+        began = trio.current_time()
+        with b.broker.read("w", follow=False, unfinished=True) as reading:
+            assert [record async for record in reading]
+        assert trio.current_time() - began <= 3
+        log.close()
 
 
 async def test_nobody_tells_unfinished_lines_that_nobody_asks_for(autojump_clock: Clock) -> None:

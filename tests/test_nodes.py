@@ -67,10 +67,10 @@ async def test_the_bound_counts_the_bytes_that_wait_in_the_store(autojump_clock:
             await a.submit("go")
         await trio.testing.wait_all_tasks_blocked()
         await a.submit("go", "x" * 10_000)
-        with pytest.raises(BusyError, match="the limit is 15000"):
+        with pytest.raises(BusyError, match="15000 is the limit"):
             await a.submit("go", "x" * 10_000)
         await trio.sleep(1.5)
-        with pytest.raises(BusyError, match="the limit is 15000"):
+        with pytest.raises(BusyError, match="15000 is the limit"):
             await b.submit("go", "x" * 10_000)
         b.stage.release.set()
         while b.engine.statistics().queued:
@@ -305,6 +305,21 @@ async def test_what_a_dead_node_left_is_reaped_by_one_of_its_host(autojump_clock
         await trio.sleep(1)
         assert again.stage.reaped == [f"handle of {workload.id}"]
         assert await again.store.remains(again.nodes.own.host) == []
+
+
+async def test_a_beat_that_comes_after_the_node_has_left(autojump_clock: Clock) -> None:
+    async with cluster("a", "b") as made:
+        a = made.members["a"]
+        # The end of this node takes a while after that.
+        leave = a.store.leave
+
+        async def slow() -> None:
+            await leave()
+            await trio.sleep(5)
+
+        a.store.leave = slow  # type: ignore[method-assign]
+        await a.leave()
+        assert a.error is None
 
 
 @pytest.mark.parametrize("answers", [True, False])

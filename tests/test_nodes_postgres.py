@@ -28,6 +28,11 @@ from trio_logs.cli.nodes import TITLES
 TOKEN = "t" * 30
 PATIENCE = 60
 
+READERS = 20
+
+BETWEEN = (502, 503)
+"""What a client gets that meets a node at its end: its own answer, or that of the proxy."""
+
 StartNode = Callable[..., ServerProcess]
 
 
@@ -208,14 +213,14 @@ def test_a_rolling_restart_with_readers_and_a_push(start_node: StartNode, tmp_pa
             if answer.status_code in (204, 409):
                 acknowledged = int(answer.headers["Upload-Offset"])
             else:
-                assert answer.status_code == 503, answer.text
+                assert answer.status_code in BETWEEN, answer.text
                 await trio.sleep(0.02)
         while True:
             url = f"/v1/workloads/{made['id']}/finish"
             answer = await client.post(url, json={"exit_code": 0, "bytes": len(sent)})
             if answer.status_code == 200:
                 return
-            assert answer.status_code == 503, answer.text
+            assert answer.status_code in BETWEEN, answer.text
 
     async def read(client: httpx2.AsyncClient) -> None:
         text, last_id, silent_since = "", "0", 0.0
@@ -262,7 +267,7 @@ def test_a_rolling_restart_with_readers_and_a_push(start_node: StartNode, tmp_pa
                 ) as client,
                 trio.open_nursery() as nursery,
             ):
-                for _ in range(20):
+                for _ in range(READERS):
                     nursery.start_soon(read, client)
                 nursery.start_soon(push, client)
                 await restart()
@@ -270,8 +275,12 @@ def test_a_rolling_restart_with_readers_and_a_push(start_node: StartNode, tmp_pa
     with haproxy(tmp_path, [*ports.values()]) as url:
         trio.run(main, url)
     numbers = [re.findall(r"^data: line (\d+)$", text, re.MULTILINE) for text in texts]
-    assert len(texts) == 20
+    assert len(texts) == READERS
     assert all(found == [str(n) for n in range(1, len(found) + 1)] for found in numbers)
     assert len({len(found) for found in numbers}) == 1
     assert all(text.count("event: end") == 1 and "event: gap" not in text for text in texts)
-    print(f"{len(numbers[0])} lines, longest silence {max(silences):.2f} s")
+    silences.sort()
+    high = silences[len(silences) * 99 // 100]
+    print(
+        f"{len(numbers[0])} lines, silence: 99 % below {high:.2f} s, longest {silences[-1]:.2f} s"
+    )

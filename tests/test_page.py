@@ -25,7 +25,7 @@ COPY = """log => {
     const clipboardData = new DataTransfer()
     const options = { clipboardData, bubbles: true, cancelable: true }
     const event = new ClipboardEvent("copy", options)
-    getSelection().focusNode.parentElement.dispatchEvent(event)
+    ;(getSelection().focusNode.parentElement ?? log).dispatchEvent(event)
     return clipboardData.getData("text/plain")
 }"""
 HOSTILE = r"""
@@ -282,6 +282,26 @@ def test_many_selected_lines_copy_exactly(
     copied = tab.log.evaluate(COPY)
     lines = [f"line {n} {'needle' if n % 1000 == 0 else ''}" for n in range(1000, last + 1)]
     assert copied == "\n".join([lines[0][2:], *lines[1:-1], lines[-1][:6]])
+    assert tab.complaints == []
+
+
+def test_all_lines_of_a_log_are_selected_and_copied(
+    open_tab: OpenTab, server: ServerProcess
+) -> None:
+    """Those without a row, too, and nothing of the page around them."""
+    log = finished(server, "for number in range(1, 3001): print('line', number)")
+    tab = open_tab(server, f"/w/{log}")
+    expect(tab.text(3000)).to_be_in_viewport()
+    tab.log.press("Control+a")
+    # Until the lines have come, a copy says so.
+    lines = "\n".join(f"line {number}" for number in range(1, 3001))
+    tab.page.wait_for_function(
+        f"lines => ({COPY})(document.querySelector('.log')) === lines", arg=lines
+    )
+    tab.log.press("Home")
+    expect(tab.text(1)).to_be_in_viewport()
+    shown = "getSelection().containsNode(document.querySelector('#L1 .text'), true)"
+    tab.page.wait_for_function(shown)
     assert tab.complaints == []
 
 

@@ -16,7 +16,7 @@ from tests.browsing import Tab, finished, open_browser, submit
 from tests.server_process import ServerProcess, running_server
 from tests.test_clients import PATIENCE
 from tests.test_page import push
-from trio_logs.store.sqlite.rows import GAP
+from trio_logs.store.rows import GAP
 
 pytestmark = pytest.mark.page
 

@@ -170,4 +170,13 @@ async def test_the_url_and_its_variables_are_those_of_libpq(
     assert await shown(f"{url}&application_name=mine&options=-cwork_mem%3D7MB") == {"mine", "7MB"}
     monkeypatch.setenv("PGHOST", str(postgres.server.folder))
     monkeypatch.setenv("PGOPTIONS", "-cwork_mem=9MB")
-    assert "9MB" in await shown("user=postgres")
+    monkeypatch.setenv("PGAPPNAME", "ours")
+    assert await shown("user=postgres") == {"ours", "9MB"}
+
+
+async def test_a_server_that_takes_no_writes_is_refused(postgres: PostgresDatabase) -> None:
+    read_only = f"{postgres.server.url()}&options=-cdefault_transaction_read_only%3Don"
+    match = "session is read-only"
+    with pytest.RaisesGroup(pytest.RaisesExc(StoreError, match=match)):
+        async with running(PostgresStore(read_only, schema=postgres.schema)):
+            pass

@@ -264,6 +264,33 @@ async def test_what_is_sent_behind_a_request_is_bounded(extra: int) -> None:
         await until_gone(server)
 
 
+async def test_a_long_request_may_follow_as_soon_as_the_answer_is_out() -> None:
+    """The client has all bytes of the answer before the server has done with it."""
+    go_on = trio.Event()
+
+    async def late(scope: Any, receive: Any, send: Any) -> None:
+        if scope["method"] == "POST":
+            await hello(scope, receive, send)
+            return
+        headers = [(b"content-length", b"5")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"hello", "more_body": True})
+        await go_on.wait()
+        await send({"type": "http.response.body"})
+
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 500000\r\n\r\n"
+    async with serving(Server(), app=late) as (url, _), await connect(url) as stream:
+        await stream.send_all(REQUEST)
+        answer = b""
+        while not answer.endswith(b"hello"):
+            answer += await stream.receive_some()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.send_all, head + bytes(500_000))
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            go_on.set()
+            assert (await read_all(stream)).startswith(b"HTTP/1.1 200 ")
+
+
 async def test_small_chunks_are_handed_on_together() -> None:
     """All that one read brings, in order, with the end; the next request stays the next."""
     bodies: list[list[bytes]] = []

@@ -70,7 +70,9 @@ async def test_the_bytes_that_wait_are_bounded(autojump_clock: object) -> None:
     async with engine(EngineLimits(running=1, queued_bytes=25_000)) as parts:
         # The first one runs, and two wait.
         ids = [(await parts.engine.submit(spec))[0].id for _ in range(3)]
-        with pytest.raises(BusyError, match=r"21\d\d\d bytes are waiting, and the limit is 25000"):
+        with pytest.raises(
+            BusyError, match=r"have 21\d\d\d bytes of specifications, and 25000 is the limit"
+        ):
             await parts.engine.submit(spec)
         # A small one has room still.
         await parts.submit("wait")

@@ -14,15 +14,15 @@ import trio
 
 from tests.server_process import running_server
 from tests.stores import append, batch, running, workload
-from tests.test_store_upkeep import OK
 from trio_logs.broker import LogBroker
-from trio_logs.records import Batch, End, Gap, Run
+from trio_logs.records import Batch, End, Gap, Outcome, Run, Status
 from trio_logs.store import Retention, WorkloadQuery
 from trio_logs.store.sqlite import SQLiteStore
 from trio_logs.store.sqlite.damage import next_readable
 
 LINES = 120
 PAGE = 4096
+OK = Outcome(Status.SUCCEEDED, 0)
 
 
 def line(log: str, number: int) -> Batch:

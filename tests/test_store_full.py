@@ -13,15 +13,16 @@ import trio
 
 from tests.failing_disk import Disk
 from tests.failing_disk import disk as disk
-from tests.stores import append, append_line, batch, running, workload
-from tests.test_store_upkeep import OK, incompressible, write
+from tests.stores import append, append_line, append_noise, batch, noise, running, workload
 from trio_logs.errors import StoreError
+from trio_logs.records import Outcome, Status
 from trio_logs.store import Retention
 from trio_logs.store.sqlite import SQLiteStore
 from trio_logs.store.sqlite.reserve import RESERVE_BYTES
 
 RESERVE = "x.db-reserve"
 FULL = "Make room on its disk."
+OK = Outcome(Status.SUCCEEDED, 0)
 
 
 @contextmanager
@@ -54,7 +55,7 @@ async def test_only_deletions_may_use_the_last_room(
             assert reserve.stat().st_blocks * 512 >= size
             for name in ("a", "b"):
                 await store.create(workload(name))
-                await write(store, name, 1, 30)
+                await append_noise(store, name, 1, 30)
                 await append(store, name, [], outcome=OK)
             await append_line(store, "w", 1)
             with no_room(monkeypatch):
@@ -116,7 +117,7 @@ async def test_the_start_on_a_full_disk(
 ) -> None:
     path = tmp_path / "x.db"
     async with running(SQLiteStore(path, vfs=disk.name, has_reserve=True)) as store:
-        await append(store, "w", [incompressible(number) for number in range(1, 51)])
+        await append(store, "w", [noise(number) for number in range(1, 51)])
     with no_room(monkeypatch):
         disk.full_beside(tmp_path / RESERVE)
         store = SQLiteStore(path, vfs=disk.name, has_reserve=True, max_bytes=100_000)

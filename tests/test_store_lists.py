@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from trio_logs.records import Outcome, Status, Workload, WorkloadSpec
 from trio_logs.settings import Settings
 from trio_logs.store import WorkloadQuery
 from trio_logs.store.memory import MemoryStore
+from trio_logs.store.query import PAGE_BYTES
 from trio_logs.store.sqlite import SQLiteStore, workloads
 from trio_logs.store.sqlite.readers import MAX_READERS
 
@@ -60,6 +62,42 @@ async def test_the_stores_list_the_same(tmp_path: Path, seed: int) -> None:
             assert await sqlite.count(query) == await memory.count(query), query
             found += len(listed)
     assert found > 50
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_a_page_ends_by_its_bytes(tmp_path: Path, kind: str) -> None:
+    """Hundreds of specifications of a mebibyte would take as much memory for each page."""
+    made = MemoryStore() if kind == "memory" else SQLiteStore(tmp_path / "x.db")
+    large = PAGE_BYTES // 4
+    async with running(made) as store:
+        for number in range(7):
+            spec = WorkloadSpec(("x",), env={"X": "x" * large}, labels={"a": "b"})
+            await store.create(Workload(f"{number}", spec, number))
+        for query in (
+            WorkloadQuery(),
+            WorkloadQuery(labels={"a": "b"}),
+            WorkloadQuery(statuses=frozenset([Status.QUEUED, Status.RUNNING])),
+        ):
+            page = await store.workloads(query)
+            assert [each.id for each in page] == ["6", "5", "4", "3"]
+            assert page.is_cut
+            rest = await store.workloads(replace(query, before="3"))
+            assert [each.id for each in rest] == ["2", "1", "0"]
+            assert not rest.is_cut
+
+
+async def test_a_page_that_its_bytes_end_has_a_next_one(tmp_path: Path) -> None:
+    async with open_live(Settings(data=tmp_path), store=MemoryStore()) as live:
+        for number in range(6):
+            spec = WorkloadSpec(("x",), env={"X": "x" * (PAGE_BYTES // 4)})
+            await live.service.store.create(Workload(f"{number}", spec, number))
+        sizes, cursor = [], ""
+        while cursor is not None:
+            parameters = {"before": cursor} if cursor else {}
+            answer = (await live.client.get("/v1/workloads", params=parameters)).json()
+            sizes.append(len(answer["workloads"]))
+            cursor = answer["next"]
+        assert sizes == [4, 2]
 
 
 async def change(store: Any, workload: str, status: Status | None) -> None:

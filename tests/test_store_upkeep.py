@@ -3,7 +3,6 @@ that it has removed."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -12,25 +11,16 @@ import trio
 
 from tests.failing_disk import Disk
 from tests.failing_disk import disk as disk
-from tests.stores import append, append_line, running, workload
+from tests.stores import append, append_line, append_noise, noise, running, workload
 from trio_logs.errors import StoreError
-from trio_logs.records import Batch, Outcome, Status
+from trio_logs.records import Outcome, Status
 from trio_logs.store import Retention
 from trio_logs.store.memory import MemoryStore
 from trio_logs.store.sqlite import SQLiteStore
+from trio_logs.upkeep import keep_trimmed
 
 MIB = 1024 * 1024
 OK = Outcome(Status.SUCCEEDED, 0)
-
-
-def incompressible(number: int) -> Batch:
-    """A line of 60 KB; as many pages of the file hold it."""
-    return Batch(number, 1, number, "stdout", os.urandom(60_000).replace(b"\n", b"") + b"\n")
-
-
-async def write(store: SQLiteStore, name: str, first: int, count: int) -> None:
-    for number in range(first, first + count):
-        await append(store, name, [incompressible(number)])
 
 
 def size(path: Path) -> int:
@@ -47,7 +37,7 @@ async def test_a_disk_that_does_not_sync_takes_no_writes(tmp_path: Path, disk: D
         lines = 0
         with pytest.raises(StoreError, match=r"SQLITE_IOERR.*Check its disk") as caught:
             while lines < 200:
-                await write(store, "big", lines + 1, 1)
+                await append_noise(store, "big", lines + 1, 1)
                 lines += 1
         assert str(caught.value).startswith("could not commit to x.db")
         # What was committed before stays, and the log does not grow any more.
@@ -64,7 +54,7 @@ async def test_a_disk_that_does_not_sync_takes_no_writes(tmp_path: Path, disk: D
         await append_line(store, "w", 2)
         # The log has been copied into the file, and begins anew.
         assert path.stat().st_size > 2 * MIB
-        await write(store, "big", lines + 1, 60)
+        await append_noise(store, "big", lines + 1, 60)
         assert log.stat().st_size < largest + 100_000
         assert len(await store.read("big", 1, 10**9)) == lines + 60
 
@@ -78,7 +68,7 @@ async def test_one_line_says_that_the_disk_does_not_sync(
         async with running(SQLiteStore(tmp_path / "x.db", vfs=disk.name)) as store:
             disk.fail_sync()
             with pytest.raises(StoreError, match="SQLITE_IOERR"):
-                await write(store, "big", 1, 100)
+                await append_noise(store, "big", 1, 100)
             with trio.fail_after(10):
                 while disk.failures < 10:
                     await trio.sleep(0.001)
@@ -97,10 +87,10 @@ async def test_writers_keep_the_history_within_its_bound(tmp_path: Path) -> None
     bound = 2 * MIB
     highest = largest = 0
     async with running(SQLiteStore(path, max_bytes=bound)) as store:
-        await write(store, "finished", 1, 20)
+        await append_noise(store, "finished", 1, 20)
         await append(store, "finished", [], outcome=OK)
         for number in range(1, 201):
-            await write(store, f"w{number % 2}", (number + 1) // 2, 1)
+            await append_noise(store, f"w{number % 2}", (number + 1) // 2, 1)
             highest = max(highest, store.statistics().bytes)
             largest = max(largest, size(path))
         # One group of writes is beyond the bound until the writer has removed as much.
@@ -121,7 +111,7 @@ async def test_writers_keep_the_history_within_its_bound(tmp_path: Path) -> None
 async def test_a_smaller_bound_is_kept_from_the_start(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     async with running(SQLiteStore(path)) as store:
-        await write(store, "w", 1, 150)
+        await append_noise(store, "w", 1, 150)
     assert size(path) > 8 * MIB
     async with running(SQLiteStore(path, max_bytes=MIB)) as store:
         await append_line(store, "other", 1)
@@ -136,7 +126,7 @@ async def test_the_file_system_gets_space_back_at_once(tmp_path: Path, way: str)
     path = tmp_path / "x.db"
     async with running(SQLiteStore(path)) as store:
         await store.create(workload("w"))
-        await write(store, "w", 1, 250)
+        await append_noise(store, "w", 1, 250)
         await append(store, "w", [], outcome=OK)
         before = path.stat().st_size
         assert before > 14 * MIB
@@ -159,7 +149,7 @@ async def test_space_is_given_back_after_a_restart(tmp_path: Path) -> None:
         # A store that is killed before it gives anything back.
         patch.setattr("trio_logs.store.sqlite.free_pages.MANY_PAGES", 10**9)
         async with running(SQLiteStore(path)) as store:
-            await write(store, "w", 1, 150)
+            await append_noise(store, "w", 1, 150)
             while await store.trim(Retention(max_bytes=0)):
                 pass
     assert path.stat().st_size > 8 * MIB
@@ -183,12 +173,10 @@ async def test_a_bound_that_no_removal_can_keep_is_no_reason_to_spin(tmp_path: P
 async def test_other_stores_are_trimmed_before_the_time(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
-    from trio_logs.service import _keep_trimmed
-
     async with running(MemoryStore()) as store, trio.open_nursery() as nursery:
-        nursery.start_soon(_keep_trimmed, store, Retention(max_bytes=100_000))
+        nursery.start_soon(keep_trimmed, store, Retention(max_bytes=100_000))
         await trio.sleep(0.5)
-        await append(store, "w", [incompressible(number) for number in range(1, 5)])
+        await append(store, "w", [noise(number) for number in range(1, 5)])
         assert store.statistics().bytes > 200_000
         await trio.sleep(1)
         assert store.statistics().bytes <= 100_000

@@ -65,10 +65,10 @@ async def keep_trimmed(store: Store, retention: Retention) -> None:
 
 
 async def watch_store(
-    statistics: Callable[[], BrokerStatistics], wait: Callable[[], float]
+    statistics: Callable[[], BrokerStatistics], wait: Callable[[], float], advice: str
 ) -> None:
     """Log one line when the store begins to fail, and one when it is back. `wait` returns how many
-    seconds the oldest write has waited."""
+    seconds the oldest write has waited; `advice` says what to do."""
     failing = False
     while True:
         await trio.sleep(WATCH_SECONDS)
@@ -79,7 +79,7 @@ async def watch_store(
         elif not failing and wait() > FAILING_SECONDS:
             failing = True
             _log.error(
-                "the store takes no writes: make room on its disk, or repair it",
+                f"the store takes no writes: {advice}",
                 error=found.store_error or "it does not answer",
                 waiting_seconds=round(wait(), 1),
                 logs=found.logs_failing,

@@ -130,6 +130,13 @@ class _Conductor:
                 await cluster.delay(fault.node, seconds, delay)
             case "black-hole":
                 await cluster.black_hole(fault.node, seconds)
+            case "black-hole-push":
+                with trio.move_on_after(3):
+                    while not (nodes := [each.at for each in self._pushers if each.at]):
+                        await trio.sleep(0.02)
+                    await trio.sleep(0.1)
+                    node = nodes[0]
+                await cluster.black_hole(node, seconds)
             case "failover":
                 await cluster.fail_over(seconds)
             case _:
@@ -178,16 +185,17 @@ class _Conductor:
             self._cluster.clock,
             clients.may_be_gone,
         )
-        await pusher.run()
         self._pushers.append(pusher)
+        await pusher.run()
 
     def ask_again(self) -> None:
         """Stops and ends that nodes have acknowledged may have been lost."""
         for stop in self._stops:
             self._clients.begin(partial(self._stop_again, *stop))
         for pusher in self._pushers:
-            pusher.pushed.finished = False
-            self._clients.begin(pusher.run)
+            if pusher.pushed.finished:
+                pusher.pushed.finished = False
+                self._clients.begin(pusher.run)
 
     async def _stop_again(self, submitted: Submitted, body: Any, rng: random.Random) -> None:
         """Another workload may have the idempotency key now: that of an earlier request, which

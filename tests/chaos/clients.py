@@ -230,15 +230,18 @@ class Clients:
         async with opened(place.address, request) as answer:
             if answer.status != 200:
                 raise BrokenError(str(answer.status))
-            async for kind, _, content in read_events(answer, "ndjson"):
-                event = Event(self.cluster.clock(), kind, place.node)
-                if kind == "line":
-                    found.append(event._replace(first=content["seq"], text=content["text"]))
-                elif kind == "gap":
-                    places = {"first": content["from"], "last": content["to"]}
-                    found.append(event._replace(**places, text=content["reason"]))
-                elif kind == "end":
-                    found.append(event._replace(first=content["lines"], text=content["status"]))
+            async with read_events(answer, "ndjson") as events:
+                async for kind, _, content in events:
+                    at, node = self.cluster.clock(), place.node
+                    if kind == "line":
+                        found.append(Event(at, "line", node, content["seq"], text=content["text"]))
+                    elif kind == "gap":
+                        span = content["from"], content["to"]
+                        found.append(Event(at, "gap", node, *span, content["reason"]))
+                    elif kind == "end":
+                        found.append(
+                            Event(at, "end", node, content["lines"], text=content["status"])
+                        )
             if not answer.is_whole:
                 raise BrokenError("cut")
         return found

@@ -59,6 +59,8 @@ class Cluster:
         self.exits: list[Exit] = []
         self.lagging = False
         self._held_down: set[str] = set()
+        # One restart of a node at a time.
+        self._restarts = {name: trio.Lock() for name in settings.names}
         # One fault of the database at a time: it can't be stopped while it starts.
         self._database = trio.Lock()
 
@@ -142,19 +144,18 @@ class Cluster:
         await self._down(name, seconds, self.nodes[name].terminate, "stop")
 
     async def _down(self, name: str, seconds: float, end: Callable[[], None], fault: str) -> None:
-        if name in self._held_down:
-            return
-        self._held_down.add(name)
-        at = self.clock()
-        node = self.nodes[name]
-        try:
-            end()
-            node.resume()
-            await self._ended(node)
-            await trio.sleep(seconds)
-        finally:
-            self._held_down.discard(name)
-            self.note(at, fault, name, more=1, down=True)
+        async with self._restarts[name]:
+            self._held_down.add(name)
+            at = self.clock()
+            node = self.nodes[name]
+            try:
+                end()
+                node.resume()
+                await self._ended(node)
+                await trio.sleep(seconds)
+            finally:
+                self._held_down.discard(name)
+                self.note(at, fault, name, more=1, down=True)
 
     async def _ended(self, node: Node) -> None:
         while node.is_running:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,30 +56,27 @@ class Answer:
     _is_behind: bool = False
     _is_last: bool = False
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         """What each read brings. `is_whole` then says whether the answer ended properly. Raises
         BrokenError if it is silent for too long."""
-        if self.headers.get("transfer-encoding") != "chunked":
-            async for piece in self._plain():
-                yield piece
-            return
+        is_chunked = self.headers.get("transfer-encoding") == "chunked"
+        if not is_chunked:
+            # As if it was one chunk, and the last one.
+            self._left = int(self.headers.get("content-length", 0))
         while True:
-            found = self._chunks()
+            found = self._chunks() if is_chunked else self._plain()
             if found:
                 yield found
             if self.is_whole or not await self._more():
                 return
 
-    async def _plain(self) -> AsyncIterator[bytes]:
-        left = int(self.headers.get("content-length", 0))
-        while left > 0:
-            if not self._buffer and not await self._more():
-                return
-            piece = bytes(self._buffer[:left])
-            del self._buffer[:left]
-            left -= len(piece)
-            yield piece
-        self.is_whole = True
+    def _plain(self) -> bytes:
+        """What is in the buffer of a body whose length is known."""
+        found = bytes(self._buffer[: self._left])
+        self._left -= len(found)
+        self.is_whole = self._left == 0
+        self._buffer.clear()
+        return found
 
     def _chunks(self) -> bytes:
         """What is in the buffer of chunks, also of one that has not come to its end."""
@@ -115,7 +112,8 @@ class Answer:
 
     async def read(self) -> bytes:
         """All of the body. Raises BrokenError if it is cut."""
-        body = b"".join([piece async for piece in self.pieces()])
+        async with aclosing(self.pieces()) as pieces:
+            body = b"".join([piece async for piece in pieces])
         if not self.is_whole:
             raise BrokenError("cut")
         return body

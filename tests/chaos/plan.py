@@ -27,8 +27,10 @@ FAULTS = {
     "cut-off": 2,
     "delay": 2,
     "black-hole": 2,
+    "black-hole-push": 2,
 }
-"""Each with its weight. `failover` comes once, where there is a standby."""
+"""Each with its weight; `black-hole-push` meets a node to which a client pushes. `failover` comes
+once, where there is a standby."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,8 @@ def _duration(name: str, rng: random.Random) -> float:
             return rng.choice([0.3, 2, 4, 8])
         case "database-pause" | "black-hole":
             return rng.choice([0.3, 1.5, 6])
+        case "black-hole-push":
+            return rng.choice([2, 4, 6])
         case "database-down" | "cut-off":
             return rng.choice([0.5, 2, 5])
         case "delay":

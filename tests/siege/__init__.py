@@ -31,6 +31,7 @@ MODULES: tuple[str, ...] = (
     "descriptors",
     "clocks",
     "http",
+    "memory",
 )
 """The modules of this package that have cases."""
 
@@ -41,24 +42,27 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 @dataclass(frozen=True)
 class Case:
     """A check, and the faults that it must see. `in_suite`: the suite runs it with
-    `Trial.is_short`. The suite plants only the first fault."""
+    `Trial.is_short`; `plants_in_suite`: there, it also plants the first fault."""
 
     name: str
     check: Check
     plants: Sequence[Plant]
     in_suite: bool
+    plants_in_suite: bool
 
 
 _cases: dict[str, Case] = {}
 
 
-def case(*plants: Plant, in_suite: bool = False) -> Callable[[Check], Check]:
+def case(
+    *plants: Plant, in_suite: bool = False, plants_in_suite: bool = False
+) -> Callable[[Check], Check]:
     """Register a check under the names of its module and of itself. It needs a plant."""
     assert plants, "show that the check can fail"
 
     def register(check: Check) -> Check:
         name = f"{check.__module__.rpartition('.')[2]}.{check.__name__}"
-        _cases[name] = Case(name, check, plants, in_suite)
+        _cases[name] = Case(name, check, plants, in_suite, plants_in_suite)
         return check
 
     return register

@@ -30,7 +30,7 @@ def have_no_reserve(patch: pytest.MonkeyPatch) -> None:
 
 
 class Volume:
-    """The file system, as the server sees it: each server mounts its own, unless `holder` does."""
+    """The file system, as the server sees it."""
 
     def __init__(self, server: ServerProcess, folder: Path) -> None:
         self.folder = Path(f"/proc/{server.process.pid}/root", folder.relative_to("/"))
@@ -70,9 +70,10 @@ def mounted(trial: Trial) -> Iterator[tuple[str, ...]]:
 
 
 def fill_with_history(trial: Trial, server: ServerProcess, folder: Path) -> list[str]:
-    """Three finished workloads of some megabytes, and no room."""
-    script = "head -c 3000000 /dev/urandom | base64"
-    old = [submit(server, "sh", "-c", script) for _ in range(3)]
+    """Four finished workloads of a megabyte or more, and no room."""
+    size = 2_000_000 if trial.is_short else 3_000_000
+    script = f"head -c {size} /dev/urandom | base64"
+    old = [submit(server, "sh", "-c", script) for _ in range(4)]
     for each in old:
         trial.wait_for(
             lambda each=each: server.get(f"/v1/workloads/{each}").json()["status"] != "running"
@@ -115,10 +116,10 @@ def left_by_rm(trial: Trial) -> None:
         with trial.healthy(server):
             old = fill_with_history(trial, server, trial.data)
             with server.client() as client:
-                for each in old[:2]:
+                for each in old[:3]:
                     assert client.delete(f"/v1/workloads/{each}").status_code == 204
             trial.wait_for(lambda: works(server))
-        assert server.get(f"/v1/workloads/{old[2]}/logs").text.count("event: end") == 1
+        assert server.get(f"/v1/workloads/{old[3]}/logs").text.count("event: end") == 1
         assert server.stop() == 0
 
 

@@ -30,7 +30,7 @@ def trim_by_the_clock(patch: pytest.MonkeyPatch) -> None:
     async def keep(*_: object) -> None:
         pass
 
-    patch.setattr("trio_logs.service._keep_trimmed", keep)
+    patch.setattr("trio_logs.service.keep_trimmed", keep)
 
 
 def keep_free_pages(patch: pytest.MonkeyPatch) -> None:

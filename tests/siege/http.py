@@ -159,3 +159,33 @@ def chunks(trial: Trial) -> None:
             ):
                 time.sleep(0.5 if trial.is_short else 5)
         assert server.stop() == 0
+
+
+def check_tokens_slowly(patch: pytest.MonkeyPatch) -> None:
+    """A wrong token holds Trio's thread for 0.3 s, as a slow hash of it would."""
+
+    def is_equal(given: bytes, right: bytes) -> bool:
+        if given != right:
+            time.sleep(0.3)
+        return given == right
+
+    patch.setattr("hmac.compare_digest", is_equal)
+
+
+@case(check_tokens_slowly)
+def floods(trial: Trial) -> None:
+    """Clients that connect, ask with a wrong token, and leave, as fast as they can."""
+    request = b"GET /v1/workloads HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\n"
+    request += b"Connection: close\r\n\r\n"
+
+    with trial.server() as server:
+
+        def ask_and_leave() -> None:
+            with connect(server) as client:
+                client.sendall(request)
+                while client.recv(65536):
+                    pass
+
+        with trial.healthy(server), attackers(8, ask_and_leave):
+            time.sleep(0.5 if trial.is_short else 10)
+        assert server.stop() == 0

@@ -24,7 +24,7 @@ def count_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(OwnLog, "_account_for", lambda self, record, written: False)
 
 
-@case(count_nothing, in_suite=True)
+@case(count_nothing, in_suite=True, plants_in_suite=True)
 def lost(trial: Trial) -> None:
     """The reader is gone: the service runs and ends as always, and counts what it drops."""
     with (

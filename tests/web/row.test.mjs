@@ -4,7 +4,7 @@ import assert from "node:assert/strict"
 import { readdirSync, readFileSync } from "node:fs"
 import test from "node:test"
 
-import { MAX_COLUMNS } from "../../trio_logs/web/rows/cells.js"
+import { Cells, MAX_COLUMNS } from "../../trio_logs/web/rows/cells.js"
 import { MAX_RUNS, parseRow } from "../../trio_logs/web/rows/row.js"
 import * as look from "../../trio_logs/web/rows/style.js"
 import { madeUp, random } from "./made_up_rows.mjs"
@@ -103,4 +103,15 @@ test("graphic characters of any plane stay whole", () => {
   assert.equal(text("🚀\b\bxy"), "xy")
   assert.equal(text("a🚀\rb"), "b🚀")
   assert.equal(text("日本\x1b[1D."), "日 .")
+})
+
+test("a row that erases again and again makes no cell anew", () => {
+  const cells = new Cells()
+  cells.write("x".repeat(MAX_COLUMNS), look.PLAIN, "")
+  for (let round = 0; round < 100; round += 1) cells.erase(0, Infinity, look.PLAIN)
+  assert.equal(new Set(cells.cells).size, 1)
+  // A mark that combines with one of them leaves the others.
+  cells.moveTo(3)
+  cells.write("\u0301", look.PLAIN, "")
+  assert.deepEqual(cells.cells.slice(1, 4).map((cell) => cell.text), [" ", " \u0301", " "])
 })

@@ -64,7 +64,7 @@ class ProcessTable:
 
     def __init__(self, threads: Threads) -> None:
         self._threads = threads
-        # For the next look. Bound: the tasks that wait for it, at most a few for each workload.
+        # For the next look. Bound: the tasks that wait for it, a few for each workload.
         self._asked: deque[_Search] = deque()
         # Used in the thread alone: the session of each process, and when that was found out.
         self._sessions: dict[int, int] = {}
@@ -74,12 +74,16 @@ class ProcessTable:
         """Find the running processes of the session that `leader` started.
 
         The thread calls `visit` with each one as soon as it has found it. A cancellation returns at
-        once: the look and its visits may take place all the same. Raises OSError if /proc can't be
+        once: a look that is under way, and its visits, go on. Raises OSError if /proc can't be
         read, as when no file descriptor is free.
         """
         search = _Search(leader, visit)
         self._asked.append(search)
-        await self._threads.run(partial(self._answer, search), abandon_on_cancel=True)
+        try:
+            await self._threads.run(partial(self._answer, search), abandon_on_cancel=True)
+        finally:
+            with suppress(ValueError):
+                self._asked.remove(search)
         if search.error is not None:
             raise search.error
         return Found(search.members, search.is_sure)

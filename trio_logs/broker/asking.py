@@ -22,6 +22,9 @@ ASK_SECONDS = ASKED_SECONDS / 2 - 1
 WAIT_SECONDS = 1.0
 """How long a question may take."""
 
+ANSWER_SECONDS = 2.0
+"""How long a reader that does not follow waits for the answer, which comes within a second."""
+
 
 class Asking:
     """Asks the owner for unfinished lines while a reader wants them, and leaves what it tells with
@@ -32,6 +35,8 @@ class Asking:
         self._news = news
         # What belongs behind a line that has not come yet.
         self._shown: Shown | None = None
+        # Set and replaced once an answer is left with the topic.
+        self._left = trio.Event()
         # When to ask again, on Trio's clock.
         self._ask_at = -math.inf
 
@@ -41,6 +46,13 @@ class Asking:
             self._ask_at = trio.current_time() + ASK_SECONDS
             with trio.move_on_after(WAIT_SECONDS), suppress(StoreError):
                 await self._news.ask(self._topic.workload_id)
+
+    async def answer(self) -> None:
+        """Ask, and wait for an answer."""
+        left = self._left
+        with trio.move_on_after(ANSWER_SECONDS), suppress(StoreError):
+            await self._news.ask(self._topic.workload_id)
+            await left.wait()
 
     def shown(self, content: bytes) -> None:
         """The owner tells what it has."""
@@ -63,3 +75,5 @@ class Asking:
         if self._shown is not None and self._shown.line == self._topic.head:
             texts, self._shown = self._shown.texts, None
             self._topic.unfinished.leave({each: text.encode() for each, text in texts.items()})
+            self._left.set()
+            self._left = trio.Event()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import trio
 
+from .looks import Looks
 from .topic import SETTLE_SECONDS
 from .writer import Fate
 
@@ -20,12 +21,14 @@ class Attempts:
     before they are published, which happens in the step that ends the attempts. It is the extender
     of a topic that has a source.
 
-    With a shared store, `restore` has the source store again what a failover has lost.
+    With a shared store, `restore` has the source store again what a failover has lost, and `looks`
+    are those of its guard.
     """
 
-    def __init__(self, fate: Fate, restore: Callable[[int], object] | None) -> None:
+    def __init__(self, fate: Fate, restore: Callable[[int], object], looks: Looks | None) -> None:
         self._fate = fate
         self._restore = restore
+        self._looks = looks
         self.are_made = False
         # Set once the attempt that is under way has returned; None while there is none.
         self._attempt: trio.Event | None = None
@@ -56,18 +59,27 @@ class Attempts:
             with trio.move_on_after(SETTLE_SECONDS):
                 await self._attempt.wait()
 
+    async def show(self) -> None:
+        await trio.lowlevel.checkpoint()
+
     async def reach(self, line: int) -> bool:
         if self._fate.fenced is not None:
             # Another topic takes the place of this one soon.
             await trio.sleep(REACH_PAUSE)
-        elif self.are_made and self._restore is not None:
-            # Other nodes may tell of lines whose append has no answer yet.
-            if self._over is None:
-                self._over = trio.Event()
-            await self._over.wait()
+        elif self._looks is not None:
+            # Another node may own the log by now, or may tell of lines whose append has no answer
+            # yet.
+            await self._looks.next()
+            if self.are_made and self._looks.lines >= line:
+                await self._until_finished()
         return self._fate.fenced is not None
 
+    async def _until_finished(self) -> None:
+        if self._over is None:
+            self._over = trio.Event()
+        await self._over.wait()
+
     def fall_behind(self, lines: int) -> bool:
-        if self._restore is not None:
+        if self._looks is not None:
             self._restore(lines)
-        return self._restore is not None
+        return self._looks is not None

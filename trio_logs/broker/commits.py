@@ -13,6 +13,7 @@ from ..errors import BehindError, StoreError
 from ..records import Batch, Gap, Outcome
 from ..store import LogStore, StreamState
 from .attempts import Attempts
+from .looks import Looks
 from .topic import Topic
 from .writer import Fate
 
@@ -57,12 +58,17 @@ class Commits:
     """
 
     def __init__(
-        self, topic: Topic, store: LogStore, patience: float, fate: Fate, *, is_shared: bool
+        self,
+        topic: Topic,
+        store: LogStore,
+        patience: float,
+        fate: Fate,
+        looks: Looks | None,
     ) -> None:
         self.waiting_since = math.inf
         self.failure: StoreError | None = None
         self.ending: Ending | None = None
-        self.attempts = Attempts(fate, self._fall_behind if is_shared else None)
+        self.attempts = Attempts(fate, self._fall_behind, looks)
         # Where the recovery runs; the source opens it.
         self.nursery: trio.Nursery
         self._topic = topic

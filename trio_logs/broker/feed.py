@@ -12,8 +12,8 @@ import trio
 from ..records import Batch, Gap
 from ..store import LogState, LogStore
 from .asking import Asking
-from .bell import Bell
 from .history import History
+from .looks import Looks
 from .news import News
 from .retries import until_done
 from .topic import SETTLE_SECONDS, Life, Topic
@@ -65,22 +65,16 @@ class Feed:
         self._news = news
         self._reads = reads
         self._asking = Asking(topic, news)
-        self._bell = Bell()
+        self._looks = Looks()
         self._scope = trio.CancelScope()
-        # Looks that have begun, and the last one that is done; replaced and set after each look.
-        self._begun = self._done = 0
-        self._looked = trio.Event()
-        self._is_over = False
         # When news came that no look has read yet, and that which this look reads; on Trio's clock.
         self._news_since = math.inf
         self._looking_since = trio.current_time()
 
     def ring(self) -> bool:
         """There may be news."""
-        if self._is_over:
-            return False
         self._news_since = min(self._news_since, trio.current_time())
-        return self._bell.ring()
+        return self._looks.ring()
 
     @property
     def waiting_since(self) -> float:
@@ -100,20 +94,16 @@ class Feed:
     async def settle(self) -> None:
         """Return once a look at the store is done that began after the call; after 1 s anyway."""
         with trio.move_on_after(SETTLE_SECONDS):
-            await self._next_look()
+            await self._looks.next()
 
-    async def _next_look(self) -> None:
-        wanted = self._begun + 1
-        if not self._is_over:
-            self._bell.ring()
-        while self._done < wanted and not self._is_over:
-            await self._looked.wait()
+    async def show(self) -> None:
+        await self._asking.answer()
 
     async def reach(self, line: int) -> bool:
         """Wait for a look at the store, however long it is away: what a reader was told at another
         node is there, or lost."""
         if self._topic.head < line:
-            await self._next_look()
+            await self._looks.next()
         return False
 
     def fall_behind(self, lines: int) -> bool:
@@ -132,20 +122,16 @@ class Feed:
                 await until_done(partial(self._news.watch, topic.workload_id))
                 while (verdict := await self._look()) is None:
                     await self._asking.ask()
-                    with trio.move_on_after(LOOK_SECONDS):
-                        await self._bell.wait()
+                    await self._looks.wait(LOOK_SECONDS)
                 return verdict
         finally:
-            self._is_over = True
-            self._tell_looked()
-            self._bell.close()
+            self._looks.close()
         return None
 
     async def _look(self) -> Verdict | None:
         """Publish what the store has. Returns a verdict if nothing can follow."""
         topic = self._topic
-        self._begun += 1
-        begun = self._begun
+        self._looks.begin()
         self._looking_since = min(self._looking_since, self._news_since)
         self._news_since = math.inf
         state = await until_done(partial(self._store.log, topic.workload_id))
@@ -160,8 +146,7 @@ class Feed:
                 await topic.audience.tell_all()
                 return Verdict.OVER
         self._looking_since = math.inf
-        self._done = begun
-        self._tell_looked()
+        self._looks.finish()
         return None
 
     def _judge(self, state: LogState | None) -> Verdict | None:
@@ -177,7 +162,6 @@ class Feed:
             return None
         if topic.is_lacking:
             topic.have_all()
-            self._history.forget(topic.workload_id)
         topic.life = Life.OPEN
         topic.epoch = state.epoch
         return None
@@ -218,7 +202,3 @@ class Feed:
             topic.publish(batches, state.streams)
             self._asking.published(batch.stream for batch in batches)
             await topic.audience.tell(batches)
-
-    def _tell_looked(self) -> None:
-        self._looked.set()
-        self._looked = trio.Event()

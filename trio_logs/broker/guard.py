@@ -12,7 +12,7 @@ import trio
 from ..errors import StoreError
 from ..store import LogStore
 from ..store.shared import ASKED_SECONDS
-from .bell import Bell
+from .looks import Looks
 from .news import News
 from .retries import until_done
 from .shown import encode
@@ -33,19 +33,24 @@ class Guard:
     store them again. While another node asks for unfinished lines, it tells what they are."""
 
     def __init__(
-        self, topic: Topic, store: LogStore, news: News, fence: Callable[[], object]
+        self,
+        topic: Topic,
+        store: LogStore,
+        news: News,
+        looks: Looks,
+        fence: Callable[[], object],
     ) -> None:
         self._topic = topic
         self._store = store
         self._news = news
         self._fence = fence
-        self._bell = Bell()
+        self._looks = looks
         # Until when another node asks, on Trio's clock; set anew with each question.
         self._asked_until = -math.inf
         self._asked = trio.Event()
 
     def ring(self) -> bool:
-        return self._bell.ring()
+        return self._looks.ring()
 
     def asked(self) -> None:
         self._asked_until = trio.current_time() + ASKED_SECONDS
@@ -57,17 +62,20 @@ class Guard:
 
     async def run(self) -> None:
         """Run until cancelled."""
-        with self._news.heard_by(self._topic.workload_id, self):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._show)
-                await until_done(partial(self._news.watch, self._topic.workload_id))
-                while True:
-                    await self._look()
-                    with trio.move_on_after(LOOK_SECONDS):
-                        await self._bell.wait()
+        try:
+            with self._news.heard_by(self._topic.workload_id, self):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._show)
+                    await until_done(partial(self._news.watch, self._topic.workload_id))
+                    while True:
+                        await self._look()
+                        await self._looks.wait(LOOK_SECONDS)
+        finally:
+            self._looks.close()
 
     async def _look(self) -> None:
         topic = self._topic
+        self._looks.begin()
         # Lines that are stored during the look are not missing.
         known = topic.durable
         state = await until_done(partial(self._store.log, topic.workload_id))
@@ -76,6 +84,8 @@ class Guard:
             self._fence()
         elif state is not None and state.lines < known and topic.extender is not None:
             topic.extender.fall_behind(state.lines)
+        self._looks.lines = 0 if state is None else state.lines
+        self._looks.finish()
 
     async def _show(self) -> None:
         topic = self._topic

@@ -35,10 +35,10 @@ class Reading(OneByOne[Found]):
     """Delivers the records of a log that a selection asks for, from `after` on if it is given.
 
     Use it as a context manager. `after` is the number of the last line that the reader has, or
-    "end". With `after`, a tail does not apply, and the first record is a `Reset` if the log does
-    not have that position. Without `follow`, the reading ends at the last line known when it
-    starts. A `Position` comes before the first line of a tail or a time, and while lines are
-    hidden. A `Stop` is the last record if `last` or `limit` end the reading before the log ends.
+    "end". With `after`, a tail does not apply. A `Reset` comes first if the log does not have that
+    position, and later as in `Subscription`. Without `follow`, the reading ends at the last line
+    known when it starts. A `Position` comes before the first line of a tail or a time, and while
+    lines are hidden. A `Stop` is the last record if `last` or `limit` end it before the log ends.
     """
 
     def __init__(

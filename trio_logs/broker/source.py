@@ -12,6 +12,7 @@ from ..records import Batch, End, Outcome, now
 from ..store import LogStore, StreamState
 from .commits import Commits, Ending, Storing
 from .guard import Guard
+from .looks import Looks
 from .news import News
 from .numbering import Numbering
 from .topic import Topic
@@ -45,7 +46,8 @@ class Source:
         self._news = news
         # Set once the source has ended.
         self.over = trio.Event()
-        self.commits = Commits(topic, store, patience, self._fate, is_shared=news is not None)
+        self._looks = None if news is None else Looks()
+        self.commits = Commits(topic, store, patience, self._fate, self._looks)
         self._topic = topic
         self._numbering = Numbering(topic.state)
         self._scope = trio.CancelScope()
@@ -128,8 +130,8 @@ class Source:
         try:
             with self._scope:
                 async with trio.open_nursery() as self.commits.nursery:
-                    if self._news is not None:
-                        guard = Guard(self._topic, self._store, self._news, self.fence)
+                    if self._news is not None and self._looks is not None:
+                        guard = Guard(self._topic, self._store, self._news, self._looks, self.fence)
                         self.commits.nursery.start_soon(guard.run)
                     await self._extend()
                     await self._finish()

@@ -42,7 +42,7 @@ class StagedReading(UnfinishedReading):
             subscription, topics.store, searches, place.selection, after=place.after, follow=False
         )
         self._shows_live = unfinished and follows
-        self._shows_last = unfinished and not follows
+        self._shows_last = subscription.needs_rests = unfinished and not follows
 
     def read_at_once(self, max_bytes: int) -> None:
         """Have `receive` and `ready` return about so many bytes on the wire; at least a record."""

@@ -26,6 +26,9 @@ class Subscription(Seat, OneByOne[Record]):
     Use it as a context manager; it holds nothing before it is entered. It buffers nothing: its
     whole state is the number of the next line. With `position` None, it delivers new lines only.
     A reader of many logs gives all subscriptions the same `bell`, and calls `ready` of each.
+
+    With several nodes, a `Reset` says that delivered lines are lost with the node that owned the
+    log; then the log follows from `position`.
     """
 
     def __init__(

@@ -49,6 +49,9 @@ class Extender(Protocol):
         """Wait, for 1 s at most, until the head is that of each record which the caller has read
         from the store before."""
 
+    async def show(self) -> None:
+        """Have the unfinished lines of the topic be current; at most some seconds."""
+
     async def reach(self, line: int) -> bool:
         """Wait for a line that a reader was told at another node, if the store may have it. Whether
         to call it again."""

@@ -25,20 +25,24 @@ class UnfinishedSubscription(Subscription):
     a record, when the reading has to take a round. Only the reading knows its filter.
 
     `screen` is what the client shows; None until the reader is at the head. `rests` are those of
-    the last `load`. `watches`: the reader follows, so it takes rounds.
+    the last `load`. `watches`: the reader follows, so it takes rounds. `needs_rests`: it does not
+    follow, and shows the rests behind its last line.
     """
 
     screen: Screen | None = None
     rests: Mapping[str, bytes] = {}
     watches = False
+    needs_rests = False
 
     async def load(
         self, *, settled: bool = False, after: int | Literal["end"] | None = None
     ) -> int:
-        head = await super().load(settled=settled, after=after)
-        # In the same step: these rests are behind that line.
+        await super().load(settled=settled, after=after)
+        if self.needs_rests and self._topic.extender is not None:
+            await self._topic.extender.show()
+        # In one step: these rests are behind the head.
         self.rests = self._topic.unfinished.rests
-        return head
+        return self._topic.head
 
     def _follow(self, successor: Topic) -> None:
         before = self._topic.unfinished
@@ -87,6 +91,7 @@ class UnfinishedReading(Reading):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._subscription.watches = self._follow
+        self._subscription.needs_rests = not self._follow
         # What a reader that does not follow has yet to get.
         self._rests: Mapping[str, bytes] = {}
 

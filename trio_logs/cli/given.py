@@ -27,7 +27,7 @@ def duration(given: str) -> float:
     raise ValueError("give a duration such as 90s, 1h30m or 30d; a number alone is in seconds")
 
 
-def written(seconds: float | None) -> str | None:
+def _written(seconds: float | None) -> str | None:
     """A duration as it may be given, such as `30d`; None for none."""
     if seconds is None:
         return None
@@ -47,7 +47,7 @@ Seconds: TypeAlias = Annotated[
         converter=_convert,
         n_tokens=1,
         metavar="DURATION",
-        show_default=lambda value: written(value),
+        show_default=_written,
     ),
 ]
 """An option whose value is a duration, in seconds."""
@@ -73,7 +73,7 @@ def number(
     """A validator of an option: its value is finite and within the bounds, both included. A number
     of seconds is told as a duration."""
     noun = "duration" if of_seconds else "number"
-    first, last = (written(each) if of_seconds else f"{each:,}" for each in (low, high))
+    first, last = (_written(each) if of_seconds else f"{each:,}" for each in (low, high))
     bounds = f"{first} or more" if high == math.inf else f"from {first} to {last}"
 
     def check(_: Any, value: float | None) -> None:

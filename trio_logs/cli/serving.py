@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -46,9 +46,10 @@ async def serve_until_signal(
     Returns after the shutdown that SIGTERM or SIGINT starts. Raises OSError if the server can't
     listen, and the errors of `open_service`.
     """
-    asked, stop, opened = trio.Event(), trio.Event(), trio.Event()
+    asked, drained, stop, opened = [trio.Event() for _ in range(4)]
     async with trio.open_nursery() as nursery:
-        await nursery.start(_watch_signals, asked, nursery.cancel_scope)
+        steps = (asked, drained) if settings.drain else (asked,)
+        await nursery.start(_watch_signals, steps, nursery.cancel_scope)
         nursery.start_soon(_cut_start, asked, opened, nursery.cancel_scope)
         async with open_service(settings) as service, trio.open_nursery() as serving:
             opened.set()
@@ -60,7 +61,7 @@ async def serve_until_signal(
                 raise OSError(_cant_listen(binds, error)) from error
             first = next(iter(binds.values()))
             await _leave_address(settings.data, urls[0], first)
-            service.listen_at(settings.public_url or address_of(urls[0], first))
+            service.listen_at(address_of(urls[0], first))
             for url in urls:
                 if log_format == "json":
                     _log.info("listening", url=url)
@@ -72,8 +73,8 @@ async def serve_until_signal(
                 serving.start_soon(_invite, service, page)
             await asked.wait()
             if settings.drain:
-                _log.info("draining", seconds=settings.drain)
-                await service.wind_down()
+                await _drain(service, drained)
+            drained.set()
             stop.set()
             # The server closes its listeners, and each stream tells its client to reconnect later.
             service.drain()
@@ -114,7 +115,7 @@ async def _cut_start(stop: trio.Event, opened: trio.Event, everything: trio.Canc
     with trio.move_on_after(START_SECONDS):
         await opened.wait()
         return
-    _log.warning("the start was cut short: the disk does not answer")
+    _log.warning("the start was cut short: the disk did not answer in time")
     everything.cancel(reason="a signal during the start")
 
 
@@ -131,15 +132,35 @@ async def _invite(service: Service, url: str) -> None:
             print(f"Open {url}/#code={code}", file=sys.stderr, flush=True)
 
 
+async def _drain(service: Service, cut: trio.Event) -> None:
+    """Give workloads their time to finish, until a signal cuts it."""
+    hint = "a second signal stops workloads now"
+    _log.info("draining", seconds=service.settings.drain, hint=hint)
+    async with trio.open_nursery() as nursery:
+
+        async def wind_down() -> None:
+            await service.wind_down()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(wind_down)
+        await cut.wait()
+        nursery.cancel_scope.cancel(reason="a signal during the drain")
+
+
 async def _watch_signals(
-    asked: trio.Event, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]
+    steps: Sequence[trio.Event],
+    everything: trio.CancelScope,
+    *,
+    task_status: trio.TaskStatus[None],
 ) -> None:
+    """Set the next of these events at each signal; cancel everything at a signal after them."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         is_opening()
         task_status.started()
         async for number in signals:
-            if asked.is_set():
+            step = next((each for each in steps if not each.is_set()), None)
+            if step is None:
                 everything.cancel(reason="a second signal")
                 return
             _log.info("shutting down", signal=signal.Signals(number).name)
-            asked.set()
+            step.set()

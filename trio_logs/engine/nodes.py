@@ -73,6 +73,7 @@ class Nodes:
     calls: StoreCalls = field(init=False)
     _address: str | None = None
     _is_draining: bool = False
+    _is_leaving: bool = False
     _has_news: trio.Event = field(default_factory=trio.Event)
     # When the first of the beats was tried that have failed since, on Trio's clock.
     _away_since: float | None = None
@@ -83,7 +84,7 @@ class Nodes:
         self.calls = StoreCalls(self.patience)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Join, and beat until cancelled.
+        """Join, and beat until cancelled, or until this node has left.
 
         Raises TokenMismatchError if other nodes have other tokens, and StoreError if the store
         fails at the start. Raises NodeLostError once the others have taken this node for dead.
@@ -100,6 +101,9 @@ class Nodes:
             try:
                 found = await self.store.beat(address=self._address, draining=self._is_draining)
             except FencedError as error:
+                if self._is_leaving:
+                    # This beat was under way.
+                    return
                 raise NodeLostError(
                     f"the other nodes took {self.own.id} for dead, because it did not write to the"
                     " store for seconds: its workloads are lost; start the service again, and it"
@@ -139,6 +143,7 @@ class Nodes:
     async def leave(self) -> None:
         """Tell the others that this node ends, so that they need not find out. It gives up after
         the patience of the store."""
+        self._is_leaving = True
         try:
             await self.calls.once("remove this node", self.store.leave)
         except StoreError as error:

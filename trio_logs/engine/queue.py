@@ -51,8 +51,8 @@ class Queue:
             raise BusyError(f"{self._limits.queued} workloads are waiting: submit again later")
         elif len(self) + submitting >= self.free and self.is_full_with(weight):
             raise BusyError(
-                f"workloads with {self.waiting_bytes} bytes are waiting, and the limit is"
-                f" {self._limits.queued_bytes}: submit again later"
+                f"the workloads that wait have {self.waiting_bytes} bytes of specifications, and"
+                f" {self._limits.queued_bytes} is the limit: submit again later"
             )
         self._submitting[remote] += 1
         self._submitting_bytes += weight

@@ -51,7 +51,7 @@ class Workload:
         """About how many bytes this record takes, in memory and on the wire."""
         spec = self.spec
         texts = [*spec.command, *spec.env, *spec.env.values(), *spec.labels, *spec.labels.values()]
-        return 800 + sum(map(len, texts))
+        return 800 + sum(map(len, texts)) + len(spec.name or "") + len(spec.cwd or "")
 
 
 @dataclass(frozen=True, slots=True)

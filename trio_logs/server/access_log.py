@@ -9,7 +9,7 @@ import trio
 
 from .asgi import ASGIApp
 from .ports import PORT, CountingPorts
-from .protocol import Refusal
+from .problems import Refusal
 from .transport import Transport
 
 __all__ = ["AccessLog"]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from http import HTTPStatus
 
-__all__ = ["PROTECTION", "problem"]
+import h11
+
+__all__ = ["PROTECTION", "Refusal", "problem"]
 
 PROTECTION = {
     "X-Content-Type-Options": "nosniff",
@@ -19,6 +22,21 @@ or frame the answer, and no browser takes it for a script or a page.
 
 Sources: CSP Level 3; Fetch, section 3.7; Referrer Policy, section 3.1.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer of the server itself.
+
+    `client`: its address, None on a unix socket. `request`: None if it could not be parsed, or if
+    only its body is at fault. `is_late`: the app has the request already, and does not answer it.
+    """
+
+    client: tuple[str, int] | None
+    request: h11.Request | None
+    status: HTTPStatus
+    answer: bytes
+    is_late: bool
 
 
 def problem(status: HTTPStatus, detail: str) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeAlias
 from urllib.parse import unquote
@@ -17,14 +16,18 @@ from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 
 from .limits import ServerLimits
-from .problems import problem
+from .problems import Refusal, problem
 from .requests import content_length, fault, in_origin_form
 
-__all__ = ["HTTP11", "BodyLimit", "Refusal"]
+__all__ = ["HTTP11", "BodyLimit"]
 
 BodyLimit: TypeAlias = Callable[[str, str], int | None]
 """Gives the bytes that the body of a request may have, or None for any number. The arguments are
 the method and the path, decoded and without the query, as an ASGI scope has them."""
+
+AHEAD_SECONDS = 1.0
+"""How long an answer may take to end once the client has sent more than it may meanwhile. The
+server does not read then, so it sees a disconnect as much later."""
 
 EVENTS_AT_ONCE = 32
 """Chunks of a body that are parsed in one step, at 12 microseconds each. A body of one byte a chunk
@@ -34,21 +37,6 @@ MAX_SMALL_CHUNKS = 1_000
 SMALL_BYTES = 16
 """A body that the app holds as a whole is refused if it comes in more chunks than that, of fewer
 bytes on average. Parsing it costs a thousand times as much as its bytes are worth."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An answer of the server itself.
-
-    `client`: its address, None on a unix socket. `request`: None if it could not be parsed, or if
-    only its body is at fault. `is_late`: the app has the request already, and does not answer it.
-    """
-
-    client: tuple[str, int] | None
-    request: h11.Request | None
-    status: HTTPStatus
-    answer: bytes
-    is_late: bool
 
 
 class HTTP11(H11Protocol):
@@ -131,9 +119,16 @@ class HTTP11(H11Protocol):
                 await self.send(Updated(idle=False))
                 await self._create_stream(event)
             elif event is h11.PAUSED:
-                if len(self.connection.trailing_data[0]) > self._limits.read_ahead:
+                if len(self.connection.trailing_data[0]) <= self._limits.read_ahead:
+                    return
+                # The client may have the whole answer, and send the next request, before this side
+                # has done with it.
+                await self.can_read.clear()
+                with trio.move_on_after(0 if is_last else AHEAD_SECONDS) as waiting:
+                    await self.can_read.wait()
+                if waiting.cancelled_caught:
                     await self.send(Closed())
-                return
+                    return
             elif isinstance(event, h11.Data) and (stream := self.stream) is not None:
                 data, ended = await self._data_at_hand(event)
                 if self._closed:
@@ -238,6 +233,7 @@ class HTTP11(H11Protocol):
         if self._closed:
             # The client disconnected, so a request that was read before has no reader.
             await self._close_stream()
+            await self.can_read.set()
             return
         await super()._maybe_recycle()
         if self.connection.our_state is h11.IDLE and self.has_part:

@@ -59,7 +59,7 @@ export async function copy(address) {
     () => true,
     () => false,
   )
-  if (isCopied) return say("The link is copied.")
+  if (isCopied) return void say("The link is copied.")
   // Plain HTTP on another host than localhost has no clipboard, but selected text can be copied.
   const field = document.createElement("textarea")
   field.value = address

@@ -31,12 +31,13 @@ export function ask(question, answer) {
 /** Milliseconds. */
 const SHOWN = 5000
 
-/** Say something that needs no answer. @param {string} words */
+/** Say something that needs no answer. The element goes by itself. @param {string} words */
 export function say(words) {
   const element = make("p", { class: "toast", role: "alert" }, words)
   document.querySelector(".toast:not(.upgrade)")?.remove()
   document.body.append(element)
   setTimeout(() => element.remove(), SHOWN)
+  return element
 }
 
 /** Ask for the number of a line. @param {(line: number) => void} go */

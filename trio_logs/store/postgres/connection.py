@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar
 
 import psycopg
-from psycopg import waiting
+from psycopg import generators, waiting
 from psycopg.abc import PQGen
 
 __all__ = ["ANSWER_SECONDS", "Connection", "Cursor", "Values"]
@@ -133,7 +133,13 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     def _give_up(self, gen: PQGen[Any]) -> None:
         """End the statement in the server, if that answers, and the connection."""
         with suppress(psycopg.Error):
-            self.cancel_safe(timeout=CANCEL_SECONDS)
+            # `cancel_safe` leaves the socket to the garbage collector if it times out.
+            request = self.pgconn.cancel_conn()
+            try:
+                request.start()
+                waiting.wait_conn(generators.cancel(request), timeout=CANCEL_SECONDS)
+            finally:
+                request.finish()
         self.pgconn.finish()
         # Its clean-up may want to send something.
         with suppress(psycopg.Error, RuntimeError):

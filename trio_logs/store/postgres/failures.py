@@ -16,7 +16,7 @@ programming errors."""
 _ADVICE: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (errors.DiskFull, "Make room on its disk."),
     (errors.InsufficientPrivilege, "Grant the role of the service its rights."),
-    (errors.ReadOnlySqlTransaction, "Connect to the primary: target_session_attrs=read-write."),
+    (errors.ReadOnlySqlTransaction, "Have the URL name the primary, too."),
     (
         (errors.LockNotAvailable, errors.QueryCanceled),
         "End the transaction of the other program that holds the rows.",

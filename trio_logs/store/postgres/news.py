@@ -146,8 +146,8 @@ class News:
                 await trio.sleep_forever()
             try:
                 await self._hear(connection)
-            except FAILURES as error:
-                self._link.failed(error, time.monotonic())
+            except FAILURES:
+                # Whether the database is away is for the next connection to say.
                 self._connection = None
                 with suppress(*FAILURES):
                     connection.close()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from traceback import clear_frames
 from typing import Literal
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Conninfo
 
 from ...errors import StoreError
 from .arrays import ADAPTERS
@@ -30,8 +32,10 @@ _DEFAULTS: dict[str, str | int] = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
+    # A standby would refuse commits, and show its readers an earlier state.
+    "target_session_attrs": "read-write",
 }
-"""Parameters of libpq that a URL may override."""
+"""Parameters of libpq that a URL, or a variable of libpq, may override."""
 
 LOCK_SECONDS = 5.0
 """How long a statement waits for a row that another connection has locked."""
@@ -58,7 +62,7 @@ class Server:
         self._answer_seconds: float | None = None
         self._synchronous_commit = synchronous_commit
         try:
-            given = conninfo_to_dict(url)
+            given = {*conninfo_to_dict(url), *_given_by_variables()}
             missing = {name: each for name, each in _DEFAULTS.items() if name not in given}
             self._conninfo = make_conninfo(url, **missing, client_encoding="UTF8")
         except psycopg.Error:
@@ -80,7 +84,12 @@ class Server:
     def connect(self) -> Connection:
         """In a thread: a connection in autocommit mode. Raises psycopg.Error or OSError."""
         with ExitStack() as stack:
-            connection = Connection.connect(self._conninfo, autocommit=True, context=ADAPTERS)
+            try:
+                connection = Connection.connect(self._conninfo, autocommit=True, context=ADAPTERS)
+            except psycopg.OperationalError as error:
+                # psycopg leaves the socket of a connect that timed out to the garbage collector.
+                clear_frames(error.__traceback__)
+                raise
             stack.callback(connection.close)
             connection.arm()
             connection.answer_seconds = self._answer_seconds
@@ -111,3 +120,9 @@ class Server:
             prepare(connection, self.schema)
             stack.pop_all()
         return connection
+
+
+def _given_by_variables() -> set[str]:
+    """The parameters that variables such as PGCONNECT_TIMEOUT give."""
+    options = Conninfo.get_defaults()
+    return {each.keyword.decode() for each in options if each.val != each.compiled}

@@ -27,6 +27,9 @@ __all__ = ["Writer"]
 APART_SECONDS = 5.0
 """Seconds for which the writes of a group are tried one by one while the database fails."""
 
+DEADLOCK_PAUSES = 0.0, 0.02, 0.1, 0.3
+"""Seconds before each try of a write that a deadlock ended. The other side goes on meanwhile."""
+
 _ALONE = (errors.DeadlockDetected, errors.SerializationFailure)
 """Errors of a group that say nothing about any of its writes."""
 
@@ -130,7 +133,7 @@ class Writer:
         failure: Exception | None = None
         for write in writes:
             if failure is None or (time.monotonic() < deadline and not _is_away(failure)):
-                error = self._transaction([write])
+                error = self._alone(write)
                 if error is None:
                     continue
                 if isinstance(error, FAILURES):
@@ -138,6 +141,16 @@ class Writer:
             else:
                 error = failure
             self._fail(write, error)
+
+    def _alone(self, write: Write[Any]) -> Exception | None:
+        """Commit one write; a deadlock is none of its faults, so try again. Returns its error."""
+        error: Exception | None = None
+        for pause in DEADLOCK_PAUSES:
+            time.sleep(pause)
+            error = self._transaction([write])
+            if not isinstance(error, _ALONE):
+                break
+        return error
 
     def _transaction(self, writes: Sequence[Write[Any]]) -> Exception | None:
         """Commit these writes together. If that fails, undo them all and return the error."""

@@ -7,6 +7,7 @@ as usual. The first damage since the file was opened is one line in the service'
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -23,13 +24,16 @@ _log = structlog.get_logger("trio_logs.store")
 
 # Bound: one for each open store.
 _told: set[str] = set()
+_lock = threading.Lock()
 
 
 def tell(connection: apsw.Connection) -> None:
     """Say that the file is damaged, once. Any thread may call it."""
     path = connection.filename
-    if path not in _told:
+    with _lock:
+        is_new = path not in _told
         _told.add(path)
+    if is_new:
         _log.error(
             "the database has damaged pages: lines that can't be read are shown as gaps; restore a"
             " backup, or rescue what is left with the .recover command of sqlite3",

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import apsw
 
-from ...records import Change, Status, Workload, now
+from ...records import Change, Status, Workload, believed_now
 from .. import ChangePage, Retention, WorkloadPage, WorkloadQuery
 from ..query import PAGE_BYTES
 from . import changes, kept, workloads
@@ -87,10 +88,10 @@ def expired(connection: apsw.Connection, retention: Retention, limit: int) -> li
     """The ids of records beyond the bound of age; that of their number needs a count."""
     if retention.max_record_age is None:
         return []
-    oldest = now() - int(retention.max_record_age * 1_000_000)
+    oldest = believed_now() - int(retention.max_record_age * 1_000_000)
     keep = "COALESCE((SELECT keep FROM kept WHERE kept.number = workloads.number), 0)"
     terms = ["spec IS NOT NULL", "finished_at < ?", f"finished_at + {keep} < ?"]
-    found = records(connection, "finished_at, id", terms, (oldest, now()))
+    found = records(connection, "finished_at, id", terms, (oldest, believed_now()))
     return [workload_id for _, workload_id in sorted(found)][:limit]
 
 
@@ -99,11 +100,23 @@ def since(connection: apsw.Connection, after: int, max_bytes: int) -> ChangePage
     try:
         return changes.since(connection, after, max_bytes)
     except DAMAGE:
-        terms = ["changed > ?", "spec IS NOT NULL"]
-        rows: list[Any] = sorted(
-            records(connection, f"changed, {COLUMNS}", terms, (after,)), key=lambda row: row[0]
-        )
-    workloads_of_rows = ((position, to_workload(*row)) for position, *row in rows)
-    found = (Change(position, each.id, each) for position, each in workloads_of_rows)
-    # The records were not read in the transaction of the page: damage would end it.
+        # Read before the transaction of the page, which damage would end.
+        found = _changed(connection, after, max_bytes)
     return changes.since(connection, after, max_bytes, found)
+
+
+def _changed(connection: apsw.Connection, after: int, max_bytes: int) -> list[Change]:
+    """The changes after a position that are no deletions, as many as a page may hold."""
+    terms = ["changed > ?", "spec IS NOT NULL"]
+    found: list[Change] = []
+    for position, number in sorted(records(connection, "changed, number", terms, (after,))):
+        with suppress(*DAMAGE):
+            query = f"SELECT {COLUMNS} FROM workloads WHERE number = ? AND changed = ?"
+            rows: list[Any] = connection.execute(query, (number, position)).fetchall()
+            for row in rows:
+                workload = to_workload(*row)
+                found.append(Change(position, workload.id, workload))
+                max_bytes -= found[-1].weight
+        if max_bytes <= 0:
+            break
+    return found

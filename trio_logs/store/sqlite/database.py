@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -75,8 +76,13 @@ class Database:
     async def commit_writes(self) -> None:
         """Commit, in one transaction, the writes that all tasks have ready; until cancelled."""
         while True:
-            with trio.move_on_after(self._writer.upkeep_in):
+            pause = self._writer.upkeep_in
+            if math.isinf(pause):
+                # A scope would cost as much as a small write.
                 await self._wake.wait()
+            else:
+                with trio.move_on_after(pause):
+                    await self._wake.wait()
             self._wake = trio.Event()
             self._group, self._pending = list(self._pending), {}
             if not self._group:

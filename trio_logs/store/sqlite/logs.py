@@ -13,12 +13,12 @@ from ...errors import WorkloadNotFoundError
 from ...records import Batch, Change, Gap, Outcome, Status, believed_now, now
 from .. import LogState, Retention, StreamState
 from ..appending import addition
+from ..rows import COLUMNS, encode
 from . import kept, workloads
 from .damage import DAMAGE, records
 from .free_pages import FreePages
 from .queries import number_and_state
 from .removal import Removal
-from .rows import COLUMNS, encode
 from .streams import encode_streams
 from .totals import Totals
 

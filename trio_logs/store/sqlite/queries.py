@@ -12,9 +12,9 @@ import zstandard
 
 from ...records import Batch, End, Gap, Outcome, Run, Status
 from .. import LogState, Visitor
+from ..rows import COLUMNS, GAP, PARTIAL, Row, decode, to_run
 from . import salvage
 from .damage import DAMAGE, tell
-from .rows import COLUMNS, GAP, PARTIAL, Row, decode, to_run
 from .streams import decode_streams
 
 __all__ = ["find", "number_and_state", "read", "scan", "state", "visit"]

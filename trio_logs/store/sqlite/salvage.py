@@ -8,13 +8,13 @@ from typing import Any
 import apsw
 
 from ...records import Gap
+from ..rows import COLUMNS, Row
 from .damage import DAMAGE, next_readable, tell
-from .rows import COLUMNS, Row
 
 __all__ = ["newest_first", "next_place", "oldest_first"]
 
 BLOCK = 10_000
-"""Lines whose rows are held at a time when they are read backwards."""
+"""Lines whose places are held at a time when they are read backwards."""
 
 
 def oldest_first(
@@ -47,11 +47,19 @@ def newest_first(
     """The same, backwards."""
     while last >= first:
         start = max(first, last - BLOCK + 1)
-        found = list(oldest_first(connection, log, start, last))
-        if start > first and found and not isinstance(found[0], Gap) and found[0][0] < start:
-            # This row begins before the block: it comes with the next one.
-            del found[0]
-        yield from reversed(found)
+        # Without their data: one line may be a row of 64 KiB.
+        places = [
+            row if isinstance(row, Gap) else row[0]
+            for row in oldest_first(connection, log, start, last)
+        ]
+        for place in reversed(places):
+            if isinstance(place, Gap):
+                yield place
+            # A row that begins before the block comes with the next one.
+            elif place >= start or start == first:
+                row = _row(connection, log, place)
+                if row is not None:
+                    yield row
         last = start - 1
 
 

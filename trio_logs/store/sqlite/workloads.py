@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import Any
 
 import apsw
@@ -149,7 +150,8 @@ def page(connection: apsw.Connection, query: WorkloadQuery) -> WorkloadPage:
             f"+{found.status} IN ({', '.join('?' * len(query.statuses))})", *query.statuses
         )
     rows = _select(connection, _page(found), (*found.values, query.limit), found.source)
-    return WorkloadPage.of(rows, query.max_bytes)
+    with closing(rows):
+        return WorkloadPage.of(rows, query.max_bytes)
 
 
 def _page_of_statuses(
@@ -162,8 +164,8 @@ def _page_of_statuses(
     each = f"SELECT * FROM (SELECT number FROM workloads WHERE {_page(found)})"
     union = " UNION ALL ".join([each] * len(query.statuses))
     condition = f"number IN ({union}) ORDER BY id DESC LIMIT ?"
-    rows = _select(connection, condition, (*values, query.limit))
-    return WorkloadPage.of(rows, query.max_bytes)
+    with closing(_select(connection, condition, (*values, query.limit))) as rows:
+        return WorkloadPage.of(rows, query.max_bytes)
 
 
 def _page(found: Selected) -> str:
@@ -192,10 +194,15 @@ def count(connection: apsw.Connection, query: WorkloadQuery) -> dict[Status, int
 
 def unfinished(connection: apsw.Connection, after: str = "") -> list[tuple[Workload, str | None]]:
     """Queued and running workloads, with what `remember` kept; see `WorkloadStore.unfinished`."""
-    handles = dict(connection.execute("SELECT id, handle FROM workloads WHERE finished_at IS NULL"))
+    handles: dict[str, str] = dict(
+        connection.execute(
+            "SELECT id, handle FROM workloads WHERE finished_at IS NULL AND handle IS NOT NULL"
+        )
+    )
     condition = "finished_at IS NULL AND spec IS NOT NULL AND id > ? ORDER BY id"
-    page = WorkloadPage.of(_select(connection, condition, (after,)), PAGE_BYTES)
-    return [(found, handles[found.id]) for found in page]
+    with closing(_select(connection, condition, (after,))) as rows:
+        page = WorkloadPage.of(rows, PAGE_BYTES)
+    return [(found, handles.get(found.id)) for found in page]
 
 
 def to_workload(workload_id: str, spec: str, created_at: int, status: str, *rest: Any) -> Workload:
@@ -209,7 +216,7 @@ def _select(
     condition: str,
     values: Sequence[Any] = (),
     source: str = "workloads",
-) -> Iterator[Workload]:
+) -> Generator[Workload, None, None]:
     for row in connection.execute(f"SELECT {COLUMNS} FROM {source} WHERE {condition}", values):
         yield to_workload(*row)
 

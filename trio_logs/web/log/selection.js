@@ -1,5 +1,7 @@
 /** Selecting and copying rows, also those that are no elements. */
 
+import { say } from "../ask.js"
+import { grouped } from "../format.js"
 import { parseRow } from "../rows/row.js"
 import { textOf } from "../rows/paint.js"
 
@@ -19,9 +21,29 @@ export function copyRows(scroller, list, model, fetchRange, showsIn, signal) {
   let fetched = new Map()
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer
+  let isFetching = false
+  /** @type {HTMLElement | undefined} */
+  let notice
+  /** Selections so far: an answer may come after the next one. */
+  let turns = 0
+
+  /** The lines of a range that are neither in memory nor fetched. @param {number} from @param {number} to */
+  const lacking = (from, to) => {
+    const missing = model.missing(from, to)
+    return missing && (fetched.has(missing[0]) && fetched.has(missing[1]) ? undefined : missing)
+  }
+  let isWhole = false
+  const selectAll = () => getSelection()?.selectAllChildren(list.rows)
+  /** All lines are selected, with rows or without: the selection ends in no row, but in what holds them. A click may end there, too. */
+  const isAll = () => {
+    const { anchorNode, focusNode, isCollapsed = true } = getSelection() ?? {}
+    isWhole &&= !isCollapsed && anchorNode === list.rows && focusNode === list.rows
+    return isWhole
+  }
 
   const selected = () => {
     const selection = getSelection()
+    if (selection && isAll()) return { selection, from: 1, to: model.head }
     const ends = [selection?.anchorNode, selection?.focusNode].map((node) => rowOf(node ?? null, scroller))
     const [one, other] = ends
     if (!selection || !one || !other) return undefined
@@ -32,25 +54,44 @@ export function copyRows(scroller, list, model, fetchRange, showsIn, signal) {
   document.addEventListener("selectionchange", () => {
     // A click, too: Shift-click far below selects from there.
     const found = selected()
-    list.pin(new Set(found ? [found.from, found.to].map((line) => `L${line}`) : []))
+    list.pin(new Set(found && !isAll() ? [found.from, found.to].map((line) => `L${line}`) : []))
     clearTimeout(timer)
-    if (!found || !model.missing(found.from, found.to)) return
+    const turn = (turns += 1)
+    const missing = found && lacking(found.from, Math.min(found.to, found.from + MOST_LINES - 1))
+    isFetching = Boolean(missing)
+    if (!found) fetched = new Map()
+    if (!missing) return
     // A copy can't wait for lines: have them once the selection is made.
     timer = setTimeout(async () => {
-      const missing = model.missing(found.from, Math.min(found.to, found.from + MOST_LINES))
-      if (!missing) return
       const lines = await fetchRange(...missing).catch(() => [])
+      if (turn !== turns) return
       fetched = new Map(lines.map((line) => [line.seq, line]))
+      isFetching = false
     }, 100)
   }, { signal })
+
+  scroller.addEventListener("keydown", (event) => {
+    if (event.key !== "a" || !(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey) return
+    event.preventDefault()
+    selectAll()
+    isWhole = true
+  })
+  // Rows that come into view are selected, too.
+  scroller.addEventListener("scroll", () => isAll() && requestAnimationFrame(() => isAll() && selectAll()))
 
   scroller.addEventListener("copy", (event) => {
     const found = selected()
     if (!found || (found.from === found.to && !model.sections.marksAt(found.from))) return
+    if (isFetching) {
+      event.preventDefault()
+      notice = say("The lines are still on their way: copy again in a moment.")
+      return
+    }
+    notice?.remove()
     const range = found.selection.getRangeAt(0)
     const shows = showsIn(found.from, found.to)
     const parts = []
-    for (let number = found.from; number <= Math.min(found.to, found.from + MOST_LINES); number += 1) {
+    for (let number = found.from; number <= Math.min(found.to, found.from + MOST_LINES - 1); number += 1) {
       const line = model.lines.get(number) ?? fetched.get(number)
       if (line && shows(line)) parts.push(textOf((model.lines.get(number) ? model.lines.rowOf(line) : parseRow(line.text)).runs))
     }
@@ -61,6 +102,7 @@ export function copyRows(scroller, list, model, fetchRange, showsIn, signal) {
     parts[0] = (parts[0] ?? "").slice(start)
     event.clipboardData?.setData("text/plain", parts.join("\n"))
     event.preventDefault()
+    if (found.to - found.from >= MOST_LINES) say(`The first ${grouped(MOST_LINES)} of these lines are copied: Download has all.`)
   })
 
   selectWhileScrolling(scroller, signal)

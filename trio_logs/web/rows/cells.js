@@ -44,7 +44,8 @@ export class Cells {
       if (width === 0) {
         const before = this.cells[this.cursor - 1]?.text ? this.cursor - 1 : this.cursor - 2
         const cell = this.cells[before]
-        if (cell) cell.text += character
+        // A copy: `erase` leaves one cell in many places.
+        if (cell) this.cells[before] = { ...cell, text: cell.text + character }
         continue
       }
       this.#grow(this.cursor)
@@ -74,8 +75,8 @@ export class Cells {
     if (from >= end) return
     this.#split(from)
     this.#split(end)
-    const ground = { ...PLAIN, ground: style.ground }
-    for (let place = from; place < end; place += 1) this.cells[place] = blank(ground)
+    // One for all: a hostile row may erase thousands of cells thousands of times.
+    this.cells.fill(blank({ ...PLAIN, ground: style.ground }), from, end)
   }
 
   /** @param {number} count Cells at the cursor. */

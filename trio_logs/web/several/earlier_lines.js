@@ -14,7 +14,7 @@ export class EarlierLines {
 
   async #fetch() {
     const { model, rows, list, feed, found } = this.view
-    if (model.isFull) return say("No more lines fit in a merged view. A log alone shows all of its lines.")
+    if (model.isFull) return void say("No more lines fit in a merged view. A log alone shows all of its lines.")
     const top = rows.keyOf(1)
     this.button.disabled = true
     try {
