@@ -109,7 +109,10 @@ def test_the_page(engine: Engine) -> None:
     printed = shell(hardened)
     assert "echo hello" in printed
     said = [json.loads(line)["event"] for line in shell("docker logs logs 2>&1").splitlines()]
-    assert said == ["listening"]
+    # The engine's limit on open files may be low.
+    assert [event for event in said if not event.startswith("the limit on open files")] == [
+        "listening"
+    ]
     # The user of the page writes where the page says.
     engine(*run, "touch /tmp/x /data/x")
     shell(f"docker build -t builds - <<'END'\n{more}END\n")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.failing_parts import FailingStore
 from tests.live import Live, RawStream, open_live, parse_events
@@ -361,9 +362,12 @@ async def test_the_position_of_a_list_is_from_before_it(tmp_path: Path) -> None:
             pages.append((await live.client.get("/v1/workloads")).json())
 
         async with trio.open_nursery() as nursery:
+            # The service looks for the newest time at its start.
+            await wait_all_tasks_blocked()
+            called = store.switch.calls.count("workloads")
             store.switch.hang("workloads")
             nursery.start_soon(page)
-            await store.switch.until_called("workloads", 1)
+            await store.switch.until_called("workloads", called + 1)
             await live.service.engine.submit(WorkloadSpec(("true",), backend="push"))
             store.switch.recover()
         assert pages[0]["position"] == str(before)

@@ -101,6 +101,15 @@ class FolderLock:
             with trio.CancelScope(deadline=deadline, shield=True):
                 await closing.wait()
 
+    @classmethod
+    @asynccontextmanager
+    async def held_at_once(
+        cls, folder: Path, then: Callable[[], T]
+    ) -> AsyncIterator[tuple[FolderLock, T]]:
+        """As `held`, in this thread."""
+        with cls.locked(folder) as lock:
+            yield lock, then()
+
     async def watch(self, database: Path | None, is_open: Callable[[], bool]) -> None:
         """Look at the folder, its lock and a SQLite database in use, until cancelled.
 

@@ -189,10 +189,12 @@ async def open_service(
     at the start, and if a failing store loses ends of workloads or lines on exit.
     """
     backends = installed_backends() if backends is None else backends
+    # A given store may run in virtual time, where nothing waits for a thread.
+    hold = FolderLock.held if store is None and shared is None else FolderLock.held_at_once
     if store is None and shared is None and settings.store is not None:
         shared = open_shared(settings.store)
     load = partial(load_tokens, settings, is_shared=shared is not None)
-    async with FolderLock.held(settings.data, load) as (lock, tokens):
+    async with hold(settings.data, load) as (lock, tokens):
         path = settings.data / "trio_logs.db"
         own = SQLiteStore(
             path,
