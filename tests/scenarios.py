@@ -29,7 +29,7 @@ from trio_logs.backends.function import FunctionBackend
 from trio_logs.broker import BrokerLimits, bell, group
 from trio_logs.errors import ConflictError, StoreError
 from trio_logs.formats import TEXT_EVENTS
-from trio_logs.records import Outcome, Record, Status, WorkloadSpec
+from trio_logs.records import Outcome, Record, Status, WorkloadSpec, now
 from trio_logs.server import Port
 from trio_logs.settings import Settings
 from trio_logs.store import Retention, Store, WorkloadQuery
@@ -457,7 +457,8 @@ PROCESSES: dict[str, type[Scenario]] = {
 
 def batches() -> list[Batch]:
     return [
-        Batch(number, 1, 1000 + number, "stdout", f"{line}\n".encode())
+        # Times that retention keeps.
+        Batch(number, 1, now() + number, "stdout", f"{line}\n".encode())
         for number, line in enumerate(LINES, 1)
     ]
 
