@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -14,6 +15,7 @@ import pytest
 import structlog
 import trio
 import trio.testing
+from psycopg.waiting import WAIT_R
 
 from tests.postgres_server import PostgresServer, running_postgres
 from tests.shared_stores import PostgresDatabase
@@ -64,6 +66,25 @@ def own_server() -> Iterator[PostgresServer]:
     """A server that the test may end."""
     with running_postgres() as server:
         yield server
+
+
+def test_an_exchange_is_ended_when_its_connection_breaks(postgres: PostgresDatabase) -> None:
+    """Else the garbage collector ends it, and prints what its clean-up meets."""
+    ended: list[bool] = []
+
+    def exchange() -> Generator[int, int, None]:
+        try:
+            yield WAIT_R
+        finally:
+            ended.append(True)
+            raise psycopg.OperationalError("no connection to the server")
+
+    with Connection.connect(postgres.server.url()) as connection:
+        connection.pgconn.finish()
+        with pytest.raises(psycopg.OperationalError):
+            connection.wait(exchange())
+    gc.collect()
+    assert ended == [True]
 
 
 async def test_each_line_is_there_once_after_the_server_has_crashed(

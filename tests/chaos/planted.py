@@ -43,6 +43,7 @@ def read_before_watch() -> None:
 
     async def run(self: Feed) -> Verdict | None:
         topic = self._topic
+        topic.unfinished.on_watch = self.ring
         try:
             with self._news.heard_by(topic.workload_id, self), self._scope:
                 verdict = await self._look()
@@ -50,14 +51,12 @@ def read_before_watch() -> None:
                 await trio.sleep(0.1)
                 await until_done(partial(self._news.watch, topic.workload_id))
                 while verdict is None:
-                    with trio.move_on_after(feed.LOOK_SECONDS):
-                        await self._bell.wait()
+                    await self._asking.ask()
+                    await self._looks.wait(feed.LOOK_SECONDS)
                     verdict = await self._look()
                 return verdict
         finally:
-            self._is_over = True
-            self._tell_looked()
-            self._bell.close()
+            self._looks.close()
         return None
 
     _replace(Feed, "run", run)

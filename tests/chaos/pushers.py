@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
@@ -38,18 +38,23 @@ class Pusher:
     attempt: int = 0
     # The node to which a request is being sent.
     at: str | None = None
+    # The nodes that broke off, or did not answer, when they were last asked.
+    _failed: set[str] = field(default_factory=set)
 
     async def run(self) -> None:
         """Return once the log has ended, whoever ended it."""
+        place = self.rng.choice(self.places)
         while not self.pushed.finished:
-            place = self.rng.choice(self.places)
+            others = [each for each in self.places if each is not place]
+            place = self.rng.choice([place, *others] if place.node not in self._failed else others)
             try:
                 if await self._arrive(place):
                     # A while without a byte: an earlier owner has the time to append.
                     await trio.sleep(self.rng.choice([0, 0, 0.5, 2]))
                     await self._send(place)
+                self._failed.discard(place.node)
             except BrokenError:
-                pass
+                self._failed.add(place.node)
             await trio.sleep(self.rng.uniform(0.05, 0.3))
 
     async def _arrive(self, place: Place) -> bool:
@@ -122,7 +127,7 @@ class Pusher:
                 return
             await stream.send_all(b"0\r\n\r\n")
             # A node that is cut off from the database answers late: the client may go elsewhere.
-            answer = await read_head(stream, self.rng.choice([0.5, 2, 35]))
+            answer = await read_head(stream, self.rng.choice([0.3, 1, 35]))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise BrokenError(str(error)) from error
         finally:

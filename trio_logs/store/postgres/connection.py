@@ -103,14 +103,14 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
                 left = deadline - time.monotonic()
                 found = poll.poll(max(left, 0) * 1000)
                 if not found:
-                    self._give_up(gen)
+                    self._give_up()
                     raise psycopg.OperationalError(
                         f"the server has not answered for {patience:g} s"
                     )
                 ready = 0
                 for descriptor, event in found:
                     if self._alarm is not None and descriptor == self._alarm[0]:
-                        self._give_up(gen)
+                        self._give_up()
                         raise psycopg.OperationalError("the statement was interrupted")
                     if event & ~select.POLLOUT:
                         ready |= waiting.READY_R
@@ -120,6 +120,10 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         except StopIteration as stop:
             result: T = stop.value
             return result
+        finally:
+            # If the exchange has not ended, its clean-up may want to send something.
+            with suppress(psycopg.Error, RuntimeError):
+                gen.close()
 
     def close(self) -> None:
         """Close it; a second call does nothing."""
@@ -130,7 +134,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             for descriptor in alarm:
                 os.close(descriptor)
 
-    def _give_up(self, gen: PQGen[Any]) -> None:
+    def _give_up(self) -> None:
         """End the statement in the server, if that answers, and the connection."""
         with suppress(psycopg.Error):
             # `cancel_safe` leaves the socket to the garbage collector if it times out.
@@ -141,6 +145,3 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             finally:
                 request.finish()
         self.pgconn.finish()
-        # Its clean-up may want to send something.
-        with suppress(psycopg.Error, RuntimeError):
-            gen.close()
