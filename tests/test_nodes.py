@@ -59,6 +59,25 @@ async def test_the_oldest_start_first_and_no_more_than_there_is_room_for(
         assert len(a.stage.running) == 2
 
 
+async def test_the_bound_counts_the_bytes_that_wait_in_the_store(autojump_clock: Clock) -> None:
+    limits = EngineLimits(running=1, queued_bytes=15_000)
+    async with cluster("a", "b", limits=limits) as made:
+        a, b = made.members.values()
+        for _ in range(2):
+            await a.submit("go")
+        await trio.testing.wait_all_tasks_blocked()
+        await a.submit("go", "x" * 10_000)
+        with pytest.raises(BusyError, match="15000 is the limit"):
+            await a.submit("go", "x" * 10_000)
+        await trio.sleep(1.5)
+        with pytest.raises(BusyError, match="15000 is the limit"):
+            await b.submit("go", "x" * 10_000)
+        b.stage.release.set()
+        while b.engine.statistics().queued:
+            await trio.sleep(1)
+        await b.submit("go", "x" * 10_000)
+
+
 async def test_the_bound_counts_what_waits_in_the_store(autojump_clock: Clock) -> None:
     async with cluster("a", "b", limits=EngineLimits(running=1, queued=2)) as made:
         a, b = made.members.values()

@@ -187,6 +187,7 @@ async def test_beats(make_node: MakeNode) -> None:
         assert (of_a.id, of_a.host, of_a.address) == ("a", "host of a", "http://a")
         assert (of_a.running, of_a.queued, of_a.draining, of_a.counter) == (1, 2, True, 1)
         assert (of_b.running, of_b.queued, of_b.draining, of_b.counter) == (0, 2, False, 0)
+        assert of_a.queued_bytes == of_b.queued_bytes > 2 * len("true")
         assert 0 < of_a.seen_at <= now()
         await a.beat(address=None, draining=False)
         assert [each.counter for each in await b.nodes()] == [2, 0]

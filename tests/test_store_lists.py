@@ -19,7 +19,7 @@ from trio_logs.records import Outcome, Status, Workload, WorkloadSpec
 from trio_logs.settings import Settings
 from trio_logs.store import WorkloadQuery
 from trio_logs.store.memory import MemoryStore
-from trio_logs.store.query import PAGE_BYTES, is_cut
+from trio_logs.store.query import PAGE_BYTES
 from trio_logs.store.sqlite import SQLiteStore, workloads
 from trio_logs.store.sqlite.readers import MAX_READERS
 
@@ -80,10 +80,10 @@ async def test_a_page_ends_by_its_bytes(tmp_path: Path, kind: str) -> None:
         ):
             page = await store.workloads(query)
             assert [each.id for each in page] == ["6", "5", "4", "3"]
-            assert is_cut(page)
+            assert page.is_cut
             rest = await store.workloads(replace(query, before="3"))
             assert [each.id for each in rest] == ["2", "1", "0"]
-            assert not is_cut(rest)
+            assert not rest.is_cut
 
 
 async def test_a_page_that_its_bytes_end_has_a_next_one(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ SERVICE = 64
 its lock and its event loop, about 30 in all, and some that are open for a moment."""
 
 WORKLOAD = 3
-"""Descriptors of a running command: its two outputs, or its terminal, and that of its process."""
+"""Descriptors of a running command: its two outputs, or its terminal, and that of its process,
+which takes the place of its gate."""
 
 STARTING = 8
 """Descriptors more of the commands that are just started, and of the look at /proc."""

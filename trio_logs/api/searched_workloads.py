@@ -11,7 +11,6 @@ from ..engine import Engine
 from ..errors import WorkloadNotFoundError
 from ..records import Workload
 from ..store import WorkloadQuery
-from ..store.query import is_cut
 from .search_parameters import SearchQuery
 
 __all__ = ["SearchedWorkloads"]
@@ -78,7 +77,7 @@ class SearchedWorkloads:
     async def _read_page(self) -> None:
         query = WorkloadQuery(PAGE, self._before, labels=self._query.labels)
         page = await self._engine.list(query)
-        self._has_more = len(page) == PAGE or is_cut(page)
+        self._has_more = page.is_cut or len(page) == PAGE
         if page:
             self._before = page[-1].id
         self._page = page

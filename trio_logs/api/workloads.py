@@ -10,7 +10,6 @@ from quart import Response, request
 
 from ..errors import InvalidRequestError, InvalidSpecError
 from ..records import Status, Workload, WorkloadSpec, now
-from ..store.query import is_cut
 from .answers import UnsupportedMediaError, json_response, no_content
 from .bodies import (
     Page,
@@ -57,7 +56,7 @@ async def page(context: AppContext) -> Response:
     # One more than the page has: it tells whether there is a next page.
     found = await engine.list(replace(query, limit=query.limit + 1))
     shown = found[: query.limit]
-    cursor = shown[-1].id if len(found) > len(shown) or is_cut(found) else None
+    cursor = shown[-1].id if found.is_cut or len(found) > len(shown) else None
     answer = Page([WorkloadRecord.of(item) for item in shown], cursor, str(position))
     if asked.counts:
         answer.counts = await engine.count(query)

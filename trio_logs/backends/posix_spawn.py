@@ -63,12 +63,13 @@ def posix_spawn(
     cwd: str | None,
     stdout: int | str,
     stderr: int | None,
+    gate: int | None = None,
 ) -> Child:
     """Start the program with this path as the leader of a new session.
 
     `arguments` are all arguments, its name included. Standard input is empty. Each output is a
     descriptor; `stdout` may also be the path of a terminal, which becomes the controlling one, and
-    `stderr` None is the same file as `stdout`.
+    `stderr` None is the same file as `stdout`. `gate` becomes the descriptor 3.
 
     The child has these descriptors and no other, no blocked and no ignored signal, and the limit on
     open files that this process was started with. Raises OSError.
@@ -101,11 +102,18 @@ def posix_spawn(
             act("dup2", 1, 2)
         else:
             standard(2, stderr)
+        others = _FIRST_OTHER
         if CLOSES_FROM:
-            act("closefrom_np", _FIRST_OTHER)
+            if gate is not None:
+                act("dup2", gate, others)
+                others += 1
+            act("closefrom_np", others)
         else:
             for descriptor in _inheritable():
                 act("close", descriptor)
+            if gate is not None:
+                # It is not inheritable, so it is still open.
+                act("dup2", gate, others)
         _call("posix_spawnattr_setsigdefault", ctypes.byref(attributes), _ALL_SIGNALS)
         _call("posix_spawnattr_setsigmask", ctypes.byref(attributes), _NO_SIGNALS)
         flags = ctypes.c_short(_SETSIGDEF | _SETSIGMASK | _SETSID)

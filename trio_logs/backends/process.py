@@ -21,6 +21,7 @@ from ..errors import ConflictError, InvalidSpecError, NotStartedError
 from ..records import Outcome, Reason, Status, WorkloadSpec
 from ..threads import Threads
 from . import Execution
+from .gate import Gate
 from .process_group import ProcessGroup
 from .process_output import OutputReader
 from .process_start import not_started, spawn
@@ -87,12 +88,12 @@ class ProcessBackend:
             )
         with ExitStack() as stack:
             # In this thread and not in a worker: the parent-death signal goes by the thread.
-            process, readers = spawn(execution.spec, stack)
+            process, readers, gate = spawn(execution.spec, stack)
             group = ProcessGroup(process, table)
             if execution.spec.pty:
                 self._terminals[execution.id] = readers[0], group
             try:
-                await _attend(execution, group, readers)
+                await _attend(execution, group, readers, gate)
             finally:
                 # Before the child is reaped: after that, its pid may be another process's.
                 self._terminals.pop(execution.id, None)
@@ -119,7 +120,7 @@ class ProcessBackend:
 
 
 async def _attend(
-    execution: Execution, group: ProcessGroup, readers: Sequence[OutputReader]
+    execution: Execution, group: ProcessGroup, readers: Sequence[OutputReader], gate: Gate
 ) -> None:
     """Return when the command has exited and its output is in the log."""
     try:
@@ -134,8 +135,10 @@ async def _attend(
         async with trio.open_nursery() as reading:
             for reader in readers:
                 reading.start_soon(reader.run, execution.log.clone(), group)
-            # The command can write and be stopped meanwhile: the store may take long.
+            # The store may take long, and the workload can be stopped meanwhile.
             await execution.remember(handle)
+            # The next start could not find what the command starts, had it run before.
+            gate.open()
             await group.wait()
             if not execution.stop.requested:
                 _expire(readers)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..errors import NotStartedError
 from ..records import WorkloadSpec
+from .gate import Gate, gate_wrapper, tool
 from .posix_spawn import Child, posix_spawn
 from .process_output import OutputReader
 
@@ -81,34 +82,36 @@ def _why_not(program: str, folder: str, spec: WorkloadSpec) -> str:
 
 def _wrap(
     command: Sequence[str], environment: Mapping[str, str]
-) -> tuple[list[str], Mapping[str, str]]:
-    """The wrapper's arguments, for before the command, and the environment to start it with.
+) -> tuple[list[str], Mapping[str, str], bool]:
+    """The wrappers' arguments, for before the command, the environment to start it with, and
+    whether the first wrapper waits at a gate.
 
-    The kernel kills the command when this process dies: the wrapper asks for that. Variables with
-    which the dynamic loader changes a program are for the command alone. So a second wrapper sets
-    them. Like all arguments, they are public until that wrapper has started the command.
+    The kernel kills the command when this process dies: the second wrapper asks for that. Variables
+    with which the dynamic loader changes a program are for the command alone. So a third wrapper
+    sets them. Like all arguments, they are public until that wrapper has started the command.
     """
-    setpriv = _tool("setpriv") if sys.platform == "linux" else None
+    setpriv = tool("setpriv") if sys.platform == "linux" else None
     if setpriv is None:
-        return [], environment
+        return [], environment, False
     wrapper = [setpriv, "--pdeathsig", "KILL", "--"]
     loading = {name: value for name, value in environment.items() if _LOADER.match(name)}
-    env = _tool("env") if loading else None
+    env = tool("env") if loading else None
     # env(1) takes a program with `=` in its path for a variable.
     if env is not None and "=" not in command[0]:
         wrapper += [env, "--", *(f"{name}={value}" for name, value in loading.items())]
         environment = {name: environment[name] for name in environment if name not in loading}
-    return wrapper, environment
+    gated = gate_wrapper(environment)
+    if gated is None:
+        return wrapper, environment, False
+    waiting, environment = gated
+    return [*waiting, *wrapper], environment, True
 
 
-def _tool(name: str) -> str | None:
-    """The absolute path of a program in the PATH of the service."""
-    found = shutil.which(name)
-    return found and str(Path(found).absolute())
+def spawn(spec: WorkloadSpec, stack: ExitStack) -> tuple[Child, list[OutputReader], Gate]:
+    """Start the command; return it with the readers of its output, and with the gate that it waits
+    at. The stack closes both.
 
-
-def spawn(spec: WorkloadSpec, stack: ExitStack) -> tuple[Child, list[OutputReader]]:
-    """Start the command; return it with the readers of its output, which the stack closes.
+    Where the system has no sh(1), env(1) or setpriv(1), the command runs at once.
 
     Raises NotStartedError if the command can't be run, or if the system is at a limit.
     """
@@ -128,7 +131,7 @@ def not_started(error: OSError) -> NotStartedError:
 
 def _start(
     spec: WorkloadSpec, environment: Mapping[str, str], program: str, stack: ExitStack
-) -> tuple[Child, list[OutputReader]]:
+) -> tuple[Child, list[OutputReader], Gate]:
     readers: list[OutputReader] = []
     with ExitStack() as child_ends:
 
@@ -147,7 +150,9 @@ def _start(
             stdout, stderr = os.ttyname(terminal), None
         else:
             stdout, stderr = pipe("stdout"), pipe("stderr")
-        wrapper, environment = _wrap(spec.command, environment)
+        gate = stack.enter_context(closing(Gate()))
+        child_ends.callback(os.close, gate.descriptor)
+        wrapper, environment, has_gate = _wrap(spec.command, environment)
         child = posix_spawn(
             wrapper[0] if wrapper else program,
             [*wrapper, *spec.command],
@@ -155,8 +160,9 @@ def _start(
             cwd=spec.cwd,
             stdout=stdout,
             stderr=stderr,
+            gate=gate.descriptor if has_gate else None,
         )
-    return child, readers
+    return child, readers, gate
 
 
 def _set_terminal(terminal: int, environment: Mapping[str, str]) -> None:

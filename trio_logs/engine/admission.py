@@ -153,8 +153,8 @@ class Admission:
             )
         moment = now()
         workload = Workload(self._new_id(moment), spec, moment, rerun_of=submission.rerun_of)
-        await self._queue.refresh()
-        with self._queue.room_for(remote=self._is_remote(spec), weight=workload.weight):
+        await self._queue.refresh(workload.weight)
+        with self._queue.room_for(workload.weight, remote=self._is_remote(spec)):
             try:
                 await self._store.create(
                     workload, key=submission.key, fingerprint=submission.fingerprint

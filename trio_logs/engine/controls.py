@@ -41,7 +41,7 @@ class Controls:
         try:
             workload = await self._get(workload_id)
         except StoreError:
-            if job is None:
+            if job is None or not job.is_whole:
                 raise
             # The stop needs no store.
             return job.workload

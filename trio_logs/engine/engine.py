@@ -12,7 +12,7 @@ from ..backends import Backend, serving
 from ..broker import LogBroker
 from ..errors import ConflictError, WorkloadNotFoundError
 from ..records import Status, Workload, WorkloadSpec, not_before
-from ..store import WorkloadQuery, WorkloadStore
+from ..store import WorkloadPage, WorkloadQuery, WorkloadStore
 from .admission import Admission
 from .changes import Changes
 from .controls import Controls
@@ -158,7 +158,7 @@ class Engine:
         StoreError."""
         return self._sharing is None or await self._sharing.owns(workload_id)
 
-    async def list(self, query: WorkloadQuery) -> list[Workload]:
+    async def list(self, query: WorkloadQuery) -> WorkloadPage:
         """A page of records, newest first."""
         return await self._calls.once("list workloads", partial(self._store.workloads, query))
 

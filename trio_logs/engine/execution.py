@@ -109,8 +109,8 @@ class _Handle:
         self._storing = trio.CancelScope()
 
     async def remember(self, handle: str) -> None:
-        """Return once the store has the handle, or once the patience is over. The workload runs
-        already, so it must not wait for ever; a task stores the handle later."""
+        """Return once the store has the handle, or once the patience is over: the workload must not
+        wait for ever. A task stores the handle later then."""
         # Raise a mistake of the backend in its own call.
         handle.encode()
         stored = trio.Event()

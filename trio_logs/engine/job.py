@@ -8,7 +8,7 @@ from enum import Enum, auto
 import trio
 
 from ..backends import Stop
-from ..records import Outcome, Reason, Status, Workload
+from ..records import Outcome, Reason, Status, Workload, WorkloadSpec
 
 __all__ = ["STOPPED_EARLY", "Job", "Phase"]
 
@@ -18,6 +18,11 @@ MARK_SECONDS = 1.0
 """Seconds that a shutdown waits for a store which is marking a workload as running. A working store
 completes this and then stores the end. Without the wait, the next start would make the workload
 `lost`."""
+
+
+KEPT_BYTES = 4096
+"""The weight up to which a workload that waits keeps its specification: a stop can show it then,
+whatever the store does. 10,000 of them have 40 MiB."""
 
 
 class Phase(Enum):
@@ -35,8 +40,9 @@ class Phase(Enum):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """`workload` is the engine's copy of the record. `remote`: the workload runs elsewhere, and
-    goes on while the service is down. `epoch` is that with which a node of a shared store owns the
+    """`workload` is the engine's copy of the record, without most of the specification unless
+    `is_whole`; `weight` is that of the record. `remote`: the workload runs elsewhere, and goes on
+    while the service is down. `epoch` is that with which a node of a shared store owns the
     workload; None in a store of one service.
 
     `ran_for`: microseconds that a remote workload has run before this start of the service.
@@ -60,10 +66,27 @@ class Job:
     leaving: bool = False
     is_fenced: bool = False
     ran_for: int = 0
+    weight: int = field(init=False)
+    is_whole: bool = True
 
     def __post_init__(self) -> None:
         # The store has marked a workload that a node has claimed.
         self.marking = self.epoch is not None
+        self.weight = self.workload.weight
+
+    def shed(self) -> None:
+        """Forget most of a large specification while the workload waits: the start reads it again.
+        Thousands of workloads may wait, with a mebibyte each."""
+        if self.workload.status is Status.QUEUED and self.weight > KEPT_BYTES:
+            self.is_whole = False
+            spec = self.workload.spec
+            kept = WorkloadSpec((), spec.backend, timeout=spec.timeout, pty=spec.pty)
+            self.workload = replace(self.workload, spec=kept)
+
+    def restore(self, spec: WorkloadSpec) -> None:
+        """Take back what was forgotten."""
+        self.workload = replace(self.workload, spec=spec)
+        self.is_whole = True
 
     def begin(self, started_at: int, node: str) -> None:
         """The store has the workload as running on the service instance `node`."""

@@ -66,6 +66,7 @@ class Jobs:
             job.let_go()
             return
         self._jobs[job.workload.id] = job
+        job.shed()
         if job.remote:
             self._queue.hold(job)
             self._start(job)

@@ -12,9 +12,9 @@ __all__ = ["EngineLimits", "EngineStatistics"]
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """How many workloads run at once, and how many wait. `grace`: seconds between TERM and KILL.
+    """How many workloads run at once, and how many wait, with specifications of `queued_bytes` in
+    all. `grace`: seconds between TERM and KILL.
 
-    `queued_bytes` bounds the specifications of those that wait, by `Workload.weight`.
     `remote` bounds the workloads that run elsewhere; they do not wait, and do not count in
     `running`.
     """

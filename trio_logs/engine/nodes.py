@@ -164,6 +164,11 @@ class Nodes:
         """How many workloads wait for a node, at the last beat."""
         return max((node.queued for node in self.known), default=0)
 
+    @property
+    def queued_bytes(self) -> int:
+        """The weight of these workloads."""
+        return max((node.queued_bytes for node in self.known), default=0)
+
     async def list(self) -> Sequence[Node]:
         """All nodes. Raises StoreError."""
         found = await self.calls.once("list the nodes", self.store.nodes)

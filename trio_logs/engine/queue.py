@@ -24,19 +24,24 @@ class Queue:
         self._limits = limits
         self._waiting: deque[Job] = deque()
         self._submitting = {True: 0, False: 0}  # by whether they run elsewhere
-        # The weight of those that wait, or are being submitted.
-        self._bytes = 0
+        self._submitting_bytes = 0
+        self._waiting_bytes = 0
         self.running = 0
         self.remote = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """The weight of the workloads that wait."""
+        return self._waiting_bytes
+
     @contextmanager
-    def room_for(self, *, remote: bool, weight: int) -> Iterator[None]:
-        """Count a workload that is being submitted; `weight` is that of its record. Raises
-        BusyError if there is no room for it."""
+    def room_for(self, weight: int, *, remote: bool) -> Iterator[None]:
+        """Count a workload that is being submitted. Raises BusyError if there is no room for it."""
         submitting = self._submitting[remote]
+        weight = 0 if remote else weight
         if remote:
             if self.remote + submitting >= self._limits.remote:
                 raise BusyError(
@@ -44,32 +49,37 @@ class Queue:
                 )
         elif len(self) + submitting >= self.capacity:
             raise BusyError(f"{self._limits.queued} workloads are waiting: submit again later")
-        elif self._bytes + weight > self._limits.queued_bytes:
+        elif len(self) + submitting >= self.free and self.is_full_with(weight):
             raise BusyError(
-                f"the workloads that wait have {self._bytes} bytes of specifications, and"
+                f"the workloads that wait have {self.waiting_bytes} bytes of specifications, and"
                 f" {self._limits.queued_bytes} is the limit: submit again later"
             )
         self._submitting[remote] += 1
-        self._bytes += weight
+        self._submitting_bytes += weight
         try:
             yield
         finally:
-            self._bytes -= weight
             self._submitting[remote] -= 1
+            self._submitting_bytes -= weight
 
-    async def refresh(self) -> None:
-        """Learn how many workloads wait, if that is not known here. Raises StoreError."""
+    def is_full_with(self, weight: int) -> bool:
+        """Whether a workload of this weight is beyond the bytes that may wait."""
+        return self.waiting_bytes + self._submitting_bytes + weight > self._limits.queued_bytes
+
+    async def refresh(self, weight: int) -> None:
+        """Learn how many workloads wait, if that is not known here, and if there seems to be no
+        room for one of this weight. Raises StoreError."""
 
     def add(self, job: Job) -> None:
         """Put a job at the end of the queue."""
         self._waiting.append(job)
-        self._bytes += job.workload.weight
+        self._waiting_bytes += job.weight
 
     def take(self) -> list[Job]:
         """The jobs that may start now, oldest first; they count as running."""
         ready = [self._waiting.popleft() for _ in range(min(self.free, len(self._waiting)))]
         self.running += len(ready)
-        self._bytes -= sum(job.workload.weight for job in ready)
+        self._waiting_bytes -= sum(job.weight for job in ready)
         return ready
 
     def hold(self, job: Job) -> None:
@@ -89,12 +99,12 @@ class Queue:
     def remove(self, job: Job) -> None:
         """Take a job that waits out of the queue."""
         self._waiting.remove(job)
-        self._bytes -= job.workload.weight
+        self._waiting_bytes -= job.weight
 
     def clear(self) -> None:
         """Forget the jobs that wait."""
-        self._bytes -= sum(job.workload.weight for job in self._waiting)
         self._waiting.clear()
+        self._waiting_bytes = 0
 
     @property
     def capacity(self) -> int:

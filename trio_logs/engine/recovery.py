@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -35,19 +36,26 @@ async def recover(
 
     Raises StoreError if the store can't be read.
     """
-    unfinished = await calls.once("read the unfinished workloads", store.unfinished)
     lost: list[tuple[Job, Outcome]] = []
     waiting: list[Job] = []
-    for workload, handle in unfinished:
-        job = Job(workload, outlives_server(backends, workload.spec.backend))
-        if job.remote and workload.started_at is not None:
-            # It ran on while the service was down.
-            job.ran_for = Begun.since(handle, workload.started_at)
-        if workload.status is Status.QUEUED or job.remote:
-            waiting.append(job)
-        else:
-            lost.append((job, await _reap(workload, handle, backends)))
-    return Recovered(lost, waiting)
+    after = ""
+    while True:
+        read = partial(store.unfinished, after)
+        page = await calls.once("read the unfinished workloads", read)
+        if not page:
+            return Recovered(lost, waiting)
+        after = page[-1][0].id
+        for workload, handle in page:
+            job = Job(workload, outlives_server(backends, workload.spec.backend))
+            # Before the next page: all specifications together may not fit into memory.
+            job.shed()
+            if job.remote and workload.started_at is not None:
+                # It ran on while the service was down.
+                job.ran_for = Begun.since(handle, workload.started_at)
+            if workload.status is Status.QUEUED or job.remote:
+                waiting.append(job)
+            else:
+                lost.append((job, await _reap(workload, handle, backends)))
 
 
 async def _reap(workload: Workload, handle: str | None, backends: Mapping[str, Backend]) -> Outcome:

@@ -101,8 +101,9 @@ class Runner:
                 begun = partial(self._store.remember, workload_id, Begun.now().encode())
                 await self._calls.until_done(what, begun)
             record = partial(self._store.workload, workload_id)
-            if await self._calls.until_done(what, record) is None:
+            if (found := await self._calls.until_done(what, record)) is None:
                 raise WorkloadNotFoundError("The workload was deleted before it started.")
+            job.restore(found.spec)
         job.begin(started_at, self._node)
         return log
 

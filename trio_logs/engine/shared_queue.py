@@ -10,25 +10,34 @@ __all__ = ["SharedQueue"]
 
 
 class SharedQueue(Queue):
-    """Workloads wait in the store, so their number is that of the last beat, and those that this
-    node has submitted since. The bound may be exceeded by what others submit within a beat."""
+    """Workloads wait in the store, so their number and weight are those of the last beat, and
+    of those that this node has submitted since. The bounds may be exceeded by what others submit
+    within a beat."""
 
     def __init__(self, limits: EngineLimits, nodes: Nodes) -> None:
         super().__init__(limits)
         self._nodes = nodes
         self._beat = nodes.beats
         self._submitted = 0
+        self._submitted_bytes = 0
 
     def __len__(self) -> int:
         return self._nodes.queued + (self._submitted if self._beat == self._nodes.beats else 0)
 
-    async def refresh(self) -> None:
-        if len(self) >= self.capacity:
+    @property
+    def waiting_bytes(self) -> int:
+        since = self._submitted_bytes if self._beat == self._nodes.beats else 0
+        return self._nodes.queued_bytes + since
+
+    async def refresh(self, weight: int) -> None:
+        if len(self) >= self.capacity or self.is_full_with(weight):
             # It may have become shorter since the last beat.
             await self._nodes.refresh()
 
-    def count(self) -> None:
+    def count(self, weight: int) -> None:
         """This node has submitted a workload that waits."""
         if self._beat != self._nodes.beats:
             self._beat, self._submitted = self._nodes.beats, 0
+            self._submitted_bytes = 0
         self._submitted += 1
+        self._submitted_bytes += weight

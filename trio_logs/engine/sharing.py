@@ -58,9 +58,9 @@ class Sharing:
         nursery.start_soon(keep_reaped, self._store, self._nodes, self._backends, self._calls)
         self._ring()
 
-    def queue_up(self) -> None:
-        """This node has submitted a workload that waits in the store."""
-        self.queue.count()
+    def queue_up(self, weight: int) -> None:
+        """This node has submitted a workload of this weight, which waits in the store."""
+        self.queue.count(weight)
         self._room.ring()
 
     async def take_over(self, workload_id: str) -> bool:

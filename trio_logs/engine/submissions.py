@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 import trio
 
@@ -139,14 +140,14 @@ class Submissions:
             with suppress(StoreError, NotReadyError):
                 job = await self._sharing.claims.take(workload.id)
         else:
-            self._sharing.queue_up()
+            self._sharing.queue_up(workload.weight)
         if job is None:
             return workload
         if remote:
             # The client sends lines next, and the workload has to accept them by then.
             with trio.move_on_after(self._calls.patience):
                 await job.begun.wait()
-        return job.workload
+        return replace(job.workload, spec=workload.spec)
 
 
 class _MistakeError(Exception):

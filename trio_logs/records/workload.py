@@ -48,7 +48,7 @@ class Workload:
 
     @property
     def weight(self) -> int:
-        """About how many bytes the record takes, in memory and on the wire."""
+        """About how many bytes this record takes, in memory and on the wire."""
         spec = self.spec
         texts = [*spec.command, *spec.env, *spec.env.values(), *spec.labels, *spec.labels.values()]
         return 800 + sum(map(len, texts)) + len(spec.name or "") + len(spec.cwd or "")

@@ -15,7 +15,7 @@ import trio
 from ..records import Batch, Change, End, Gap, Outcome, Run, Status, Workload
 from .changes import ChangePage
 from .durations import DurationStatistics
-from .query import WorkloadQuery
+from .query import WorkloadPage, WorkloadQuery
 from .sessions import SessionStore
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "StoreStatistics",
     "StreamState",
     "Visitor",
+    "WorkloadPage",
     "WorkloadQuery",
     "WorkloadStore",
 ]
@@ -48,7 +49,6 @@ NO_STREAMS: Mapping[str, StreamState] = {}
 @dataclass(frozen=True, slots=True)
 class LogState:
     """The state of a log in the store: the number of its lines, their bytes, and its end, if any.
-
     For a log without an end, `time` is that of the last line that is left, in microseconds since
     the Unix epoch. `streams` has the state of each stream that has lines. `epoch` is that of the
     writer whose appends the store accepts.
@@ -228,7 +228,7 @@ class WorkloadStore(SessionStore, Protocol):
     async def workload(self, workload_id: str) -> Workload | None:
         """One workload record."""
 
-    async def workloads(self, query: WorkloadQuery) -> list[Workload]:
+    async def workloads(self, query: WorkloadQuery) -> WorkloadPage:
         """A page of workload records, newest first."""
 
     async def count(self, query: WorkloadQuery) -> dict[Status, int]:
@@ -236,15 +236,15 @@ class WorkloadStore(SessionStore, Protocol):
         asks for do not count."""
 
     async def expired(self, retention: Retention, limit: int) -> list[str]:
-        """The ids of workloads that have ended and are beyond the bounds of records, `limit` of
-        them at most. Those that ended first come first."""
+        """At most `limit` ids of ended workloads beyond the bounds of records, first end first."""
 
-    async def unfinished(self) -> list[tuple[Workload, str | None]]:
-        """The queued and running workloads, oldest first, each with the handle of `remember`."""
+    async def unfinished(self, after: str = "") -> list[tuple[Workload, str | None]]:
+        """The queued and running workloads with an id above `after`, oldest first, until their
+        weight is PAGE_BYTES, each with the handle of `remember`; empty if there are none."""
 
     async def delete(self, workload_id: str) -> None:
         """Remove a record and its log. Once this returns, no reader finds either."""
 
 
 class Store(LogStore, WorkloadStore, Protocol):
-    """Both in one, as a service needs them: the end of a log also ends its workload's record."""
+    """Both in one: the end of a log also ends its workload's record."""

@@ -7,17 +7,34 @@ from dataclasses import dataclass, field
 
 from ..records import Status, Workload
 
-__all__ = ["PAGE_BYTES", "WorkloadQuery", "first_page", "is_cut", "lower"]
+__all__ = ["PAGE_BYTES", "WorkloadPage", "WorkloadQuery", "lower"]
 
 PAGE_BYTES = 4 * 1024 * 1024
-"""A page of workloads ends with the record with which its weight reaches this: a specification may
-have a mebibyte."""
+"""The weight at which a page of workloads ends: each may have a specification of a mebibyte."""
+
+
+class WorkloadPage(list[Workload]):
+    """Workloads, newest first. `is_cut`: the page ended by its bytes, so there are others."""
+
+    is_cut = False
+
+    @classmethod
+    def of(cls, workloads: Iterable[Workload], max_bytes: int) -> WorkloadPage:
+        """The first workloads, until their weight is `max_bytes`. It takes one more at most."""
+        page = cls()
+        for workload in workloads:
+            if max_bytes <= 0:
+                page.is_cut = True
+                break
+            page.append(workload)
+            max_bytes -= workload.weight
+        return page
 
 
 @dataclass(frozen=True, slots=True)
 class WorkloadQuery:
-    """A page of workloads, newest first: at most `limit` of those with an id below `before`, and
-    fewer if they are large; see `is_cut`.
+    """A page of workloads, newest first: at most `limit` of those with an id below `before`. The
+    page ends with the workload at which its weight is `max_bytes`.
 
     The other fields select workloads; None, and no status, select all. `statuses`: any of them;
     `labels`: all of them; `name`: exactly that; `id`: the start or the end of an id; `search`: a
@@ -35,6 +52,7 @@ class WorkloadQuery:
     search: str | None = None
     since: int | None = None
     until: int | None = None
+    max_bytes: int = PAGE_BYTES
 
     def selects(self, workload: Workload) -> bool:
         """Whether the workload matches, whatever its status and its page."""
@@ -54,23 +72,6 @@ class WorkloadQuery:
         part = lower(self.search or "")
         texts = (workload.spec.name or "", workload.id, " ".join(workload.spec.command))
         return any(part in lower(text) for text in texts)
-
-
-def first_page(workloads: Iterable[Workload]) -> list[Workload]:
-    """The first records, until their weight is `PAGE_BYTES`. It takes no more of `workloads`."""
-    page: list[Workload] = []
-    left = PAGE_BYTES
-    for workload in workloads:
-        page.append(workload)
-        left -= workload.weight
-        if left <= 0:
-            break
-    return page
-
-
-def is_cut(page: Iterable[Workload]) -> bool:
-    """Whether a page may have ended before its limit, because of its weight."""
-    return sum(workload.weight for workload in page) >= PAGE_BYTES
 
 
 def lower(text: str) -> bytes:

@@ -45,7 +45,7 @@ class Node:
     whose processes a node can end. `counter` grows while the node lives. `address` is where it
     answers, for operators. Times are in microseconds since the Unix epoch, `seen_at` that of the
     database. `running` and `queued` count workloads: those that it owns, and those that wait for
-    any node.
+    any node, whose specifications have `queued_bytes`.
     """
 
     id: str
@@ -57,6 +57,7 @@ class Node:
     running: int
     queued: int
     draining: bool
+    queued_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ import trio
 
 from ...errors import ConflictError
 from ...records import Change, Outcome, Status, Workload, believed_now, kept_seconds
-from .. import ChangePage, LogState, Retention, WorkloadQuery
+from .. import ChangePage, LogState, Retention, WorkloadPage, WorkloadQuery
 from ..changes import KEPT_DELETIONS, page_of
-from ..query import first_page
+from ..query import PAGE_BYTES
 from .logs import MemoryLogs
 from .sessions import MemorySessions
 
@@ -66,7 +66,7 @@ class MemoryStore(MemorySessions, MemoryLogs):
         await trio.lowlevel.checkpoint()
         return self._workloads.get(workload_id)
 
-    async def workloads(self, query: WorkloadQuery) -> list[Workload]:
+    async def workloads(self, query: WorkloadQuery) -> WorkloadPage:
         await trio.lowlevel.checkpoint()
         found = (
             workload
@@ -75,7 +75,7 @@ class MemoryStore(MemorySessions, MemoryLogs):
             and (not query.statuses or workload.status in query.statuses)
             and query.selects(workload)
         )
-        return first_page(islice(found, query.limit))
+        return WorkloadPage.of(islice(found, query.limit), query.max_bytes)
 
     async def count(self, query: WorkloadQuery) -> dict[Status, int]:
         await trio.lowlevel.checkpoint()
@@ -105,13 +105,15 @@ class MemoryStore(MemorySessions, MemoryLogs):
         workload = self._workloads.get(workload_id)
         return 0 if workload is None else kept_seconds(workload.spec.labels) or 0
 
-    async def unfinished(self) -> list[tuple[Workload, str | None]]:
+    async def unfinished(self, after: str = "") -> list[tuple[Workload, str | None]]:
         await trio.lowlevel.checkpoint()
-        return [
-            (workload, self._handles.get(workload_id))
+        found = (
+            workload
             for workload_id, workload in sorted(self._workloads.items())
-            if not workload.status.final
-        ]
+            if workload_id > after and not workload.status.final
+        )
+        page = WorkloadPage.of(found, PAGE_BYTES)
+        return [(workload, self._handles.get(workload.id)) for workload in page]
 
     async def delete(self, workload_id: str) -> None:
         await trio.lowlevel.checkpoint()

@@ -80,10 +80,16 @@ class MemoryTables(MemoryStore):
         return self.nodes()
 
     def nodes(self) -> Sequence[Node]:
-        queued = sum(self._is_waiting(each) for each in self._workloads.values())
+        queued = [each for each in self._workloads.values() if self._is_waiting(each)]
+        weight = sum(each.weight for each in queued)
         running = [self._owners.get(each.id) for each in self._workloads.values() if _runs(each)]
         return [
-            replace(node, running=running.count(node.id), queued=queued)
+            replace(
+                node,
+                running=running.count(node.id),
+                queued=len(queued),
+                queued_bytes=weight,
+            )
             for node in self._members.nodes
         ]
 

@@ -24,7 +24,9 @@ SELECT id, host, address, started_at, seen_at, counter,
     (SELECT count(*) FROM logs AS l JOIN workloads AS w USING (number)
      WHERE l.owner = nodes.id AND w.status = 'running'),
     (SELECT count(*) FROM logs WHERE queued),
-    draining
+    draining,
+    (SELECT coalesce(sum(octet_length(spec)), 0)::bigint
+     FROM logs JOIN workloads USING (number) WHERE queued)
 FROM nodes ORDER BY id
 """
 

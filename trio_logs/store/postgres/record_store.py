@@ -10,7 +10,7 @@ import trio
 
 from ...errors import StoreError
 from ...records import Change, Status, Workload
-from .. import ChangePage, Retention, WorkloadQuery
+from .. import ChangePage, Retention, WorkloadPage, WorkloadQuery
 from . import changes, trimming, workloads
 from .database import Database, Part
 
@@ -73,7 +73,7 @@ class PostgresRecords(Part):
     async def workload(self, workload_id: str) -> Workload | None:
         return await self._database.read(partial(workloads.one, workload_id=workload_id))
 
-    async def workloads(self, query: WorkloadQuery) -> list[Workload]:
+    async def workloads(self, query: WorkloadQuery) -> WorkloadPage:
         return await self._database.read(partial(workloads.page, query=query))
 
     async def count(self, query: WorkloadQuery) -> dict[Status, int]:
@@ -84,8 +84,8 @@ class PostgresRecords(Part):
             partial(trimming.expired, retention=retention, limit=limit)
         )
 
-    async def unfinished(self) -> list[tuple[Workload, str | None]]:
-        return await self._database.read(workloads.unfinished)
+    async def unfinished(self, after: str = "") -> list[tuple[Workload, str | None]]:
+        return await self._database.read(partial(workloads.unfinished, after=after))
 
     async def delete(self, workload_id: str) -> None:
         await self._database.write(

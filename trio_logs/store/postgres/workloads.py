@@ -9,8 +9,8 @@ import msgspec
 
 from ...errors import ConflictError, WorkloadNotFoundError
 from ...records import Status, Workload, kept_seconds
-from .. import WorkloadQuery
-from ..query import first_page
+from .. import WorkloadPage, WorkloadQuery
+from ..query import PAGE_BYTES
 from ..shared import PUSHED
 from .arrays import Texts
 from .connection import Connection
@@ -147,7 +147,7 @@ def one(connection: Connection, workload_id: str) -> Workload | None:
     return next(_select(connection, "w.id = %s", [binary(workload_id)]), None)
 
 
-def page(connection: Connection, query: WorkloadQuery) -> list[Workload]:
+def page(connection: Connection, query: WorkloadQuery) -> WorkloadPage:
     """A page of records, newest first."""
     terms, values = conditions(query)
     if query.before is not None:
@@ -157,7 +157,10 @@ def page(connection: Connection, query: WorkloadQuery) -> list[Workload]:
         terms.append("w.status = ANY(%s)")
         values.append(Texts(query.statuses))
     condition = f"{' AND '.join(terms)} ORDER BY w.id DESC LIMIT %s"
-    return first_page(_select(connection, condition, [*values, query.limit]))
+    rows = [*_until(connection, "", condition, [*values, query.limit], query.max_bytes)]
+    found = WorkloadPage(to_workload(*row) for _, *row in rows)
+    found.is_cut = bool(rows) and rows[0][0] > len(rows)
+    return found
 
 
 def count(connection: Connection, query: WorkloadQuery) -> dict[Status, int]:
@@ -171,13 +174,31 @@ def count(connection: Connection, query: WorkloadQuery) -> dict[Status, int]:
     return dict.fromkeys(Status, 0) | {Status(status): number for status, number in found}
 
 
-def unfinished(connection: Connection) -> list[tuple[Workload, str | None]]:
-    """The queued and running workloads, oldest first, with what `remember` kept of each."""
-    found = connection.cursor(binary=True).execute(
-        f"SELECT w.handle, {WORKLOAD} FROM workloads AS w JOIN logs AS l USING (number)"
-        " WHERE w.finished_at IS NULL ORDER BY w.id"
+def unfinished(connection: Connection, after: str = "") -> list[tuple[Workload, str | None]]:
+    """Queued and running workloads, with what `remember` kept; see `WorkloadStore.unfinished`."""
+    condition = "w.finished_at IS NULL AND w.id > %s ORDER BY w.id"
+    found = _until(connection, "w.handle, ", condition, [binary(after)], PAGE_BYTES)
+    return [(to_workload(*row), text(handle)) for _, handle, *row in found]
+
+
+def _until(
+    connection: Connection, more: str, condition: str, values: Sequence[Any], max_bytes: int
+) -> Iterator[tuple[Any, ...]]:
+    """The first records of a selection whose WHERE ends with its order, until their specifications
+    have `max_bytes`. Each row begins with how many the selection has, and the columns `more`.
+
+    The database makes the cut, since a result comes as a whole.
+    """
+    statement = (
+        "WITH selected AS (SELECT w.number, octet_length(w.spec)::bigint AS own,"
+        " row_number() OVER () AS place FROM"
+        f" (SELECT w.* FROM workloads AS w WHERE {condition}) AS w),"
+        " page AS (SELECT number, place, count(*) OVER () AS total,"
+        " sum(own) OVER (ORDER BY place) - own AS before FROM selected)"
+        f" SELECT page.total, {more}{WORKLOAD} FROM page JOIN workloads AS w USING (number)"
+        " JOIN logs AS l USING (number) WHERE page.before < %s ORDER BY page.place"
     )
-    return [(to_workload(*row), text(handle)) for handle, *row in found]
+    yield from connection.cursor(binary=True).execute(statement, [*values, max_bytes])
 
 
 def _select(connection: Connection, condition: str, values: Sequence[Any]) -> Iterator[Workload]:

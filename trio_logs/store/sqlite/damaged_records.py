@@ -11,7 +11,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import apsw
 
 from ...records import Change, Status, Workload, believed_now
-from .. import ChangePage, Retention, WorkloadQuery
+from .. import ChangePage, Retention, WorkloadPage, WorkloadQuery
+from ..query import PAGE_BYTES
 from . import changes, kept, workloads
 from .damage import DAMAGE, records
 from .workloads import COLUMNS, to_workload
@@ -39,18 +40,22 @@ def _after(query: Query[P, T]) -> Callable[[Query[P, T]], Query[P, T]]:
 
 
 @_after(workloads.page)
-def page(connection: apsw.Connection, query: WorkloadQuery) -> list[Workload]:
+def page(connection: apsw.Connection, query: WorkloadQuery) -> WorkloadPage:
     """A page of records, newest first."""
     found: list[Workload] = []
+    weight = 0
     for workload in _selected(connection, query):
         if query.before is not None and workload.id >= query.before:
             continue
         if query.statuses and workload.status not in query.statuses:
             continue
         found.append(workload)
-        if len(found) == query.limit:
+        weight += workload.weight
+        if len(found) == query.limit or weight >= query.max_bytes:
             break
-    return sorted(found, key=lambda workload: workload.id, reverse=True)
+    page = WorkloadPage(sorted(found, key=lambda workload: workload.id, reverse=True))
+    page.is_cut = weight >= query.max_bytes
+    return page
 
 
 @_after(workloads.count)
@@ -69,11 +74,13 @@ def _selected(connection: apsw.Connection, query: WorkloadQuery) -> Iterator[Wor
 
 
 @_after(workloads.unfinished)
-def unfinished(connection: apsw.Connection) -> list[tuple[Workload, str | None]]:
-    """The queued and running workloads, oldest first, with what `remember` kept of each."""
-    terms = ["finished_at IS NULL", "spec IS NOT NULL"]
-    found = records(connection, f"handle, {COLUMNS}", terms)
-    return [(to_workload(*row), handle) for handle, *row in [*found][::-1]]
+def unfinished(connection: apsw.Connection, after: str = "") -> list[tuple[Workload, str | None]]:
+    """Queued and running workloads, with what `remember` kept; see `WorkloadStore.unfinished`."""
+    terms = ["finished_at IS NULL", "spec IS NOT NULL", "id > ?"]
+    found = [*records(connection, f"handle, {COLUMNS}", terms, (after,))][::-1]
+    handles = {row[1]: row[0] for row in found}
+    page = WorkloadPage.of((to_workload(*row) for _, *row in found), PAGE_BYTES)
+    return [(workload, handles[workload.id]) for workload in page]
 
 
 @_after(kept.expired)

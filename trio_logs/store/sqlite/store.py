@@ -18,6 +18,7 @@ from .. import (
     StoreStatistics,
     StreamState,
     Visitor,
+    WorkloadPage,
     WorkloadQuery,
 )
 from . import changes, damaged_records, kept, queries, workloads
@@ -100,7 +101,7 @@ class SQLiteStore(SQLiteSessions):
     async def workload(self, workload_id: str) -> Workload | None:
         return await self._database.read(partial(workloads.one, workload_id=workload_id))
 
-    async def workloads(self, query: WorkloadQuery) -> list[Workload]:
+    async def workloads(self, query: WorkloadQuery) -> WorkloadPage:
         async with self._lists:
             return await self._database.read(partial(damaged_records.page, query=query))
 
@@ -113,8 +114,8 @@ class SQLiteStore(SQLiteSessions):
             partial(damaged_records.expired, retention=retention, limit=limit)
         )
 
-    async def unfinished(self) -> list[tuple[Workload, str | None]]:
-        return await self._database.read(damaged_records.unfinished)
+    async def unfinished(self, after: str = "") -> list[tuple[Workload, str | None]]:
+        return await self._database.read(partial(damaged_records.unfinished, after=after))
 
     async def delete(self, workload_id: str) -> None:
         def committed(change: Change | None) -> None:

@@ -10,8 +10,8 @@ import apsw
 import msgspec
 
 from ...records import Change, Outcome, Status, Workload, WorkloadSpec
-from .. import WorkloadQuery
-from ..query import first_page
+from .. import WorkloadPage, WorkloadQuery
+from ..query import PAGE_BYTES
 from . import kept
 from .listing import Selected, add_labels, change_labels, remove_labels, select, words_of
 from .positions import NEXT, add_deletion, take
@@ -137,7 +137,7 @@ def one(connection: apsw.Connection, workload_id: str) -> Workload | None:
     return next(_select(connection, "id = ? AND spec IS NOT NULL", (workload_id,)), None)
 
 
-def page(connection: apsw.Connection, query: WorkloadQuery) -> list[Workload]:
+def page(connection: apsw.Connection, query: WorkloadQuery) -> WorkloadPage:
     """A page of records, newest first."""
     found = select(connection, query, records=True)
     if query.before is not None:
@@ -151,12 +151,12 @@ def page(connection: apsw.Connection, query: WorkloadQuery) -> list[Workload]:
         )
     rows = _select(connection, _page(found), (*found.values, query.limit), found.source)
     with closing(rows):
-        return first_page(rows)
+        return WorkloadPage.of(rows, query.max_bytes)
 
 
 def _page_of_statuses(
     connection: apsw.Connection, query: WorkloadQuery, found: Selected
-) -> list[Workload]:
+) -> WorkloadPage:
     """The index of statuses is in order for one status only. One statement sees one state of the
     database: a workload that changes its status meanwhile comes once."""
     values = [value for status in query.statuses for value in (*found.values, status, query.limit)]
@@ -165,7 +165,7 @@ def _page_of_statuses(
     union = " UNION ALL ".join([each] * len(query.statuses))
     condition = f"number IN ({union}) ORDER BY id DESC LIMIT ?"
     with closing(_select(connection, condition, (*values, query.limit))) as rows:
-        return first_page(rows)
+        return WorkloadPage.of(rows, query.max_bytes)
 
 
 def _page(found: Selected) -> str:
@@ -192,11 +192,17 @@ def count(connection: apsw.Connection, query: WorkloadQuery) -> dict[Status, int
     return dict.fromkeys(Status, 0) | {Status(status): number for status, number in rows}
 
 
-def unfinished(connection: apsw.Connection) -> list[tuple[Workload, str | None]]:
-    """The queued and running workloads, oldest first, with what `remember` kept of each."""
-    handles = dict(connection.execute("SELECT id, handle FROM workloads WHERE finished_at IS NULL"))
-    condition = "finished_at IS NULL AND spec IS NOT NULL ORDER BY id"
-    return [(found, handles[found.id]) for found in _select(connection, condition)]
+def unfinished(connection: apsw.Connection, after: str = "") -> list[tuple[Workload, str | None]]:
+    """Queued and running workloads, with what `remember` kept; see `WorkloadStore.unfinished`."""
+    handles: dict[str, str] = dict(
+        connection.execute(
+            "SELECT id, handle FROM workloads WHERE finished_at IS NULL AND handle IS NOT NULL"
+        )
+    )
+    condition = "finished_at IS NULL AND spec IS NOT NULL AND id > ? ORDER BY id"
+    with closing(_select(connection, condition, (after,))) as rows:
+        page = WorkloadPage.of(rows, PAGE_BYTES)
+    return [(found, handles.get(found.id)) for found in page]
 
 
 def to_workload(workload_id: str, spec: str, created_at: int, status: str, *rest: Any) -> Workload:
