@@ -17,6 +17,8 @@ from typing import IO, Any
 import psycopg
 import trio
 
+from tests.postgres_server import die_with_parent
+
 __all__ = ["USER", "Server", "free_port", "wheel_binaries", "workplace"]
 
 USER = "trio_logs"
@@ -152,6 +154,7 @@ class Server:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            preexec_fn=die_with_parent,
             **_as_user(),
         )
 
