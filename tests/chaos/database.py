@@ -166,10 +166,6 @@ class Server:
             return ""
         return lines[7].strip() if len(lines) > 7 else ""
 
-    @property
-    def is_running(self) -> bool:
-        return self._process is not None
-
     async def stop(self) -> None:
         """End it as `pg_ctl stop -m immediate` does; the next start recovers from its log."""
         if self._process is None:
