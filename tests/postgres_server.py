@@ -23,7 +23,7 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-__all__ = ["OWNER", "PostgresServer", "running_postgres"]
+__all__ = ["OWNER", "PostgresServer", "die_with_parent", "running_postgres"]
 
 OWNER = "postgres"
 """The role that may do everything."""
@@ -87,7 +87,7 @@ class PostgresServer:
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 env={"PATH": os.defpath, "LC_ALL": "C"},
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -141,7 +141,7 @@ class PostgresServer:
         )
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """In the new process: end with this one, even if that is killed."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
 

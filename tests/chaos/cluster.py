@@ -161,13 +161,15 @@ class Cluster:
         while node.is_running:
             await trio.sleep(0.01)
 
-    async def rolling(self) -> None:
-        """Restart each node, one after the other, by SIGTERM."""
+    async def rolling(self, pause: float = 0) -> None:
+        """Restart each node, one after the other, by SIGTERM; `pause` seconds after the one before
+        has become ready."""
         for name in self.settings.names:
             await self.stop(name, 0)
             while not self.nodes[name].is_running:
                 await trio.sleep(0.02)
             await self.nodes[name].ready()
+            await trio.sleep(pause)
 
     async def pause(self, name: str, seconds: float) -> None:
         """SIGSTOP, and SIGCONT after so many seconds."""

@@ -17,6 +17,8 @@ from typing import IO, Any
 import psycopg
 import trio
 
+from tests.postgres_server import die_with_parent
+
 __all__ = ["USER", "Server", "free_port", "wheel_binaries", "workplace"]
 
 USER = "trio_logs"
@@ -152,6 +154,7 @@ class Server:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            preexec_fn=die_with_parent,
             **_as_user(),
         )
 
@@ -162,10 +165,6 @@ class Server:
         except FileNotFoundError:
             return ""
         return lines[7].strip() if len(lines) > 7 else ""
-
-    @property
-    def is_running(self) -> bool:
-        return self._process is not None
 
     async def stop(self) -> None:
         """End it as `pg_ctl stop -m immediate` does; the next start recovers from its log."""
