@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 from tests.browsing import Tab, finished, open_browser, submit
+from tests.full_pipe import wait_for
 from tests.server_process import ServerProcess, running_server
 
 pytestmark = pytest.mark.page
@@ -115,7 +116,9 @@ def test_a_log_is_split_and_closed(browser: Browser, server: ServerProcess) -> N
     expect(tab.status("Matches")).to_have_text("1 of 1")
     expect(right.locator(f"[id='{ids[1]}:L250']")).to_be_in_viewport()
     tab.settle()
-    assert [page.evaluate(MARKED, name) for name in ("find", "find-now")] == [["needle"]] * 2
+    # The page draws marks in a frame of their own.
+    wait_for(lambda: page.evaluate(MARKED, "find-now") == ["needle"])
+    assert page.evaluate(MARKED, "find") == ["needle"]
     divider = page.get_by_role("separator", name="Width of left")
     before = (left.bounding_box() or {})["width"]
     divider.focus()
@@ -188,7 +191,7 @@ def test_logs_merged_by_time(browser: Browser, server: ServerProcess) -> None:
     page.keyboard.press("Enter")
     expect(tab.status("Matches")).to_have_text("1 of 1")
     expect(page.locator(f"[id='{one.id}:L1500']")).to_be_in_viewport()
-    assert page.evaluate(MARKED, "find-now") == ["1500"]
+    wait_for(lambda: page.evaluate(MARKED, "find-now") == ["1500"])
     tab.log.evaluate(
         """(log, [from, to]) => {
             const text = id => document.getElementById(id).querySelector(".text").firstChild
@@ -232,7 +235,7 @@ def test_a_search_over_all_logs(browser: Browser, server: ServerProcess) -> None
     rows = region(tab, "first").locator(".row")
     numbers = [int(row.get_attribute("data-line") or 0) for row in rows.all()]
     assert numbers == [18, 19, 20, 21, 22, 38, 39, 40, 41, 42, 58, 59, 60]
-    assert page.evaluate(MARKED, "find") == ["Pin"] * 7
+    wait_for(lambda: page.evaluate(MARKED, "find") == ["Pin"] * 7)
     tab.button("Match case").click()
     expect(tab.status("Matches")).to_have_text("no match")
     expect(page.get_by_text("No line of any log matches.")).to_be_visible()
