@@ -110,6 +110,7 @@ def slow(trial: Trial) -> None:
                     except ConnectionError:
                         ended[number] = True
             place += 1
+            # The pace of slow clients.
             time.sleep(0.1)
 
 
@@ -157,6 +158,7 @@ def chunks(trial: Trial) -> None:
                 trial.healthy(server),
                 attackers(16, lambda token=token, path=path: tiny_chunks(server, token, path)),  # type: ignore[misc]
             ):
+                # How long the attack lasts, and is measured.
                 time.sleep(0.5 if trial.is_short else 5)
         assert server.stop() == 0
 
@@ -187,5 +189,6 @@ def floods(trial: Trial) -> None:
                     pass
 
         with trial.healthy(server), attackers(8, ask_and_leave):
+            # How long the flood lasts, and is measured.
             time.sleep(0.5 if trial.is_short else 10)
         assert server.stop() == 0

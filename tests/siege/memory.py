@@ -111,6 +111,7 @@ def everything(trial: Trial) -> None:
                 with server.client() as client:
                     for _ in range(3):
                         client.get("/v1/workloads?limit=500")
+                # How long memory is watched with everything full.
                 time.sleep(1 if trial.is_short else 10)
             finally:
                 over.set()

@@ -78,8 +78,10 @@ def stops(trial: Trial) -> None:
             with ThreadPoolExecutor(8) as threads:
                 stop = {"grace": 3600}
                 list(threads.map(lambda each: server.post(f"/v1/workloads/{each}/stop", stop), ids))
+            # The storm goes on while `/healthz` is measured.
             time.sleep(3)
         before = cpu_seconds(server)
+        # The span over which the CPU time counts.
         time.sleep(3)
         spent = cpu_seconds(server) - before
         print(f"    {spent / 3:.1%} of a core while {groups} groups have their grace")
