@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from contextlib import suppress
+from collections import Counter
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from tests.test_server import (
     hello,
     read_all,
     serving,
+    until_gone,
 )
 from trio_logs.errors import IncompleteAnswerError
 from trio_logs.server import PORT, Server, ServerLimits, UnixBind, load_tls
+from trio_logs.server.server import LEAVING_AT_ONCE
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 HTTP_1_0 = b"GET / HTTP/1.0\r\n\r\n"
@@ -70,6 +73,41 @@ async def statuses(request: bytes) -> list[bytes]:
 )
 async def test_odd_requests(request_: bytes, expected: list[bytes]) -> None:
     assert await statuses(request_) == expected
+
+
+class Turns(trio.abc.Instrument):
+    """Counts the turns of Trio's loop, in each of which all tasks run that are ready."""
+
+    count = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.count += 1
+
+
+async def test_clients_that_leave_all_at_once_leave_others_their_turns() -> None:
+    turns = Turns()
+    told: Counter[int] = Counter()
+
+    async def waits(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        told[turns.count] += 1
+
+    server = Server()
+    async with serving(server, app=waits) as (url, _), AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(await connect(url)) for _ in range(200)]
+        for stream in streams:
+            await stream.send_all(REQUEST)
+            await stream.receive_some()
+        trio.lowlevel.add_instrument(turns)
+        for stream in streams:
+            stream.socket.close()
+        await until_gone(server)
+        trio.lowlevel.remove_instrument(turns)
+    assert told.total() == len(streams)
+    assert max(told.values()) <= LEAVING_AT_ONCE
 
 
 @pytest.mark.parametrize("place", [5, 14, 16, 17, 25])

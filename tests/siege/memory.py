@@ -84,7 +84,7 @@ def search(server: ServerProcess, over: threading.Event) -> None:
 def everything(trial: Trial) -> None:
     """Large specifications, all streams, full windows and searches at once."""
     running, clients = (20, 100) if trial.is_short else (100, 10_000)
-    with trial.server("--max-running", str(running)) as server:
+    with trial.server("--max-running", str(running)) as server, trial.healthy(server):
         print(f"    idle: {server.memory() // MIB} MiB")
         with server.client() as client:
             writer = {"command": [sys.executable, "-c", WRITER]}

@@ -45,7 +45,7 @@ class Connection(TCPServer):
 
     `protocol` makes an HTTP11 of Hypercorn's arguments. `late_at` is when the server ends the
     connection if it still waits for a handshake, the head of a request, the next request, or the
-    rest of an unwanted body.
+    rest of an unwanted body. `leaving` bounds how many connections end in the same moment.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class Connection(TCPServer):
         ports: Ports,
         tls: ssl.SSLContext | None,
         protocol: Callable[..., HTTP11],
+        leaving: trio.Semaphore,
     ) -> None:
         stream: Any = transport if tls is None else trio.SSLStream(transport, tls, server_side=True)
         # The app is called by this connection, which writes its chunks past Hypercorn.
-        wrapped = ASGIWrapper(partial(self._call, app))
-        super().__init__(wrapped, config, context, {}, stream)
+        super().__init__(ASGIWrapper(partial(self._call, app)), config, context, {}, stream)
         self.transport = transport
         self._ports = ports
         self._writers = trio.lowlevel.ParkingLot()
@@ -74,6 +74,7 @@ class Connection(TCPServer):
         self._protocol = protocol
         self._tls = tls
         self._discarding = False
+        self._leaving = leaving
 
     async def run(self) -> None:
         """Serve the connection until it ends."""
@@ -86,7 +87,6 @@ class Connection(TCPServer):
             async with trio.open_nursery() as nursery:
                 self.protocol = self._make_protocol(nursery, client, server)
                 await self._read_data()
-                # The app knows that its client disconnected; a well-behaved app has ended by now.
                 nursery.cancel_scope.deadline = trio.current_time() + LEAVE_SECONDS
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the client disconnected
@@ -129,7 +129,8 @@ class Connection(TCPServer):
                 self.is_idle = False
                 self.late_at = trio.current_time() + self._limits.header_timeout
             await self.protocol.handle(RawData(bytes(data)))
-        await self.protocol.handle(Closed())
+        async with self._leaving:
+            await self.protocol.handle(Closed())
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
@@ -139,8 +140,7 @@ class Connection(TCPServer):
         elif isinstance(event, Updated):
             # With a part of the next head, an empty line is a part of it, too.
             self.is_idle = event.idle and not self.protocol.has_part
-            limits = self._limits
-            late = limits.keep_alive_timeout if self.is_idle else limits.header_timeout
+            late = self._limits.keep_alive_timeout if self.is_idle else self._limits.header_timeout
             self.late_at = trio.current_time() + late if event.idle else math.inf
             self.requests += not event.idle
 

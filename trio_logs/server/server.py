@@ -46,6 +46,9 @@ LAST_RESORT = 10
 SILENCE_TURNS = 5
 """The server looks for silent peers once in so many turns: it costs a system call for each one."""
 
+LEAVING_AT_ONCE = 20
+"""How many clients that disconnect together leave at a time, so that no others wait for all."""
+
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
@@ -85,6 +88,7 @@ class Server:
         limits bodies. Reports the URLs, with the real ports. Raises OSError if it can't listen.
         """
         context = WorkerContext(None)
+        leaving = trio.Semaphore(LEAVING_AT_ONCE)
 
         def make(transport: Transport, tls: ssl.SSLContext | None) -> Connection:
             ports = self._ports
@@ -98,6 +102,7 @@ class Server:
                 self._ports,
                 tls,
                 partial(HTTP11, self._limits, body_limit, log.refused if log else None),
+                leaving,
             )
 
         with ExitStack() as stack:
