@@ -331,6 +331,15 @@ def left(run: Run) -> None:
     run.exits.append(Exit(10, "b", 0, asked=True))
 
 
+def left_in_a_pause(run: Run) -> None:
+    """A node said so to a database that was paused, and carried it out later."""
+    run.beats = [
+        (at, None if 5 < at < 14 else beats if at <= 5 else {"a-1": 30 + number})
+        for number, (at, beats) in enumerate(run.beats)
+    ]
+    run.exits.append(Exit(7, "b", 0, asked=True))
+
+
 def torn(run: Run) -> None:
     """The process was killed in the midst of its last line."""
     for final in run.finals["w0"]:
@@ -361,6 +370,7 @@ EXCEPTIONS: list[tuple[Change, Change]] = [
     (dead, torn),
     (lambda run: None, after_a_pause),
     (lambda run: None, left),
+    (lambda run: None, left_in_a_pause),
 ]
 
 

@@ -5,8 +5,10 @@ The exceptions are those that `design.md` and `scale.md` of the documentation st
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import pairwise
 
@@ -338,26 +340,37 @@ def _starts(run: Run) -> Iterator[str]:
             yield f"{key}: started {len(pids)} times: {pids}"
 
 
+def _readable(run: Run) -> Callable[[float], float]:
+    """Gives, for a time, the seconds until then in which the database could be read."""
+    times, seconds = [], []
+    up = 0.0
+    for (before, _), (at, beats) in pairwise(run.beats):
+        up += 0 if beats is None else at - before
+        times.append(at)
+        seconds.append(up)
+    return lambda at: seconds[min(bisect_left(times, at), len(times) - 1)] if times else 0.0
+
+
 def _burials(run: Run) -> Iterator[str]:
     """A node leaves the list only when it says so, or when its counter stood still for a while in
     which the database could be read."""
     left = [each for each in run.exits if each.asked and each.code >= 0]
     moved: dict[str, float] = {}
     counters: dict[str, int] = {}
-    up = 0.0
-    for (before, _), (at, beats) in pairwise(run.beats):
+    readable = _readable(run)
+    for at, beats in run.beats:
         if beats is None:
             continue
-        up += at - before
+        up = readable(at)
         for node, counter in beats.items():
             if counters.get(node) != counter:
                 counters[node], moved[node] = counter, up
         for node in counters.keys() - beats.keys():
             still = up - moved[node]
             name = node.rpartition("-")[0]
-            if any(each.node == name and abs(each.at - at) < BURIAL_SECONDS for each in left):
-                pass
-            elif still < BURIAL_SECONDS and not run.lagging:
+            # A database that is paused carries out later what a node has told it before its exit.
+            said = [abs(readable(each.at) - up) for each in left if each.node == name]
+            if still < BURIAL_SECONDS <= min(said, default=math.inf) and not run.lagging:
                 yield f"{node}: buried at {at:.2f}, {still:.1f} s after its counter moved"
             del counters[node]
 

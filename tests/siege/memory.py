@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -80,37 +81,50 @@ def search(server: ServerProcess, over: threading.Event) -> None:
         server.get("/v1/search?filter=nowhere")
 
 
+def fill_windows(server: ServerProcess, count: int) -> str:
+    """Have workloads write more than a window each; return the id of one."""
+    with server.client() as client:
+        writer = {"command": [sys.executable, "-c", WRITER]}
+        ids = [client.post("/v1/workloads", json=writer).json()["id"] for _ in range(count)]
+    for each in ids:
+        with server.client() as client:
+            url = f"/v1/workloads/{each}/logs?from=3000&format=json"
+            with client.stream("GET", url) as log:
+                assert any(
+                    json.loads(line[6:])["seq"] == 3000
+                    for line in log.iter_lines()
+                    if line.startswith("data: ")
+                )
+    return str(ids[0])
+
+
+def list_all(server: ServerProcess) -> None:
+    """List the workloads, as four clients at once that each ask for a long page."""
+    with server.client() as client, ThreadPoolExecutor(4) as threads:
+        for answer in threads.map(client.get, ["/v1/workloads?limit=500"] * 12):
+            assert answer.status_code == 200
+
+
 @case(count_no_bytes)
 def everything(trial: Trial) -> None:
     """Large specifications, all streams, full windows and searches at once."""
     running, clients = (20, 100) if trial.is_short else (100, 10_000)
-    with trial.server("--max-running", str(running)) as server, trial.healthy(server):
+    with trial.server("--max-running", str(running)) as server:
         print(f"    idle: {server.memory() // MIB} MiB")
-        with server.client() as client:
-            writer = {"command": [sys.executable, "-c", WRITER]}
-            ids = [client.post("/v1/workloads", json=writer).json()["id"] for _ in range(running)]
-        for each in ids:
-            with server.client() as client:
-                url = f"/v1/workloads/{each}/logs?from=3000&format=json"
-                with client.stream("GET", url) as log:
-                    assert any(
-                        json.loads(line[6:])["seq"] == 3000
-                        for line in log.iter_lines()
-                        if line.startswith("data: ")
-                    )
+        followed = fill_windows(server, running)
         print(f"    with {running} full windows: {server.memory() // MIB} MiB")
-        taken = submit_until_refused(server)
+        with trial.healthy(server):
+            taken = submit_until_refused(server)
+            list_all(server)
         print(f"    with {taken} specifications that wait: {server.memory() // MIB} MiB")
         over = threading.Event()
         threads = [threading.Thread(target=search, args=(server, over)) for _ in range(8)]
-        with streams(server, f"/v1/workloads/{ids[0]}/logs?tail=1", clients):
+        with streams(server, f"/v1/workloads/{followed}/logs?tail=1", clients):
             print(f"    with {clients} streams: {server.memory() // MIB} MiB")
             for thread in threads:
                 thread.start()
             try:
-                with server.client() as client:
-                    for _ in range(3):
-                        client.get("/v1/workloads?limit=500")
+                list_all(server)
                 # How long memory is watched with everything full.
                 time.sleep(1 if trial.is_short else 10)
             finally:
