@@ -229,9 +229,8 @@ def _late(run: Run, history: History) -> Iterator[str]:
             continue
         if event.kind == "line" and (text := Text.parse(event.text)) is not None:
             written = max(since, text.written - run.began)
-        elif event.kind == "end" and finals is not None:
-            ended = datetime.fromisoformat(finals[0].record["finished_at"]).timestamp()
-            written = max(since, ended - run.began_at)
+        elif event.kind == "end" and finals and (at := finals[0].record["finished_at"]):
+            written = max(since, datetime.fromisoformat(at).timestamp() - run.began_at)
         else:
             continue
         if event.at - written < LATE_SECONDS:

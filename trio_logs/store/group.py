@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import trio
 from ..errors import StoreError
 from ..threads import Call, Threads
 
-__all__ = ["GroupCommit", "Write"]
+__all__ = ["Committer", "GroupCommit", "Write"]
 
 T = TypeVar("T")
 
@@ -24,32 +25,47 @@ class Write(Generic[T]):
     """One task's part of a group commit. The task has waited since `since`, on Trio's clock.
 
     `change` says what to do in the transaction. Once that is durable, `committed` is called in
-    Trio's thread with the result, whether or not the task still waits.
+    Trio's thread with the result, whether or not the task still waits. `frees`: it removes
+    something, so it may use the last room of a full disk.
     """
 
     change: Any
     since: float
     committed: Callable[[T], object] | None = None
+    frees: bool = False
     done: trio.Event = field(default_factory=trio.Event)
     result: outcome.Outcome[T] | None = None
 
 
+class Committer:
+    """What a group commit calls in its thread."""
+
+    def commit(self, writes: Sequence[Write[Any]]) -> None:
+        """Commit the writes, and give each a result. It raises nothing."""
+        raise NotImplementedError
+
+    @property
+    def upkeep_in(self) -> float:
+        """Seconds until `keep_up` has something to do; 0 if it has now, inf if nothing is known.
+        Any thread may ask, between calls."""
+        return math.inf
+
+    def keep_up(self) -> None:
+        """Do for a bounded time what is due between commits. It raises nothing."""
+
+
 class GroupCommit:
-    """Gives the writes that all tasks have ready to `commit`, which runs in a thread and gives each
-    write a result. Have `run` run meanwhile.
+    """Gives the writes that all tasks have ready to a committer. Have `run` run meanwhile.
 
     `what` names the store in errors. After each commit, `settled` is called in Trio's thread before
     any task that waits goes on.
     """
 
     def __init__(
-        self,
-        what: str,
-        commit: Callable[[Sequence[Write[Any]]], object],
-        settled: Callable[[], object],
+        self, what: str, committer: Committer, settled: Callable[[], object] = lambda: None
     ) -> None:
         self._what = what
-        self._commit = commit
+        self._committer = committer
         self._settled = settled
         self.thread = Threads("store commits", 1)
         # At most one write for each task that waits: a cancelled task takes its write out.
@@ -57,30 +73,69 @@ class GroupCommit:
         self._wake = trio.Event()
         # The writes that the thread commits now, and its call.
         self._group: list[Write[Any]] = []
-        self._call: Call[object] | None = None
+        self._call: Call[Any] | None = None
         self._is_closed = False
         self.failed = 0
 
+    async def open(self, connect: Callable[[], object]) -> None:
+        """Call `connect` in the thread, which was started. Raises what it raises.
+
+        A cancelled wait leaves the call to `close`.
+        """
+        self._call = self.thread.submit(connect)
+        try:
+            await self._call.wait()
+        except Exception:
+            self._call = None
+            raise
+        self._call = None
+
     async def run(self) -> None:
-        """Commit until cancelled."""
+        """Commit, and keep up, until cancelled."""
         while True:
-            await self._wake.wait()
+            pause = self._committer.upkeep_in
+            if math.isinf(pause):
+                # A scope would cost as much as a small write.
+                await self._wake.wait()
+            else:
+                with trio.move_on_after(pause):
+                    await self._wake.wait()
             self._wake = trio.Event()
             self._group, self._pending = list(self._pending), {}
             if not self._group:
+                await self.thread.run(self._committer.keep_up, abandon_on_cancel=True)
                 continue
-            self._call = self.thread.submit(partial(self._commit, self._group))
-            await self._call.wait()
+            token = trio.lowlevel.current_trio_token()
+            self._call = call = self.thread.submit(partial(self._commit, self._group, token))
+            await call.wait()
             self._settle()
 
-    async def write(self, change: Any, committed: Callable[[T], object] | None = None) -> T:
-        """Have `change` committed; return its result once that is durable. Raises StoreError if the
-        store fails, and any exception of the change."""
+    def _commit(self, group: Sequence[Write[Any]], token: trio.lowlevel.TrioToken) -> None:
+        """In the thread: commit a group, and keep up with it. The next group waits for both, so
+        that no writer outruns the bound of the history; the tasks of this one do not."""
+        self._committer.commit(group)
+        if not self._committer.upkeep_in:
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(self._settle)
+            self._committer.keep_up()
+
+    async def write(
+        self,
+        change: Any,
+        committed: Callable[[T], object] | None = None,
+        *,
+        frees: bool = False,
+    ) -> T:
+        """Have `change` committed; return its result once that is durable. See `Write`.
+
+        `committed` is called even if this task was cancelled meanwhile, in the order in which the
+        changes were made. Raises StoreError if the store fails, and any exception of the change.
+        """
         # Callers in the same shutdown get Cancelled here; all others get StoreError below.
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._is_closed:
             raise self._error("the store is closed")
-        write: Write[T] = Write(change, trio.current_time(), committed)
+        write: Write[T] = Write(change, trio.current_time(), committed, frees)
         self._pending[write] = None
         self._wake.set()
         try:
@@ -111,7 +166,8 @@ class GroupCommit:
 
     async def close(self, disconnect: Callable[[], object]) -> None:
         """Wait for the commit under way, call `disconnect` in the thread, and end the thread. Call
-        `refuse` first. Each may hang: give it a deadline, and `give_up` after it."""
+        `refuse` first. Each may hang: give it a deadline, and `give_up` after it. Raises what
+        `disconnect` raises."""
         # Submit before any wait: if a commit that hangs ends late, the thread disconnects.
         closing = self.thread.submit(disconnect)
         self.thread.close()
@@ -119,19 +175,22 @@ class GroupCommit:
             with suppress(Exception):
                 await self._call.wait()
             self._settle()
-        await closing.wait()
-        await self.thread.wait_closed()
+        try:
+            await closing.wait()
+        finally:
+            await self.thread.wait_closed()
 
     def give_up(self, reason: str) -> int:
         """Fail the writes of a commit that hangs. Returns how many there were."""
         unknown = len(self._group)
         for write in self._group:
-            write.result = outcome.Error(self._error(reason))
+            write.result = write.result or outcome.Error(self._error(reason))
         self._settle()
         return unknown
 
     def _settle(self) -> None:
-        """The thread has finished a group, or is given up: wake the tasks that wait."""
+        """The thread has committed a group, or is given up: wake the tasks that wait. A second call
+        for the same group does nothing."""
         group, self._group, self._call = self._group, [], None
         self._settled()
         for write in group:

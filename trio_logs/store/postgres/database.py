@@ -53,7 +53,7 @@ class Database:
         sender = secrets.token_hex(6)
         self.link = Link()
         self.writer = Writer(server, sender)
-        self.group = GroupCommit("the database", self.writer.commit, self._settled)
+        self.group = GroupCommit("the database", self.writer, self._settled)
         self.readers = Readers(server, self.link, "store reads", MAX_READERS)
         # Its own connection, so that neither long commits nor long reads delay a beat.
         self.beats = Readers(server.impatient(STEP_SECONDS), self.link, "store beats", 1)
@@ -134,8 +134,7 @@ class Database:
 
     async def _open(self) -> None:
         try:
-            with trio.CancelScope(shield=True):
-                await self.group.thread.run(self._connect)
+            await self.group.open(self._connect)
         except FAILURES as error:
             raise store_error("open", error, detailed=True) from error
 

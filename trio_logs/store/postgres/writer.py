@@ -12,7 +12,7 @@ import zstandard
 from psycopg import errors
 
 from ..durations import Durations
-from ..group import Write
+from ..group import Committer, Write
 from . import trimming
 from .appends import LOCK, Append, append_all
 from .arrays import Binaries
@@ -34,7 +34,7 @@ _ALONE = (errors.DeadlockDetected, errors.SerializationFailure)
 """Errors of a group that say nothing about any of its writes."""
 
 
-class Writer:
+class Writer(Committer):
     """Commits groups of writes, and gives each write its own result. The change of a write is an
     Append, or a function that takes the transaction: appends of all writes are made together, and
     all else one by one.

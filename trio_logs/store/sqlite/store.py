@@ -65,12 +65,11 @@ class SQLiteStore(SQLiteSessions):
     def is_open(self) -> bool:
         """Whether the database has a connection that writes: not after errors, until the next
         write. Any thread may ask."""
-        return self._database.is_open
+        return self._database.writer.is_open
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with self._database.open(), trio.open_nursery() as nursery:
-            nursery.start_soon(self._database.commit_writes)
-            nursery.start_soon(self._database.look_after_log)
+            nursery.start_soon(self._database.run)
             nursery.start_soon(self._sweeping.run)
             task_status.started()
 
@@ -223,11 +222,11 @@ class SQLiteStore(SQLiteSessions):
     def statistics(self) -> StoreStatistics:
         database = self._database
         return StoreStatistics(
-            commits=database.commits,
-            writes_waiting=database.writes_waiting,
-            oldest_wait=database.oldest_wait,
-            writes_failed=database.writes_failed,
-            reads=database.reads,
+            commits=database.writer.commits.statistics(),
+            writes_waiting=database.group.waiting,
+            oldest_wait=database.group.oldest_wait,
+            writes_failed=database.group.failed,
+            reads=database.readers.reads,
             bytes=self._logs.totals.bytes,
             batches_trimmed=self._logs.totals.trimmed,
         )

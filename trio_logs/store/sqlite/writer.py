@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import apsw
 import outcome
 import structlog
-import trio
 
+from ..group import Committer, Write
 from .failures import FAILURES, store_error
 from .file import File
 from .logs import Logs
 from .reserve import Reserve
 from .transactions import Transactions
 
-__all__ = ["Write", "Writer"]
+__all__ = ["Writer"]
 
 _log = structlog.get_logger("trio_logs.store")
-
-T = TypeVar("T")
 
 APART_SECONDS = 5.0
 """Seconds for which the writes of a group are tried one by one while the disk fails."""
@@ -39,24 +36,7 @@ ROOM_SECONDS = 0.5
 """Seconds between two looks whether a full disk has room again."""
 
 
-@dataclass(slots=True, eq=False)
-class Write(Generic[T]):
-    """One task's part of a group commit. The task has waited since `since`, on Trio's clock.
-
-    `apply` runs in the transaction. Once the transaction is durable, `committed` is called in
-    Trio's thread with the result, whether or not the task still waits. `frees`: it removes
-    something, so it may use the last room of a full disk.
-    """
-
-    apply: Callable[[apsw.Connection], T]
-    since: float
-    committed: Callable[[T], object] | None = None
-    frees: bool = False
-    done: trio.Event = field(default_factory=trio.Event)
-    result: outcome.Outcome[T] | None = None
-
-
-class Writer:
+class Writer(Committer):
     """Commits groups of writes that change `logs`, and gives each write its own result. Afterwards
     it keeps up: it removes lines beyond the bound, and gives free space back.
 
@@ -137,7 +117,7 @@ class Writer:
         results: list[outcome.Value[Any]] = []
 
         def apply(connection: apsw.Connection) -> None:
-            results[:] = [outcome.Value(write.apply(connection)) for write in writes]
+            results[:] = [outcome.Value(write.change(connection)) for write in writes]
 
         try:
             self._transactions.run(apply)
