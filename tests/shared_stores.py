@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import psycopg
@@ -16,7 +16,7 @@ from trio_logs.records import Batch, now
 from trio_logs.store import StreamState
 from trio_logs.store.memory import MemoryTables, SharedMemoryStore
 from trio_logs.store.postgres import PostgresStore
-from trio_logs.store.shared import Node, SharedStore
+from trio_logs.store.shared import Node, Owned, SharedStore
 
 __all__ = [
     "MARKS",
@@ -155,3 +155,14 @@ def forget_lines(tables: MemoryTables, workload_id: str, lines: int) -> None:
         epoch=log.state.epoch,
     )
     tables._extended(workload_id, log.state)
+
+
+def forget_end(tables: MemoryTables, owned: Owned, node_id: str, lines: int) -> None:
+    """Have the workload run on at this node, with that many lines, as on a replica that is
+    behind."""
+    workload_id = owned.workload.id
+    log = tables._logs[workload_id]
+    log.state = replace(log.state, end=None, epoch=owned.epoch)
+    tables._workloads[workload_id] = owned.workload
+    tables._owners[workload_id] = node_id
+    forget_lines(tables, workload_id, lines)

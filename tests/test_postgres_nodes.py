@@ -12,8 +12,10 @@ from itertools import count
 import pytest
 import trio
 
+from tests.postgres_server import running_postgres
 from tests.shared_stores import PostgresDatabase, joined
 from tests.stores import append, append_line, batch, running, workload
+from trio_logs.errors import FencedError
 from trio_logs.records import Batch, Change, Outcome, Status, now
 from trio_logs.store import Retention
 from trio_logs.store.postgres.bells import MAX_BYTES, Bell, Heard, asking, hear, showing
@@ -53,6 +55,27 @@ async def test_a_thousand_workloads_are_claimed_once_each(postgres: PostgresData
         assert {each.id: each.running for each in nodes} == {"a": 0, "b": 0, "c": 0} | by_node
         assert {each.queued for each in nodes} == {0}
         assert await stores[1].position() == 2000
+
+
+async def test_epochs_that_a_failover_lost_are_not_given_again() -> None:
+    """The server is its own standby, which lags by a claim."""
+    with running_postgres() as server:
+        database = PostgresDatabase(server)
+        async with joined(database.node, "a") as [a]:
+            await a.create(workload("w"))
+            [first] = await a.claim(1, 7)
+        database.execute("UPDATE logs SET owner = NULL, epoch = 0, queued = TRUE")
+        database.execute("UPDATE workloads SET status = 'queued', started_at = NULL")
+        server.stop()
+        (server.folder / "data" / "standby.signal").touch()
+        server.start()
+        server.execute("SELECT pg_promote()")
+        async with joined(database.node, "b") as [b]:
+            [second] = await b.claim(1, 7)
+            assert second.epoch > first.epoch
+            with pytest.raises(FencedError):
+                await b.append("w", [batch(1)], expected=1, epoch=first.epoch, size=7)
+            await b.append("w", [batch(1)], expected=1, epoch=second.epoch, size=7)
 
 
 class Bells:

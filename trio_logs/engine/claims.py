@@ -38,8 +38,9 @@ STOPPED = Outcome(Status.STOPPED, error=STOPPED_EARLY, reason=Reason.STOP_REQUES
 class Claims:
     """Makes jobs of the workloads that this node owns. Ring the `bell` when there may be work.
 
-    A claim whose result is unknown leaves workloads that this node owns and does not run. The next
-    comparison finds them. It is made after each error, and otherwise every 30 beats.
+    A claim whose result is unknown leaves workloads that this node owns and does not run. So does
+    a failover of the database that loses an end. The next comparison finds them. It is made after
+    each error or outage, and otherwise every 30 beats.
     """
 
     def __init__(
@@ -65,7 +66,9 @@ class Claims:
         self._owning = trio.Lock()
         # Bound: one lock for each log that a request takes over.
         self._taking = KeyLocks()
-        self._is_unsure = False
+        # When the first call was made whose result is unknown, in microseconds since 1970.
+        self._unsure_since: int | None = None
+        self._outages = 0
         self._compare_at = nodes.beats + LOOK_BEATS
         # The nodes that were gone when logs were last adopted; the first look is due.
         self._gone = -1
@@ -76,19 +79,18 @@ class Claims:
             await self._bell.wait()
             if not self._is_open:
                 continue
+            began = now()
             try:
                 async with self._owning:
                     if self._is_unsure or self._nodes.beats >= self._compare_at:
                         await self._compare()
-                        self._is_unsure = False
-                        self._compare_at = self._nodes.beats + LOOK_BEATS
                     await self._claim()
                     await self._adopt()
             except FencedError:
                 # This node was buried: its next beat ends it.
                 self.hold()
             except StoreError as error:
-                self._is_unsure = True
+                self._doubt(began)
                 _log.debug("nothing claimed: trying again", error=str(error))
 
     def hold(self) -> None:
@@ -102,7 +104,6 @@ class Claims:
             if self._is_unsure:
                 with suppress(StoreError, FencedError):
                     await self._compare()
-                    self._is_unsure = False
             return not self._is_unsure
 
     async def take(self, workload_id: str) -> Job | None:
@@ -146,12 +147,13 @@ class Claims:
                 owned = await call()
                 return None if owned is None else self._begin(owned)
 
+        began = now()
         try:
             return await self._calls.once(what, own)
         except FencedError as error:
             raise NotReadyError("the other nodes took this one for dead: try again") from error
         except StoreError:
-            self._is_unsure = True
+            self._doubt(began)
             raise
 
     async def _claim(self) -> None:
@@ -171,14 +173,26 @@ class Claims:
                 self._begin(owned)
             self._gone = gone
 
+    @property
+    def _is_unsure(self) -> bool:
+        return self._unsure_since is not None or self._nodes.outages != self._outages
+
+    def _doubt(self, since: int) -> None:
+        """The result of a call that was made then is unknown."""
+        self._unsure_since = min(since, self._unsure_since or since)
+
     async def _compare(self) -> None:
         """Compare what this node owns with what it runs. Nothing is claimed meanwhile."""
+        outages = self._nodes.outages
         before = {job.workload.id: job for job in self._jobs}
         owned = {each.workload.id: each for each in await self._store.owned()}
         for workload_id, each in owned.items():
             if self._jobs.get(workload_id) is None and workload_id not in before:
                 # One that was there before has ended since the store was read.
-                self._begin(each)
+                if self._is_new(each):
+                    self._begin(each)
+                else:
+                    await self._jobs.ends.store(self._store, each)
         for workload_id, job in before.items():
             if job.phase in (Phase.STARTING, Phase.RUNNING):
                 if (current := owned.get(workload_id)) is None:
@@ -186,6 +200,18 @@ class Claims:
                 elif job.remote and current.epoch != job.epoch:
                     # This node has taken the log from itself.
                     self._begin(current)
+        self._unsure_since, self._outages = None, outages
+        self._compare_at = self._nodes.beats + LOOK_BEATS
+
+    def _is_new(self, owned: Owned) -> bool:
+        """Whether this node became the owner by a call whose result is unknown. Otherwise it has
+        run the workload already, and a failover of the database has lost the end."""
+        if self._jobs.ends.has(owned):
+            return False
+        workload = owned.workload
+        if workload.started_at is None or outlives_server(self._backends, workload.spec.backend):
+            return True
+        return self._unsure_since is not None and workload.started_at >= self._unsure_since
 
     def _begin(self, owned: Owned) -> Job:
         workload = owned.workload

@@ -12,6 +12,7 @@ import trio
 
 from ..broker import Bell
 from ..records import Outcome, Reason, Status
+from .ends import Ends
 from .job import STOPPED_EARLY, Job, Phase
 from .queue import Queue
 from .runner import Runner
@@ -24,7 +25,8 @@ _log = structlog.get_logger("trio_logs.engine")
 class Jobs:
     """Keeps a job from its submission until its end is durable, or until it is left to the next
     start. `finished` counts the outcomes since the start, by status. `fenced` counts the workloads
-    that other nodes took over, and `unended` those that this node owns and could not end.
+    that other nodes took over, and `unended` those that this node owns and could not end. `ends`:
+    those of workloads that it owned.
 
     Call `open` with the engine's nursery before `add`. `room` is rung when another workload may
     run; without it, `add` fills a queue here.
@@ -42,6 +44,7 @@ class Jobs:
         self._nursery: trio.Nursery
         self.accepting = False
         self.finished = Counter[Status]()
+        self.ends = Ends()
 
     def open(self, nursery: trio.Nursery) -> None:
         """Run jobs as children of this nursery, with the context variables of this task."""
@@ -144,10 +147,12 @@ class Jobs:
         self._start_ready()
 
     async def _end(self, job: Job, outcome: Outcome) -> None:
-        status = await self._runner.end(job, outcome)
-        if status is not None:
-            self.finished[status] += 1
-        self._let_go(job, ended=status is not None)
+        end = await self._runner.end(job, outcome)
+        if end is not None:
+            self.finished[end.outcome.status] += 1
+            if job.epoch is not None:
+                self.ends.add(job.workload.id, job.epoch, end)
+        self._let_go(job, ended=end is not None)
 
     def _let_go(self, job: Job, *, ended: bool) -> None:
         if job.is_fenced:

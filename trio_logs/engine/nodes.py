@@ -58,8 +58,8 @@ class Nodes:
     stores its ends, it has to live.
 
     `marks` are those of `SharedStore.join`, `patience` is that of `StoreCalls`. `known` are all
-    nodes at the last beat; `beats` counts its updates, and `gone` the other nodes that have left or
-    died. `listeners` are called after each beat.
+    nodes at the last beat; `beats` counts its updates, `gone` the other nodes that have left or
+    died, and `outages` the times that the store was away. `listeners` are called after each beat.
     """
 
     store: SharedStore
@@ -69,6 +69,7 @@ class Nodes:
     known: Sequence[Node] = ()
     gone: int = 0
     beats: int = 0
+    outages: int = 0
     listeners: list[Callable[[], object]] = field(default_factory=list)
     calls: StoreCalls = field(init=False)
     _address: str | None = None
@@ -78,7 +79,6 @@ class Nodes:
     # When the first of the beats was tried that have failed since, on Trio's clock.
     _away_since: float | None = None
     _buried: int = 0
-    _outages: int = 0
 
     def __post_init__(self) -> None:
         self.calls = StoreCalls(self.patience)
@@ -112,7 +112,7 @@ class Nodes:
             except StoreError:
                 # The store's own log tells of it.
                 liveness.forget(failed=True)
-                self._outages += self._away_since is None
+                self.outages += self._away_since is None
                 self._away_since = self._away_since or began
             else:
                 self._away_since = None
@@ -185,7 +185,7 @@ class Nodes:
 
     def statistics(self) -> NodeStatistics:
         """A snapshot, and counters since the start."""
-        return NodeStatistics(len(self.known), self._buried, self._outages)
+        return NodeStatistics(len(self.known), self._buried, self.outages)
 
     async def _bury(self, node: Node) -> None:
         try:

@@ -11,7 +11,7 @@ import structlog
 from ..backends import Backend
 from ..broker import LogBroker, LogWriter
 from ..errors import FencedError, LogClosedError, WorkloadNotFoundError
-from ..records import Outcome, Reason, Status, now
+from ..records import End, Outcome, Reason, Status, now
 from ..store import WorkloadStore
 from ..store.shared import SharedStore
 from .clock import Begun
@@ -112,15 +112,15 @@ class Runner:
             return partial(self._store.remember, job.workload.id)
         return partial(self._shared.remember_owned, job.workload.id, job.epoch)
 
-    async def end(self, job: Job, outcome: Outcome) -> Status | None:
+    async def end(self, job: Job, outcome: Outcome) -> End | None:
         """Make the end of a workload durable, however long the store takes.
 
-        Returns the status of the log's end, which may be an embedder's earlier one. Returns None if
-        the workload is left to the next start.
+        Returns the log's end, which may be an embedder's earlier one, or None if the workload is
+        left to the next start.
         """
         workload_id = job.workload.id
         try:
-            end = await self._calls.until_done(
+            return await self._calls.until_done(
                 f"end the log of {workload_id}",
                 partial(self._broker.close, workload_id, outcome, epoch=job.epoch),
             )
@@ -132,4 +132,3 @@ class Runner:
             # The broker has ended, or another writer has the log: leave the record unchanged.
             _log.warning("workload not ended", workload=workload_id, error=str(error))
             return None
-        return end.outcome.status

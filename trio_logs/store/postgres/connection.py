@@ -35,6 +35,9 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     answer_seconds: float | None = None
     """How long a statement may take; None: ANSWER_SECONDS."""
 
+    first_epoch = 0
+    """The least epoch that an owner of a log may get; see `server.open_writer`."""
+
     _alarm: tuple[int, int] | None = None
     _guard: threading.Lock
 

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _OWN = (
-    "UPDATE logs SET owner = %s, epoch = epoch + 1, queued = FALSE"
+    "UPDATE logs SET owner = %s, epoch = greatest(epoch + 1, %s), queued = FALSE"
     " WHERE number = ANY(ARRAY({}))"
     " RETURNING number"
 )
@@ -84,7 +84,8 @@ def _own(
     ).fetchone()
     if node is None:
         raise buried(transaction.node)
-    rows = transaction.execute(_OWN.format(which), (transaction.node, value)).fetchall()
+    values = (transaction.node, transaction.first_epoch, value)
+    rows = transaction.execute(_OWN.format(which), values).fetchall()
     numbers = Bigints(row[0] for row in rows)
     if not numbers.values:
         return []

@@ -118,8 +118,24 @@ class Server:
             connection = self.connect()
             stack.callback(connection.close)
             prepare(connection, self.schema)
+            connection.first_epoch = _first_epoch(connection)
             stack.pop_all()
         return connection
+
+
+def _first_epoch(connection: Connection) -> int:
+    """The least epoch that the server may give. A failover to a standby that lags loses epochs: the
+    new primary must give none of them again, or two nodes would append as the same owner.
+
+    Each promotion begins a new timeline, whose number begins the names of WAL files;
+    https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-TIMELINES.
+    """
+    try:
+        row = connection.execute("SELECT pg_walfile_name(pg_current_wal_lsn())").fetchone()
+    except (psycopg.ProgrammingError, psycopg.NotSupportedError):
+        # A server that only speaks as PostgreSQL does, or a role without the right.
+        return 0
+    return 0 if row is None else (int(row[0][:8], 16) - 1) << 32
 
 
 def _given_by_variables() -> set[str]:

@@ -58,10 +58,11 @@ class Committed:
 class Transaction:
     """Begun by `begin`, and ended by `commit`: what comes in between says what has changed, with
     the methods below. `node` is the id of this node, once it has joined, and `sender` the name of
-    this store in bells."""
+    this store in bells. `first_epoch` is that of the connection."""
 
     def __init__(self, connection: Connection, node: str | None, sender: str) -> None:
         self.node = node
+        self.first_epoch = connection.first_epoch
         self._connection = connection
         self._sender = sender
         # Of each workload or deletion, the place in which it has changed.
