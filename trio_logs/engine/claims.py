@@ -66,8 +66,9 @@ class Claims:
         self._owning = trio.Lock()
         # Bound: one lock for each log that a request takes over.
         self._taking = KeyLocks()
-        # When the first call was made whose result is unknown, in microseconds since 1970.
-        self._unsure_since: int | None = None
+        # Whether the result of a call is unknown, and the outages of the store at the last
+        # comparison.
+        self._is_unsure = False
         self._outages = 0
         self._compare_at = nodes.beats + LOOK_BEATS
         # The nodes that were gone when logs were last adopted; the first look is due.
@@ -79,10 +80,9 @@ class Claims:
             await self._bell.wait()
             if not self._is_open:
                 continue
-            began = now()
             try:
                 async with self._owning:
-                    if self._is_unsure or self._nodes.beats >= self._compare_at:
+                    if self._must_compare:
                         await self._compare()
                     await self._claim()
                     await self._adopt()
@@ -90,7 +90,7 @@ class Claims:
                 # This node was buried: its next beat ends it.
                 self.hold()
             except StoreError as error:
-                self._doubt(began)
+                self._is_unsure = True
                 _log.debug("nothing claimed: trying again", error=str(error))
 
     def hold(self) -> None:
@@ -101,10 +101,10 @@ class Claims:
         """After `hold`: return once each workload that this node owns has a job; False if the store
         fails, so that this node may own others."""
         async with self._owning:
-            if self._is_unsure:
+            if self._must_compare:
                 with suppress(StoreError, FencedError):
                     await self._compare()
-            return not self._is_unsure
+            return not self._must_compare
 
     async def take(self, workload_id: str) -> Job | None:
         """The job of a pushed log, whose bytes come to this node from now on. None if the log has
@@ -147,13 +147,12 @@ class Claims:
                 owned = await call()
                 return None if owned is None else self._begin(owned)
 
-        began = now()
         try:
             return await self._calls.once(what, own)
         except FencedError as error:
             raise NotReadyError("the other nodes took this one for dead: try again") from error
         except StoreError:
-            self._doubt(began)
+            self._is_unsure = True
             raise
 
     async def _claim(self) -> None:
@@ -174,25 +173,22 @@ class Claims:
             self._gone = gone
 
     @property
-    def _is_unsure(self) -> bool:
-        return self._unsure_since is not None or self._nodes.outages != self._outages
-
-    def _doubt(self, since: int) -> None:
-        """The result of a call that was made then is unknown."""
-        self._unsure_since = min(since, self._unsure_since or since)
+    def _must_compare(self) -> bool:
+        is_due = self._nodes.beats >= self._compare_at
+        return self._is_unsure or self._outages != self._store.outages or is_due
 
     async def _compare(self) -> None:
         """Compare what this node owns with what it runs. Nothing is claimed meanwhile."""
-        outages = self._nodes.outages
+        outages = self._store.outages
         before = {job.workload.id: job for job in self._jobs}
         owned = {each.workload.id: each for each in await self._store.owned()}
         for workload_id, each in owned.items():
             if self._jobs.get(workload_id) is None and workload_id not in before:
                 # One that was there before has ended since the store was read.
-                if self._is_new(each):
-                    self._begin(each)
+                if each in self._jobs.past:
+                    await self._jobs.end_again(each)
                 else:
-                    await self._jobs.ends.store(self._store, each)
+                    self._begin(each)
         for workload_id, job in before.items():
             if job.phase in (Phase.STARTING, Phase.RUNNING):
                 if (current := owned.get(workload_id)) is None:
@@ -200,18 +196,8 @@ class Claims:
                 elif job.remote and current.epoch != job.epoch:
                     # This node has taken the log from itself.
                     self._begin(current)
-        self._unsure_since, self._outages = None, outages
+        self._is_unsure, self._outages = False, outages
         self._compare_at = self._nodes.beats + LOOK_BEATS
-
-    def _is_new(self, owned: Owned) -> bool:
-        """Whether this node became the owner by a call whose result is unknown. Otherwise it has
-        run the workload already, and a failover of the database has lost the end."""
-        if self._jobs.ends.has(owned):
-            return False
-        workload = owned.workload
-        if workload.started_at is None or outlives_server(self._backends, workload.spec.backend):
-            return True
-        return self._unsure_since is not None and workload.started_at >= self._unsure_since
 
     def _begin(self, owned: Owned) -> Job:
         workload = owned.workload

@@ -12,8 +12,9 @@ import trio
 
 from ..broker import Bell
 from ..records import Outcome, Reason, Status
-from .ends import Ends
+from ..store.shared import Owned
 from .job import STOPPED_EARLY, Job, Phase
+from .past import Past
 from .queue import Queue
 from .runner import Runner
 
@@ -25,8 +26,8 @@ _log = structlog.get_logger("trio_logs.engine")
 class Jobs:
     """Keeps a job from its submission until its end is durable, or until it is left to the next
     start. `finished` counts the outcomes since the start, by status. `fenced` counts the workloads
-    that other nodes took over, and `unended` those that this node owns and could not end. `ends`:
-    those of workloads that it owned.
+    that other nodes took over, and `unended` those that this node owns and could not end. `past`
+    has those that it has owned and begun.
 
     Call `open` with the engine's nursery before `add`. `room` is rung when another workload may
     run; without it, `add` fills a queue here.
@@ -44,7 +45,7 @@ class Jobs:
         self._nursery: trio.Nursery
         self.accepting = False
         self.finished = Counter[Status]()
-        self.ends = Ends()
+        self.past = Past()
 
     def open(self, nursery: trio.Nursery) -> None:
         """Run jobs as children of this nursery, with the context variables of this task."""
@@ -80,6 +81,8 @@ class Jobs:
     def begin(self, job: Job) -> None:
         """Start a job that this node owns already."""
         self._jobs[job.workload.id] = job
+        if job.epoch is not None:
+            self.past.add(job.workload.id, job.epoch)
         self._queue.hold(job)
         self._start(job)
         if self._grace is not None:
@@ -91,6 +94,11 @@ class Jobs:
         self._jobs[job.workload.id] = job
         job.end()
         self._nursery.start_soon(self._end, job, outcome)
+
+    async def end_again(self, owned: Owned) -> None:
+        """Store the end of a workload that this node has run, and the database has lost. Raises
+        StoreError."""
+        await self._runner.end_again(owned, self.past.end(owned))
 
     def stop(self, job: Job, grace: float, signal: str | None = None) -> None:
         """Stop a job; see `Job.request_stop`."""
@@ -151,7 +159,7 @@ class Jobs:
         if end is not None:
             self.finished[end.outcome.status] += 1
             if job.epoch is not None:
-                self.ends.add(job.workload.id, job.epoch, end)
+                self.past.add(job.workload.id, job.epoch, end)
         self._let_go(job, ended=end is not None)
 
     def _let_go(self, job: Job, *, ended: bool) -> None:

@@ -122,8 +122,10 @@ class Nodes:
                     liveness.forget(failed=False)
                 elif began - before > BEAT_SECONDS / 2:
                     # An early beat, for news of this node, counts for nothing.
-                    for node in liveness.see(found):
-                        await self._bury(node)
+                    # The writes of the store may hang, and this node must beat.
+                    with trio.move_on_after(BEAT_SECONDS):
+                        for node in liveness.see(found):
+                            await self._bury(node)
                 last = ended
             for listener in self.listeners:
                 listener()

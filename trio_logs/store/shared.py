@@ -201,3 +201,8 @@ class SharedStore(Store, Protocol):
     @property
     def is_up(self) -> bool:
         """Whether the database answered the last call, and tells news."""
+
+    @property
+    def outages(self) -> int:
+        """How often the database did not answer, since the start: each time, it may have failed
+        over."""

@@ -20,6 +20,7 @@ class SharedMemoryStore:
     def __init__(self, tables: MemoryTables) -> None:
         self.tables = tables
         self.is_up = True
+        self.outages = 0
         self._id = ""
         self._watched: set[str] = set()
         self._listener: Callable[[Change], object] | None = None

@@ -117,3 +117,7 @@ class PostgresNodes(Part):
     @property
     def is_up(self) -> bool:
         return self._database.link.is_up and self._database.news.is_up
+
+    @property
+    def outages(self) -> int:
+        return self._database.link.outages
