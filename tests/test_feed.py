@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
 
@@ -340,6 +341,41 @@ async def test_push_moves_between_nodes_while_readers_follow(autojump_clock: Clo
         await a.close("w", OK)
         for reader in readers.values():
             assert (await reader.until_end()).lines == line
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_reader_that_comes_late_to_a_topic_that_has_lost_its_log(
+    leaves: bool, autojump_clock: Clock
+) -> None:
+    """It does not run while its node takes the log and loses it again. The only other reader may
+    leave while that is looked up."""
+    async with cluster("a", "b") as (all_nodes, a, b):
+        await all_nodes.create("w")
+        await a.take("w")
+        await write(a, 1, 1)
+        slow = Reader()
+        with b.broker.subscribe("w", 1) as subscription, ExitStack() as others:
+            for record in await subscription.receive():
+                slow.note(record)
+            await b.take("w")
+            await write(b, 2, 2)
+            if leaves:
+                others.enter_context(b.broker.subscribe("w"))
+                b.store.switch.hang("log")
+            await a.take("w")
+            await write(a, 3, 3)
+            b.broker.fence("w")
+            await settled()
+            others.close()
+            b.store.switch.recover()
+            await a.close("w", OK)
+            with trio.fail_after(10):
+                async for record in subscription:
+                    slow.note(record)
+        assert slow.lines == numbered(1, 3)
+        assert slow.end is not None
+        await settled()
+        assert b.broker.statistics().topics == 0
 
 
 async def test_a_fenced_source_ends_its_writers_and_flushes(autojump_clock: Clock) -> None:
