@@ -712,6 +712,30 @@ async def test_a_failover_while_lines_are_delivered_from_memory(autojump_clock: 
             assert reader.lines == numbered(1, 5)
 
 
+async def test_a_failover_while_the_end_comes_with_a_last_line(autojump_clock: Clock) -> None:
+    """The last line has no newline, so it is appended with the end. The lines before it, which the
+    owner appends again first, must not end the log."""
+    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
+        await all_nodes.create("w")
+        await a.take("w")
+        here, there = Reader(), Reader()
+        nursery.start_soon(here.run, a)
+        nursery.start_soon(there.run, b)
+        await write(a, 1, 5)
+        with await a.broker.open("w", a.owned["w"]) as log:
+            await log.write("line 6")
+        await there.until(5)
+        a.store.set_mode("fails")
+        nursery.start_soon(a.close, "w", OK)
+        await trio.sleep(2)
+        forget_lines(all_nodes.tables, "w", 3)
+        a.store.set_mode("works")
+        for reader in (here, there):
+            assert (await reader.until_end()).lines == 6
+            assert reader.lines == numbered(1, 6) == await all_nodes.stored("w")
+        assert await a.close("w", OK) == here.end == there.end
+
+
 async def test_lines_that_are_lost_with_their_owner_are_reset(autojump_clock: Clock) -> None:
     async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
         await all_nodes.create("w")
