@@ -675,6 +675,41 @@ async def test_a_reader_that_finds_the_failover_first(autojump_clock: Clock) -> 
         await a.close("w", OK)
 
 
+async def test_a_reader_waits_for_an_append_that_hangs_after_a_failover(
+    autojump_clock: Clock,
+) -> None:
+    """The append finds the failover out, once the store answers. Until then, the reader behind the
+    window asks the store some times a second."""
+    limits = BrokerLimits(1500, 1500)
+    async with cluster("a", limits=limits) as (all_nodes, a), trio.open_nursery() as nursery:
+        await all_nodes.create("w")
+        await a.take("w")
+        live, slow = Reader(), Reader()
+        nursery.start_soon(live.run, a)
+        await write(a, 1, 12)
+        a.store.switch.hang("append")
+        forget_lines(all_nodes.tables, "w", 4)
+        with await a.broker.open("w", a.owned["w"]) as log:
+            await log.writelines(["line 13"])
+        await settled()
+        before = len(a.store.switch.calls)
+        nursery.start_soon(slow.run, a)
+        # In a loop without a pause, virtual time would stand still.
+        for _ in range(1000):
+            await trio.lowlevel.checkpoint()
+        assert len(a.store.switch.calls) - before < 10
+        await trio.sleep(5)
+        assert 10 < len(a.store.switch.calls) - before < 60
+        assert slow.lines == numbered(1, 4)
+        a.store.switch.recover()
+        await slow.until(13)
+        await a.close("w", OK)
+        await slow.until_end()
+        assert [gap.reason for gap in slow.gaps] == ["store"]
+        assert slow.lines == await all_nodes.stored("w")
+        assert live.lines == numbered(1, 13)
+
+
 async def test_a_failover_amid_lines_that_came_together(autojump_clock: Clock) -> None:
     async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
         await all_nodes.create("w")
