@@ -13,7 +13,7 @@ import trio.testing
 
 from tests.nodes import LOST, PATIENCE, Reader, TestNode, cluster
 from tests.outlets import BatchOutlet
-from tests.shared_stores import forget_lines
+from tests.shared_stores import forget_end, forget_lines
 from tests.steps import InvariantError, Steps, explore
 from tests.stores import batch
 from tests.test_scenarios import living_tasks
@@ -21,6 +21,7 @@ from trio_logs import Batch, End, Gap, Outcome, Status
 from trio_logs.api.stream import LogStream
 from trio_logs.broker import BrokerLimits, LogPlace
 from trio_logs.broker.shown import Shown, decode, encode
+from trio_logs.broker.subscription import Subscription
 from trio_logs.errors import FencedError, IncompleteAnswerError, LogClosedError, StoreError
 from trio_logs.formats import TEXT
 from trio_logs.records import Reset, Unfinished, now
@@ -710,6 +711,128 @@ async def test_a_reader_waits_for_an_append_that_hangs_after_a_failover(
         assert live.lines == numbered(1, 13)
 
 
+async def test_readers_that_find_the_same_failover_together(autojump_clock: Clock) -> None:
+    limits = BrokerLimits(1500, 1500)
+    async with (
+        cluster("a", "b", limits=limits) as (all_nodes, a, b),
+        trio.open_nursery() as nursery,
+    ):
+        await all_nodes.create("w")
+        await a.take("w")
+        nursery.start_soon(Reader().run, b)
+        await write(a, 1, 12)
+        await settled()
+        forget_lines(all_nodes.tables, "w", 4)
+        readers = [Reader() for _ in range(4)]
+        for reader in readers:
+            nursery.start_soon(reader.run, b)
+        await settled()
+        assert not any(reader.gaps for reader in readers)
+        await all_nodes.fail_over("w", 4)
+        for reader in readers:
+            await reader.until(12)
+            assert [gap.reason for gap in reader.gaps] == ["store"]
+            assert reader.lines == await all_nodes.stored("w")
+        await a.close("w", OK)
+
+
+async def read_first(subscription: Subscription, reader: Reader) -> None:
+    """Read the first four lines: what follows is behind the window, and was not read ahead."""
+    subscription.max_bytes = 1
+    while reader.next <= 4:
+        for record in await subscription.receive():
+            reader.note(record)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_readers_of_an_end_that_a_failover_has_lost(
+    dies: bool, autojump_clock: Clock
+) -> None:
+    """They wait while its owner may store it again. If the log goes on in another way, they end
+    where they are, and the next reader gets that."""
+    limits = BrokerLimits(1500, 1500)
+    async with cluster("a", "b", limits=limits) as (all_nodes, a, b):
+        await all_nodes.create("w", backend="process")
+        await a.claim("w")
+        [owned] = all_nodes.tables.owned("a")
+        with a.broker.subscribe("w", 1) as here, b.broker.subscribe("w", 1) as there:
+            for subscription in (here, there):
+                with trio.move_on_after(1):
+                    await subscription.receive()
+            await write(a, 1, 12)
+            end = await a.close("w", OK)
+            await settled()
+            readers = [(here, Reader()), (there, Reader())]
+            for subscription, reader in readers:
+                await read_first(subscription, reader)
+            assert b.broker.statistics().feeds == 0
+            held = a.broker.held("w", 5)
+            for node in (a, b):
+                node.broker._topics.history.forget("w")
+            forget_end(all_nodes.tables, owned, "a", 4)
+            async with trio.open_nursery() as nursery:
+                for subscription, reader in readers:
+                    nursery.start_soon(go_on, subscription, reader)
+                await trio.sleep(2)
+                assert all(reader.lines == numbered(1, 4) for _, reader in readers)
+                if dies:
+                    await all_nodes.bury("a", b)
+                else:
+                    lost = Gap(5, held[0].first - 1, "store", held[0].time)
+                    await a.store.append(
+                        "w",
+                        [lost, *held],
+                        expected=5,
+                        epoch=owned.epoch,
+                        size=end.bytes,
+                        outcome=OK,
+                    )
+            for _, reader in readers:
+                assert reader.is_detached is dies
+                assert reader.end == (None if dies else end)
+                assert [gap.reason for gap in reader.gaps] == ([] if dies else ["store"])
+            late = Reader()
+            await late.run(b)
+            assert late.end is not None
+            assert late.end.outcome == (LOST if dies else OK)
+            assert late.lines == await all_nodes.stored("w")
+
+
+async def go_on(subscription: Subscription, reader: Reader) -> None:
+    async for record in subscription:
+        reader.note(record)
+
+
+async def test_a_failover_that_is_mended_while_readers_look(autojump_clock: Clock) -> None:
+    """They get nothing from the replica. When they ask for the reason, the owner has appended the
+    lines again."""
+    limits = BrokerLimits(1500, 1500)
+    async with (
+        cluster("a", "b", limits=limits) as (all_nodes, a, b),
+        trio.open_nursery() as nursery,
+    ):
+        await all_nodes.create("w")
+        await a.take("w")
+        nursery.start_soon(Reader().run, b)
+        await write(a, 1, 12)
+        await settled()
+        b.store.switch.hang("log")
+        forget_lines(all_nodes.tables, "w", 4)
+        readers = [Reader() for _ in range(2)]
+        for reader in readers:
+            nursery.start_soon(reader.run, b)
+        await settled()
+        assert all(reader.lines == numbered(1, 4) for reader in readers)
+        await all_nodes.fail_over("w", 4)
+        await settled()
+        b.store.switch.recover()
+        for reader in readers:
+            await reader.until(12)
+            assert [gap.reason for gap in reader.gaps] == ["store"]
+            assert reader.lines == await all_nodes.stored("w")
+        await a.close("w", OK)
+
+
 async def test_a_failover_amid_lines_that_came_together(autojump_clock: Clock) -> None:
     async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
         await all_nodes.create("w")
@@ -799,6 +922,49 @@ async def test_lines_that_are_lost_with_their_owner_are_reset(autojump_clock: Cl
             [reset, *_] = await resumed.receive()
             assert isinstance(reset, Reset)
         assert trio.current_time() == began
+
+
+async def test_a_reader_behind_the_window_while_the_new_owner_is_looked_up(
+    autojump_clock: Clock,
+) -> None:
+    limits = BrokerLimits(1500, 1500)
+    async with (
+        cluster("a", "b", "c", limits=limits) as (all_nodes, a, b, c),
+        trio.open_nursery() as nursery,
+    ):
+        await all_nodes.create("w")
+        await a.take("w")
+        live, slow = Reader(), Reader()
+        nursery.start_soon(live.run, b)
+        await write(a, 1, 12)
+        await live.until(12)
+        all_nodes.kill("a")
+        forget_lines(all_nodes.tables, "w", 4)
+        switch = b.store.switch
+        switch.hang("log")
+        nursery.start_soon(slow.run, b)
+        await settled()
+        assert slow.lines == numbered(1, 4)
+        # Its question hangs on, and the feed finds that the lines are lost.
+        asked = switch._hanging["log"]
+        switch.hang("log")
+        await all_nodes.bury("a", c)
+        await settled()
+        switch.hang_again("log")
+        await settled()
+        assert b.broker.statistics().feeds == 0
+        asked.set()
+        await settled()
+        assert not slow.gaps
+        switch.recover()
+        await c.take("w")
+        await c.write("w", "another line 5")
+        await c.close("w", OK)
+        for reader in (live, slow):
+            await reader.until_end()
+            assert reader.lines == {**numbered(1, 4), 5: "another line 5"}
+        assert live.resets
+        assert not slow.resets
 
 
 async def test_an_end_with_an_unknown_result_comes_once(autojump_clock: Clock) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import trio
 
+from .extender import SETTLE_SECONDS
 from .looks import Looks
-from .topic import SETTLE_SECONDS
 from .writer import Fate
 
 __all__ = ["Attempts"]

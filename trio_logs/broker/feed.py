@@ -12,11 +12,12 @@ import trio
 from ..records import Batch, Gap
 from ..store import LogState, LogStore
 from .asking import Asking
+from .extender import SETTLE_SECONDS
 from .history import History
 from .looks import Looks
 from .news import News
 from .retries import until_done
-from .topic import SETTLE_SECONDS, Life, Topic
+from .topic import Life, Topic
 
 __all__ = ["FEED_READS", "Feed", "Verdict"]
 

@@ -48,6 +48,7 @@ class Roles:
         self._reads = trio.CapacityLimiter(FEED_READS)
         if self._news is not None:
             topics.attend = self._attend
+            topics.may_fail_over = True
 
     @property
     def sources(self) -> dict[Topic, Source]:
@@ -204,21 +205,21 @@ class Roles:
             # It was stopped, and another one may run by now.
             return
         del self._feeds[topic]
+        if verdict is Verdict.LOST:
+            # It stays the extender: until there is a successor, readers wait for what is missing.
+            self._hand_over(topic)
+            return
         topic.extender = None
-        match verdict:
-            case Verdict.DELETED:
-                topic.delete()
-                self._topics.replace(topic)
-                topic.abandon()
-            case Verdict.LOST:
-                self._hand_over(topic)
+        if verdict is Verdict.DELETED:
+            topic.delete()
+            self._topics.replace(topic)
+            topic.abandon()
 
     def _hand_over(self, topic: Topic) -> None:
         """Another node owns the log: have the readers go on where the store has it."""
         self._topics.replace(topic)
         if self._news is None or not self._tasks.accepts:
-            topic.detached = True
-            topic.audience.ring_all()
+            topic.detach()
         elif topic.audience:
             scope = self._handing_over[topic] = trio.CancelScope()
             name = f"successor of {topic.workload_id}"
