@@ -24,14 +24,15 @@ class Shown:
 
 def encode(line: int, rests: Mapping[str, bytes]) -> bytes:
     """What the streams show that end in these rests, in at most SHOWN_BYTES bytes: of long texts,
-    the end."""
+    the end. Nothing if there are too many streams."""
     longest = MAX_REST_BYTES
-    while True:
+    while longest:
         cut = {stream: rest[-longest:] for stream, rest in rests.items()}
         content = msgspec.json.encode(Shown(line, texts_of(cut)))
         if len(content) <= SHOWN_BYTES:
             return content
         longest //= 2
+    return msgspec.json.encode(Shown(line, {}))
 
 
 def decode(content: bytes) -> Shown | None:
