@@ -24,7 +24,7 @@ from trio_logs.broker.shown import Shown, decode, encode
 from trio_logs.broker.subscription import Subscription
 from trio_logs.errors import FencedError, IncompleteAnswerError, LogClosedError, StoreError
 from trio_logs.formats import TEXT
-from trio_logs.records import Reset, Unfinished, now
+from trio_logs.records import Detached, Reset, Unfinished, now
 from trio_logs.selection import Selection
 from trio_logs.store import Retention
 from trio_logs.store.shared import SHOWN_BYTES
@@ -259,6 +259,25 @@ async def test_a_log_that_another_node_deletes(autojump_clock: Clock) -> None:
         await settled()
         assert at_head.is_detached
         assert (b.broker.statistics().topics, b.store.watched) == (0, set())
+
+
+async def test_a_reader_that_comes_late_to_a_topic_that_was_deleted(autojump_clock: Clock) -> None:
+    """It does not run while its node loses the log, and while the log ends elsewhere and goes."""
+    async with cluster("a", "b") as (all_nodes, a, b):
+        await all_nodes.create("w")
+        await b.take("w")
+        await write(b, 1, 1)
+        with b.broker.subscribe("w", 1) as slow:
+            assert len(await slow.receive()) == 1
+            await a.take("w")
+            await settled()
+            await a.close("w", OK)
+            await a.store.delete("w")
+            b.broker.forget("w")
+            with trio.fail_after(10):
+                got = [record async for record in slow]
+            assert [type(record) for record in got] == [Detached]
+        assert b.broker.statistics().topics == 0
 
 
 async def test_the_head_of_a_log_elsewhere_is_that_of_the_store(autojump_clock: Clock) -> None:
@@ -967,6 +986,40 @@ async def test_a_reader_behind_the_window_while_the_new_owner_is_looked_up(
         assert not slow.resets
 
 
+async def test_a_failover_that_a_reader_finds_after_its_source_was_fenced(
+    autojump_clock: Clock,
+) -> None:
+    limits = BrokerLimits(1500, 1500)
+    async with (
+        cluster("a", "b", limits=limits) as (all_nodes, a, b),
+        trio.open_nursery() as nursery,
+    ):
+        await all_nodes.create("w")
+        await a.take("w")
+        await write(a, 1, 12)
+        slow = Reader()
+        a.store.switch.hang("log")
+        forget_lines(all_nodes.tables, "w", 4)
+        nursery.start_soon(slow.run, a)
+        await settled()
+        assert slow.lines == numbered(1, 4)
+        asked = a.store.switch._hanging["log"]
+        # The successor is looked up for longer.
+        a.store.switch.hang("log")
+        a.broker.fence("w")
+        await settled()
+        asked.set()
+        await trio.sleep(1)
+        assert not slow.gaps
+        a.store.switch.recover()
+        await b.take("w")
+        await b.write("w", "another line 5")
+        await b.close("w", OK)
+        await slow.until_end()
+        assert slow.lines == {**numbered(1, 4), 5: "another line 5"}
+        assert not slow.resets
+
+
 async def test_an_end_with_an_unknown_result_comes_once(autojump_clock: Clock) -> None:
     async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
         await all_nodes.create("w")
@@ -1168,6 +1221,7 @@ def test_long_unfinished_lines_fit_into_a_notification() -> None:
         assert rests[stream].decode().endswith(text)
     assert decode(encode(0, {"stdout": b"$ "})) == Shown(0, {"stdout": "$ "})
     assert decode(b"[]") is None
+    assert decode(encode(7, {f"stream{n}": b"$ " for n in range(500)})) == Shown(7, {})
 
 
 async def follow_to_the_end(steps: Steps) -> None:

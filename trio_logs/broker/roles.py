@@ -169,6 +169,12 @@ class Roles:
                 self._handing_over.pop(topic).cancel(reason="no reader is left")
         elif self._is_stranded(topic):
             self._hand_over(topic)
+        elif topic.life is Life.DELETED:
+            # An earlier topic may lead readers to it after it was deleted.
+            is_extended = topic in self._feeds or topic in self._sources
+            if not is_extended and not topic.abandoned:
+                self._topics.replace(topic)
+                topic.abandon()
         elif topic.extender is None and topic.life in (Life.OPEN, Life.ABSENT):
             is_current = self._topics.current(topic.workload_id) is topic
             if is_current and self._news is not None and self._tasks.accepts:
