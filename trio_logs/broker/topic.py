@@ -84,8 +84,8 @@ class Topic:
         self.detached = False
         # Nothing will be published any more: its subscriptions end once they have every line.
         self.abandoned = False
-        # The time of the last published line, in microseconds since the Unix epoch.
-        self._time = 0
+        # The time of the last line, in microseconds since the Unix epoch.
+        self.time = 0
         self._store = store
         self._windows = windows
         self._counters = counters
@@ -117,7 +117,7 @@ class Topic:
             self.state = state
             self.epoch = state.epoch
             self.head, self.bytes, self.end = state.lines, state.bytes, state.end
-            self.streams = state.streams
+            self.streams, self.time = state.streams, state.time
             self.life = Life.OPEN if state.end is None else Life.ENDED
 
     async def settle(self) -> None:
@@ -165,7 +165,7 @@ class Topic:
             self._counters.bytes_published += size
             self.head = batches[-1].last
             self.bytes += size
-            self._time = batches[-1].time
+            self.time = batches[-1].time
             self._windows.append(self.window, batches)
             if self.unfinished.screen.texts:
                 self.unfinished.replace(batch.stream for batch in batches)
@@ -202,7 +202,7 @@ class Topic:
         """Nothing will be published any more: readers go on with the successor, which was looked
         up."""
         if self.life is not Life.UNKNOWN:
-            self.kept = min(self.durable, successor.state.lines)
+            self.kept = min(self.kept, self.durable, successor.state.lines)
         self.successor = successor
 
     def detach(self) -> None:
@@ -234,5 +234,5 @@ class Topic:
         lost = self.lost_at(self.unstored)
         if lost is None:
             return [*batches]
-        time = batches[0].time if batches else self._time
+        time = batches[0].time if batches else self.time
         return [Gap(lost.first, lost.last, "store", time), *batches]
