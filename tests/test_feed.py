@@ -616,6 +616,24 @@ async def test_a_failover_to_a_replica_that_lags(autojump_clock: Clock) -> None:
             assert not reader.resets
 
 
+async def test_a_flush_while_lines_are_stored_again(autojump_clock: Clock) -> None:
+    """The error does not blame the store, which answers."""
+    async with cluster("a") as (all_nodes, a):
+        await all_nodes.create("w")
+        await a.take("w")
+        await write(a, 1, 6)
+        a.store.switch.hang("append")
+        await all_nodes.fail_over("w", 2)
+        await settled()
+        with await a.broker.open("w", a.owned["w"]) as log:
+            with pytest.raises(StoreError, match="are stored first; try again"):
+                await log.flush()
+            a.store.switch.recover()
+            await settled()
+            assert await log.flush() == 6 * 7
+        await a.close("w", OK)
+
+
 async def test_lines_that_neither_the_window_nor_the_replica_has(autojump_clock: Clock) -> None:
     limits = BrokerLimits(1500, 1500)
     async with cluster("a", "b", limits=limits) as (all_nodes, a, b):
