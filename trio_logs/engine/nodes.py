@@ -196,8 +196,10 @@ class Nodes:
             # The next beat finds it dead again, or gone.
             _log.warning("dead node not buried: trying again", node=node.id, error=str(error))
             return
-        self._buried += 1
-        _log.warning("node buried: it did not beat any more", node=node.id, workloads=len(ended))
+        if ended is not None:
+            self._buried += 1
+            count = len(ended)
+            _log.warning("node buried: it did not beat any more", node=node.id, workloads=count)
 
     def _learn(self, found: Sequence[Node]) -> None:
         before = {node.id for node in self.known}

@@ -108,7 +108,9 @@ class SharedMemoryStore:
         await trio.lowlevel.checkpoint()
         return self.tables.nodes()
 
-    async def bury(self, node_id: str, counter: int, outcome: Outcome, at: int) -> Sequence[str]:
+    async def bury(
+        self, node_id: str, counter: int, outcome: Outcome, at: int
+    ) -> Sequence[str] | None:
         await trio.lowlevel.checkpoint()
         return self.tables.bury(node_id, counter, outcome, at)
 
