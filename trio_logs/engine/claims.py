@@ -162,8 +162,8 @@ class Claims:
                 return
 
     async def _adopt(self) -> None:
-        """Take care of pushed logs whose node is gone: a client that never comes back is noticed
-        here."""
+        """Own pushed logs whose node is gone. A log needs an owner to become `lost` if its client
+        never comes back."""
         gone = self._nodes.gone
         if gone != self._gone and self._is_open and (room := self._queue.free_remote):
             adopted = await self._store.adopt(room, now())

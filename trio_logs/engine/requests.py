@@ -1,4 +1,4 @@
-"""What clients ask of a workload at a node that does not run it: its owner is told by the store."""
+"""Requests that reach another node than the workload's owner: the owner reads them in the store."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ class Elsewhere:
                 return workload, None
             if workload.status is Status.QUEUED and await self._claims.withdraw(workload_id):
                 return workload, None
-            # Another node may end the queued workload now. If it dies, burying ends the workload.
+            # The workload may have an owner now: it runs, or another node is withdrawing it. If the
+            # owner dies, the node that buries it ends the workload.
             if await self._ask(workload_id, Stop(grace, signal)):
                 return workload, None
             if workload.spec.backend == PUSHED and workload.status is Status.RUNNING:
