@@ -21,7 +21,7 @@ _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _CHANGED = re.compile(
     "PWD|OLDPWD|SHLVL|_|IFS|OPT(ARG|ERR|IND)|PS[0-4]|PPID|LINENO|E?UID|S?RANDOM|SECONDS|USER_ID"
     "|EPOCH(SECONDS|REALTIME)|SHELLOPTS|DIRSTACK|FUNCNAME|GROUPS|PIPESTATUS|HISTCMD|PGRP|ENV"
-    "|HOST(NAME|TYPE)|(MACH|OS)TYPE|COLUMNS|LINES|(BASH|KSH|COMP_).*"
+    "|HOST(NAME|TYPE)|(MACH|OS)TYPE|COLUMNS|LINES|TMOUT|(BASH|KSH|COMP_).*"
 )
 """A shell drops a variable whose name is no `_NAME`, and has a use of its own for these; see
 dash(1), bash(1) and mksh(1)."""

@@ -52,7 +52,3 @@ class Liveness:
         self._seen.clear()
         if failed:
             self._unsettled = POLLS_AFTER_FAILURE
-
-    def is_alive(self, node: Node) -> bool:
-        """Whether the newest polls do not speak against another node."""
-        return node.id != self._own_id and self._seen.get(node.id, (0, 0))[1] < 3

@@ -125,8 +125,10 @@ class Nodes:
                     liveness.forget(failed=False)
                 elif began - before > BEAT_SECONDS / 2:
                     # An early beat, for news of this node, counts for nothing.
-                    for node in liveness.see(found):
-                        await self._bury(node)
+                    # The writes of the store may hang, and this node must beat.
+                    with trio.move_on_after(BEAT_SECONDS):
+                        for node in liveness.see(found):
+                            await self._bury(node)
                 last = ended
             for listener in self.listeners:
                 listener()
@@ -197,8 +199,10 @@ class Nodes:
             # The next beat finds it dead again, or gone.
             _log.warning("dead node not buried: trying again", node=node.id, error=str(error))
             return
-        self._buried += 1
-        _log.warning("node buried: it did not beat any more", node=node.id, workloads=len(ended))
+        if ended is not None:
+            self._buried += 1
+            count = len(ended)
+            _log.warning("node buried: it did not beat any more", node=node.id, workloads=count)
 
     def _learn(self, found: Sequence[Node]) -> None:
         before = {node.id for node in self.known}

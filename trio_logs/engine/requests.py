@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 
 import msgspec
 import structlog
@@ -81,6 +80,10 @@ class Elsewhere:
             workload = await self._get(workload_id)
         raise NotReadyError("the workload changes its node again and again: stop it again")
 
+    async def is_here(self, job: Job) -> bool:
+        """Whether this node still owns the workload of a job. Raises StoreError."""
+        return not job.remote or await self._claims.owns(job)
+
     async def resize(self, workload_id: str, columns: int, rows: int) -> bool:
         """Have the owner resize a terminal; False if nobody owns it. Raises StoreError."""
         return await self._ask(workload_id, Resize(columns, rows))
@@ -149,5 +152,10 @@ class Requests:
     async def _resize(self, job: Job, columns: int, rows: int) -> None:
         backend = self._backends.get(job.workload.spec.backend)
         if isinstance(backend, Resizable):
-            with suppress(ConflictError):  # it has just ended
+            try:
                 await backend.resize(job.workload.id, columns, rows)
+            except ConflictError:
+                pass  # it has just ended
+            except Exception:
+                # The fault of the backend must not end this node.
+                _log.exception("terminal not resized", workload=job.workload.id)
