@@ -134,6 +134,17 @@ async def test_news_come_again_once_the_connection_that_listens_was_cut(
         assert b.is_up
 
 
+async def test_a_notification_of_any_role_ends_no_node(postgres: PostgresDatabase) -> None:
+    async with joined(postgres.node, "a", "b") as (a, b):
+        bells = Bells()
+        b.watch_logs(bells.ring)
+        await b.watch("w")
+        postgres.execute("SELECT pg_notify(current_schema(), repeat('[', 7999))")
+        await bells.heard(None)
+        await append_line(a, "w", 1)
+        await bells.heard("w")
+
+
 async def test_all_nodes_are_told_of_all_changes_in_order(postgres: PostgresDatabase) -> None:
     rng = random.Random(secrets.randbits(32))
     told: dict[str, list[Change]] = {name: [] for name in "abc"}
@@ -270,7 +281,7 @@ def test_unfinished_lines_fit_into_a_notification() -> None:
 
 
 @pytest.mark.parametrize(
-    "payload", ["", "x", "[]", "{}", "[1,2]", '["a","c",1,[]]', '["a","?"]', "3"]
+    "payload", ["", "x", "[]", "{}", "[1,2]", '["a","c",1,[]]', '["a","?"]', "3", "[" * 7_999]
 )
 def test_a_notification_of_another_program_tells_all(payload: str) -> None:
     assert hear(payload, "me") == Heard(None, True, True)

@@ -67,7 +67,8 @@ class Heard:
 
 
 def hear(payload: str, receiver: str) -> Heard:
-    """What a payload tells the store of that name. One that is not of ours tells everything."""
+    """What a payload tells the store of that name. Every role of the database may notify, so a
+    payload that no store has written raises nothing: it tells everything."""
     try:
         sender, kind, *told = json.loads(payload)
         own = sender == receiver
@@ -84,5 +85,6 @@ def hear(payload: str, receiver: str) -> Heard:
             heard = frozenset[str](all_nodes).union(() if own else logs)
         # A store tells its own changes of records itself.
         return Heard(heard, "c" in kind and not own, "w" in kind)
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, RecursionError):
+        # RecursionError: the payload nests more deeply than `json` can follow.
         return Heard(None, True, True)
