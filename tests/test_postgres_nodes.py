@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from itertools import count
 
 import pytest
@@ -76,6 +77,48 @@ async def test_epochs_that_a_failover_lost_are_not_given_again() -> None:
             with pytest.raises(FencedError):
                 await b.append("w", [batch(1)], expected=1, epoch=first.epoch, size=7)
             await b.append("w", [batch(1)], expected=1, epoch=second.epoch, size=7)
+
+
+async def test_an_epoch_that_a_crash_lost_belongs_to_the_node_that_gets_it_next(
+    postgres: PostgresDatabase,
+) -> None:
+    """The crash begins no new timeline, so the second claim has the epoch of the first."""
+    async with joined(postgres.node, "a", "b") as (a, b):
+        await a.create(workload("w"))
+        [first] = await a.claim(1, 7)
+        # What a crash leaves where `synchronous_commit` is off.
+        postgres.execute("UPDATE logs SET owner = NULL, epoch = 0, queued = TRUE")
+        postgres.execute("UPDATE workloads SET status = 'queued', started_at = NULL, node = NULL")
+        [second] = await b.claim(1, 7)
+        assert second.epoch == first.epoch
+
+        async def refused(call: Awaitable[object], match: str) -> None:
+            with pytest.raises(FencedError, match=match):
+                await call
+
+        lines = partial(a.append, "w", expected=1, epoch=first.epoch, size=7)
+        await refused(lines([batch(1)]), "node b owns the log now")
+        await b.append("w", [batch(1)], expected=1, epoch=second.epoch, size=7)
+        # These lines are there already, but they are not those of this node.
+        await refused(lines([batch(1)]), "node b owns the log now")
+        await refused(lines([], outcome=OK), "node b owns the log now")
+        await refused(a.remember_owned("w", first.epoch, "handle"), "another owner")
+        await b.remember_owned("w", second.epoch, "handle")
+        await b.append("w", [], expected=2, epoch=second.epoch, size=7, outcome=OK)
+        # The end leaves no owner, and a retry of it is no failure.
+        await b.append("w", [], expected=2, epoch=second.epoch, size=7, outcome=OK)
+
+
+async def test_an_append_of_the_owner_takes_one_statement(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look at the owner adds no round trip."""
+    async with joined(postgres.node, "a") as [a]:
+        await a.create(workload("w"))
+        [owned] = await a.claim(1, 7)
+        # What only a second try needs.
+        monkeypatch.setattr("trio_logs.store.postgres.writer.LOCK", "no statement")
+        await a.append("w", [batch(1)], expected=1, epoch=owned.epoch, size=7)
 
 
 class Bells:
