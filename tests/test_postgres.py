@@ -25,6 +25,9 @@ from trio_logs.records import Outcome, Status
 from trio_logs.store import Retention
 from trio_logs.store.postgres import PostgresStore
 from trio_logs.store.postgres.connection import ANSWER_SECONDS, Connection
+from trio_logs.store.postgres.link import Link
+from trio_logs.store.postgres.readers import Readers
+from trio_logs.store.postgres.server import Server
 from trio_logs.store.postgres.transaction import Transaction
 
 OK = Outcome(Status.SUCCEEDED, 0)
@@ -243,6 +246,47 @@ async def test_a_cancelled_read_ends_in_the_server(
         async with trio.open_nursery() as nursery:
             for _ in range(20):
                 nursery.start_soon(store.log, "w")
+
+
+class CountingServer(Server):
+    """Notes the pids of the server's processes for its connections."""
+
+    def __init__(self, url: str, schema: str) -> None:
+        super().__init__(url, schema)
+        self.made: list[int] = []
+
+    def connect(self) -> Connection:
+        connection = super().connect()
+        self.made.append(connection.info.backend_pid)
+        return connection
+
+
+async def test_a_connection_that_was_too_slow_for_its_caller_is_the_next_ones(
+    postgres: PostgresDatabase,
+) -> None:
+    def process(connection: Connection) -> int:
+        [(pid,)] = connection.execute("SELECT pg_backend_pid()").fetchall()
+        return int(pid)
+
+    # Long enough for a server that is stopped.
+    server = CountingServer(f"{postgres.server.url()}&connect_timeout=60", postgres.schema)
+    readers = Readers(server, Link(), "test", 1)
+    readers.start()
+    try:
+        await trio.to_thread.run_sync(readers.open)
+        first = await readers.read(process)
+        postgres.execute(f"SELECT pg_terminate_backend({first}, 20000)")
+        async with trio.open_nursery() as nursery:
+            with stopped(postgres.server):
+                nursery.start_soon(readers.read, process)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.cancel_scope.cancel()
+        found = await readers.read(process)
+        assert server.made == [first, found]
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 20):
+            await readers.wait_closed()
+        readers.close()
 
 
 async def test_an_innocent_write_of_a_failed_group_succeeds(postgres: PostgresDatabase) -> None:
