@@ -39,6 +39,9 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     first_epoch = 0
     """The least epoch that an owner of a log may get; see `server.open_writer`."""
 
+    skipped_to = 0
+    """Positions of changes up to here are given, or skipped; see `Transaction.commit`."""
+
     _alarm: tuple[int, int] | None = None
     _guard: threading.Lock
 
