@@ -166,6 +166,11 @@ class SharedStore(Store, Protocol):
     async def forget_remains(self, workload_ids: Sequence[str]) -> None:
         """These are ended, or can't be."""
 
+    def watch_losses(self, lost: Callable[[int], object]) -> None:
+        """From now on, call `lost` in Trio's thread with the position of the newest change when
+        changes that `listen` has told are lost: the database has failed over to a replica that
+        lacked them. `listen` goes on with the changes after that position."""
+
     def watch_logs(self, ring: Callable[[str | None], object]) -> None:
         """From now on, call `ring` in Trio's thread with the id of each watched log that another
         node has extended, ended, taken over or deleted, once it is durable. None stands for all

@@ -68,8 +68,8 @@ class Heard:
 
 
 def hear(payload: str, receiver: str) -> Heard:
-    """What a payload tells the store with the name `receiver`. After a payload that this version
-    can't read, anything may have changed."""
+    """What a payload tells the store with the name `receiver`. Every role of the database may
+    notify: a payload that this version can't read means that anything may have changed."""
     try:
         sender, kind, *told = json.loads(payload)
         own = sender == receiver
@@ -86,5 +86,6 @@ def hear(payload: str, receiver: str) -> Heard:
             heard = frozenset[str](all_nodes).union(() if own else logs)
         # A store tells its own changes of records itself.
         return Heard(heard, "c" in kind and not own, "w" in kind)
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, RecursionError):
+        # RecursionError: the payload nests more deeply than `json` can follow.
         return Heard(None, True, True)

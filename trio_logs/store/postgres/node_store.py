@@ -85,6 +85,9 @@ class PostgresNodes(Part):
 
     # News of other nodes.
 
+    def watch_losses(self, lost: Callable[[int], object]) -> None:
+        self._database.news.lost = lost
+
     def watch_logs(self, ring: Callable[[str | None], object]) -> None:
         self._database.news.ring_log = ring
 
