@@ -6,8 +6,8 @@ import gc
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
 import psycopg
@@ -25,6 +25,9 @@ from trio_logs.records import Outcome, Status
 from trio_logs.store import Retention
 from trio_logs.store.postgres import PostgresStore
 from trio_logs.store.postgres.connection import ANSWER_SECONDS, Connection
+from trio_logs.store.postgres.link import Link
+from trio_logs.store.postgres.readers import Readers
+from trio_logs.store.postgres.server import Server
 from trio_logs.store.postgres.transaction import Transaction
 
 OK = Outcome(Status.SUCCEEDED, 0)
@@ -66,6 +69,23 @@ def own_server() -> Iterator[PostgresServer]:
     """A server that the test may end."""
     with running_postgres() as server:
         yield server
+
+
+@asynccontextmanager
+async def together(store: PostgresStore) -> AsyncIterator[trio.Nursery]:
+    """A nursery whose tasks write in one group, in the order in which they start if each is blocked
+    before the next one starts."""
+    goes_on = threading.Event()
+
+    async with trio.open_nursery() as nursery:
+        # The group before it lasts as long.
+        nursery.start_soon(store._database.write, lambda _: goes_on.wait(20))
+        await trio.testing.wait_all_tasks_blocked()
+        try:
+            yield nursery
+            await trio.testing.wait_all_tasks_blocked()
+        finally:
+            goes_on.set()
 
 
 def test_an_exchange_is_ended_when_its_connection_breaks(postgres: PostgresDatabase) -> None:
@@ -228,6 +248,47 @@ async def test_a_cancelled_read_ends_in_the_server(
                 nursery.start_soon(store.log, "w")
 
 
+class CountingServer(Server):
+    """Notes the pids of the server's processes for its connections."""
+
+    def __init__(self, url: str, schema: str) -> None:
+        super().__init__(url, schema)
+        self.made: list[int] = []
+
+    def connect(self) -> Connection:
+        connection = super().connect()
+        self.made.append(connection.info.backend_pid)
+        return connection
+
+
+async def test_a_connection_that_was_too_slow_for_its_caller_is_the_next_ones(
+    postgres: PostgresDatabase,
+) -> None:
+    def process(connection: Connection) -> int:
+        [(pid,)] = connection.execute("SELECT pg_backend_pid()").fetchall()
+        return int(pid)
+
+    # Long enough for a server that is stopped.
+    server = CountingServer(f"{postgres.server.url()}&connect_timeout=60", postgres.schema)
+    readers = Readers(server, Link(), "test", 1)
+    readers.start()
+    try:
+        await trio.to_thread.run_sync(readers.open)
+        first = await readers.read(process)
+        postgres.execute(f"SELECT pg_terminate_backend({first}, 20000)")
+        async with trio.open_nursery() as nursery:
+            with stopped(postgres.server):
+                nursery.start_soon(readers.read, process)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.cancel_scope.cancel()
+        found = await readers.read(process)
+        assert server.made == [first, found]
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 20):
+            await readers.wait_closed()
+        readers.close()
+
+
 async def test_an_innocent_write_of_a_failed_group_succeeds(postgres: PostgresDatabase) -> None:
     failed: dict[str, Exception] = {}
 
@@ -310,6 +371,38 @@ async def test_the_wait_for_a_lock_has_a_bound(
                 nursery.start_soon(append_line, store, "other", 2)
             assert await store.read("w", 1, 10**9) == [batch(1)]
         await append_line(store, "w", 2)
+
+
+async def test_a_slow_statement_is_the_failure_of_its_call_alone(
+    postgres: PostgresDatabase,
+) -> None:
+    def bounds(connection: Connection) -> tuple[float, float]:
+        """The seconds after which the server ends a statement, and the node gives it up."""
+        [(milliseconds,)] = connection.execute(
+            "SELECT setting::integer FROM pg_settings WHERE name = 'statement_timeout'"
+        ).fetchall()
+        return milliseconds / 1000, connection.answer_seconds or ANSWER_SECONDS
+
+    def slow(transaction: Transaction) -> None:
+        transaction.execute("SET LOCAL statement_timeout = 100")
+        transaction.execute("SELECT pg_sleep(60)")
+
+    async with running(postgres.node()) as store:
+        database = store._database
+        written = await database.write(lambda transaction: bounds(transaction._connection))
+        for ends, gives_up in (
+            written,
+            await database.read(bounds),
+            await database.beats.read(bounds),
+        ):
+            assert 0 < ends <= 0.8 * gives_up
+        async with together(store) as nursery:
+            nursery.start_soon(expect_error, database.write(slow), "statement timeout. Find")
+            await trio.testing.wait_all_tasks_blocked()
+            for name in ("a", "b"):
+                nursery.start_soon(append_line, store, name, 1)
+        assert store.statistics().writes_failed == 1
+        assert store.is_up
 
 
 async def test_a_deadlock_is_no_error(postgres: PostgresDatabase) -> None:

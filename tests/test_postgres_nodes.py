@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from itertools import count
 
 import pytest
@@ -78,6 +79,48 @@ async def test_epochs_that_a_failover_lost_are_not_given_again() -> None:
             await b.append("w", [batch(1)], expected=1, epoch=second.epoch, size=7)
 
 
+async def test_an_epoch_that_a_crash_lost_belongs_to_the_node_that_gets_it_next(
+    postgres: PostgresDatabase,
+) -> None:
+    """The crash begins no new timeline, so the second claim has the epoch of the first."""
+    async with joined(postgres.node, "a", "b") as (a, b):
+        await a.create(workload("w"))
+        [first] = await a.claim(1, 7)
+        # What a crash leaves where `synchronous_commit` is off.
+        postgres.execute("UPDATE logs SET owner = NULL, epoch = 0, queued = TRUE")
+        postgres.execute("UPDATE workloads SET status = 'queued', started_at = NULL, node = NULL")
+        [second] = await b.claim(1, 7)
+        assert second.epoch == first.epoch
+
+        async def refused(call: Awaitable[object], match: str) -> None:
+            with pytest.raises(FencedError, match=match):
+                await call
+
+        lines = partial(a.append, "w", expected=1, epoch=first.epoch, size=7)
+        await refused(lines([batch(1)]), "node b owns the log now")
+        await b.append("w", [batch(1)], expected=1, epoch=second.epoch, size=7)
+        # These lines are there already, but they are not those of this node.
+        await refused(lines([batch(1)]), "node b owns the log now")
+        await refused(lines([], outcome=OK), "node b owns the log now")
+        await refused(a.remember_owned("w", first.epoch, "handle"), "another owner")
+        await b.remember_owned("w", second.epoch, "handle")
+        await b.append("w", [], expected=2, epoch=second.epoch, size=7, outcome=OK)
+        # The end leaves no owner, and a retry of it is no failure.
+        await b.append("w", [], expected=2, epoch=second.epoch, size=7, outcome=OK)
+
+
+async def test_an_append_of_the_owner_takes_one_statement(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look at the owner adds no round trip."""
+    async with joined(postgres.node, "a") as [a]:
+        await a.create(workload("w"))
+        [owned] = await a.claim(1, 7)
+        # What only a second try needs.
+        monkeypatch.setattr("trio_logs.store.postgres.writer.LOCK", "no statement")
+        await a.append("w", [batch(1)], expected=1, epoch=owned.epoch, size=7)
+
+
 class Bells:
     """Notes what a store rings."""
 
@@ -132,6 +175,17 @@ async def test_news_come_again_once_the_connection_that_listens_was_cut(
         await until(lambda: len(changes) == 2)
         assert [each.position for each in changes] == [1, 2]
         assert b.is_up
+
+
+async def test_a_notification_of_any_role_ends_no_node(postgres: PostgresDatabase) -> None:
+    async with joined(postgres.node, "a", "b") as (a, b):
+        bells = Bells()
+        b.watch_logs(bells.ring)
+        await b.watch("w")
+        postgres.execute("SELECT pg_notify(current_schema(), repeat('[', 7999))")
+        await bells.heard(None)
+        await append_line(a, "w", 1)
+        await bells.heard("w")
 
 
 async def test_all_nodes_are_told_of_all_changes_in_order(postgres: PostgresDatabase) -> None:
@@ -270,7 +324,7 @@ def test_unfinished_lines_fit_into_a_notification() -> None:
 
 
 @pytest.mark.parametrize(
-    "payload", ["", "x", "[]", "{}", "[1,2]", '["a","c",1,[]]', '["a","?"]', "3"]
+    "payload", ["", "x", "[]", "{}", "[1,2]", '["a","c",1,[]]', '["a","?"]', "3", "[" * 7_999]
 )
 def test_a_notification_of_another_program_tells_all(payload: str) -> None:
     assert hear(payload, "me") == Heard(None, True, True)

@@ -1,7 +1,7 @@
-"""Who extends each log at this node: a source if the node owns the log, else a feed.
+"""What extends each log at this node: a source if the node owns the log, else a feed.
 
-A topic has one of them, and never another one after it. When the owner changes, another topic takes
-its place, in one step, and the readers go on there.
+A topic that has a source never gets a feed, and the other way round. When the owner of the log
+changes, a new topic takes the place of the old one in one step, and the readers move to it.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ import trio
 from ..backends import Backend, outlives_server
 from ..broker import Bell
 from ..errors import FencedError, NotReadyError, StoreError
-from ..records import Outcome, Reason, Status, now
+from ..records import Status, now
 from ..store.shared import Owned
-from .job import STOPPED_EARLY, Job, Phase
+from .job import NEVER_STARTED, Job, Phase
 from .jobs import Jobs
 from .key_locks import KeyLocks
 from .nodes import Nodes
@@ -31,8 +31,6 @@ AT_ONCE = 10
 
 LOOK_BEATS = 30
 """Beats between two comparisons of what the store says this node owns with what it runs."""
-
-STOPPED = Outcome(Status.STOPPED, error=STOPPED_EARLY, reason=Reason.STOP_REQUESTED)
 
 
 class Claims:
@@ -71,7 +69,7 @@ class Claims:
         self._is_unsure = False
         self._outages = 0
         self._compare_at = nodes.beats + LOOK_BEATS
-        # The nodes that were gone when logs were last adopted; the first look is due.
+        # The nodes that were gone when all logs without an owner were adopted; -1: look again.
         self._gone = -1
 
     async def run(self) -> None:
@@ -164,13 +162,15 @@ class Claims:
                 return
 
     async def _adopt(self) -> None:
-        """Take care of pushed logs whose node is gone: a client that never comes back is noticed
-        here."""
+        """Own pushed logs whose node is gone. A log needs an owner to become `lost` if its client
+        never comes back."""
         gone = self._nodes.gone
         if gone != self._gone and self._is_open and (room := self._queue.free_remote):
-            for owned in await self._store.adopt(room, now()):
+            adopted = await self._store.adopt(room, now())
+            for owned in adopted:
                 self._begin(owned)
-            self._gone = gone
+            if len(adopted) < room:
+                self._gone = gone
 
     @property
     def _must_compare(self) -> bool:
@@ -197,6 +197,8 @@ class Claims:
                     # This node has taken the log from itself.
                     self._begin(current)
         self._is_unsure, self._outages = False, outages
+        # Another node may have locked a log when this one looked for those without an owner.
+        self._gone = -1
         self._compare_at = self._nodes.beats + LOOK_BEATS
 
     def _begin(self, owned: Owned) -> Job:
@@ -210,7 +212,7 @@ class Claims:
             # Its epoch is over: it can't store anything any more.
             earlier.fence()
         if workload.status is Status.QUEUED:
-            self._jobs.end(job, STOPPED)
+            self._jobs.end(job, NEVER_STARTED)
         else:
             self._jobs.begin(job)
         return job

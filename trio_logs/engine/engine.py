@@ -78,8 +78,7 @@ class Engine:
         self._life = Life(store, backends, self._jobs, self._admission, calls, grace, self._sharing)
         elsewhere = None if self._sharing is None else self._sharing.elsewhere
         self._controls = Controls(self._jobs, backends, self.get, grace, elsewhere)
-        progress = None if self._sharing is None else self._sharing.progress
-        self.changes = Changes(store, self._calls, self._written, progress)
+        self.changes = Changes(store, self._calls, self._written, shared)
         self._nursery: trio.Nursery
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import copy_context
 from functools import partial
+from typing import Any
 
 import structlog
 import trio
 
 from ..broker import Bell
-from ..records import Outcome, Reason, Status
+from ..records import Outcome, Status
 from ..store.shared import Owned
-from .job import STOPPED_EARLY, Job, Phase
+from .job import NEVER_STARTED, Job, Phase
 from .past import Past
 from .queue import Queue
 from .runner import Runner
@@ -93,7 +94,7 @@ class Jobs:
         """Store the end of a job that never ran here, or was not started yet."""
         self._jobs[job.workload.id] = job
         job.end()
-        self._nursery.start_soon(self._end, job, outcome)
+        self._start_soon(self._end, job, outcome)
 
     async def end_again(self, owned: Owned) -> None:
         """Store the end of a workload that this node has run, and the database has lost. Raises
@@ -104,8 +105,7 @@ class Jobs:
         """Stop a job; see `Job.request_stop`."""
         if job.phase is Phase.QUEUED:
             self._queue.remove(job)
-            reason = Reason.STOP_REQUESTED
-            self.end(job, Outcome(Status.STOPPED, error=STOPPED_EARLY, reason=reason))
+            self.end(job, NEVER_STARTED)
         else:
             job.request_stop(grace, signal)
 
@@ -137,10 +137,12 @@ class Jobs:
 
     def _start(self, job: Job) -> None:
         job.phase = Phase.STARTING
-        # Start it in the engine's context: the submitter's would keep its request in memory for as
-        # long as the workload runs.
-        name = f"workload {job.workload.id}"
-        self._context.run(partial(self._nursery.start_soon, self._run, job, name=name))
+        self._start_soon(self._run, job)
+
+    def _start_soon(self, function: Callable[..., Awaitable[None]], job: Job, *more: Any) -> None:
+        # In the engine's context: that of a client would keep its request in memory meanwhile.
+        start = partial(self._nursery.start_soon, name=f"workload {job.workload.id}")
+        self._context.run(start, function, job, *more)
 
     async def _run(self, job: Job) -> None:
         try:

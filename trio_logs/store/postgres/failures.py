@@ -13,14 +13,12 @@ FAILURES = (psycopg.Error, OSError)
 """The errors that the database, the network or another program can cause. All other exceptions are
 programming errors."""
 
-_ADVICE: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+_ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (errors.DiskFull, "Make room on its disk."),
     (errors.InsufficientPrivilege, "Grant the role of the service its rights."),
     (errors.ReadOnlySqlTransaction, "Have the URL name the primary, too."),
-    (
-        (errors.LockNotAvailable, errors.QueryCanceled),
-        "End the transaction of the other program that holds the rows.",
-    ),
+    (errors.LockNotAvailable, "End the transaction of the other program that holds the rows."),
+    (errors.QueryCanceled, "Find in pg_stat_activity what slows the database down."),
 )
 
 

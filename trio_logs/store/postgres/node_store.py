@@ -28,7 +28,9 @@ class PostgresNodes(Part):
     async def nodes(self) -> Sequence[Node]:
         return await self._database.read(nodes.nodes)
 
-    async def bury(self, node_id: str, counter: int, outcome: Outcome, at: int) -> Sequence[str]:
+    async def bury(
+        self, node_id: str, counter: int, outcome: Outcome, at: int
+    ) -> Sequence[str] | None:
         return await self._database.write(
             partial(nodes.bury, node_id=node_id, counter=counter, outcome=outcome, at=at)
         )
@@ -82,6 +84,9 @@ class PostgresNodes(Part):
         await self._database.write(partial(nodes.forget_remains, workload_ids=workload_ids))
 
     # News of other nodes.
+
+    def watch_losses(self, lost: Callable[[int], object]) -> None:
+        self._database.news.lost = lost
 
     def watch_logs(self, ring: Callable[[str | None], object]) -> None:
         self._database.news.ring_log = ring

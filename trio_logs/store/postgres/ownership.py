@@ -118,8 +118,9 @@ def owned(connection: Connection, node: str | None) -> Sequence[Owned]:
 def remember_owned(transaction: Transaction, workload_id: str, epoch: int, handle: str) -> None:
     """Keep the handle of a workload, for its owner; see `SharedStore.remember_owned`."""
     found = transaction.execute(
-        "SELECT number FROM logs WHERE id = %s AND epoch = %s AND outcome IS NULL FOR UPDATE",
-        (binary(workload_id), epoch),
+        "SELECT number FROM logs WHERE id = %s AND epoch = %s AND owner = %s AND outcome IS NULL"
+        " FOR UPDATE",
+        (binary(workload_id), epoch, transaction.node),
     ).fetchone()
     if found is None:
         raise FencedError(f"workload {workload_id} has another owner, or has ended")

@@ -26,6 +26,10 @@ MAX_READERS = 8
 """Queries at once; more wait for their turn, and leave the queue when they are cancelled."""
 
 
+class _UnusedError(psycopg.OperationalError):
+    """A query that was interrupted before it used its connection."""
+
+
 class Query(Generic[T]):
     """A query that may be interrupted while it runs in its thread."""
 
@@ -39,7 +43,7 @@ class Query(Generic[T]):
         """In a thread: its result. Raises what it raises."""
         with self._lock:
             if self._is_interrupted:
-                raise psycopg.OperationalError("the query was interrupted")
+                raise _UnusedError("the query was interrupted")
             self._connection = connection
         try:
             return self._function(connection)
@@ -144,6 +148,10 @@ class Readers:
             if connection is None:
                 connection = self._server.connect()
             return query.run(connection)
+        except _UnusedError:
+            # Keep the connection: the caller may have given up because it was slow to make, and
+            # the next caller would give up over another one.
+            raise
         except FAILURES:
             if connection is not None:
                 connection.close()

@@ -97,7 +97,9 @@ class Writer(Committer):
         try:
             connection = self._connected()
             appends = [write.change for write in writes]
-            committed, made = append_quickly(connection, appends, self._sender, self._compress)
+            committed, made = append_quickly(
+                connection, appends, self.node, self._sender, self._compress
+            )
         except Exception as error:
             if not _is_away(error):
                 # Whatever it is, `_commit` finds out whose fault.
