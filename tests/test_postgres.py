@@ -24,6 +24,8 @@ from trio_logs.errors import FencedError, StoreError
 from trio_logs.records import Outcome, Status
 from trio_logs.store import Retention
 from trio_logs.store.postgres import PostgresStore
+from trio_logs.store.postgres import server as server_module
+from trio_logs.store.postgres import writer as writer_module
 from trio_logs.store.postgres.connection import ANSWER_SECONDS, Connection
 from trio_logs.store.postgres.link import Link
 from trio_logs.store.postgres.readers import Readers
@@ -356,25 +358,57 @@ async def test_two_appends_to_one_log_at_once(postgres: PostgresDatabase) -> Non
         assert store.statistics().bytes == 7
 
 
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the waits of the writer to a twentieth; their proportions stay."""
+    for module, name in ((server_module, "LOCK_SECONDS"), (writer_module, "APART_SECONDS")):
+        monkeypatch.setattr(module, name, getattr(module, name) / 20)
+
+
 async def test_the_wait_for_a_lock_has_a_bound(
     postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_logs.store.postgres.server.LOCK_SECONDS", 0.2)
+    hurry(monkeypatch)
     async with running(postgres.node()) as store:
         for name in ("w", "other"):
             await append_line(store, name, 1)
         with holding(postgres, "SELECT 1 FROM logs WHERE id = 'w' FOR UPDATE"):
-            async with trio.open_nursery() as nursery:
+            async with together(store) as nursery:
                 match = "lock timeout. End the transaction of the other program"
                 nursery.start_soon(expect_error, append_line(store, "w", 2), match)
-                # One log that is locked does not hold up another.
+                await trio.testing.wait_all_tasks_blocked()
+                # One log that is locked does not hold up those after it.
                 nursery.start_soon(append_line, store, "other", 2)
+                nursery.start_soon(append_line, store, "third", 1)
             assert await store.read("w", 1, 10**9) == [batch(1)]
         await append_line(store, "w", 2)
+        assert store.statistics().writes_failed == 1
+
+
+async def test_the_waits_for_many_locks_have_a_bound_together(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurry(monkeypatch)
+    monkeypatch.setattr(writer_module, "BRIEF_LOCK_SECONDS", 0.1)
+    tries = 0
+
+    def locked(transaction: Transaction) -> None:
+        nonlocal tries
+        tries += 1
+        transaction.execute("SELECT 1 FROM logs FOR UPDATE")
+
+    async with running(postgres.node()) as store:
+        await append_line(store, "w", 1)
+        with holding(postgres, "SELECT 1 FROM logs FOR UPDATE"):
+            async with together(store) as nursery:
+                for _ in range(50):
+                    call = store._database.write(locked)
+                    nursery.start_soon(expect_error, call, "lock timeout")
+        # One in the group, one that fails, and the others until their seconds are over.
+        assert 3 <= tries <= 2 + 0.25 / 0.1 + 1
 
 
 async def test_a_slow_statement_is_the_failure_of_its_call_alone(
-    postgres: PostgresDatabase,
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def bounds(connection: Connection) -> tuple[float, float]:
         """The seconds after which the server ends a statement, and the node gives it up."""
@@ -387,6 +421,8 @@ async def test_a_slow_statement_is_the_failure_of_its_call_alone(
         transaction.execute("SET LOCAL statement_timeout = 100")
         transaction.execute("SELECT pg_sleep(60)")
 
+    # The time of the first failure does not count.
+    monkeypatch.setattr(writer_module, "APART_SECONDS", 0.0)
     async with running(postgres.node()) as store:
         database = store._database
         written = await database.write(lambda transaction: bounds(transaction._connection))
