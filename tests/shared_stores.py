@@ -117,7 +117,7 @@ class PostgresDatabase:
 
     def clear(self) -> None:
         """Empty it; no store runs."""
-        tables = ("logs", "batches", "workloads", "deletions")
+        tables = ("logs", "batches", "workloads", "deletions", "skipped")
         emptied = "; ".join(f"DELETE FROM {table}" for table in tables)
         self.execute(f"{emptied}; UPDATE positions SET newest = 0, forgotten = 0")
 
@@ -155,6 +155,16 @@ def forget_lines(tables: MemoryTables, workload_id: str, lines: int) -> None:
         epoch=log.state.epoch,
     )
     tables._extended(workload_id, log.state)
+
+
+def forget_changes(tables: MemoryTables, position: int) -> None:
+    """Lose the changes after a position, as a replica does that is behind, and tell the nodes."""
+    for positions in (tables._changed, tables._deletions):
+        for workload_id in [name for name, each in positions.items() if each > position]:
+            del positions[workload_id]
+    tables._position = position
+    for observer in tables._observers:
+        observer.tell_losses(position)
 
 
 def forget_end(tables: MemoryTables, owned: Owned, node_id: str, lines: int) -> None:

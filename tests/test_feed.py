@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
 
@@ -342,6 +343,41 @@ async def test_push_moves_between_nodes_while_readers_follow(autojump_clock: Clo
             assert (await reader.until_end()).lines == line
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_reader_that_comes_late_to_a_topic_that_has_lost_its_log(
+    leaves: bool, autojump_clock: Clock
+) -> None:
+    """It does not run while its node takes the log and loses it again. The only other reader may
+    leave while that is looked up."""
+    async with cluster("a", "b") as (all_nodes, a, b):
+        await all_nodes.create("w")
+        await a.take("w")
+        await write(a, 1, 1)
+        slow = Reader()
+        with b.broker.subscribe("w", 1) as subscription, ExitStack() as others:
+            for record in await subscription.receive():
+                slow.note(record)
+            await b.take("w")
+            await write(b, 2, 2)
+            if leaves:
+                others.enter_context(b.broker.subscribe("w"))
+                b.store.switch.hang("log")
+            await a.take("w")
+            await write(a, 3, 3)
+            b.broker.fence("w")
+            await settled()
+            others.close()
+            b.store.switch.recover()
+            await a.close("w", OK)
+            with trio.fail_after(10):
+                async for record in subscription:
+                    slow.note(record)
+        assert slow.lines == numbered(1, 3)
+        assert slow.end is not None
+        await settled()
+        assert b.broker.statistics().topics == 0
+
+
 async def test_a_fenced_source_ends_its_writers_and_flushes(autojump_clock: Clock) -> None:
     async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
         await all_nodes.create("w")
@@ -639,6 +675,41 @@ async def test_a_reader_that_finds_the_failover_first(autojump_clock: Clock) -> 
         await a.close("w", OK)
 
 
+async def test_a_reader_waits_for_an_append_that_hangs_after_a_failover(
+    autojump_clock: Clock,
+) -> None:
+    """The append finds the failover out, once the store answers. Until then, the reader behind the
+    window asks the store some times a second."""
+    limits = BrokerLimits(1500, 1500)
+    async with cluster("a", limits=limits) as (all_nodes, a), trio.open_nursery() as nursery:
+        await all_nodes.create("w")
+        await a.take("w")
+        live, slow = Reader(), Reader()
+        nursery.start_soon(live.run, a)
+        await write(a, 1, 12)
+        a.store.switch.hang("append")
+        forget_lines(all_nodes.tables, "w", 4)
+        with await a.broker.open("w", a.owned["w"]) as log:
+            await log.writelines(["line 13"])
+        await settled()
+        before = len(a.store.switch.calls)
+        nursery.start_soon(slow.run, a)
+        # In a loop without a pause, virtual time would stand still.
+        for _ in range(1000):
+            await trio.lowlevel.checkpoint()
+        assert len(a.store.switch.calls) - before < 10
+        await trio.sleep(5)
+        assert 10 < len(a.store.switch.calls) - before < 60
+        assert slow.lines == numbered(1, 4)
+        a.store.switch.recover()
+        await slow.until(13)
+        await a.close("w", OK)
+        await slow.until_end()
+        assert [gap.reason for gap in slow.gaps] == ["store"]
+        assert slow.lines == await all_nodes.stored("w")
+        assert live.lines == numbered(1, 13)
+
+
 async def test_a_failover_amid_lines_that_came_together(autojump_clock: Clock) -> None:
     async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
         await all_nodes.create("w")
@@ -674,6 +745,30 @@ async def test_a_failover_while_lines_are_delivered_from_memory(autojump_clock: 
         for reader in (here, there):
             await reader.until_end()
             assert reader.lines == numbered(1, 5)
+
+
+async def test_a_failover_while_the_end_comes_with_a_last_line(autojump_clock: Clock) -> None:
+    """The last line has no newline, so it is appended with the end. The lines before it, which the
+    owner appends again first, must not end the log."""
+    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
+        await all_nodes.create("w")
+        await a.take("w")
+        here, there = Reader(), Reader()
+        nursery.start_soon(here.run, a)
+        nursery.start_soon(there.run, b)
+        await write(a, 1, 5)
+        with await a.broker.open("w", a.owned["w"]) as log:
+            await log.write("line 6")
+        await there.until(5)
+        a.store.set_mode("fails")
+        nursery.start_soon(a.close, "w", OK)
+        await trio.sleep(2)
+        forget_lines(all_nodes.tables, "w", 3)
+        a.store.set_mode("works")
+        for reader in (here, there):
+            assert (await reader.until_end()).lines == 6
+            assert reader.lines == numbered(1, 6) == await all_nodes.stored("w")
+        assert await a.close("w", OK) == here.end == there.end
 
 
 async def test_lines_that_are_lost_with_their_owner_are_reset(autojump_clock: Clock) -> None:

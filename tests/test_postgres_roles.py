@@ -83,7 +83,7 @@ def test_the_owner_prepares_a_database(
         url = postgres_server.url(name)
         for _ in range(2):
             assert main([url, name]) is None
-            expected = "The tables in the schema trio_logs are of version 1.\n"
+            expected = "The tables in the schema trio_logs are of version 2.\n"
             assert capsys.readouterr().out == expected
 
         async def serve() -> None:
@@ -109,7 +109,7 @@ async def test_tables_of_a_later_version_are_refused(postgres: PostgresDatabase)
     async with running(postgres.node()):
         pass
     postgres.execute("UPDATE version SET version = version + 1")
-    match = "its tables are of version 2, and this service reads versions up to 1"
+    match = "its tables are of version 3, and this service reads versions up to 2"
     with pytest.RaisesGroup(pytest.RaisesExc(StoreError, match=match)):
         async with running(postgres.node()):
             pass
@@ -120,8 +120,17 @@ async def test_nodes_that_start_at_once_make_the_tables_once(postgres: PostgresD
         async with trio.open_nursery() as starts:
             for _ in range(4):
                 starts.start_soon(nursery.start, postgres.node().run)
-        assert postgres.execute("SELECT version FROM version") == [(1,)]
+        assert postgres.execute("SELECT version FROM version") == [(2,)]
         nursery.cancel_scope.cancel()
+
+
+async def test_tables_of_version_1_are_migrated(postgres: PostgresDatabase) -> None:
+    async with running(postgres.node()) as store:
+        await store.create(workload("w"))
+    postgres.execute("DROP TABLE skipped; UPDATE version SET version = 1")
+    async with running(postgres.node()) as store:
+        assert (await store.changes(0, 1)).newest == 1
+    assert postgres.execute("SELECT version FROM version") == [(2,)]
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ READ_BYTES = 512 * 1024
 """About how many bytes on the wire a feed reads and publishes at once, as a source does."""
 
 FEED_READS = 4
-"""Reads of all feeds at once, half of those that a store serves at once: readers behind their
-windows get the others."""
+"""Reads of all feeds at once. A store serves twice as many at once, so half of them are left for
+readers behind their windows."""
 
 LOOK_SECONDS = 5.0
 """Seconds from one look at the store to the next, at most: news may be lost."""
@@ -41,7 +41,7 @@ class Verdict(Enum):
     """The log was deleted."""
 
     LOST = auto()
-    """The store has lost lines that readers were told, and another owner goes on before them."""
+    """The store has lost lines that readers have, and the log has another owner or an end since."""
 
 
 class Feed:
@@ -67,7 +67,8 @@ class Feed:
         self._asking = Asking(topic, news)
         self._looks = Looks()
         self._scope = trio.CancelScope()
-        # When news came that no look has read yet, and that which this look reads; on Trio's clock.
+        # On Trio's clock, or `inf`: when the oldest news since the beginning of the last look came,
+        # and when the oldest news that this look reads came.
         self._news_since = math.inf
         self._looking_since = trio.current_time()
 
@@ -100,8 +101,8 @@ class Feed:
         await self._asking.answer()
 
     async def reach(self, line: int) -> bool:
-        """Wait for a look at the store, however long it is away: what a reader was told at another
-        node is there, or lost."""
+        """Wait for a look at the store, however long it is away. Another node has told the reader
+        this line, so the store has the line at that look, or has lost it."""
         if self._topic.head < line:
             await self._looks.next()
         return False

@@ -18,6 +18,9 @@ from .topics import Topics
 
 __all__ = ["Subscription"]
 
+RETRY_SECONDS = 0.1
+"""Seconds until a reader looks again for a line that a failover has lost."""
+
 
 class Subscription(Seat, OneByOne[Record]):
     """Delivers a log from a position on: a contiguous run of batches, gaps in the place of lines
@@ -151,6 +154,9 @@ class Subscription(Seat, OneByOne[Record]):
             is_whole = found and found[0].first <= self._cursor
             if is_whole or await topic.check_missing(self._cursor):
                 return self._close_hole(found, head)
+            if self._cursor <= topic.durable:
+                # What mends it is under way, and may hang: no ring tells of it.
+                await trio.sleep(RETRY_SECONDS)
         raise trio.EndOfChannel
 
     def _go_back(self, reset: Reset) -> Reset:

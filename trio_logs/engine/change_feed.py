@@ -44,7 +44,8 @@ class ChangeFeed:
     functions only: on Trio, each is atomic.
 
     `head` is the position of the newest change that readers at the head have. The store may have
-    later ones, whose callbacks are still to come. `published` counts changes. `written` returns the
+    later ones, whose callbacks are still to come. `published` counts changes. `restarts` counts how
+    often changes were lost that readers have: each reader has to begin anew. `written` returns the
     id, the lines and the bytes of the log of each workload that runs here, and `elsewhere` how far
     the logs of all running workloads have come, those of other nodes included.
     """
@@ -64,6 +65,7 @@ class ChangeFeed:
         self.progress = ProgressTable()
         self.head = 0
         self.published = 0
+        self.restarts = 0
         self.is_detached = False
         # Bound: the streams that may be open.
         self._readers: dict[Listener, None] = {}
@@ -87,6 +89,17 @@ class ChangeFeed:
         if self._readers:
             self.progress.settle(change)
             self._news.set()
+
+    def restart(self, newest: int) -> None:
+        """The store has lost changes that readers may have. Go on after the position of its newest
+        change."""
+        self.restarts += 1
+        self.head = newest
+        self._window.clear()
+        self._recent = None
+        # A workload that has ended may run again.
+        self.progress.clear()
+        self._news.set()
 
     def add(self, reader: Listener) -> None:
         """Tell this reader of changes from now on."""
@@ -128,8 +141,10 @@ class ChangeFeed:
                 known_after, page = self._recent
                 if known_after == after and page.newest >= max(after, self.head):
                     return page
+            restarts = self.restarts
             page = await self._store.changes(after, READ_BYTES)
-            self._recent = after, page
+            if self.restarts == restarts:
+                self._recent = after, page
             return page
 
     async def tell(self) -> None:

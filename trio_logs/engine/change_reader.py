@@ -26,10 +26,11 @@ class ChangeReader:
     """Delivers the changes after a position, in order: first the position, then each change.
 
     A reader at the head gets each change. A reader that is behind the window gets at least the last
-    change of each workload. After a position that can't be resumed from, a `Reset` comes, and then
-    the position from which the reader goes on. `Progress` has no position, and comes at most once a
-    second: once of each running workload if the reader resumes, then of those whose logs have
-    grown. `Detached` is the last record, when the service shuts down.
+    change of each workload. After a position that can't be resumed from, and after a failover that
+    has lost changes, a `Reset` comes, and then the position from which the reader goes on.
+    `Progress` has no position, and comes at most once a second: once of each running workload if
+    the reader resumes, then of those whose logs have grown. `Detached` is the last record, when the
+    service shuts down.
 
     Use it as a context manager; it is told of changes only while it is entered. Its own buffer is
     one page of the store, about 64 KiB. With `after` None, it delivers new changes only. A reader
@@ -50,6 +51,8 @@ class ChangeReader:
         # What is delivered next. Bound: one page.
         self._records: list[ChangeRecord] = []
         self._is_loaded = False
+        # The restarts of the feed before the cursor was chosen.
+        self._restarts = 0
         self._is_over = False
         self._resumes = after is not None
         # The look whose progress the reader has, and when it got some, on Trio's clock.
@@ -96,6 +99,7 @@ class ChangeReader:
         if self._is_loaded:
             await trio.lowlevel.checkpoint()
             return
+        self._restarts = self._feed.restarts
         if self._cursor is None:
             self._cursor = self._feed.head
         if self._cursor > self._feed.head or self._feed.is_behind(self._cursor):
@@ -140,6 +144,10 @@ class ChangeReader:
         if self._feed.is_detached:
             self._is_over = True
             return [Detached()]
+        if self._restarts != self._feed.restarts:
+            self._restarts = self._feed.restarts
+            self._reset("beyond_head", "the database has lost changes in a failover")
+            return self._take()
         changes = self._feed.after(self.position)
         if changes:
             self._cursor = changes[-1].position
@@ -164,15 +172,18 @@ class ChangeReader:
 
     def _accept(self, page: ChangePage) -> None:
         """Take what the store has after the cursor; or go on with what is new."""
-        if self.position > page.newest:
-            reason, detail = "beyond_head", f"position {self.position} was never given"
+        if not page.is_known:
+            detail = f"position {self.position} was never given, or a failover has lost it"
+            self._reset("beyond_head", detail, page.newest)
         elif self.position < page.forgotten:
-            reason = "too_old"
             detail = f"deletions up to position {page.forgotten} are not kept any more"
+            self._reset("too_old", detail, page.newest)
         else:
             self._records += page.changes
             self._cursor = page.position
-            return
-        self._cursor = max(page.newest, self._feed.head)
+
+    def _reset(self, reason: str, detail: str, newest: int = 0) -> None:
+        """Go on with what comes after the head, or after the position of the newest change."""
+        self._cursor = max(newest, self._feed.head)
         reset = Reset(reason, f"{detail}: list the workloads again")
         self._records = [reset, Position(self._cursor)]

@@ -28,14 +28,18 @@ class ChangeWindow:
     def append(self, change: Change) -> None:
         """Add the newest change. After a hole in the positions, the window begins anew."""
         if self._changes and change.position != self._changes[-1].position + 1:
-            self._changes.clear()
-            self._bytes = 0
+            self.clear()
         self._changes.append(change)
         self._bytes += change.weight
         while len(self._changes) > MAX_CHANGES or (
             self._bytes > MAX_BYTES and len(self._changes) > 1
         ):
             self._bytes -= self._changes.popleft().weight
+
+    def clear(self) -> None:
+        """Forget all changes."""
+        self._changes.clear()
+        self._bytes = 0
 
     def holds(self, position: int) -> bool:
         """Whether the window has this change."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 import trio
 
 from ..broker import Bell
-from ..records import Change, Detached, Progress, Workload
+from ..records import Change, Detached, Reset, Workload
 from ..store import ChangePage, WorkloadStore
+from ..store.shared import SharedStore
 from .change_feed import ChangeFeed
 from .change_reader import ChangeReader
 from .store_calls import StoreCalls
@@ -19,19 +20,22 @@ __all__ = ["Changes"]
 
 class Changes:
     """Numbered by the store, told by a window in memory, and read from the store by readers that
-    are behind it. `written` and `elsewhere` are those of `ChangeFeed`."""
+    are behind it. `written` is that of `ChangeFeed`. `shared` is the store if nodes share it."""
 
     def __init__(
         self,
         store: WorkloadStore,
         calls: StoreCalls,
         written: Callable[[], Iterable[tuple[str, int, int]]],
-        elsewhere: Callable[[], Awaitable[Sequence[Progress]]] | None = None,
+        shared: SharedStore | None = None,
     ) -> None:
         self._store = store
         self._calls = calls
+        elsewhere = None if shared is None else shared.progress
         self._feed = ChangeFeed(store, written, elsewhere)
         store.listen(self._feed.publish)
+        if shared is not None:
+            shared.watch_losses(self._feed.restart)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Tell readers of changes, until cancelled. Raises StoreError if the store can't be read at
@@ -68,12 +72,16 @@ class Changes:
         self, workload_id: str, get: Callable[[str], Awaitable[Workload]]
     ) -> None:
         """Return once a workload has ended or is deleted, and at a shutdown. `get` reads its
-        record. Raises StoreError."""
+        record. Raises what `get` raises, and StoreError."""
         with self.read() as reader:
             await reader.load()
             ended = (await get(workload_id)).status.final
             while not ended:
                 for record in await reader.receive():
+                    if isinstance(record, Reset):
+                        # Its end may be among the changes that are lost, or that came before this
+                        # node noticed the loss.
+                        ended |= (await get(workload_id)).status.final
                     ended |= isinstance(record, Detached) or (
                         isinstance(record, Change)
                         and record.id == workload_id

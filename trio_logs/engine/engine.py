@@ -78,8 +78,7 @@ class Engine:
         self._life = Life(store, backends, self._jobs, self._admission, calls, grace, self._sharing)
         elsewhere = None if self._sharing is None else self._sharing.elsewhere
         self._controls = Controls(self._jobs, backends, self.get, grace, elsewhere)
-        progress = None if self._sharing is None else self._sharing.progress
-        self.changes = Changes(store, self._calls, self._written, progress)
+        self.changes = Changes(store, self._calls, self._written, shared)
         self._nursery: trio.Nursery
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -228,7 +227,8 @@ class Engine:
     @property
     def may_leave(self) -> bool:
         """After `shutdown`: whether this node owns nothing. If not, the others have to bury it."""
-        return not (len(self._jobs) or self._jobs.unended or self._life.may_own_more)
+        jobs, unsettled = self._jobs, self._admission.unsettled
+        return not (len(jobs) or jobs.unended or unsettled or self._life.may_own_more)
 
     def statistics(self) -> EngineStatistics:
         """A snapshot, and counters since the start."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 
 import trio
 
 from ..backends import Backend
 from ..broker import Bell
-from ..records import Progress, Workload
+from ..records import Workload
 from .claims import Claims
 from .jobs import Jobs
 from .limits import EngineLimits
@@ -75,10 +75,6 @@ class Sharing:
         """See `Engine.owns`."""
         job = self.jobs.get(workload_id)
         return job is not None and await self.claims.owns(job)
-
-    async def progress(self) -> Sequence[Progress]:
-        """How far the logs of all running workloads have come. Raises StoreError."""
-        return await self._store.progress()
 
     def _ring(self) -> None:
         self._room.ring()

@@ -19,18 +19,23 @@ class ChangePage:
 
     With them, a reader has everything up to `position`. When they were read, `newest` was the
     position of the newest change, and deletions up to position `forgotten` were not kept any more.
+    Unless it `is_known`, the position before the page was never given, or a failover has lost it.
     """
 
     changes: Sequence[Change]
     position: int
     newest: int
     forgotten: int
+    is_known: bool = True
 
 
 def page_of(
-    changes: Iterable[Change], max_bytes: int, *, newest: int, forgotten: int
+    changes: Iterable[Change], after: int, max_bytes: int, *, newest: int, forgotten: int
 ) -> ChangePage:
-    """The first changes, until their weight is `max_bytes`. It takes no more of `changes`."""
+    """The first changes after a position, until their weight is `max_bytes`. It takes no more of
+    `changes`."""
+    if after > newest:
+        return ChangePage((), newest, newest, forgotten, is_known=False)
     page: list[Change] = []
     for change in changes:
         page.append(change)

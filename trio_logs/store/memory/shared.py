@@ -20,9 +20,11 @@ class SharedMemoryStore:
     def __init__(self, tables: MemoryTables) -> None:
         self.tables = tables
         self.is_up = True
+        self.outages = 0
         self._id = ""
         self._watched: set[str] = set()
         self._listener: Callable[[Change], object] | None = None
+        self._lost: Callable[[int], object] | None = None
         self._ring_log: Callable[[str | None], object] | None = None
         self._ring_work: Callable[[], object] | None = None
         self._asked: Callable[[str], object] | None = None
@@ -107,7 +109,9 @@ class SharedMemoryStore:
         await trio.lowlevel.checkpoint()
         return self.tables.nodes()
 
-    async def bury(self, node_id: str, counter: int, outcome: Outcome, at: int) -> Sequence[str]:
+    async def bury(
+        self, node_id: str, counter: int, outcome: Outcome, at: int
+    ) -> Sequence[str] | None:
         await trio.lowlevel.checkpoint()
         return self.tables.bury(node_id, counter, outcome, at)
 
@@ -162,6 +166,9 @@ class SharedMemoryStore:
     def listen(self, listener: Callable[[Change], object]) -> None:
         self._listener = listener
 
+    def watch_losses(self, lost: Callable[[int], object]) -> None:
+        self._lost = lost
+
     def watch_logs(self, ring: Callable[[str | None], object]) -> None:
         self._ring_log = ring
 
@@ -193,6 +200,10 @@ class SharedMemoryStore:
     def tell_change(self, change: Change) -> None:
         if self._listener is not None:
             self._listener(change)
+
+    def tell_losses(self, newest: int) -> None:
+        if self._lost is not None:
+            self._lost(newest)
 
     def tell_log(self, workload_id: str | None) -> None:
         if self._ring_log is not None and (workload_id is None or workload_id in self._watched):

@@ -137,7 +137,7 @@ class MemoryStore(MemorySessions, MemoryLogs):
             for positions in (self._changed, self._deletions)
         ]
         found = merge(*later, key=lambda change: change.position)
-        return page_of(found, max_bytes, newest=self._position, forgotten=self._forgotten)
+        return page_of(found, after, max_bytes, newest=self._position, forgotten=self._forgotten)
 
     def _last(self, item: tuple[str, int]) -> Change:
         workload_id, position = item

@@ -4,34 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 from ...errors import FencedError
 from ...records import Change, End, Outcome, Progress, Status, Workload
 from ..shared import PUSHED, Node, Owned, Remains, Request
 from .members import Members
+from .observer import Observer
 from .store import MemoryStore
 
-__all__ = ["MemoryTables", "Observer"]
-
-
-class Observer(Protocol):
-    """A node's store, which is told what happens in the tables."""
-
-    def tell_change(self, change: Change) -> None:
-        """A record has changed."""
-
-    def tell_log(self, workload_id: str) -> None:
-        """Another node has changed a log."""
-
-    def tell_work(self, node_id: str | None) -> None:
-        """There is work for this node; None: for any node."""
-
-    def tell_asked(self, workload_id: str) -> None:
-        """Another node asks for unfinished lines."""
-
-    def tell_shown(self, workload_id: str, content: bytes) -> None:
-        """Another node shows unfinished lines."""
+__all__ = ["MemoryTables"]
 
 
 class MemoryTables(MemoryStore):
@@ -93,10 +74,10 @@ class MemoryTables(MemoryStore):
             for node in self._members.nodes
         ]
 
-    def bury(self, node_id: str, counter: int, outcome: Outcome, at: int) -> Sequence[str]:
+    def bury(self, node_id: str, counter: int, outcome: Outcome, at: int) -> Sequence[str] | None:
         node = self._members.dead(node_id, counter)
         if node is None:
-            return []
+            return None
         ended = []
         left = self._let_go(node_id)
         for workload_id in left:
@@ -132,7 +113,7 @@ class MemoryTables(MemoryStore):
         left = sorted(each for each, owner in self._owners.items() if owner == node_id)
         for workload_id in left:
             self._raise_epoch(workload_id)
-            self._disown(workload_id)
+            del self._owners[workload_id]
         return left
 
     def claim(self, node_id: str, limit: int, started_at: int, by: Observer) -> Sequence[Owned]:

@@ -19,7 +19,8 @@ ROWS = 100
 
 def newest(connection: Connection) -> int:
     """The position of the newest change."""
-    return _bounds(connection)[0]
+    row: Any = connection.execute("SELECT newest FROM positions").fetchone()
+    return int(row[0])
 
 
 def since(connection: Connection, after: int, max_bytes: int) -> ChangePage:
@@ -28,18 +29,27 @@ def since(connection: Connection, after: int, max_bytes: int) -> ChangePage:
         # All statements see one moment: a workload that is deleted between two of them would be in
         # neither.
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        last, forgotten = _bounds(connection)
+        last, forgotten, is_lost = _bounds(connection, after)
+        if is_lost:
+            return ChangePage((), last, last, forgotten, is_known=False)
         changes = merge(
             _records(connection, after),
             _deletions(connection, after),
             key=lambda change: change.position,
         )
-        return page_of(changes, max_bytes, newest=last, forgotten=forgotten)
+        return page_of(changes, after, max_bytes, newest=last, forgotten=forgotten)
 
 
-def _bounds(connection: Connection) -> tuple[int, int]:
-    row: Any = connection.execute("SELECT newest, forgotten FROM positions").fetchone()
-    return int(row[0]), int(row[1])
+def _bounds(connection: Connection, position: int) -> tuple[int, int, bool]:
+    """The newest position, the last one of the deletions that are not kept, and whether a failover
+    has lost the change at `position`."""
+    row: Any = connection.execute(
+        "SELECT newest, forgotten, EXISTS (SELECT FROM skipped WHERE last < %s AND base > %s)"
+        " FROM positions",
+        (position, position),
+    ).fetchone()
+    newest, forgotten, is_lost = row
+    return newest, forgotten, is_lost
 
 
 def _records(connection: Connection, after: int) -> Iterator[Change]:

@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 ANSWER_SECONDS = 10.0
 """Seconds that a statement may take. The server ends it earlier, see `server.STATEMENT_SHARE`. A
-server that is stopped, or behind a network that is cut, does not: the connection is given up then.
-"""
+server that is stopped, or that the network does not reach, can't do so: then the connection is
+closed here."""
 
 CANCEL_SECONDS = 2.0
 """Seconds that the request to end a statement in the server may take."""
@@ -38,6 +38,9 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
     first_epoch = 0
     """The least epoch that an owner of a log may get; see `server.open_writer`."""
+
+    skipped_to = 0
+    """Positions of changes up to here are given, or skipped; see `Transaction.commit`."""
 
     _alarm: tuple[int, int] | None = None
     _guard: threading.Lock

@@ -51,6 +51,7 @@ class News:
         self._untold = trio.Event()
         self.watched: set[str] = set()
         self.listener: Callable[[Change], object] = _ignore
+        self.lost: Callable[[int], object] = _ignore
         self.ring_log: Callable[[str | None], object] = _ignore
         self.ring_work: Callable[[], object] = _ignore_all
         self.asked: Callable[[str], object] = _ignore
@@ -77,7 +78,10 @@ class News:
             nursery.start_soon(self._tell_others)
 
     def committed(self, committed: Committed) -> None:
-        """This store has committed a transaction: tell its changes, in the order of positions."""
+        """This store has committed a transaction: tell its changes, in the order of positions.
+
+        On a new timeline, `before` is above all that an earlier one has given.
+        """
         if committed.before == self._told:
             self._told = committed.position
             for change in committed.changes:
@@ -197,6 +201,12 @@ class News:
         page = await self._readers.read(
             partial(changes.since, after=self._told, max_bytes=PAGE_BYTES)
         )
+        if not page.is_known:
+            # A failover has lost changes that were told; it may have undone some in records, which
+            # have no change after `_told`.
+            self._told = page.newest
+            self.lost(page.newest)
+            return
         for change in page.changes:
             # Commits of this store may have been told meanwhile.
             if change.position > self._told:

@@ -16,7 +16,15 @@ from .connection import Connection
 
 __all__ = ["VERSION", "prepare"]
 
-VERSION = 1
+VERSION = 2
+
+_SKIPPED = """
+-- After a failover, positions go on above all that the database may have lost; see `Transaction`.
+CREATE TABLE skipped (
+    last bigint NOT NULL,            -- the position of the newest change that it has kept
+    base bigint NOT NULL             -- the next change has the position after this one
+);
+"""
 
 _TABLES = """
 -- What an append reads and writes. Its rows are small, and no index has a column that an append
@@ -53,8 +61,8 @@ CREATE TABLE batches (
     count bigint NOT NULL,
     time bigint NOT NULL,
     size integer NOT NULL,           -- bytes of its lines
-    flags smallint NOT NULL,         -- see `rows`
-    stream text NOT NULL,            -- of a gap, its reason
+    flags smallint NOT NULL,         -- see `store.rows`
+    stream text NOT NULL,            -- or the reason, if the row is a gap
     data bytea NOT NULL,
     PRIMARY KEY (log, first)
 ) WITH (
@@ -162,9 +170,12 @@ def prepare(connection: Connection, schema: str) -> None:
         if version == 0:
             name = sql.Identifier(schema)
             connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
-            connection.execute(_TABLES)
+            connection.execute(_TABLES + _SKIPPED)
             connection.execute("CREATE TABLE version (version integer NOT NULL)")
             connection.execute("INSERT INTO version VALUES (%s)", [VERSION])
+        elif version == 1:
+            connection.execute(_SKIPPED)
+            connection.execute("UPDATE version SET version = %s", [VERSION])
 
 
 def _version(connection: Connection, schema: str) -> int:

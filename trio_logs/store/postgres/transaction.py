@@ -32,6 +32,12 @@ RETURNING w.changed, {WORKLOAD}
 
 _NEWEST = "SELECT newest FROM positions"
 
+_SKIP = (
+    "INSERT INTO skipped SELECT newest, %s FROM positions WHERE newest < %s FOR UPDATE",
+    "UPDATE positions SET newest = %s WHERE newest < %s",
+)
+"""The second statement sees what the lock of the first one waits for."""
+
 _NOTIFY = "SELECT pg_notify(current_schema(), %s)"
 
 _FORGET = """
@@ -120,6 +126,11 @@ class Transaction:
     def commit(self) -> Committed:
         """Commit it, in one round trip. Raises psycopg.Error."""
         self.bell.changes = bool(self._changes)
+        # Positions that a failover has lost are not given again, as epochs are not.
+        base = self.first_epoch
+        if self._changes and base > self._connection.skipped_to:
+            for statement in _SKIP:
+                self.later(statement, (base, base))
         statements = [*self._later]
         if self._changes:
             # From here on, this connection has the lock of `positions`.
@@ -146,6 +157,7 @@ class Transaction:
             raise psycopg.OperationalError("the transaction was rolled back")
         if not self._changes:
             return Committed(added=self.added, trimmed=self.trimmed, held=self.held)
+        self._connection.skipped_to = base
         numbered, newest = made[len(self._later) : len(self._later) + 2]
         position = int(newest.fetchall()[0][0])
         before = position - self._changes

@@ -65,13 +65,13 @@ SELECT count(*) FROM logs JOIN batches ON log = number,
     LATERAL (SELECT %(moment)s - greatest(COALESCE(keep, 0), %(age)s) AS before) AS bound
 WHERE oldest < bound.before AND time < bound.before
 """
-"""It looks at the rows of the logs that have a row which is too old."""
+"""The number of rows that are too old. A log whose oldest row is young enough is skipped."""
 
 _ROWS = "SELECT reltuples::bigint FROM pg_class WHERE oid = 'batches'::regclass"
 """About how many rows there are; PostgreSQL counts them now and then."""
 
 _MANY = 100_000
-"""So many rows are not counted: an estimate does."""
+"""From so many rows on, PostgreSQL's estimate is used, since counting them would take too long."""
 
 _NEVER = 2**62
 """Later than all times, and more than all sizes."""
@@ -111,8 +111,9 @@ def trim(transaction: Transaction, retention: Retention, held: int | None) -> in
     return removed
 
 
-# The transaction locks the logs that it trims. Nodes append to many running logs in any order, so
-# it locks one of these at most, and never waits for a node that waits for it.
+# The transaction locks the logs that it trims. Appends lock many running logs, in an order of their
+# own. If this transaction locked two running logs, it and an append could wait for each other. So
+# it locks at most one.
 
 
 def _remove_aged(transaction: Transaction, moment: int, age: int) -> int:
@@ -174,7 +175,8 @@ def has_deleted(connection: Connection) -> bool:
 
 
 def sweep(transaction: Transaction) -> bool:
-    """Remove a piece of the deleted logs; False if there is none that no other node removes."""
+    """Remove some rows of one deleted log. A log that another node is removing is skipped. False if
+    no other deleted log is left."""
     found = transaction.execute(
         "SELECT number FROM logs WHERE id IS NULL ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED"
     ).fetchone()

@@ -41,7 +41,7 @@ def since(
             _deletions(deletions, after),
             key=lambda change: change.position,
         )
-        page = page_of(changes, max_bytes, newest=last, forgotten=forgotten)
+        page = page_of(changes, after, max_bytes, newest=last, forgotten=forgotten)
     return page  # noqa: RET504 - for mypy, a transaction may suppress exceptions
 
 
