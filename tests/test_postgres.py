@@ -291,6 +291,30 @@ async def test_a_connection_that_was_too_slow_for_its_caller_is_the_next_ones(
         readers.close()
 
 
+async def test_a_read_that_waits_while_others_hang_fails_at_the_close(
+    postgres: PostgresDatabase,
+) -> None:
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def hang(_: Connection) -> None:
+        hangs.set()
+        assert goes_on.wait(20)
+
+    readers = Readers(Server(postgres.server.url(), postgres.schema), Link(), "test", 1)
+    readers.start()
+    await trio.to_thread.run_sync(readers.open)
+    async with trio.open_nursery() as callers:
+        callers.start_soon(readers.read, hang)
+        await until(hangs.is_set)
+        callers.start_soon(expect_error, readers.read(hang), "the store is closed")
+        await trio.testing.wait_all_tasks_blocked()
+        # As the close of a store that has waited long enough.
+        with trio.move_on_after(0):
+            await readers.wait_closed()
+        await trio.to_thread.run_sync(readers.close)
+        goes_on.set()
+
+
 async def test_an_innocent_write_of_a_failed_group_succeeds(postgres: PostgresDatabase) -> None:
     failed: dict[str, Exception] = {}
 
