@@ -121,6 +121,30 @@ async def test_an_append_of_the_owner_takes_one_statement(
         await a.append("w", [batch(1)], expected=1, epoch=owned.epoch, size=7)
 
 
+async def test_a_request_waits_for_the_append_that_ends_its_log(
+    postgres: PostgresDatabase,
+) -> None:
+    async with joined(postgres.node, "a", "b") as (a, b):
+        await a.create(workload("w"))
+        await a.claim(1, 7)
+        answers: list[bool] = []
+
+        async def ask() -> None:
+            answers.append(await b.request("w", b"{}"))
+
+        waiting = "SELECT 1 FROM pg_locks WHERE NOT granted"
+        async with trio.open_nursery() as nursery:
+            with postgres.connection() as other, other.transaction():
+                # What an append does that ends the log.
+                other.execute("SELECT 1 FROM logs WHERE id = 'w' FOR NO KEY UPDATE")
+                other.execute("DELETE FROM requests")
+                other.execute("UPDATE logs SET owner = NULL, outcome = '{}'")
+                nursery.start_soon(ask)
+                await until(lambda: answers or postgres.execute(waiting))
+        assert answers == [False]
+        assert postgres.execute("SELECT * FROM requests") == []
+
+
 class Bells:
     """Notes what a store rings."""
 
