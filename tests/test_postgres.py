@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
+import resource
 import signal
 import threading
 import time
@@ -313,6 +316,50 @@ async def test_a_read_that_waits_while_others_hang_fails_at_the_close(
             await readers.wait_closed()
         await trio.to_thread.run_sync(readers.close)
         goes_on.set()
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Within the block, this process can open no file; those that are open work."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_node_without_file_descriptors_does_not_blame_the_database(
+    postgres: PostgresDatabase,
+) -> None:
+    async with running(postgres.node()) as store:
+        await append_line(store, "w", 1)
+        postgres.execute(
+            "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity"
+            " WHERE application_name = 'trio-logs'"
+        )
+        with structlog.testing.capture_logs() as logged, no_descriptors():
+            for call in (
+                append_line(store, "w", 2),
+                store.read("w", 1, 1),
+                store.beat(address=None, draining=False),
+            ):
+                await expect_error(call, r"too many open files\. Raise its limit")
+            assert store._database.link.is_up
+        assert logged == []
+        await append_line(store, "w", 2)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_a_lack_of_file_descriptors_says_nothing_about_the_database(number: int) -> None:
+    link = Link()
+    lack = OSError(number, os.strerror(number))
+    link.failed(lack, time.monotonic())
+    assert link.is_up
+    link.failed(psycopg.OperationalError("connection refused"), time.monotonic())
+    assert not link.is_up
+    link.failed(lack, time.monotonic())
+    assert not link.is_up
 
 
 async def test_an_innocent_write_of_a_failed_group_succeeds(postgres: PostgresDatabase) -> None:
