@@ -137,7 +137,10 @@ class Commits:
 
     def error(self, what: str) -> StoreError:
         """An error for callers that wait for the store."""
-        error = StoreError(f"{what}: {self.failure or 'the store does not answer'}")
+        why = "the store does not answer"
+        if self._storing is Storing.CATCHING_UP:
+            why = "earlier lines, which the store lacks, are stored first; try again"
+        error = StoreError(f"{what}: {self.failure or why}")
         error.__cause__ = self.failure
         return error
 

@@ -48,6 +48,7 @@ class Roles:
         self._reads = trio.CapacityLimiter(FEED_READS)
         if self._news is not None:
             topics.attend = self._attend
+            topics.may_fail_over = True
 
     @property
     def sources(self) -> dict[Topic, Source]:
@@ -168,6 +169,12 @@ class Roles:
                 self._handing_over.pop(topic).cancel(reason="no reader is left")
         elif self._is_stranded(topic):
             self._hand_over(topic)
+        elif topic.life is Life.DELETED:
+            # An earlier topic may lead readers to it after it was deleted.
+            is_extended = topic in self._feeds or topic in self._sources
+            if not is_extended and not topic.abandoned:
+                self._topics.replace(topic)
+                topic.abandon()
         elif topic.extender is None and topic.life in (Life.OPEN, Life.ABSENT):
             is_current = self._topics.current(topic.workload_id) is topic
             if is_current and self._news is not None and self._tasks.accepts:
@@ -204,21 +211,21 @@ class Roles:
             # It was stopped, and another one may run by now.
             return
         del self._feeds[topic]
+        if verdict is Verdict.LOST:
+            # It stays the extender: until there is a successor, readers wait for what is missing.
+            self._hand_over(topic)
+            return
         topic.extender = None
-        match verdict:
-            case Verdict.DELETED:
-                topic.delete()
-                self._topics.replace(topic)
-                topic.abandon()
-            case Verdict.LOST:
-                self._hand_over(topic)
+        if verdict is Verdict.DELETED:
+            topic.delete()
+            self._topics.replace(topic)
+            topic.abandon()
 
     def _hand_over(self, topic: Topic) -> None:
         """Another node owns the log: have the readers go on where the store has it."""
         self._topics.replace(topic)
         if self._news is None or not self._tasks.accepts:
-            topic.detached = True
-            topic.audience.ring_all()
+            topic.detach()
         elif topic.audience:
             scope = self._handing_over[topic] = trio.CancelScope()
             name = f"successor of {topic.workload_id}"
