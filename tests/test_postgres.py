@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
+import resource
 import signal
 import threading
 import time
@@ -24,6 +27,8 @@ from trio_logs.errors import FencedError, StoreError
 from trio_logs.records import Outcome, Status
 from trio_logs.store import Retention
 from trio_logs.store.postgres import PostgresStore
+from trio_logs.store.postgres import server as server_module
+from trio_logs.store.postgres import writer as writer_module
 from trio_logs.store.postgres.connection import ANSWER_SECONDS, Connection
 from trio_logs.store.postgres.link import Link
 from trio_logs.store.postgres.readers import Readers
@@ -289,6 +294,74 @@ async def test_a_connection_that_was_too_slow_for_its_caller_is_the_next_ones(
         readers.close()
 
 
+async def test_a_read_that_waits_while_others_hang_fails_at_the_close(
+    postgres: PostgresDatabase,
+) -> None:
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def hang(_: Connection) -> None:
+        hangs.set()
+        assert goes_on.wait(20)
+
+    readers = Readers(Server(postgres.server.url(), postgres.schema), Link(), "test", 1)
+    readers.start()
+    await trio.to_thread.run_sync(readers.open)
+    async with trio.open_nursery() as callers:
+        callers.start_soon(readers.read, hang)
+        await until(hangs.is_set)
+        callers.start_soon(expect_error, readers.read(hang), "the store is closed")
+        await trio.testing.wait_all_tasks_blocked()
+        # As the close of a store that has waited long enough.
+        with trio.move_on_after(0):
+            await readers.wait_closed()
+        await trio.to_thread.run_sync(readers.close)
+        goes_on.set()
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Within the block, this process can open no file; those that are open work."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_node_without_file_descriptors_does_not_blame_the_database(
+    postgres: PostgresDatabase,
+) -> None:
+    async with running(postgres.node()) as store:
+        await append_line(store, "w", 1)
+        postgres.execute(
+            "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity"
+            " WHERE application_name = 'trio-logs'"
+        )
+        with structlog.testing.capture_logs() as logged, no_descriptors():
+            for call in (
+                append_line(store, "w", 2),
+                store.read("w", 1, 1),
+                store.beat(address=None, draining=False),
+            ):
+                await expect_error(call, r"too many open files\. Raise its limit")
+            assert store._database.link.is_up
+        assert logged == []
+        await append_line(store, "w", 2)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_a_lack_of_file_descriptors_says_nothing_about_the_database(number: int) -> None:
+    link = Link()
+    lack = OSError(number, os.strerror(number))
+    link.failed(lack, time.monotonic())
+    assert link.is_up
+    link.failed(psycopg.OperationalError("connection refused"), time.monotonic())
+    assert not link.is_up
+    link.failed(lack, time.monotonic())
+    assert not link.is_up
+
+
 async def test_an_innocent_write_of_a_failed_group_succeeds(postgres: PostgresDatabase) -> None:
     failed: dict[str, Exception] = {}
 
@@ -356,25 +429,57 @@ async def test_two_appends_to_one_log_at_once(postgres: PostgresDatabase) -> Non
         assert store.statistics().bytes == 7
 
 
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the waits of the writer to a twentieth; their proportions stay."""
+    for module, name in ((server_module, "LOCK_SECONDS"), (writer_module, "APART_SECONDS")):
+        monkeypatch.setattr(module, name, getattr(module, name) / 20)
+
+
 async def test_the_wait_for_a_lock_has_a_bound(
     postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_logs.store.postgres.server.LOCK_SECONDS", 0.2)
+    hurry(monkeypatch)
     async with running(postgres.node()) as store:
         for name in ("w", "other"):
             await append_line(store, name, 1)
         with holding(postgres, "SELECT 1 FROM logs WHERE id = 'w' FOR UPDATE"):
-            async with trio.open_nursery() as nursery:
+            async with together(store) as nursery:
                 match = "lock timeout. End the transaction of the other program"
                 nursery.start_soon(expect_error, append_line(store, "w", 2), match)
-                # One log that is locked does not hold up another.
+                await trio.testing.wait_all_tasks_blocked()
+                # One log that is locked does not hold up those after it.
                 nursery.start_soon(append_line, store, "other", 2)
+                nursery.start_soon(append_line, store, "third", 1)
             assert await store.read("w", 1, 10**9) == [batch(1)]
         await append_line(store, "w", 2)
+        assert store.statistics().writes_failed == 1
+
+
+async def test_the_waits_for_many_locks_have_a_bound_together(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurry(monkeypatch)
+    monkeypatch.setattr(writer_module, "BRIEF_LOCK_SECONDS", 0.1)
+    tries = 0
+
+    def locked(transaction: Transaction) -> None:
+        nonlocal tries
+        tries += 1
+        transaction.execute("SELECT 1 FROM logs FOR UPDATE")
+
+    async with running(postgres.node()) as store:
+        await append_line(store, "w", 1)
+        with holding(postgres, "SELECT 1 FROM logs FOR UPDATE"):
+            async with together(store) as nursery:
+                for _ in range(50):
+                    call = store._database.write(locked)
+                    nursery.start_soon(expect_error, call, "lock timeout")
+        # One in the group, one that fails, and the others until their seconds are over.
+        assert 3 <= tries <= 2 + 0.25 / 0.1 + 1
 
 
 async def test_a_slow_statement_is_the_failure_of_its_call_alone(
-    postgres: PostgresDatabase,
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def bounds(connection: Connection) -> tuple[float, float]:
         """The seconds after which the server ends a statement, and the node gives it up."""
@@ -387,6 +492,8 @@ async def test_a_slow_statement_is_the_failure_of_its_call_alone(
         transaction.execute("SET LOCAL statement_timeout = 100")
         transaction.execute("SELECT pg_sleep(60)")
 
+    # The time of the first failure does not count.
+    monkeypatch.setattr(writer_module, "APART_SECONDS", 0.0)
     async with running(postgres.node()) as store:
         database = store._database
         written = await database.write(lambda transaction: bounds(transaction._connection))

@@ -121,6 +121,30 @@ async def test_an_append_of_the_owner_takes_one_statement(
         await a.append("w", [batch(1)], expected=1, epoch=owned.epoch, size=7)
 
 
+async def test_a_request_waits_for_the_append_that_ends_its_log(
+    postgres: PostgresDatabase,
+) -> None:
+    async with joined(postgres.node, "a", "b") as (a, b):
+        await a.create(workload("w"))
+        await a.claim(1, 7)
+        answers: list[bool] = []
+
+        async def ask() -> None:
+            answers.append(await b.request("w", b"{}"))
+
+        waiting = "SELECT 1 FROM pg_locks WHERE NOT granted"
+        async with trio.open_nursery() as nursery:
+            with postgres.connection() as other, other.transaction():
+                # What an append does that ends the log.
+                other.execute("SELECT 1 FROM logs WHERE id = 'w' FOR NO KEY UPDATE")
+                other.execute("DELETE FROM requests")
+                other.execute("UPDATE logs SET owner = NULL, outcome = '{}'")
+                nursery.start_soon(ask)
+                await until(lambda: answers or postgres.execute(waiting))
+        assert answers == [False]
+        assert postgres.execute("SELECT * FROM requests") == []
+
+
 class Bells:
     """Notes what a store rings."""
 
@@ -237,6 +261,49 @@ async def test_one_node_trims_at_a_time(postgres: PostgresDatabase) -> None:
         assert b.statistics().bytes == 99 * 201
         assert await a.trim(Retention(max_bytes=20_000)) == 0
         assert a.statistics().bytes == 99 * 201
+
+
+async def test_two_nodes_that_trim_remove_no_more_than_one(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_logs.store.postgres.trimming.TRIM_ROWS", 10)
+    bound = Retention(max_bytes=2_000)
+    async with joined(postgres.node, "a", "b") as (a, b):
+        data = [Batch(n, 1, n, "stdout", bytes([n]) * 50 + b"\n") for n in range(1, 101)]
+        await append(a, "w", data)
+        assert await a.trim(bound) == 10
+        while await b.trim(bound):
+            pass
+        # Another node has trimmed since this one has looked.
+        assert await a.trim(bound) == 0
+        assert a.statistics().bytes == b.statistics().bytes == 39 * 51
+
+
+async def test_a_node_counts_once_it_is_the_one_that_trims(postgres: PostgresDatabase) -> None:
+    """Else another one could trim between its look and its own removal."""
+    async with running(postgres.node()) as store:
+        await append_line(store, "w", 1)
+        [(table,)] = postgres.execute("SELECT 'logs'::regclass::oid")
+        waiting = f"SELECT pid FROM pg_locks WHERE relation = {table} AND NOT granted"
+        trimming = f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid IN ({waiting})"
+        async with trio.open_nursery() as nursery:
+            with postgres.connection() as other, other.transaction():
+                other.execute("LOCK TABLE logs")
+                nursery.start_soon(store.trim, Retention(max_bytes=0))
+                await until(lambda: postgres.execute(waiting))
+                assert postgres.execute(trimming)
+
+
+async def test_deleted_logs_that_are_still_there_cost_no_lines(postgres: PostgresDatabase) -> None:
+    async with running(postgres.node()) as store:
+        for name in ("deleted", "kept"):
+            await append_line(store, name, 1)
+        # As another node does, which has not removed the lines yet.
+        postgres.execute("UPDATE logs SET id = NULL, oldest = NULL WHERE id = 'deleted'")
+        assert await store.trim(Retention(max_bytes=7)) == 0
+        assert await store.read("kept", 1, 10**6) == [batch(1)]
+        # They are there all the same.
+        assert store.statistics().bytes == 2 * 7
 
 
 async def test_running_logs_lose_their_oldest_lines_first(postgres: PostgresDatabase) -> None:

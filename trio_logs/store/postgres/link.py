@@ -6,7 +6,7 @@ import time
 
 import structlog
 
-from .failures import is_away, one_line
+from .failures import is_away, is_out_of_files, one_line
 
 __all__ = ["Link"]
 
@@ -34,6 +34,9 @@ class Link:
 
     def failed(self, error: BaseException, began: float) -> None:
         """A call has failed with an error of `FAILURES`."""
+        if is_out_of_files(error):
+            # The call has asked the database nothing.
+            return
         if not isinstance(error, Exception) or not is_away(error):
             self.answered(began)
             return

@@ -131,9 +131,11 @@ def remember_owned(transaction: Transaction, workload_id: str, epoch: int, handl
 
 def request(transaction: Transaction, workload_id: str, content: bytes) -> bool:
     """Leave a request to the owner of a workload; see `SharedStore.request`."""
+    # The lock waits for an append that ends the log: else that would miss this request, which would
+    # stay for ever.
     found = transaction.execute(
         "INSERT INTO requests (log, content) SELECT number, %s FROM"
-        " (SELECT number FROM logs WHERE id = %s AND owner IS NOT NULL FOR KEY SHARE) AS owned"
+        " (SELECT number FROM logs WHERE id = %s AND owner IS NOT NULL FOR SHARE) AS owned"
         " RETURNING number",
         (content, binary(workload_id)),
     ).fetchone()

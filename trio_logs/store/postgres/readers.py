@@ -96,7 +96,7 @@ class Readers:
         # Callers in the same shutdown get Cancelled here; all others get StoreError below.
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._is_closed:
-            raise StoreError("could not read the database: the store is closed")
+            raise self._closed()
         self.reads += 1
         began = time.monotonic()
         query = Query(function)
@@ -138,9 +138,17 @@ class Readers:
                 if connection is not None:
                     stack.callback(connection.close)
 
-    def _run(self, query: Query[T]) -> T:
+    def _take(self) -> Connection | None:
+        """An idle connection. Raises StoreError once `close` has taken them: a query that hung
+        until then lets one that waited begin after it."""
         # `list.pop` and `append` are atomic, and there are as many connections as threads.
-        connection = self._idle.pop()
+        if not self._is_left:
+            with suppress(IndexError):
+                return self._idle.pop()
+        raise self._closed()
+
+    def _run(self, query: Query[T]) -> T:
+        connection = self._take()
         try:
             if connection is not None and connection.is_stale():
                 connection.close()
@@ -163,3 +171,6 @@ class Readers:
             self._idle.append(connection)
             if self._is_left:
                 self.close()
+
+    def _closed(self) -> StoreError:
+        return StoreError("could not read the database: the store is closed")

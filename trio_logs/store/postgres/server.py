@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import ExitStack
 from traceback import clear_frames
 from typing import Literal
@@ -99,6 +100,8 @@ class Server:
             except psycopg.OperationalError as error:
                 # psycopg leaves the socket of a connect that timed out to the garbage collector.
                 clear_frames(error.__traceback__)
+                # libpq gives no reason if no file descriptor is left: this raises OSError then.
+                socket.socket(socket.AF_UNIX).close()
                 raise
             stack.callback(connection.close)
             connection.arm()

@@ -44,7 +44,11 @@ UPDATE logs SET held = held - %(freed)s,
 WHERE number = %(log)s
 """
 
-_HELD = "SELECT COALESCE(sum(held), 0)::bigint FROM logs"
+_HELD = (
+    "SELECT COALESCE(sum(held), 0)::bigint,"
+    " COALESCE(sum(held) FILTER (WHERE id IS NOT NULL), 0)::bigint FROM logs"
+)
+"""The bytes of all logs, and without those that are deleted, and not removed yet."""
 
 _AGED = """
 (
@@ -95,18 +99,19 @@ def share_older(connection: Connection, max_age: float) -> float:
     return min(1.0, float(old / max(rows, old)))
 
 
-def trim(transaction: Transaction, retention: Retention, held: int | None) -> int:
+def trim(transaction: Transaction, retention: Retention) -> int:
     """Remove a bounded number of rows beyond the bounds; return how many. Of several nodes, one
-    does so at a time; 0 for the others. `held` is how many bytes there are, if that is known."""
-    if held is None:
-        held = transaction.held = int(transaction.execute(_HELD).fetchall()[0][0])
+    does so at a time; 0 for the others."""
     if not transaction.execute(_ALONE).fetchall()[0][0]:
         return 0
     removed = 0
     if retention.max_age is not None:
         removed = _remove_aged(transaction, believed_now(), int(retention.max_age * 1_000_000))
-    if retention.max_bytes is not None and not removed and held > retention.max_bytes:
-        removed = _remove_excess(transaction, held - retention.max_bytes)
+    if not removed:
+        # Count under the lock, and each time: another node may have trimmed just before.
+        [(transaction.held, kept)] = transaction.execute(_HELD).fetchall()
+        if retention.max_bytes is not None and kept > retention.max_bytes:
+            removed = _remove_excess(transaction, kept - retention.max_bytes)
     transaction.trimmed += removed
     return removed
 
