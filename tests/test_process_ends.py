@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -61,18 +63,29 @@ async def test_a_chain_that_forks_and_leaves_its_group_ends(tmp_path: Path) -> N
 async def test_a_look_is_not_sure_if_a_process_vanished(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may have forked."""
     with new_table() as table:
-        monkeypatch.setattr("trio_logs.backends.process_table._names", lambda: ["1", "4194305"])
+        monkeypatch.setattr(process_table, "_listed", lambda: {1: 1, 4194305: 2})
         assert not (await table.look(Identity.of(1))).is_sure
-        monkeypatch.setattr("trio_logs.backends.process_table._names", lambda: ["1"])
+        monkeypatch.setattr(process_table, "_listed", lambda: {1: 1})
         assert (await table.look(Identity.of(1))).is_sure
+
+
+@pytest.mark.parametrize("earlier", ["member", "stranger"])
+def test_a_member_with_the_pid_of_an_earlier_process_is_killed(earlier: str) -> None:
+    """Where pids wrap quickly, as a small pid_max has them do under a fork bomb."""
+    namespace = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if os.geteuid() != 0:
+        namespace += ["--user", "--map-root-user"]
+    command = [*namespace, sys.executable, "-m", "tests.recycled_pid", earlier]
+    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    assert told.stdout == "killed\n"
 
 
 async def test_groups_that_stop_at_once_share_their_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look for each one, again and again, would stall the service. While members have their
     grace, there is none at all."""
     looks: list[int] = []
-    listed = process_table._names
-    monkeypatch.setattr(process_table, "_names", lambda: looks.append(1) or listed())
+    listed = process_table._listed
+    monkeypatch.setattr(process_table, "_listed", lambda: looks.append(1) or listed())
     with new_table() as table:
         groups = [ProcessGroup(left_behind(), table) for _ in range(40)]
         try:

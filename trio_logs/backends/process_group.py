@@ -165,12 +165,13 @@ class ProcessGroup:
         A member may fork and exit during a look, and the next look finds its child. So it ends
         once several looks in a row have found nothing.
         """
-        killed: list[int] = []
+        # A pid alone is not enough: once the pids wrap, a new member may have that of a killed one.
+        killed: set[tuple[int, int]] = set()
 
         def visit(member: Member) -> None:
             # A killed process may take its time.
-            if member.pid not in killed:
-                killed.append(member.pid)
+            if (member.pid, member.start) not in killed:
+                killed.add((member.pid, member.start))
                 _kill(member)
 
         quiet = unsure = 0
@@ -183,7 +184,7 @@ class ProcessGroup:
                 quiet += 1
             else:
                 unsure += 1
-        return killed
+        return [pid for pid, _ in killed]
 
 
 async def _until_exit(pid: int, is_meant: Callable[[], bool]) -> None:
@@ -204,9 +205,7 @@ async def _until_exit(pid: int, is_meant: Callable[[], bool]) -> None:
 
 async def _poll(is_over: Callable[[], bool]) -> None:
     """Wait for a state that the kernel doesn't announce."""
-    while True:
-        if is_over():
-            return
+    while not is_over():  # noqa: ASYNC110 - there is no event
         await trio.sleep(POLL_SECONDS)
 
 

@@ -22,8 +22,8 @@ __all__ = ["Found", "Identity", "Member", "ProcessTable"]
 _PROC = Path("/proc")
 
 KNOWN_SECONDS = 1.0
-"""How long the table knows the session of a process without a new examination. Within it, no pid is
-given out a second time: the kernel counts up through all others first."""
+"""How long the table knows the session of a process without a new examination: the process may
+start a session of its own."""
 
 _HIDDEN = -1
 """The session of a process that /proc hides."""
@@ -66,8 +66,10 @@ class ProcessTable:
         self._threads = threads
         # For the next look. Bound: the tasks that wait for it, a few for each workload.
         self._asked: deque[_Search] = deque()
-        # Used in the thread alone: the session of each process, and when that was found out.
-        self._sessions: dict[int, int] = {}
+        # Used in the thread alone: the session of each process, by its pid and the inode of its
+        # folder in /proc, and when that was found out. A fork bomb wraps small pids in a second;
+        # the next process with a pid has a new inode.
+        self._sessions: dict[tuple[int, int], int] = {}
         self._known_since = -math.inf
 
     async def look(self, leader: Identity, visit: Callable[[Member], None] | None = None) -> Found:
@@ -111,37 +113,37 @@ class ProcessTable:
                 wanted.setdefault(search.leader.pid, []).append(search)
         if not wanted:
             return
-        listed = {int(name) for name in _names() if name.isdigit()}
-        self._forget(listed)
+        listed = _listed()
+        self._forget(listed.items())
         # A child of the service leaves this session when it starts.
         ours = os.getsid(0)
         # The newest first: a process that forks and exits at once is still there.
-        for pid in sorted(listed, reverse=True):
-            session = self._sessions.get(pid, ours)
+        for process in sorted(listed.items(), reverse=True):
+            pid, _ = process
+            session = self._sessions.get(process, ours)
             if session != ours and session not in wanted:
                 continue
             try:
                 stat = _stat(pid)
             except PermissionError:
-                self._sessions[pid] = _HIDDEN  # another user's, where /proc hides these
+                self._sessions[process] = _HIDDEN  # another user's, where /proc hides these
                 continue
             if stat is None:
                 # One that exits before its examination may have forked.
                 for search in chain.from_iterable(wanted.values()):
                     search.is_sure = False
                 continue
-            self._sessions[pid] = stat.session
+            self._sessions[process] = stat.session
             if not stat.is_zombie:
                 for search in wanted.get(stat.session, ()):
                     search.found(Member(pid, stat.group, stat.start))
 
-    def _forget(self, listed: Collection[int]) -> None:
-        """Forget the sessions of processes that are gone, and of all once they are old: another
-        process may have the pid then."""
+    def _forget(self, listed: Collection[tuple[int, int]]) -> None:
+        """Forget the sessions of processes that are gone, and all sessions once they are old."""
         if time.monotonic() - self._known_since > KNOWN_SECONDS:
             self._known_since = time.monotonic()
             self._sessions = {}
-        self._sessions = {pid: self._sessions[pid] for pid in listed if pid in self._sessions}
+        self._sessions = {each: self._sessions[each] for each in listed if each in self._sessions}
 
 
 class _Search:
@@ -206,10 +208,11 @@ class _Stat:
     is_zombie: bool
 
 
-def _names() -> list[str]:
+def _listed() -> dict[int, int]:
+    """The pids in /proc, each with the inode of its folder."""
     with suppress(FileNotFoundError), os.scandir(_PROC) as entries:
-        return [entry.name for entry in entries]
-    return []
+        return {int(entry.name): entry.inode() for entry in entries if entry.name.isdigit()}
+    return {}
 
 
 def _stat(pid: int) -> _Stat | None:
