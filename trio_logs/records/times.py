@@ -47,8 +47,8 @@ def believed_now() -> int:
 
 
 def steady_seconds() -> float:
-    """For how long there has been no reason to doubt the wall clock: a step, or a start long after
-    the last time that `not_before` was told."""
+    """For how long there has been no reason to doubt the wall clock: a step, or a start after an
+    earlier process, whose time `not_before` was told."""
     with _lock:
         count = elapsed()
         _clock.believed(time.time_ns() // 1000, count)
@@ -62,7 +62,7 @@ def not_before(moment: int) -> Iterator[None]:
     global _followers
     with _lock:
         _followers += 1
-        _clock.follow(moment, time.time_ns() // 1000, elapsed())
+        _clock.follow(moment, elapsed())
     try:
         yield
     finally:
