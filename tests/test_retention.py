@@ -17,6 +17,7 @@ from tests.stores import append, batch, running, workload
 from trio_logs.client import Client, WorkloadDeleted
 from trio_logs.engine import keep_pruned
 from trio_logs.records import Outcome, Status, WorkloadSpec, kept_seconds, now
+from trio_logs.records.clock import SteadyClock
 from trio_logs.settings import Settings
 from trio_logs.store import Retention, Store, WorkloadQuery
 from trio_logs.store.sqlite import SQLiteStore
@@ -97,6 +98,27 @@ async def test_lines_below_the_bound_go_once_they_are_old(make_store: MakeStore)
         while await store.trim(Retention(max_age=8 * 3600)):
             pass
         assert await left(store, "kept", "other") == [2, 0]
+
+
+async def test_lines_are_removed_after_a_clock_that_was_ahead(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = 0.0
+    # Retention goes by the time that the process believes.
+    monkeypatch.setattr(
+        SteadyClock, "believed", lambda clock, wall, elapsed: wall + round(ahead * HOUR)
+    )
+    retention = Retention(max_age=12 * 3600)
+    async with running(make_store()) as store:
+        await put(store, "kept", 1, "99d")
+        ahead = 40
+        assert await store.trim(retention) == 0
+        ahead = 0
+        # They are older than the bound was while the clock was ahead.
+        await put(store, "log", 0)
+        ahead = 11.5
+        assert await store.trim(retention) == 1
+        assert await left(store, "kept", "log") == [2, 1]
 
 
 async def test_expired_records(make_store: MakeStore) -> None:
