@@ -10,7 +10,15 @@ from datetime import UTC, datetime
 
 from .clock import SteadyClock
 
-__all__ = ["believed_now", "elapsed", "not_before", "now", "rfc3339", "steady_seconds"]
+__all__ = [
+    "believed_now",
+    "elapsed",
+    "is_steady_since",
+    "not_before",
+    "now",
+    "rfc3339",
+    "steady_seconds",
+]
 
 _clock = SteadyClock()
 # Threads of the store ask, too.
@@ -53,6 +61,12 @@ def steady_seconds() -> float:
         count = elapsed()
         _clock.believed(time.time_ns() // 1000, count)
         return _clock.steady_for(count) / 1_000_000
+
+
+def is_steady_since(count: int) -> bool:
+    """Whether there has been no reason to doubt the wall clock since `elapsed` was `count`."""
+    passed = elapsed() - count
+    return steady_seconds() * 1_000_000 >= passed
 
 
 @contextmanager
