@@ -7,8 +7,9 @@ FROM ${PYTHON} AS build
 WORKDIR /source
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY trio_logs trio_logs
+# With the driver for PostgreSQL, so that the container can be one of several nodes.
 RUN python3 -m venv --without-pip /opt/trio-logs \
- && pip --python /opt/trio-logs install --no-cache-dir -c constraints.txt .
+ && pip --python /opt/trio-logs install --no-cache-dir -c constraints.txt '.[postgres]'
 
 FROM ${PYTHON}
 # As process 1, tini reaps orphans of workloads and passes signals on. So no engine needs `--init`.

@@ -53,6 +53,7 @@ class FailingNodeStore(SharedMemoryStore):
         """Have each call fail."""
         self.switch.fail(*self.names)
         self.is_up = False
+        self.outages += 1
 
     def come_back(self) -> None:
         """Have all calls succeed."""

@@ -70,7 +70,7 @@ def test_the_health_check(tmp_path: Path) -> None:
 @pytest.fixture
 def engine() -> Iterator[Engine]:
     need_programs("podman", "runc", "tini", "apt-get")
-    with running_engine("trio-logs", "hatchling") as engine:
+    with running_engine("trio-logs", "psycopg", "psycopg-binary", "hatchling") as engine:
         yield engine
 
 

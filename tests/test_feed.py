@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
 
@@ -12,7 +13,7 @@ import trio.testing
 
 from tests.nodes import LOST, PATIENCE, Reader, TestNode, cluster
 from tests.outlets import BatchOutlet
-from tests.shared_stores import forget_lines
+from tests.shared_stores import forget_end, forget_lines
 from tests.steps import InvariantError, Steps, explore
 from tests.stores import batch
 from tests.test_scenarios import living_tasks
@@ -20,9 +21,10 @@ from trio_logs import Batch, End, Gap, Outcome, Status
 from trio_logs.api.stream import LogStream
 from trio_logs.broker import BrokerLimits, LogPlace
 from trio_logs.broker.shown import Shown, decode, encode
+from trio_logs.broker.subscription import Subscription
 from trio_logs.errors import FencedError, IncompleteAnswerError, LogClosedError, StoreError
 from trio_logs.formats import TEXT
-from trio_logs.records import Reset, Unfinished, now
+from trio_logs.records import Detached, Reset, Unfinished, now
 from trio_logs.selection import Selection
 from trio_logs.store import Retention
 from trio_logs.store.shared import SHOWN_BYTES
@@ -259,6 +261,25 @@ async def test_a_log_that_another_node_deletes(autojump_clock: Clock) -> None:
         assert (b.broker.statistics().topics, b.store.watched) == (0, set())
 
 
+async def test_a_reader_that_comes_late_to_a_topic_that_was_deleted(autojump_clock: Clock) -> None:
+    """It does not run while its node loses the log, and while the log ends elsewhere and goes."""
+    async with cluster("a", "b") as (all_nodes, a, b):
+        await all_nodes.create("w")
+        await b.take("w")
+        await write(b, 1, 1)
+        with b.broker.subscribe("w", 1) as slow:
+            assert len(await slow.receive()) == 1
+            await a.take("w")
+            await settled()
+            await a.close("w", OK)
+            await a.store.delete("w")
+            b.broker.forget("w")
+            with trio.fail_after(10):
+                got = [record async for record in slow]
+            assert [type(record) for record in got] == [Detached]
+        assert b.broker.statistics().topics == 0
+
+
 async def test_the_head_of_a_log_elsewhere_is_that_of_the_store(autojump_clock: Clock) -> None:
     """A reader that was told of a line finds it, wherever it asks next."""
     async with cluster("a", "b") as (all_nodes, a, b):
@@ -340,6 +361,41 @@ async def test_push_moves_between_nodes_while_readers_follow(autojump_clock: Clo
         await a.close("w", OK)
         for reader in readers.values():
             assert (await reader.until_end()).lines == line
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_reader_that_comes_late_to_a_topic_that_has_lost_its_log(
+    leaves: bool, autojump_clock: Clock
+) -> None:
+    """It does not run while its node takes the log and loses it again. The only other reader may
+    leave while that is looked up."""
+    async with cluster("a", "b") as (all_nodes, a, b):
+        await all_nodes.create("w")
+        await a.take("w")
+        await write(a, 1, 1)
+        slow = Reader()
+        with b.broker.subscribe("w", 1) as subscription, ExitStack() as others:
+            for record in await subscription.receive():
+                slow.note(record)
+            await b.take("w")
+            await write(b, 2, 2)
+            if leaves:
+                others.enter_context(b.broker.subscribe("w"))
+                b.store.switch.hang("log")
+            await a.take("w")
+            await write(a, 3, 3)
+            b.broker.fence("w")
+            await settled()
+            others.close()
+            b.store.switch.recover()
+            await a.close("w", OK)
+            with trio.fail_after(10):
+                async for record in subscription:
+                    slow.note(record)
+        assert slow.lines == numbered(1, 3)
+        assert slow.end is not None
+        await settled()
+        assert b.broker.statistics().topics == 0
 
 
 async def test_a_fenced_source_ends_its_writers_and_flushes(autojump_clock: Clock) -> None:
@@ -560,6 +616,24 @@ async def test_a_failover_to_a_replica_that_lags(autojump_clock: Clock) -> None:
             assert not reader.resets
 
 
+async def test_a_flush_while_lines_are_stored_again(autojump_clock: Clock) -> None:
+    """The error does not blame the store, which answers."""
+    async with cluster("a") as (all_nodes, a):
+        await all_nodes.create("w")
+        await a.take("w")
+        await write(a, 1, 6)
+        a.store.switch.hang("append")
+        await all_nodes.fail_over("w", 2)
+        await settled()
+        with await a.broker.open("w", a.owned["w"]) as log:
+            with pytest.raises(StoreError, match="are stored first; try again"):
+                await log.flush()
+            a.store.switch.recover()
+            await settled()
+            assert await log.flush() == 6 * 7
+        await a.close("w", OK)
+
+
 async def test_lines_that_neither_the_window_nor_the_replica_has(autojump_clock: Clock) -> None:
     limits = BrokerLimits(1500, 1500)
     async with cluster("a", "b", limits=limits) as (all_nodes, a, b):
@@ -639,6 +713,163 @@ async def test_a_reader_that_finds_the_failover_first(autojump_clock: Clock) -> 
         await a.close("w", OK)
 
 
+async def test_a_reader_waits_for_an_append_that_hangs_after_a_failover(
+    autojump_clock: Clock,
+) -> None:
+    """The append finds the failover out, once the store answers. Until then, the reader behind the
+    window asks the store some times a second."""
+    limits = BrokerLimits(1500, 1500)
+    async with cluster("a", limits=limits) as (all_nodes, a), trio.open_nursery() as nursery:
+        await all_nodes.create("w")
+        await a.take("w")
+        live, slow = Reader(), Reader()
+        nursery.start_soon(live.run, a)
+        await write(a, 1, 12)
+        a.store.switch.hang("append")
+        forget_lines(all_nodes.tables, "w", 4)
+        with await a.broker.open("w", a.owned["w"]) as log:
+            await log.writelines(["line 13"])
+        await settled()
+        before = len(a.store.switch.calls)
+        nursery.start_soon(slow.run, a)
+        # In a loop without a pause, virtual time would stand still.
+        for _ in range(1000):
+            await trio.lowlevel.checkpoint()
+        assert len(a.store.switch.calls) - before < 10
+        await trio.sleep(5)
+        assert 10 < len(a.store.switch.calls) - before < 60
+        assert slow.lines == numbered(1, 4)
+        a.store.switch.recover()
+        await slow.until(13)
+        await a.close("w", OK)
+        await slow.until_end()
+        assert [gap.reason for gap in slow.gaps] == ["store"]
+        assert slow.lines == await all_nodes.stored("w")
+        assert live.lines == numbered(1, 13)
+
+
+async def test_readers_that_find_the_same_failover_together(autojump_clock: Clock) -> None:
+    limits = BrokerLimits(1500, 1500)
+    async with (
+        cluster("a", "b", limits=limits) as (all_nodes, a, b),
+        trio.open_nursery() as nursery,
+    ):
+        await all_nodes.create("w")
+        await a.take("w")
+        nursery.start_soon(Reader().run, b)
+        await write(a, 1, 12)
+        await settled()
+        forget_lines(all_nodes.tables, "w", 4)
+        readers = [Reader() for _ in range(4)]
+        for reader in readers:
+            nursery.start_soon(reader.run, b)
+        await settled()
+        assert not any(reader.gaps for reader in readers)
+        await all_nodes.fail_over("w", 4)
+        for reader in readers:
+            await reader.until(12)
+            assert [gap.reason for gap in reader.gaps] == ["store"]
+            assert reader.lines == await all_nodes.stored("w")
+        await a.close("w", OK)
+
+
+async def read_first(subscription: Subscription, reader: Reader) -> None:
+    """Read the first four lines: what follows is behind the window, and was not read ahead."""
+    subscription.max_bytes = 1
+    while reader.next <= 4:
+        for record in await subscription.receive():
+            reader.note(record)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_readers_of_an_end_that_a_failover_has_lost(
+    dies: bool, autojump_clock: Clock
+) -> None:
+    """They wait while its owner may store it again. If the log goes on in another way, they end
+    where they are, and the next reader gets that."""
+    limits = BrokerLimits(1500, 1500)
+    async with cluster("a", "b", limits=limits) as (all_nodes, a, b):
+        await all_nodes.create("w", backend="process")
+        await a.claim("w")
+        [owned] = all_nodes.tables.owned("a")
+        with a.broker.subscribe("w", 1) as here, b.broker.subscribe("w", 1) as there:
+            for subscription in (here, there):
+                with trio.move_on_after(1):
+                    await subscription.receive()
+            await write(a, 1, 12)
+            end = await a.close("w", OK)
+            await settled()
+            readers = [(here, Reader()), (there, Reader())]
+            for subscription, reader in readers:
+                await read_first(subscription, reader)
+            assert b.broker.statistics().feeds == 0
+            held = a.broker.held("w", 5)
+            for node in (a, b):
+                node.broker._topics.history.forget("w")
+            forget_end(all_nodes.tables, owned, "a", 4)
+            async with trio.open_nursery() as nursery:
+                for subscription, reader in readers:
+                    nursery.start_soon(go_on, subscription, reader)
+                await trio.sleep(2)
+                assert all(reader.lines == numbered(1, 4) for _, reader in readers)
+                if dies:
+                    await all_nodes.bury("a", b)
+                else:
+                    lost = Gap(5, held[0].first - 1, "store", held[0].time)
+                    await a.store.append(
+                        "w",
+                        [lost, *held],
+                        expected=5,
+                        epoch=owned.epoch,
+                        size=end.bytes,
+                        outcome=OK,
+                    )
+            for _, reader in readers:
+                assert reader.is_detached is dies
+                assert reader.end == (None if dies else end)
+                assert [gap.reason for gap in reader.gaps] == ([] if dies else ["store"])
+            late = Reader()
+            await late.run(b)
+            assert late.end is not None
+            assert late.end.outcome == (LOST if dies else OK)
+            assert late.lines == await all_nodes.stored("w")
+
+
+async def go_on(subscription: Subscription, reader: Reader) -> None:
+    async for record in subscription:
+        reader.note(record)
+
+
+async def test_a_failover_that_is_mended_while_readers_look(autojump_clock: Clock) -> None:
+    """They get nothing from the replica. When they ask for the reason, the owner has appended the
+    lines again."""
+    limits = BrokerLimits(1500, 1500)
+    async with (
+        cluster("a", "b", limits=limits) as (all_nodes, a, b),
+        trio.open_nursery() as nursery,
+    ):
+        await all_nodes.create("w")
+        await a.take("w")
+        nursery.start_soon(Reader().run, b)
+        await write(a, 1, 12)
+        await settled()
+        b.store.switch.hang("log")
+        forget_lines(all_nodes.tables, "w", 4)
+        readers = [Reader() for _ in range(2)]
+        for reader in readers:
+            nursery.start_soon(reader.run, b)
+        await settled()
+        assert all(reader.lines == numbered(1, 4) for reader in readers)
+        await all_nodes.fail_over("w", 4)
+        await settled()
+        b.store.switch.recover()
+        for reader in readers:
+            await reader.until(12)
+            assert [gap.reason for gap in reader.gaps] == ["store"]
+            assert reader.lines == await all_nodes.stored("w")
+        await a.close("w", OK)
+
+
 async def test_a_failover_amid_lines_that_came_together(autojump_clock: Clock) -> None:
     async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
         await all_nodes.create("w")
@@ -676,6 +907,30 @@ async def test_a_failover_while_lines_are_delivered_from_memory(autojump_clock: 
             assert reader.lines == numbered(1, 5)
 
 
+async def test_a_failover_while_the_end_comes_with_a_last_line(autojump_clock: Clock) -> None:
+    """The last line has no newline, so it is appended with the end. The lines before it, which the
+    owner appends again first, must not end the log."""
+    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
+        await all_nodes.create("w")
+        await a.take("w")
+        here, there = Reader(), Reader()
+        nursery.start_soon(here.run, a)
+        nursery.start_soon(there.run, b)
+        await write(a, 1, 5)
+        with await a.broker.open("w", a.owned["w"]) as log:
+            await log.write("line 6")
+        await there.until(5)
+        a.store.set_mode("fails")
+        nursery.start_soon(a.close, "w", OK)
+        await trio.sleep(2)
+        forget_lines(all_nodes.tables, "w", 3)
+        a.store.set_mode("works")
+        for reader in (here, there):
+            assert (await reader.until_end()).lines == 6
+            assert reader.lines == numbered(1, 6) == await all_nodes.stored("w")
+        assert await a.close("w", OK) == here.end == there.end
+
+
 async def test_lines_that_are_lost_with_their_owner_are_reset(autojump_clock: Clock) -> None:
     async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
         await all_nodes.create("w")
@@ -704,6 +959,145 @@ async def test_lines_that_are_lost_with_their_owner_are_reset(autojump_clock: Cl
             [reset, *_] = await resumed.receive()
             assert isinstance(reset, Reset)
         assert trio.current_time() == began
+
+
+@pytest.mark.parametrize("left", [4, 6])
+async def test_a_new_owner_that_has_replaced_lost_lines_before_the_next_look(
+    left: int, autojump_clock: Clock
+) -> None:
+    """The log has no fewer lines than before, but others, unless the failover has lost none."""
+    async with (
+        cluster("a", "b", "c") as (all_nodes, a, b, c),
+        trio.open_nursery() as nursery,
+    ):
+        await all_nodes.create("w")
+        await a.take("w")
+        live, found = Reader(), Reader()
+        nursery.start_soon(live.run, b)
+        await write(a, 1, 6)
+        await live.until(6)
+        b.store.loses = lambda workload_id: True
+        all_nodes.kill("a")
+        await all_nodes.fail_over("w", left)
+        await all_nodes.bury("a", c)
+        await c.take("w")
+        for number in range(left + 1, 9):
+            await c.write("w", f"another line {number}")
+        await c.close("w", OK)
+        await live.until_end()
+        await found.run(b)
+        assert live.lines == found.lines == await all_nodes.stored("w")
+        assert live.lines[6] == ("another line 6" if left < 6 else "line 6")
+        assert len(live.resets) == (left < 6)
+
+
+async def test_a_new_owner_that_has_replaced_lost_lines_before_it_is_looked_up(
+    autojump_clock: Clock,
+) -> None:
+    async with (
+        cluster("a", "b", "c") as (all_nodes, a, b, c),
+        trio.open_nursery() as nursery,
+    ):
+        await all_nodes.create("w")
+        await a.take("w")
+        live = Reader()
+        nursery.start_soon(live.run, b)
+        await write(a, 1, 6)
+        await live.until(6)
+        b.store.switch.hang("log")
+        all_nodes.kill("a")
+        await all_nodes.fail_over("w", 4)
+        await all_nodes.bury("a", c)
+        await settled()
+        b.store.switch.hang_again("log")
+        await settled()
+        assert b.broker.statistics().feeds == 0
+        await c.take("w")
+        for number in range(5, 9):
+            await c.write("w", f"another line {number}")
+        b.store.switch.recover()
+        await c.close("w", OK)
+        await live.until_end()
+        assert live.lines == await all_nodes.stored("w")
+        assert live.resets
+
+
+async def test_a_reader_behind_the_window_while_the_new_owner_is_looked_up(
+    autojump_clock: Clock,
+) -> None:
+    limits = BrokerLimits(1500, 1500)
+    async with (
+        cluster("a", "b", "c", limits=limits) as (all_nodes, a, b, c),
+        trio.open_nursery() as nursery,
+    ):
+        await all_nodes.create("w")
+        await a.take("w")
+        live, slow = Reader(), Reader()
+        nursery.start_soon(live.run, b)
+        await write(a, 1, 12)
+        await live.until(12)
+        all_nodes.kill("a")
+        forget_lines(all_nodes.tables, "w", 4)
+        switch = b.store.switch
+        switch.hang("log")
+        nursery.start_soon(slow.run, b)
+        await settled()
+        assert slow.lines == numbered(1, 4)
+        # Its question hangs on, and the feed finds that the lines are lost.
+        asked = switch._hanging["log"]
+        switch.hang("log")
+        await all_nodes.bury("a", c)
+        await settled()
+        switch.hang_again("log")
+        await settled()
+        assert b.broker.statistics().feeds == 0
+        asked.set()
+        await settled()
+        assert not slow.gaps
+        await c.take("w")
+        for number in range(5, 14):
+            await c.write("w", f"another line {number}")
+        switch.recover()
+        await c.close("w", OK)
+        for reader in (live, slow):
+            await reader.until_end()
+            assert reader.lines == await all_nodes.stored("w")
+        assert live.resets
+        assert not slow.resets
+
+
+async def test_a_failover_that_a_reader_finds_after_its_source_was_fenced(
+    autojump_clock: Clock,
+) -> None:
+    limits = BrokerLimits(1500, 1500)
+    async with (
+        cluster("a", "b", limits=limits) as (all_nodes, a, b),
+        trio.open_nursery() as nursery,
+    ):
+        await all_nodes.create("w")
+        await a.take("w")
+        await write(a, 1, 12)
+        slow = Reader()
+        a.store.switch.hang("log")
+        forget_lines(all_nodes.tables, "w", 4)
+        nursery.start_soon(slow.run, a)
+        await settled()
+        assert slow.lines == numbered(1, 4)
+        asked = a.store.switch._hanging["log"]
+        # The successor is looked up for longer.
+        a.store.switch.hang("log")
+        a.broker.fence("w")
+        await settled()
+        asked.set()
+        await trio.sleep(1)
+        assert not slow.gaps
+        a.store.switch.recover()
+        await b.take("w")
+        await b.write("w", "another line 5")
+        await b.close("w", OK)
+        await slow.until_end()
+        assert slow.lines == {**numbered(1, 4), 5: "another line 5"}
+        assert not slow.resets
 
 
 async def test_an_end_with_an_unknown_result_comes_once(autojump_clock: Clock) -> None:
@@ -907,6 +1301,7 @@ def test_long_unfinished_lines_fit_into_a_notification() -> None:
         assert rests[stream].decode().endswith(text)
     assert decode(encode(0, {"stdout": b"$ "})) == Shown(0, {"stdout": "$ "})
     assert decode(b"[]") is None
+    assert decode(encode(7, {f"stream{n}": b"$ " for n in range(500)})) == Shown(7, {})
 
 
 async def follow_to_the_end(steps: Steps) -> None:

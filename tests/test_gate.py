@@ -15,6 +15,7 @@ import pytest
 from tests.server_process import ServerProcess, running_server
 from tests.test_process import run
 from tests.test_process_limits import finished, submit
+from trio_logs.backends.gate import gate_wrapper
 
 HOLDING = """
 import sys
@@ -97,6 +98,7 @@ VARIABLES = {
     "LD_BIND_NOW": "1",
     "plain": " $HOME \n'\"",
     "ENV": "/no/such/file",
+    "TMOUT": "1",
 }
 
 
@@ -114,6 +116,13 @@ async def test_the_environment_is_as_if_there_were_no_gate(
     usual = {name: os.environ[name] for name in names if name in os.environ}
     expected = {f"{name}={value}".encode() for name, value in {**usual, **given}.items()}
     assert set(found.written["stdout"].split(b"\0")[:-1]) == expected
+
+
+def test_no_variable_ends_the_wait_at_the_gate() -> None:
+    """A shell reads for TMOUT seconds at most; the store may take longer."""
+    wrapper = gate_wrapper({"TMOUT": "1", "plain": "x"})
+    assert wrapper is not None
+    assert wrapper[1] == {"plain": "x"}
 
 
 async def test_the_command_has_its_own_name_and_no_gate() -> None:

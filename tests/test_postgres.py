@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
+import resource
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
 import psycopg
@@ -24,7 +27,12 @@ from trio_logs.errors import FencedError, StoreError
 from trio_logs.records import Outcome, Status
 from trio_logs.store import Retention
 from trio_logs.store.postgres import PostgresStore
+from trio_logs.store.postgres import server as server_module
+from trio_logs.store.postgres import writer as writer_module
 from trio_logs.store.postgres.connection import ANSWER_SECONDS, Connection
+from trio_logs.store.postgres.link import Link
+from trio_logs.store.postgres.readers import Readers
+from trio_logs.store.postgres.server import Server
 from trio_logs.store.postgres.transaction import Transaction
 
 OK = Outcome(Status.SUCCEEDED, 0)
@@ -66,6 +74,23 @@ def own_server() -> Iterator[PostgresServer]:
     """A server that the test may end."""
     with running_postgres() as server:
         yield server
+
+
+@asynccontextmanager
+async def together(store: PostgresStore) -> AsyncIterator[trio.Nursery]:
+    """A nursery whose tasks write in one group, in the order in which they start if each is blocked
+    before the next one starts."""
+    goes_on = threading.Event()
+
+    async with trio.open_nursery() as nursery:
+        # The group before it lasts as long.
+        nursery.start_soon(store._database.write, lambda _: goes_on.wait(20))
+        await trio.testing.wait_all_tasks_blocked()
+        try:
+            yield nursery
+            await trio.testing.wait_all_tasks_blocked()
+        finally:
+            goes_on.set()
 
 
 def test_an_exchange_is_ended_when_its_connection_breaks(postgres: PostgresDatabase) -> None:
@@ -228,6 +253,115 @@ async def test_a_cancelled_read_ends_in_the_server(
                 nursery.start_soon(store.log, "w")
 
 
+class CountingServer(Server):
+    """Notes the pids of the server's processes for its connections."""
+
+    def __init__(self, url: str, schema: str) -> None:
+        super().__init__(url, schema)
+        self.made: list[int] = []
+
+    def connect(self) -> Connection:
+        connection = super().connect()
+        self.made.append(connection.info.backend_pid)
+        return connection
+
+
+async def test_a_connection_that_was_too_slow_for_its_caller_is_the_next_ones(
+    postgres: PostgresDatabase,
+) -> None:
+    def process(connection: Connection) -> int:
+        [(pid,)] = connection.execute("SELECT pg_backend_pid()").fetchall()
+        return int(pid)
+
+    # Long enough for a server that is stopped.
+    server = CountingServer(f"{postgres.server.url()}&connect_timeout=60", postgres.schema)
+    readers = Readers(server, Link(), "test", 1)
+    readers.start()
+    try:
+        await trio.to_thread.run_sync(readers.open)
+        first = await readers.read(process)
+        postgres.execute(f"SELECT pg_terminate_backend({first}, 20000)")
+        async with trio.open_nursery() as nursery:
+            with stopped(postgres.server):
+                nursery.start_soon(readers.read, process)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.cancel_scope.cancel()
+        found = await readers.read(process)
+        assert server.made == [first, found]
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 20):
+            await readers.wait_closed()
+        readers.close()
+
+
+async def test_a_read_that_waits_while_others_hang_fails_at_the_close(
+    postgres: PostgresDatabase,
+) -> None:
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def hang(_: Connection) -> None:
+        hangs.set()
+        assert goes_on.wait(20)
+
+    readers = Readers(Server(postgres.server.url(), postgres.schema), Link(), "test", 1)
+    readers.start()
+    await trio.to_thread.run_sync(readers.open)
+    async with trio.open_nursery() as callers:
+        callers.start_soon(readers.read, hang)
+        await until(hangs.is_set)
+        callers.start_soon(expect_error, readers.read(hang), "the store is closed")
+        await trio.testing.wait_all_tasks_blocked()
+        # As the close of a store that has waited long enough.
+        with trio.move_on_after(0):
+            await readers.wait_closed()
+        await trio.to_thread.run_sync(readers.close)
+        goes_on.set()
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Within the block, this process can open no file; those that are open work."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_node_without_file_descriptors_does_not_blame_the_database(
+    postgres: PostgresDatabase,
+) -> None:
+    async with running(postgres.node()) as store:
+        await append_line(store, "w", 1)
+        postgres.execute(
+            "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity"
+            " WHERE application_name = 'trio-logs'"
+        )
+        with structlog.testing.capture_logs() as logged, no_descriptors():
+            for call in (
+                append_line(store, "w", 2),
+                store.read("w", 1, 1),
+                store.beat(address=None, draining=False),
+            ):
+                await expect_error(call, r"too many open files\. Raise its limit")
+            assert store._database.link.is_up
+        assert logged == []
+        await append_line(store, "w", 2)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_a_lack_of_file_descriptors_says_nothing_about_the_database(number: int) -> None:
+    link = Link()
+    lack = OSError(number, os.strerror(number))
+    link.failed(lack, time.monotonic())
+    assert link.is_up
+    link.failed(psycopg.OperationalError("connection refused"), time.monotonic())
+    assert not link.is_up
+    link.failed(lack, time.monotonic())
+    assert not link.is_up
+
+
 async def test_an_innocent_write_of_a_failed_group_succeeds(postgres: PostgresDatabase) -> None:
     failed: dict[str, Exception] = {}
 
@@ -295,21 +429,87 @@ async def test_two_appends_to_one_log_at_once(postgres: PostgresDatabase) -> Non
         assert store.statistics().bytes == 7
 
 
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the waits of the writer to a twentieth; their proportions stay."""
+    for module, name in ((server_module, "LOCK_SECONDS"), (writer_module, "APART_SECONDS")):
+        monkeypatch.setattr(module, name, getattr(module, name) / 20)
+
+
 async def test_the_wait_for_a_lock_has_a_bound(
     postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_logs.store.postgres.server.LOCK_SECONDS", 0.2)
+    hurry(monkeypatch)
     async with running(postgres.node()) as store:
         for name in ("w", "other"):
             await append_line(store, name, 1)
         with holding(postgres, "SELECT 1 FROM logs WHERE id = 'w' FOR UPDATE"):
-            async with trio.open_nursery() as nursery:
+            async with together(store) as nursery:
                 match = "lock timeout. End the transaction of the other program"
                 nursery.start_soon(expect_error, append_line(store, "w", 2), match)
-                # One log that is locked does not hold up another.
+                await trio.testing.wait_all_tasks_blocked()
+                # One log that is locked does not hold up those after it.
                 nursery.start_soon(append_line, store, "other", 2)
+                nursery.start_soon(append_line, store, "third", 1)
             assert await store.read("w", 1, 10**9) == [batch(1)]
         await append_line(store, "w", 2)
+        assert store.statistics().writes_failed == 1
+
+
+async def test_the_waits_for_many_locks_have_a_bound_together(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurry(monkeypatch)
+    monkeypatch.setattr(writer_module, "BRIEF_LOCK_SECONDS", 0.1)
+    tries = 0
+
+    def locked(transaction: Transaction) -> None:
+        nonlocal tries
+        tries += 1
+        transaction.execute("SELECT 1 FROM logs FOR UPDATE")
+
+    async with running(postgres.node()) as store:
+        await append_line(store, "w", 1)
+        with holding(postgres, "SELECT 1 FROM logs FOR UPDATE"):
+            async with together(store) as nursery:
+                for _ in range(50):
+                    call = store._database.write(locked)
+                    nursery.start_soon(expect_error, call, "lock timeout")
+        # One in the group, one that fails, and the others until their seconds are over.
+        assert 3 <= tries <= 2 + 0.25 / 0.1 + 1
+
+
+async def test_a_slow_statement_is_the_failure_of_its_call_alone(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bounds(connection: Connection) -> tuple[float, float]:
+        """The seconds after which the server ends a statement, and the node gives it up."""
+        [(milliseconds,)] = connection.execute(
+            "SELECT setting::integer FROM pg_settings WHERE name = 'statement_timeout'"
+        ).fetchall()
+        return milliseconds / 1000, connection.answer_seconds or ANSWER_SECONDS
+
+    def slow(transaction: Transaction) -> None:
+        transaction.execute("SET LOCAL statement_timeout = 100")
+        transaction.execute("SELECT pg_sleep(60)")
+
+    # The time of the first failure does not count.
+    monkeypatch.setattr(writer_module, "APART_SECONDS", 0.0)
+    async with running(postgres.node()) as store:
+        database = store._database
+        written = await database.write(lambda transaction: bounds(transaction._connection))
+        for ends, gives_up in (
+            written,
+            await database.read(bounds),
+            await database.beats.read(bounds),
+        ):
+            assert 0 < ends <= 0.8 * gives_up
+        async with together(store) as nursery:
+            nursery.start_soon(expect_error, database.write(slow), "statement timeout. Find")
+            await trio.testing.wait_all_tasks_blocked()
+            for name in ("a", "b"):
+                nursery.start_soon(append_line, store, name, 1)
+        assert store.statistics().writes_failed == 1
+        assert store.is_up
 
 
 async def test_a_deadlock_is_no_error(postgres: PostgresDatabase) -> None:

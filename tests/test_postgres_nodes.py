@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from itertools import count
 
 import pytest
@@ -78,6 +79,72 @@ async def test_epochs_that_a_failover_lost_are_not_given_again() -> None:
             await b.append("w", [batch(1)], expected=1, epoch=second.epoch, size=7)
 
 
+async def test_an_epoch_that_a_crash_lost_belongs_to_the_node_that_gets_it_next(
+    postgres: PostgresDatabase,
+) -> None:
+    """The crash begins no new timeline, so the second claim has the epoch of the first."""
+    async with joined(postgres.node, "a", "b") as (a, b):
+        await a.create(workload("w"))
+        [first] = await a.claim(1, 7)
+        # What a crash leaves where `synchronous_commit` is off.
+        postgres.execute("UPDATE logs SET owner = NULL, epoch = 0, queued = TRUE")
+        postgres.execute("UPDATE workloads SET status = 'queued', started_at = NULL, node = NULL")
+        [second] = await b.claim(1, 7)
+        assert second.epoch == first.epoch
+
+        async def refused(call: Awaitable[object], match: str) -> None:
+            with pytest.raises(FencedError, match=match):
+                await call
+
+        lines = partial(a.append, "w", expected=1, epoch=first.epoch, size=7)
+        await refused(lines([batch(1)]), "node b owns the log now")
+        await b.append("w", [batch(1)], expected=1, epoch=second.epoch, size=7)
+        # These lines are there already, but they are not those of this node.
+        await refused(lines([batch(1)]), "node b owns the log now")
+        await refused(lines([], outcome=OK), "node b owns the log now")
+        await refused(a.remember_owned("w", first.epoch, "handle"), "another owner")
+        await b.remember_owned("w", second.epoch, "handle")
+        await b.append("w", [], expected=2, epoch=second.epoch, size=7, outcome=OK)
+        # The end leaves no owner, and a retry of it is no failure.
+        await b.append("w", [], expected=2, epoch=second.epoch, size=7, outcome=OK)
+
+
+async def test_an_append_of_the_owner_takes_one_statement(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look at the owner adds no round trip."""
+    async with joined(postgres.node, "a") as [a]:
+        await a.create(workload("w"))
+        [owned] = await a.claim(1, 7)
+        # What only a second try needs.
+        monkeypatch.setattr("trio_logs.store.postgres.writer.LOCK", "no statement")
+        await a.append("w", [batch(1)], expected=1, epoch=owned.epoch, size=7)
+
+
+async def test_a_request_waits_for_the_append_that_ends_its_log(
+    postgres: PostgresDatabase,
+) -> None:
+    async with joined(postgres.node, "a", "b") as (a, b):
+        await a.create(workload("w"))
+        await a.claim(1, 7)
+        answers: list[bool] = []
+
+        async def ask() -> None:
+            answers.append(await b.request("w", b"{}"))
+
+        waiting = "SELECT 1 FROM pg_locks WHERE NOT granted"
+        async with trio.open_nursery() as nursery:
+            with postgres.connection() as other, other.transaction():
+                # What an append does that ends the log.
+                other.execute("SELECT 1 FROM logs WHERE id = 'w' FOR NO KEY UPDATE")
+                other.execute("DELETE FROM requests")
+                other.execute("UPDATE logs SET owner = NULL, outcome = '{}'")
+                nursery.start_soon(ask)
+                await until(lambda: answers or postgres.execute(waiting))
+        assert answers == [False]
+        assert postgres.execute("SELECT * FROM requests") == []
+
+
 class Bells:
     """Notes what a store rings."""
 
@@ -134,6 +201,17 @@ async def test_news_come_again_once_the_connection_that_listens_was_cut(
         assert b.is_up
 
 
+async def test_a_notification_of_any_role_ends_no_node(postgres: PostgresDatabase) -> None:
+    async with joined(postgres.node, "a", "b") as (a, b):
+        bells = Bells()
+        b.watch_logs(bells.ring)
+        await b.watch("w")
+        postgres.execute("SELECT pg_notify(current_schema(), repeat('[', 7999))")
+        await bells.heard(None)
+        await append_line(a, "w", 1)
+        await bells.heard("w")
+
+
 async def test_all_nodes_are_told_of_all_changes_in_order(postgres: PostgresDatabase) -> None:
     rng = random.Random(secrets.randbits(32))
     told: dict[str, list[Change]] = {name: [] for name in "abc"}
@@ -183,6 +261,49 @@ async def test_one_node_trims_at_a_time(postgres: PostgresDatabase) -> None:
         assert b.statistics().bytes == 99 * 201
         assert await a.trim(Retention(max_bytes=20_000)) == 0
         assert a.statistics().bytes == 99 * 201
+
+
+async def test_two_nodes_that_trim_remove_no_more_than_one(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_logs.store.postgres.trimming.TRIM_ROWS", 10)
+    bound = Retention(max_bytes=2_000)
+    async with joined(postgres.node, "a", "b") as (a, b):
+        data = [Batch(n, 1, n, "stdout", bytes([n]) * 50 + b"\n") for n in range(1, 101)]
+        await append(a, "w", data)
+        assert await a.trim(bound) == 10
+        while await b.trim(bound):
+            pass
+        # Another node has trimmed since this one has looked.
+        assert await a.trim(bound) == 0
+        assert a.statistics().bytes == b.statistics().bytes == 39 * 51
+
+
+async def test_a_node_counts_once_it_is_the_one_that_trims(postgres: PostgresDatabase) -> None:
+    """Else another one could trim between its look and its own removal."""
+    async with running(postgres.node()) as store:
+        await append_line(store, "w", 1)
+        [(table,)] = postgres.execute("SELECT 'logs'::regclass::oid")
+        waiting = f"SELECT pid FROM pg_locks WHERE relation = {table} AND NOT granted"
+        trimming = f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid IN ({waiting})"
+        async with trio.open_nursery() as nursery:
+            with postgres.connection() as other, other.transaction():
+                other.execute("LOCK TABLE logs")
+                nursery.start_soon(store.trim, Retention(max_bytes=0))
+                await until(lambda: postgres.execute(waiting))
+                assert postgres.execute(trimming)
+
+
+async def test_deleted_logs_that_are_still_there_cost_no_lines(postgres: PostgresDatabase) -> None:
+    async with running(postgres.node()) as store:
+        for name in ("deleted", "kept"):
+            await append_line(store, name, 1)
+        # As another node does, which has not removed the lines yet.
+        postgres.execute("UPDATE logs SET id = NULL, oldest = NULL WHERE id = 'deleted'")
+        assert await store.trim(Retention(max_bytes=7)) == 0
+        assert await store.read("kept", 1, 10**6) == [batch(1)]
+        # They are there all the same.
+        assert store.statistics().bytes == 2 * 7
 
 
 async def test_running_logs_lose_their_oldest_lines_first(postgres: PostgresDatabase) -> None:
@@ -270,7 +391,7 @@ def test_unfinished_lines_fit_into_a_notification() -> None:
 
 
 @pytest.mark.parametrize(
-    "payload", ["", "x", "[]", "{}", "[1,2]", '["a","c",1,[]]', '["a","?"]', "3"]
+    "payload", ["", "x", "[]", "{}", "[1,2]", '["a","c",1,[]]', '["a","?"]', "3", "[" * 7_999]
 )
 def test_a_notification_of_another_program_tells_all(payload: str) -> None:
     assert hear(payload, "me") == Heard(None, True, True)

@@ -146,10 +146,10 @@ async def test_a_node_that_does_not_move_is_buried(make_node: MakeNode) -> None:
         counter = next(each.counter for each in await b.nodes() if each.id == "a")
         await a.beat(address=None, draining=False)
         # It has moved meanwhile.
-        assert await b.bury("a", counter, LOST, 9) == []
+        assert await b.bury("a", counter, LOST, 9) is None
         assert [each.id for each in await b.nodes()] == ["a", "b"]
-        assert sorted(await b.bury("a", counter + 1, LOST, 9)) == ["w1", "w2"]
-        assert await b.bury("a", counter + 1, LOST, 9) == []
+        assert sorted(await b.bury("a", counter + 1, LOST, 9) or []) == ["w1", "w2"]
+        assert await b.bury("a", counter + 1, LOST, 9) is None
         assert [each.id for each in await b.nodes()] == ["b"]
         assert await b.log("w1") == LogState(3, 21, End(LOST, 3, 21), epoch=2)
         ended = await b.workload("w1")

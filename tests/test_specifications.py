@@ -31,13 +31,20 @@ LARGE = 700_000
 
 
 def large(workload_id: str, size: int = LARGE, **fields: object) -> Workload:
-    spec = WorkloadSpec(("true", "x" * size))
+    spec = WorkloadSpec(("true", "x" * size), labels={"a": "b"})
     return replace(Workload(workload_id, spec, 1), **fields)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("statuses", [frozenset[Status](), frozenset([Status.QUEUED])])
-async def test_a_page_ends_by_its_bytes(make_store: MakeStore, statuses: frozenset[Status]) -> None:
-    query = WorkloadQuery(max_bytes=250_000, statuses=statuses)
+@pytest.mark.parametrize(
+    "query",
+    [
+        WorkloadQuery(),
+        WorkloadQuery(statuses=frozenset([Status.QUEUED])),
+        WorkloadQuery(labels={"a": "b"}),
+    ],
+)
+async def test_a_page_ends_by_its_bytes(make_store: MakeStore, query: WorkloadQuery) -> None:
+    query = replace(query, max_bytes=250_000)
     async with running(make_store()) as store:
         for number in range(5):
             await store.create(large(f"w{number}", 100_000))

@@ -19,6 +19,7 @@ from tests.stores import append, append_line, batch, running, workload
 from trio_logs.errors import StoreError
 from trio_logs.records import Outcome, Status
 from trio_logs.store.sqlite import SQLiteStore
+from trio_logs.store.sqlite.readers import MAX_READERS
 
 OK = Outcome(Status.SUCCEEDED, 0)
 
@@ -213,3 +214,26 @@ async def test_closing_does_not_wait_for_ever_for_reads_that_hang(
     with trio.fail_after(5):
         while any("x.db" in link for link in open_files()):
             await trio.sleep(0.001)
+
+
+async def test_a_read_that_waits_while_others_hang_fails_at_the_close(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_logs.store.sqlite.database.READS_SECONDS", 0.1)
+    errors: list[str] = []
+
+    async def read(store: SQLiteStore) -> None:
+        try:
+            await store.read("w", 1, 10**9)
+        except StoreError as error:
+            errors.append(str(error))
+
+    async with trio.open_nursery() as callers:
+        async with running(SQLiteStore(tmp_path / "x.db", vfs=disk.name)) as store:
+            await append_line(store, "w", 1)
+            disk.hang(frozenset({"read"}))
+            for _ in range(2 * MAX_READERS):
+                callers.start_soon(read, store)
+            await disk.wait_until_hung()
+        disk.healthy()
+    assert errors.count("could not read x.db: the store is closed") >= MAX_READERS

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,28 +61,6 @@ async def test_the_stores_list_the_same(tmp_path: Path, seed: int) -> None:
             assert await sqlite.count(query) == await memory.count(query), query
             found += len(listed)
     assert found > 50
-
-
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-async def test_a_page_ends_by_its_bytes(tmp_path: Path, kind: str) -> None:
-    """Hundreds of specifications of a mebibyte would take as much memory for each page."""
-    made = MemoryStore() if kind == "memory" else SQLiteStore(tmp_path / "x.db")
-    large = PAGE_BYTES // 4
-    async with running(made) as store:
-        for number in range(7):
-            spec = WorkloadSpec(("x",), env={"X": "x" * large}, labels={"a": "b"})
-            await store.create(Workload(f"{number}", spec, number))
-        for query in (
-            WorkloadQuery(),
-            WorkloadQuery(labels={"a": "b"}),
-            WorkloadQuery(statuses=frozenset([Status.QUEUED, Status.RUNNING])),
-        ):
-            page = await store.workloads(query)
-            assert [each.id for each in page] == ["6", "5", "4", "3"]
-            assert page.is_cut
-            rest = await store.workloads(replace(query, before="3"))
-            assert [each.id for each in rest] == ["2", "1", "0"]
-            assert not rest.is_cut
 
 
 async def test_a_page_that_its_bytes_end_has_a_next_one(tmp_path: Path) -> None:

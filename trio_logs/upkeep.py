@@ -73,7 +73,8 @@ async def watch_store(
     while True:
         await trio.sleep(WATCH_SECONDS)
         found = statistics()
-        if failing and wait() == 0:
+        # A store that works has nearly always a write under way.
+        if failing and wait() < WATCH_SECONDS:
             failing = False
             _log.warning("the store is back")
         elif not failing and wait() > FAILING_SECONDS:

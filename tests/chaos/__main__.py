@@ -1,6 +1,7 @@
 """Run the chaos campaign: one line a seed.
 
-python -m tests.chaos [--seeds A..B] [--keep FOLDER] [--plant NAME] [--drill NAME]
+python -m tests.chaos [--seeds A..B] [--seconds SECONDS] [--mode single|sync|async] [--plant NAME]
+                      [--drill NAME] [--keep FOLDER] [--postgres FOLDER]
 """
 
 from __future__ import annotations

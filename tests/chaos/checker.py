@@ -17,16 +17,19 @@ from tests.chaos.history import FINAL, Event, Final, History, Run, Text, told
 __all__ = ["CALM_SECONDS", "check"]
 
 LATE_SECONDS = 4.0
-"""A line that takes longer while nothing fails was found by the second look, or by luck."""
+"""Seconds. While nothing fails, notifications bring each line sooner. A line that takes longer came
+only because a feed reads again by itself, every 5 s."""
 
 CALM_SECONDS = 3.0
 """How long after a fault its effects may last."""
 
 SLOW_SECONDS = 1.5
-"""A look at the database takes longer on a machine that is too busy for judgements about time."""
+"""Seconds from one look of the campaign at the database to the next. If it takes longer, the
+machine was too busy to judge times."""
 
 TOLD_SECONDS = 1.0
-"""A node tells at once that it does not know a position, if it can read the log."""
+"""Seconds within which a node sends a reset for a position that the log does not have, if the node
+can read the log."""
 
 BURIAL_SECONDS = 4.0
 """Five polls without a change take longer."""
@@ -101,7 +104,9 @@ class _Contents:
                 yield f"{workload}: {other.node} has another log than {first.node} in the end"
 
     def _hold(self, history: History, life: list[Event], *, is_last: bool) -> Iterator[str]:
-        """Lines that were read are those of the log, but for what a reset took back."""
+        """Each line that a reader has read must be in the log at the end, or in a gap. If lines may
+        have been lost, others are allowed in two cases: the reader got a reset later, or no node
+        could tell that one was due."""
         true, gaps = self._true[history.workload], self._gaps[history.workload]
         if history.workload not in self._run.finals:
             return  # told elsewhere
@@ -130,8 +135,9 @@ class _Contents:
                     )
 
     def _should_know(self, life: list[Event], line: Event, text: str | None) -> bool:
-        """Whether the reader resumed behind this line, and stayed, while the log did not have it
-        yet: then a node had to reset it. Later nobody can tell."""
+        """Whether a node had to send a reset for this line: the reader resumed after it, and stayed
+        for TOLD_SECONDS, before the log got another line of this number. From then on, no node can
+        tell that the reader has a lost line."""
         true = None if text is None else Text.parse(text)
         written = float("inf") if true is None else true.written - self._run.began
         for event, after in pairwise(life):

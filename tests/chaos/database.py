@@ -204,7 +204,8 @@ class Server:
                 os.kill(pid, number)
 
     def _pids(self) -> list[int]:
-        """The server's first: once it is stopped, it starts no more."""
+        """The server, and its processes for connections. The server comes first: once it is
+        stopped, it starts no other process."""
         if self._process is None or self._process.poll() is not None:
             return []
         pid = self._process.pid

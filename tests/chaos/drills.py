@@ -32,8 +32,8 @@ END_SECONDS = 8.0
 """A node's workloads are lost, and readers elsewhere have their `end`, within so many."""
 
 ROLLING_SECONDS = 2.0
-"""Between two restarts, as an orchestrator waits: a reader that meets two nodes in a row which are
-about to end has moved twice."""
+"""Seconds between two restarts, as an orchestrator waits. Without this pause, a reader could move
+to the node that is restarted next, and so move twice."""
 
 SILENCE_SECONDS = 1.0
 """The longest silence of 99 of 100 readers in a rolling restart."""

@@ -1,7 +1,8 @@
 """A client of the push routes that moves between nodes.
 
-What it has not had acknowledged it writes anew on another node, so that bytes which a node appends
-after it has lost the log show as the content of an older attempt.
+On another node, the client sends new lines in the place of those that were not acknowledged, with
+the number of a new attempt. So if a node appends to a log that it has lost, a line of an older
+attempt follows one of a newer attempt.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class Pusher:
         return True
 
     async def _look(self, place: Place) -> None:
-        """The node says that there is no use in coming back: is that so?"""
+        """After a 409 that names no offset, look whether the log has ended."""
         request = Request("GET", f"/v1/workloads/{self.workload_id}", self.token)
         status, _, record = await ask(place.address, request)
         if status == 200 and record["finished_at"] is not None:

@@ -110,12 +110,12 @@ def threads_keep_the_process(patch: pytest.MonkeyPatch) -> None:
 
 
 def be_always_ready(patch: pytest.MonkeyPatch) -> None:
-    """Nobody looks how long writes wait."""
+    """`/readyz` ignores how long writes wait."""
     patch.setattr(Service, "store_wait", lambda service: 0.0)
 
 
 def ignore_failed_checkpoints(patch: pytest.MonkeyPatch) -> None:
-    """As SQLite itself does."""
+    """A failed checkpoint does not stop writes, as in SQLite itself."""
     checkpoint: Any = Transactions.checkpoint
 
     def careless(transactions: Transactions, *arguments: Any) -> None:

@@ -21,18 +21,18 @@ _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _CHANGED = re.compile(
     "PWD|OLDPWD|SHLVL|_|IFS|OPT(ARG|ERR|IND)|PS[0-4]|PPID|LINENO|E?UID|S?RANDOM|SECONDS|USER_ID"
     "|EPOCH(SECONDS|REALTIME)|SHELLOPTS|DIRSTACK|FUNCNAME|GROUPS|PIPESTATUS|HISTCMD|PGRP|ENV"
-    "|HOST(NAME|TYPE)|(MACH|OS)TYPE|COLUMNS|LINES|(BASH|KSH|COMP_).*"
+    "|HOST(NAME|TYPE)|(MACH|OS)TYPE|COLUMNS|LINES|TMOUT|(BASH|KSH|COMP_).*"
 )
 """A shell drops a variable whose name is no `_NAME`, and has a use of its own for these; see
 dash(1), bash(1) and mksh(1)."""
 
 
 class Gate:
-    """The service's end of a gate. To close it without `open`, as the death of the service does,
-    ends the wrapper, which has run nothing then.
+    """The service's end of a pipe at which a wrapper waits before it runs the command.
 
-    `descriptor` is the end of the wrapper: pass it on as descriptor 3, then close it. Raises
-    OSError where no descriptor is free.
+    `open` lets the wrapper run the command. If the pipe is closed without `open`, as by the death
+    of the service, the wrapper exits and runs nothing. `descriptor` is the wrapper's end: pass it
+    on as descriptor 3, then close it. Raises OSError if no descriptor is free.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Gate:
         self.close()
 
     def close(self) -> None:
-        """Leave the gate as it is. A second call does nothing."""
+        """Close this end of the pipe. A second call does nothing."""
         if self._ours >= 0:
             os.close(self._ours)
             self._ours = -1
@@ -56,12 +56,12 @@ class Gate:
 def gate_wrapper(
     environment: Mapping[str, str],
 ) -> tuple[list[str], Mapping[str, str]] | None:
-    """Arguments for before a command, and the environment to start them with: they wait at the
-    gate, and then the command has exactly `environment`. None if the system lacks a program for
-    that.
+    """The arguments of a wrapper, to put before a command, and the environment to start it with.
+    The wrapper waits at the gate, then runs the command with exactly `environment`. None if the
+    system has no sh(1) or no env(1).
 
-    env(1) sets the variables that a shell would drop, change or choke on. Like all arguments, these
-    are public meanwhile.
+    A shell would drop or change some variables. env(1) sets these, so they are among the wrapper's
+    arguments. Other users can see the arguments of a process while the wrapper waits.
     """
     sh, env = tool("sh"), tool("env")
     if sh is None or env is None:

@@ -17,7 +17,7 @@ from .topic import Topic
 __all__ = ["Asking"]
 
 ASK_SECONDS = ASKED_SECONDS / 2 - 1
-"""Seconds after which the owner is asked again: before it stops to tell."""
+"""Seconds from one question to the next: twice within the time for which the owner answers one."""
 
 WAIT_SECONDS = 1.0
 """How long a question may take."""
@@ -27,13 +27,13 @@ ANSWER_SECONDS = 2.0
 
 
 class Asking:
-    """Asks the owner for unfinished lines while a reader wants them, and leaves what it tells with
-    the topic, behind the line that it belongs to."""
+    """Asks the owner for unfinished lines while a reader wants them. Gives an answer to the topic
+    once the topic has published the line that the answer follows."""
 
     def __init__(self, topic: Topic, news: News) -> None:
         self._topic = topic
         self._news = news
-        # What belongs behind a line that has not come yet.
+        # An answer of the owner that follows a line which this node has not published yet.
         self._shown: Shown | None = None
         # Set and replaced once an answer is left with the topic.
         self._left = trio.Event()

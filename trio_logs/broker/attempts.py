@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import trio
 
+from .extender import SETTLE_SECONDS
 from .looks import Looks
-from .topic import SETTLE_SECONDS
 from .writer import Fate
 
 __all__ = ["Attempts"]
@@ -80,6 +80,7 @@ class Attempts:
         await self._over.wait()
 
     def fall_behind(self, lines: int) -> bool:
-        if self._looks is not None:
+        # Another topic takes the place of one whose source has ended. Readers wait for it.
+        if self._looks is not None and not self._looks.is_over:
             self._restore(lines)
         return self._looks is not None

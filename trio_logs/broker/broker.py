@@ -10,7 +10,7 @@ from typing import Literal
 import trio
 
 from ..errors import LogClosedError, StoreError
-from ..records import End, Outcome, Reason, Status
+from ..records import Batch, End, Outcome, Reason, Status
 from ..selection import Selection
 from ..store import LogStore
 from ..store.shared import SharedStore
@@ -182,6 +182,11 @@ class LogBroker:
         """The log was deleted: its readers get a gap with reason `deleted` for the missing
         lines."""
         self._topics.delete(workload_id)
+
+    def held(self, workload_id: str, first: int) -> Sequence[Batch]:
+        """The lines of an ended log from line `first` on, as far as they are in memory here."""
+        topic = self._topics.current(workload_id)
+        return () if topic is None or topic.end is None else topic.window.since(first)
 
     async def flush(self) -> None:
         """Wait until all earlier writes to all logs are durable, but at most 10 s for a store that

@@ -53,8 +53,9 @@ class Commits:
     `waiting_since`: when the oldest append that is not durable was first tried, on Trio's clock;
     `inf` if none waits. `failure`: the last error of the store, while it fails.
 
-    `ending` is set once every line has its number. Each append from then on carries the end: the
-    store may have it already, and would take an append without it for one of another writer.
+    `ending` and `last`, the number of the last line, are set once every line has its number. Each
+    append up to that line carries the end then: the store may have it already, and would take an
+    append without it for one of another writer.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Commits:
         self.waiting_since = math.inf
         self.failure: StoreError | None = None
         self.ending: Ending | None = None
+        self.last = 0
         self.attempts = Attempts(fate, self._fall_behind, looks)
         # Where the recovery runs; the source opens it.
         self.nursery: trio.Nursery
@@ -135,7 +137,10 @@ class Commits:
 
     def error(self, what: str) -> StoreError:
         """An error for callers that wait for the store."""
-        error = StoreError(f"{what}: {self.failure or 'the store does not answer'}")
+        why = "the store does not answer"
+        if self._storing is Storing.CATCHING_UP:
+            why = "earlier lines, which the store lacks, are stored first; try again"
+        error = StoreError(f"{what}: {self.failure or why}")
         error.__cause__ = self.failure
         return error
 
@@ -182,6 +187,10 @@ class Commits:
         streams: Mapping[str, StreamState],
     ) -> None:
         topic, ending = self._topic, self.ending
+        if (records[-1].last if records else expected - 1) < self.last:
+            # A failover has lost lines. The store would refuse what comes after an end, so the end
+            # waits for the lines that are not published yet.
+            ending = None
         await self._store.append(
             topic.workload_id,
             records,

@@ -12,11 +12,12 @@ import trio
 from ..records import Batch, Gap
 from ..store import LogState, LogStore
 from .asking import Asking
+from .extender import SETTLE_SECONDS
 from .history import History
 from .looks import Looks
 from .news import News
 from .retries import until_done
-from .topic import SETTLE_SECONDS, Life, Topic
+from .topic import Life, Topic
 
 __all__ = ["FEED_READS", "Feed", "Verdict"]
 
@@ -24,8 +25,8 @@ READ_BYTES = 512 * 1024
 """About how many bytes on the wire a feed reads and publishes at once, as a source does."""
 
 FEED_READS = 4
-"""Reads of all feeds at once, half of those that a store serves at once: readers behind their
-windows get the others."""
+"""Reads of all feeds at once. A store serves twice as many at once, so half of them are left for
+readers behind their windows."""
 
 LOOK_SECONDS = 5.0
 """Seconds from one look at the store to the next, at most: news may be lost."""
@@ -41,7 +42,7 @@ class Verdict(Enum):
     """The log was deleted."""
 
     LOST = auto()
-    """The store has lost lines that readers were told, and another owner goes on before them."""
+    """The store has lost lines that readers have, and the log has another owner or an end since."""
 
 
 class Feed:
@@ -67,7 +68,8 @@ class Feed:
         self._asking = Asking(topic, news)
         self._looks = Looks()
         self._scope = trio.CancelScope()
-        # When news came that no look has read yet, and that which this look reads; on Trio's clock.
+        # On Trio's clock, or `inf`: when the oldest news since the beginning of the last look came,
+        # and when the oldest news that this look reads came.
         self._news_since = math.inf
         self._looking_since = trio.current_time()
 
@@ -100,8 +102,8 @@ class Feed:
         await self._asking.answer()
 
     async def reach(self, line: int) -> bool:
-        """Wait for a look at the store, however long it is away: what a reader was told at another
-        node is there, or lost."""
+        """Wait for a look at the store, however long it is away. Another node has told the reader
+        this line, so the store has the line at that look, or has lost it."""
         if self._topic.head < line:
             await self._looks.next()
         return False
@@ -135,11 +137,15 @@ class Feed:
         self._looking_since = min(self._looking_since, self._news_since)
         self._news_since = math.inf
         state = await until_done(partial(self._store.log, topic.workload_id))
+        if state is not None and await self._is_replaced(state):
+            # Nobody knows since which line.
+            topic.kept = 0
+            return Verdict.LOST
         if (verdict := self._judge(state)) is not None:
             return verdict
         if state is not None:
             while topic.head < state.lines:
-                await self._publish(await self._read(), state)
+                await self._publish(await self._read(topic.head + 1), state)
             if state.end is not None:
                 topic.publish((), state.streams, state.end)
                 self._asking.skipped()
@@ -157,6 +163,8 @@ class Feed:
             return None
         if state.lines < topic.head:
             if state.epoch != topic.epoch or state.end is not None:
+                # Another owner may have other lines there soon.
+                topic.kept = state.lines
                 return Verdict.LOST
             self.fall_behind(state.lines)
             return None
@@ -166,12 +174,26 @@ class Feed:
         topic.epoch = state.epoch
         return None
 
-    async def _read(self) -> Sequence[Batch | Gap]:
+    async def _is_replaced(self, state: LogState) -> bool:
+        """Whether a failover has lost the last line that readers may have, and a new owner has
+        stored another one in its place, all since the last look."""
+        topic = self._topic
+        if topic.life is not Life.OPEN or state.epoch == topic.epoch:
+            return False
+        if not 0 < topic.head <= state.lines:
+            return False
+        found = await self._read(topic.head, 1)
+        if not found or isinstance(found[0], Gap) or found[0].first > topic.head:
+            # A line that is a gap now, or was removed, is no other line.
+            return False
+        return found[0].time != topic.time
+
+    async def _read(self, first: int, max_bytes: int = READ_BYTES) -> Sequence[Batch | Gap]:
         topic = self._topic
 
         async def read() -> Sequence[Batch | Gap]:
             async with self._reads:
-                return await self._store.read(topic.workload_id, topic.head + 1, READ_BYTES)
+                return await self._store.read(topic.workload_id, first, max_bytes)
 
         return await until_done(read)
 

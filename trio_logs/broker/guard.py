@@ -1,4 +1,4 @@
-"""The guard of a source: what it has to do with other nodes, also while nothing is written."""
+"""The guard of a source: it watches the log in the shared store, also while nothing is written."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .topic import Topic
 __all__ = ["Guard"]
 
 LOOK_SECONDS = 15.0
-"""Seconds from one look at the store to the next, at most. Each append is such a look, too, and
-news tells of a new owner at once, but it may be lost."""
+"""Seconds from one look at the store to the next, at most. A notification tells of a new owner at
+once, but may be lost. An append finds the new owner, too, but the workload may write nothing."""
 
 SHOW_SECONDS = 1.0
-"""Seconds from one word about unfinished lines to the next, at least."""
+"""Seconds from one message about unfinished lines to the next, at least."""
 
 
 class Guard:
@@ -58,7 +58,7 @@ class Guard:
         self._asked = trio.Event()
 
     def shown(self, content: bytes) -> None:
-        """This node knows better than another one."""
+        """Ignored: this node owns the log, so it knows the unfinished lines itself."""
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -94,7 +94,7 @@ class Guard:
             told, asked = b"", None
             while trio.current_time() < self._asked_until:
                 content = encode(topic.head, topic.unfinished.rests)
-                # A node that has just asked may show what is no longer so.
+                # A node that has just asked may still show earlier texts: answer it in any case.
                 is_new = asked is not self._asked
                 if is_new or (topic.unfinished.rests and content != told):
                     told, asked = content, self._asked

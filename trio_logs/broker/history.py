@@ -121,6 +121,13 @@ class History:
                 first = piece.records[-1].last + 1
         return kept
 
+    def drop(self, workload_id: str, first: int, found: list[Batch | Gap]) -> None:
+        """Have the next read at this place ask the store, if a read would find just this list: it
+        may be of before a failover was mended."""
+        known = self._recent.get((workload_id, first))
+        if known is not None and known.records is found:
+            del self._recent[workload_id, first]
+
     def forget(self, workload_id: str) -> None:
         """Drop the pieces of a deleted log."""
         self._forgotten += 1

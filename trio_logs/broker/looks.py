@@ -41,8 +41,8 @@ class Looks:
         self._looked = trio.Event()
 
     async def next(self) -> None:
-        """Have the task look. Return once a look is done that began after the call, or once there
-        are no more."""
+        """Have the task look. Return once a look is finished that began after this call, or once
+        the task has ended."""
         wanted = self._begun + 1
         self.ring()
         while self._done < wanted and not self.is_over:

@@ -34,8 +34,8 @@ class News:
 
     @contextmanager
     def heard_by(self, workload_id: str, follower: Follower) -> Iterator[None]:
-        """Ring the follower for news of the log. Within the block, await `watch` first: only news
-        after that is certain to come."""
+        """Within the block, ring the follower for news of the log. Await `watch` first: news of a
+        change before its return may not come."""
         self._followers.setdefault(workload_id, set()).add(follower)
         try:
             yield

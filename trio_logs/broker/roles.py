@@ -1,7 +1,7 @@
-"""Who extends each log at this node: a source if the node owns the log, else a feed.
+"""What extends each log at this node: a source if the node owns the log, else a feed.
 
-A topic has one of them, and never another one after it. When the owner changes, another topic takes
-its place, in one step, and the readers go on there.
+A topic that has a source never gets a feed, and the other way round. When the owner of the log
+changes, a new topic takes the place of the old one in one step, and the readers move to it.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Roles:
         self._reads = trio.CapacityLimiter(FEED_READS)
         if self._news is not None:
             topics.attend = self._attend
+            topics.may_fail_over = True
 
     @property
     def sources(self) -> dict[Topic, Source]:
@@ -166,12 +167,33 @@ class Roles:
             self._stop_feed(topic)
             if topic in self._handing_over:
                 self._handing_over.pop(topic).cancel(reason="no reader is left")
+        elif self._is_stranded(topic):
+            self._hand_over(topic)
+        elif topic.life is Life.DELETED:
+            # An earlier topic may lead readers to it after it was deleted.
+            is_extended = topic in self._feeds or topic in self._sources
+            if not is_extended and not topic.abandoned:
+                self._topics.replace(topic)
+                topic.abandon()
         elif topic.extender is None and topic.life in (Life.OPEN, Life.ABSENT):
             is_current = self._topics.current(topic.workload_id) is topic
             if is_current and self._news is not None and self._tasks.accepts:
                 feed = Feed(topic, self._store, self._topics.history, self._news, self._reads)
                 self._feeds[topic] = topic.extender = feed
                 self._tasks.start(self._run_feed, topic, feed, name=f"feed {topic.workload_id}")
+
+    def _is_stranded(self, topic: Topic) -> bool:
+        """Whether a topic of a log with another owner leads its readers nowhere: it had none when
+        it lost its place, and a reader has come since from an earlier topic."""
+        return (
+            topic.life is Life.OPEN
+            and topic.successor is None
+            and not (topic.detached or topic.abandoned)
+            and self._topics.current(topic.workload_id) is not topic
+            and topic not in self._sources
+            and topic not in self._handing_over
+            and self._tasks.accepts
+        )
 
     def _stop_feed(self, topic: Topic) -> None:
         feed = self._feeds.pop(topic, None)
@@ -189,21 +211,21 @@ class Roles:
             # It was stopped, and another one may run by now.
             return
         del self._feeds[topic]
+        if verdict is Verdict.LOST:
+            # It stays the extender: until there is a successor, readers wait for what is missing.
+            self._hand_over(topic)
+            return
         topic.extender = None
-        match verdict:
-            case Verdict.DELETED:
-                topic.delete()
-                self._topics.replace(topic)
-                topic.abandon()
-            case Verdict.LOST:
-                self._hand_over(topic)
+        if verdict is Verdict.DELETED:
+            topic.delete()
+            self._topics.replace(topic)
+            topic.abandon()
 
     def _hand_over(self, topic: Topic) -> None:
         """Another node owns the log: have the readers go on where the store has it."""
         self._topics.replace(topic)
         if self._news is None or not self._tasks.accepts:
-            topic.detached = True
-            topic.audience.ring_all()
+            topic.detach()
         elif topic.audience:
             scope = self._handing_over[topic] = trio.CancelScope()
             name = f"successor of {topic.workload_id}"

@@ -1,4 +1,4 @@
-"""The seat of a reader among the readers of a log: how it is told of news, and by which topic."""
+"""The link between a reader and the topic that tells it of new lines."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["Seat"]
 
 
 class Seat:
-    """Is told of new lines while it is entered, by the topic that the log has. When the log gets
-    another owner, the seat moves to the topic that takes the place of this one.
+    """While its block runs, the topic of the log tells the reader of new lines. When the log gets
+    another owner, another topic takes the place of this one, and the reader moves to it.
 
     `position` is that of the next line; None stands for new lines only.
     """

@@ -16,22 +16,24 @@ __all__ = ["Shown", "decode", "encode"]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the streams of a log show behind line `line`, by stream."""
+    """The unfinished texts that follow line `line` of a log, by stream."""
 
     line: int
     texts: Mapping[str, str]
 
 
 def encode(line: int, rests: Mapping[str, bytes]) -> bytes:
-    """What the streams show that end in these rests, in at most SHOWN_BYTES bytes: of long texts,
-    the end."""
+    """The unfinished texts of all streams after line `line`, in at most SHOWN_BYTES bytes. `rests`
+    are the bytes after the last newline, by stream. Of a long text, only the end is kept; of too
+    many streams, none."""
     longest = MAX_REST_BYTES
-    while True:
+    while longest:
         cut = {stream: rest[-longest:] for stream, rest in rests.items()}
         content = msgspec.json.encode(Shown(line, texts_of(cut)))
         if len(content) <= SHOWN_BYTES:
             return content
         longest //= 2
+    return msgspec.json.encode(Shown(line, {}))
 
 
 def decode(content: bytes) -> Shown | None:

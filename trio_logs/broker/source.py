@@ -174,7 +174,7 @@ class Source:
         if rest and self.commits.storing is not Storing.WORKS:
             await self._publish(rest, streams)
             rest = []
-        self.commits.ending = self._ending
+        self.commits.ending, self.commits.last = self._ending, self._numbering.next - 1
         while not await self.commits.append_end(rest, streams):
             # The lines are delivered from memory, the end only once it is durable.
             if rest:

@@ -18,6 +18,9 @@ from .topics import Topics
 
 __all__ = ["Subscription"]
 
+RETRY_SECONDS = 0.1
+"""Seconds until a reader looks again for a line that a failover has lost."""
+
 
 class Subscription(Seat, OneByOne[Record]):
     """Delivers a log from a position on: a contiguous run of batches, gaps in the place of lines
@@ -145,12 +148,21 @@ class Subscription(Seat, OneByOne[Record]):
                 await self._wait()
                 continue
             # The head is of before the read: lines that arrive during it are not missing.
-            found = await self._topics.history.read(
-                topic.workload_id, self._cursor, self.max_bytes, head
-            )
-            is_whole = found and found[0].first <= self._cursor
-            if is_whole or await topic.check_missing(self._cursor):
+            found = await self._read(topic, head)
+            if found and found[0].first <= self._cursor:
                 return self._close_hole(found, head)
+            if await topic.check_missing(self._cursor):
+                if not found and self._topics.may_fail_over:
+                    # The owner may have stored again what a failover had lost at the read.
+                    self._topics.history.drop(topic.workload_id, self._cursor, found)
+                    found = await self._read(topic, head)
+                return self._close_hole(found, head)
+            if topic.detached:
+                # The next reader looks the log up anew.
+                self._topics.replace(topic)
+            elif self._cursor <= topic.durable:
+                # What mends it is under way, and may hang: no ring tells of it.
+                await trio.sleep(RETRY_SECONDS)
         raise trio.EndOfChannel
 
     def _go_back(self, reset: Reset) -> Reset:
@@ -175,10 +187,15 @@ class Subscription(Seat, OneByOne[Record]):
         Raises StoreError. Call it after `load`."""
         assert self._cursor is not None
         if self.is_behind:
-            topic = self._topic
-            await self._topics.history.read(
-                topic.workload_id, self._cursor, self.max_bytes, topic.durable
-            )
+            await self._read(self._topic, self._topic.durable)
+
+    async def _read(self, topic: Topic, head: int) -> list[Batch | Gap]:
+        """What the store has from the cursor on; `head` is the last line that it is known to
+        have."""
+        assert self._cursor is not None
+        return await self._topics.history.read(
+            topic.workload_id, self._cursor, self.max_bytes, head
+        )
 
     def ready(self) -> Sequence[Record]:
         """The next records that memory has, without waiting; may be empty."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
-from typing import Protocol
 
 import trio
 
@@ -13,14 +12,12 @@ from ..records import Batch, End, Gap
 from ..store import LogState, LogStore, StreamState
 from .audience import Audience
 from .counters import Counters
+from .extender import Extender
 from .tasks import Tasks
 from .unfinished import UnfinishedLines
 from .window import Window, Windows
 
-__all__ = ["SETTLE_SECONDS", "Extender", "Life", "Topic"]
-
-SETTLE_SECONDS = 1.0
-"""Seconds that a reader waits for an append. A store that takes longer is taken to fail."""
+__all__ = ["Life", "Topic"]
 
 
 class Life(Enum):
@@ -40,25 +37,6 @@ class Life(Enum):
 
     DELETED = auto()
     """The log is gone: its readers get the lines that the window still holds."""
-
-
-class Extender(Protocol):
-    """What publishes a topic: a source, or a feed."""
-
-    async def settle(self) -> None:
-        """Wait, for 1 s at most, until the head is that of each record which the caller has read
-        from the store before."""
-
-    async def show(self) -> None:
-        """Have the unfinished lines of the topic be current; at most some seconds."""
-
-    async def reach(self, line: int) -> bool:
-        """Wait for a line that a reader was told at another node, if the store may have it. Whether
-        to call it again."""
-
-    def fall_behind(self, lines: int) -> bool:
-        """The store has only `lines` lines. Whether that is the fault of a failover, so that it is
-        being mended."""
 
 
 class Topic:
@@ -106,8 +84,8 @@ class Topic:
         self.detached = False
         # Nothing will be published any more: its subscriptions end once they have every line.
         self.abandoned = False
-        # The time of the last published line, in microseconds since the Unix epoch.
-        self._time = 0
+        # The time of the last line, in microseconds since the Unix epoch.
+        self.time = 0
         self._store = store
         self._windows = windows
         self._counters = counters
@@ -139,7 +117,7 @@ class Topic:
             self.state = state
             self.epoch = state.epoch
             self.head, self.bytes, self.end = state.lines, state.bytes, state.end
-            self.streams = state.streams
+            self.streams, self.time = state.streams, state.time
             self.life = Life.OPEN if state.end is None else Life.ENDED
 
     async def settle(self) -> None:
@@ -150,14 +128,27 @@ class Topic:
 
     async def check_missing(self, line: int) -> bool:
         """Ask the store why it lacks a line that it had: it deletes a log before the broker hears
-        of it. False if a failover has lost the line, which `extender` sees to. Raises StoreError.
+        of it. False if a failover has lost the line, which may be mended: look again later. Raises
+        StoreError.
         """
         state = await self._store.log(self.workload_id)
         if state is None:
             self.delete()
-        elif state.lines < line <= self.durable and self.extender is not None:
-            return not self.extender.fall_behind(state.lines)
+        elif state.lines < line and self.life is not Life.DELETED:
+            return self._is_gone(line, state)
         return True
+
+    def _is_gone(self, line: int, state: LogState) -> bool:
+        """Whether a line stays lost that the log does not reach any more."""
+        if self.end is not None:
+            # The owner stores lines and end again. Nobody else gives the log the same end.
+            if state.end is not None or state.epoch != self.epoch:
+                self.detach()
+            return False
+        if self.extender is None:
+            return self.successor is None
+        # Another reader may have found it out first: then `durable` is lower already.
+        return line <= self.durable and not self.extender.fall_behind(state.lines)
 
     def publish(
         self,
@@ -174,7 +165,7 @@ class Topic:
             self._counters.bytes_published += size
             self.head = batches[-1].last
             self.bytes += size
-            self._time = batches[-1].time
+            self.time = batches[-1].time
             self._windows.append(self.window, batches)
             if self.unfinished.screen.texts:
                 self.unfinished.replace(batch.stream for batch in batches)
@@ -211,8 +202,13 @@ class Topic:
         """Nothing will be published any more: readers go on with the successor, which was looked
         up."""
         if self.life is not Life.UNKNOWN:
-            self.kept = min(self.durable, successor.state.lines)
+            self.kept = min(self.kept, self.durable, successor.state.lines)
         self.successor = successor
+
+    def detach(self) -> None:
+        """The lines of the log can't be followed here: its readers end where they are."""
+        self.detached = True
+        self.audience.ring_all()
 
     def abandon(self) -> None:
         """Nothing will be published any more."""
@@ -238,5 +234,5 @@ class Topic:
         lost = self.lost_at(self.unstored)
         if lost is None:
             return [*batches]
-        time = batches[0].time if batches else self._time
+        time = batches[0].time if batches else self.time
         return [Gap(lost.first, lost.last, "store", time), *batches]

@@ -18,6 +18,7 @@ class Topics:
     """Keeps a topic while something holds it: a subscription, a source, or a call of the broker.
 
     `detached`: the service is shutting down, so every subscription ends where it is.
+    `may_fail_over`: lines that the store had may be missing for a while.
     """
 
     def __init__(self, store: LogStore, limits: BrokerLimits, tasks: Tasks) -> None:
@@ -26,6 +27,7 @@ class Topics:
         self.history = History(store)
         self.windows = Windows(limits)
         self.detached = False
+        self.may_fail_over = False
         # Called when the readers of a topic change, and once it was looked up for one.
         self.attend: Callable[[Topic], object] = _ignore
         self._tasks = tasks

@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 import trio
 
-from ..errors import ConflictError, InvalidSpecError, NotReadyError, StoreError
+from ..errors import ConflictError, FencedError, InvalidSpecError, NotReadyError, StoreError
 from ..records import Workload, WorkloadSpec, now
 from ..store import WorkloadStore
 from ..store.shared import SharedStore
@@ -201,8 +201,14 @@ class Admission:
         self._settled(workload_id)
 
     async def _discard(self, workload_id: str) -> None:
-        if self._shared is None or await self._shared.withdraw(workload_id) is not None:
-            await self._store.delete(workload_id)
+        try:
+            if self._shared is not None and await self._shared.withdraw(workload_id) is None:
+                record = await self._store.workload(workload_id)
+                if record is None or record.started_at is not None:
+                    return  # it is gone, or a node has begun it
+        except FencedError:
+            return  # this node was buried: its next beat ends it
+        await self._store.delete(workload_id)
 
     def _settled(self, workload_id: str) -> None:
         del self._unsettled[workload_id]

@@ -12,9 +12,9 @@ import trio
 from ..backends import Backend, outlives_server
 from ..broker import Bell
 from ..errors import FencedError, NotReadyError, StoreError
-from ..records import Outcome, Reason, Status, now
+from ..records import Status, now
 from ..store.shared import Owned
-from .job import STOPPED_EARLY, Job, Phase
+from .job import NEVER_STARTED, Job, Phase
 from .jobs import Jobs
 from .key_locks import KeyLocks
 from .nodes import Nodes
@@ -31,8 +31,6 @@ AT_ONCE = 10
 
 LOOK_BEATS = 30
 """Beats between two comparisons of what the store says this node owns with what it runs."""
-
-STOPPED = Outcome(Status.STOPPED, error=STOPPED_EARLY, reason=Reason.STOP_REQUESTED)
 
 
 class Claims:
@@ -66,11 +64,12 @@ class Claims:
         self._owning = trio.Lock()
         # Bound: one lock for each log that a request takes over.
         self._taking = KeyLocks()
-        # When the first call was made whose result is unknown, in microseconds since 1970.
-        self._unsure_since: int | None = None
+        # Whether the result of a call is unknown, and the outages of the store at the last
+        # comparison.
+        self._is_unsure = False
         self._outages = 0
         self._compare_at = nodes.beats + LOOK_BEATS
-        # The nodes that were gone when logs were last adopted; the first look is due.
+        # The nodes that were gone when all logs without an owner were adopted; -1: look again.
         self._gone = -1
 
     async def run(self) -> None:
@@ -79,10 +78,9 @@ class Claims:
             await self._bell.wait()
             if not self._is_open:
                 continue
-            began = now()
             try:
                 async with self._owning:
-                    if self._is_unsure or self._nodes.beats >= self._compare_at:
+                    if self._must_compare:
                         await self._compare()
                     await self._claim()
                     await self._adopt()
@@ -90,7 +88,7 @@ class Claims:
                 # This node was buried: its next beat ends it.
                 self.hold()
             except StoreError as error:
-                self._doubt(began)
+                self._is_unsure = True
                 _log.debug("nothing claimed: trying again", error=str(error))
 
     def hold(self) -> None:
@@ -101,10 +99,10 @@ class Claims:
         """After `hold`: return once each workload that this node owns has a job; False if the store
         fails, so that this node may own others."""
         async with self._owning:
-            if self._is_unsure:
+            if self._must_compare:
                 with suppress(StoreError, FencedError):
                     await self._compare()
-            return not self._is_unsure
+            return not self._must_compare
 
     async def take(self, workload_id: str) -> Job | None:
         """The job of a pushed log, whose bytes come to this node from now on. None if the log has
@@ -147,13 +145,12 @@ class Claims:
                 owned = await call()
                 return None if owned is None else self._begin(owned)
 
-        began = now()
         try:
             return await self._calls.once(what, own)
         except FencedError as error:
             raise NotReadyError("the other nodes took this one for dead: try again") from error
         except StoreError:
-            self._doubt(began)
+            self._is_unsure = True
             raise
 
     async def _claim(self) -> None:
@@ -165,34 +162,33 @@ class Claims:
                 return
 
     async def _adopt(self) -> None:
-        """Take care of pushed logs whose node is gone: a client that never comes back is noticed
-        here."""
+        """Own pushed logs whose node is gone. A log needs an owner to become `lost` if its client
+        never comes back."""
         gone = self._nodes.gone
         if gone != self._gone and self._is_open and (room := self._queue.free_remote):
-            for owned in await self._store.adopt(room, now()):
+            adopted = await self._store.adopt(room, now())
+            for owned in adopted:
                 self._begin(owned)
-            self._gone = gone
+            if len(adopted) < room:
+                self._gone = gone
 
     @property
-    def _is_unsure(self) -> bool:
-        return self._unsure_since is not None or self._nodes.outages != self._outages
-
-    def _doubt(self, since: int) -> None:
-        """The result of a call that was made then is unknown."""
-        self._unsure_since = min(since, self._unsure_since or since)
+    def _must_compare(self) -> bool:
+        is_due = self._nodes.beats >= self._compare_at
+        return self._is_unsure or self._outages != self._store.outages or is_due
 
     async def _compare(self) -> None:
         """Compare what this node owns with what it runs. Nothing is claimed meanwhile."""
-        outages = self._nodes.outages
+        outages = self._store.outages
         before = {job.workload.id: job for job in self._jobs}
         owned = {each.workload.id: each for each in await self._store.owned()}
         for workload_id, each in owned.items():
             if self._jobs.get(workload_id) is None and workload_id not in before:
                 # One that was there before has ended since the store was read.
-                if self._is_new(each):
-                    self._begin(each)
+                if each in self._jobs.past:
+                    await self._jobs.end_again(each)
                 else:
-                    await self._jobs.ends.store(self._store, each)
+                    self._begin(each)
         for workload_id, job in before.items():
             if job.phase in (Phase.STARTING, Phase.RUNNING):
                 if (current := owned.get(workload_id)) is None:
@@ -200,18 +196,10 @@ class Claims:
                 elif job.remote and current.epoch != job.epoch:
                     # This node has taken the log from itself.
                     self._begin(current)
-        self._unsure_since, self._outages = None, outages
+        self._is_unsure, self._outages = False, outages
+        # Another node may have locked a log when this one looked for those without an owner.
+        self._gone = -1
         self._compare_at = self._nodes.beats + LOOK_BEATS
-
-    def _is_new(self, owned: Owned) -> bool:
-        """Whether this node became the owner by a call whose result is unknown. Otherwise it has
-        run the workload already, and a failover of the database has lost the end."""
-        if self._jobs.ends.has(owned):
-            return False
-        workload = owned.workload
-        if workload.started_at is None or outlives_server(self._backends, workload.spec.backend):
-            return True
-        return self._unsure_since is not None and workload.started_at >= self._unsure_since
 
     def _begin(self, owned: Owned) -> Job:
         workload = owned.workload
@@ -224,7 +212,7 @@ class Claims:
             # Its epoch is over: it can't store anything any more.
             earlier.fence()
         if workload.status is Status.QUEUED:
-            self._jobs.end(job, STOPPED)
+            self._jobs.end(job, NEVER_STARTED)
         else:
             self._jobs.begin(job)
         return job

@@ -46,8 +46,9 @@ class Controls:
             # The stop needs no store.
             return job.workload
         self._check_signal(workload, signal)
-        if job is None and self._elsewhere is not None:
-            return await self._stop_elsewhere(self._elsewhere, workload, grace, signal)
+        elsewhere = self._elsewhere
+        if elsewhere is not None and (job is None or not await elsewhere.is_here(job)):
+            return await self._stop_elsewhere(elsewhere, workload, grace, signal)
         if not (self._jobs.accepting or job or workload.status.final):
             raise NotReadyError("the service is shutting down: stop it when it is back")
         return workload

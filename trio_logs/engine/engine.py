@@ -227,7 +227,8 @@ class Engine:
     @property
     def may_leave(self) -> bool:
         """After `shutdown`: whether this node owns nothing. If not, the others have to bury it."""
-        return not (len(self._jobs) or self._jobs.unended or self._life.may_own_more)
+        jobs, unsettled = self._jobs, self._admission.unsettled
+        return not (len(jobs) or jobs.unended or unsettled or self._life.may_own_more)
 
     def statistics(self) -> EngineStatistics:
         """A snapshot, and counters since the start."""

@@ -10,9 +10,11 @@ import trio
 from ..backends import Stop
 from ..records import Outcome, Reason, Status, Workload, WorkloadSpec
 
-__all__ = ["STOPPED_EARLY", "Job", "Phase"]
+__all__ = ["NEVER_STARTED", "Job", "Phase"]
 
 STOPPED_EARLY = "The workload was stopped before it started."
+
+NEVER_STARTED = Outcome(Status.STOPPED, error=STOPPED_EARLY, reason=Reason.STOP_REQUESTED)
 
 MARK_SECONDS = 1.0
 """Seconds that a shutdown waits for a store which is marking a workload as running. A working store

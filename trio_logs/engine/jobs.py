@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import copy_context
 from functools import partial
+from typing import Any
 
 import structlog
 import trio
 
 from ..broker import Bell
-from ..records import Outcome, Reason, Status
-from .ends import Ends
-from .job import STOPPED_EARLY, Job, Phase
+from ..records import Outcome, Status
+from ..store.shared import Owned
+from .job import NEVER_STARTED, Job, Phase
+from .past import Past
 from .queue import Queue
 from .runner import Runner
 
@@ -25,8 +27,8 @@ _log = structlog.get_logger("trio_logs.engine")
 class Jobs:
     """Keeps a job from its submission until its end is durable, or until it is left to the next
     start. `finished` counts the outcomes since the start, by status. `fenced` counts the workloads
-    that other nodes took over, and `unended` those that this node owns and could not end. `ends`:
-    those of workloads that it owned.
+    that other nodes took over, and `unended` those that this node owns and could not end. `past`
+    has those that it has owned and begun.
 
     Call `open` with the engine's nursery before `add`. `room` is rung when another workload may
     run; without it, `add` fills a queue here.
@@ -44,7 +46,7 @@ class Jobs:
         self._nursery: trio.Nursery
         self.accepting = False
         self.finished = Counter[Status]()
-        self.ends = Ends()
+        self.past = Past()
 
     def open(self, nursery: trio.Nursery) -> None:
         """Run jobs as children of this nursery, with the context variables of this task."""
@@ -80,6 +82,8 @@ class Jobs:
     def begin(self, job: Job) -> None:
         """Start a job that this node owns already."""
         self._jobs[job.workload.id] = job
+        if job.epoch is not None:
+            self.past.add(job.workload.id, job.epoch)
         self._queue.hold(job)
         self._start(job)
         if self._grace is not None:
@@ -90,14 +94,18 @@ class Jobs:
         """Store the end of a job that never ran here, or was not started yet."""
         self._jobs[job.workload.id] = job
         job.end()
-        self._nursery.start_soon(self._end, job, outcome)
+        self._start_soon(self._end, job, outcome)
+
+    async def end_again(self, owned: Owned) -> None:
+        """Store the end of a workload that this node has run, and the database has lost. Raises
+        StoreError."""
+        await self._runner.end_again(owned, self.past.end(owned))
 
     def stop(self, job: Job, grace: float, signal: str | None = None) -> None:
         """Stop a job; see `Job.request_stop`."""
         if job.phase is Phase.QUEUED:
             self._queue.remove(job)
-            reason = Reason.STOP_REQUESTED
-            self.end(job, Outcome(Status.STOPPED, error=STOPPED_EARLY, reason=reason))
+            self.end(job, NEVER_STARTED)
         else:
             job.request_stop(grace, signal)
 
@@ -129,10 +137,12 @@ class Jobs:
 
     def _start(self, job: Job) -> None:
         job.phase = Phase.STARTING
-        # Start it in the engine's context: the submitter's would keep its request in memory for as
-        # long as the workload runs.
-        name = f"workload {job.workload.id}"
-        self._context.run(partial(self._nursery.start_soon, self._run, job, name=name))
+        self._start_soon(self._run, job)
+
+    def _start_soon(self, function: Callable[..., Awaitable[None]], job: Job, *more: Any) -> None:
+        # In the engine's context: that of a client would keep its request in memory meanwhile.
+        start = partial(self._nursery.start_soon, name=f"workload {job.workload.id}")
+        self._context.run(start, function, job, *more)
 
     async def _run(self, job: Job) -> None:
         try:
@@ -151,7 +161,7 @@ class Jobs:
         if end is not None:
             self.finished[end.outcome.status] += 1
             if job.epoch is not None:
-                self.ends.add(job.workload.id, job.epoch, end)
+                self.past.add(job.workload.id, job.epoch, end)
         self._let_go(job, ended=end is not None)
 
     def _let_go(self, job: Job, *, ended: bool) -> None:

@@ -17,15 +17,16 @@ too, and they may take longer to come back."""
 
 
 class Liveness:
-    """Judges the other nodes by what this node sees in its own polls of the store.
+    """Judges the other nodes by their counters, which this node reads in its polls of the store.
 
-    Only polls that succeed in time count, and all of them are forgotten after one that does not:
-    after a stall of the store, every counter stands still for as long as the stall lasts.
+    During a stall of the store, the counter of every node stands still. So only polls that succeed
+    in time count. A poll that fails or is slow makes this node forget all earlier ones.
     """
 
     def __init__(self, own_id: str) -> None:
         self._own_id = own_id
-        # The counter of each node, and how many polls in a row have found it unchanged.
+        # For each node: its counter at the last poll, and how many polls in a row have found that
+        # counter unchanged.
         self._seen: dict[str, tuple[int, int]] = {}
         # Polls that have to succeed until `POLLS` are enough again.
         self._unsettled = 0
@@ -51,7 +52,3 @@ class Liveness:
         self._seen.clear()
         if failed:
             self._unsettled = POLLS_AFTER_FAILURE
-
-    def is_alive(self, node: Node) -> bool:
-        """Whether the newest polls do not speak against another node."""
-        return node.id != self._own_id and self._seen.get(node.id, (0, 0))[1] < 3

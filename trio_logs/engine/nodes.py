@@ -25,7 +25,8 @@ BEAT_SECONDS = 1.0
 """Seconds from one beat to the next."""
 
 SLOW_SECONDS = 2.0
-"""A beat that takes longer, or that comes so long after the one before, says nothing of others."""
+"""A beat that takes longer, or that begins later than this after the one before, judges no other
+node: the others may have been slow for the same reason."""
 
 LOST = Outcome(
     Status.LOST,
@@ -36,8 +37,8 @@ LOST = Outcome(
 
 @dataclass(frozen=True, slots=True)
 class NodeStatistics:
-    """`nodes` are known now, this one included. All other fields count since the start: nodes that
-    this one has buried, and times that the store was away."""
+    """`nodes` is the number of nodes at the last beat, this one included. `buried` counts the nodes
+    that this one has buried since its start, and `outages` the times that the store was away."""
 
     nodes: int
     buried: int
@@ -54,8 +55,10 @@ def new_node(name: str | None) -> Node:
 
 @dataclass(slots=True, eq=False)
 class Nodes:
-    """Start `run` before all that uses the store for this node, and cancel it last: while a node
-    stores its ends, it has to live.
+    """This node's beats, and what it learns from them of the others.
+
+    Start `run` before every other task that uses the store for this node, and cancel it last. A
+    node that does not beat is buried, so it must beat until its last end is stored.
 
     `marks` are those of `SharedStore.join`, `patience` is that of `StoreCalls`. `known` are all
     nodes at the last beat; `beats` counts its updates, `gone` the other nodes that have left or
@@ -76,7 +79,7 @@ class Nodes:
     _is_draining: bool = False
     _is_leaving: bool = False
     _has_news: trio.Event = field(default_factory=trio.Event)
-    # When the first of the beats was tried that have failed since, on Trio's clock.
+    # When the first of the failed beats in a row began, on Trio's clock; None after a good one.
     _away_since: float | None = None
     _buried: int = 0
 
@@ -122,8 +125,10 @@ class Nodes:
                     liveness.forget(failed=False)
                 elif began - before > BEAT_SECONDS / 2:
                     # An early beat, for news of this node, counts for nothing.
-                    for node in liveness.see(found):
-                        await self._bury(node)
+                    # The writes of the store may hang, and this node must beat.
+                    with trio.move_on_after(BEAT_SECONDS):
+                        for node in liveness.see(found):
+                            await self._bury(node)
                 last = ended
             for listener in self.listeners:
                 listener()
@@ -194,8 +199,10 @@ class Nodes:
             # The next beat finds it dead again, or gone.
             _log.warning("dead node not buried: trying again", node=node.id, error=str(error))
             return
-        self._buried += 1
-        _log.warning("node buried: it did not beat any more", node=node.id, workloads=len(ended))
+        if ended is not None:
+            self._buried += 1
+            count = len(ended)
+            _log.warning("node buried: it did not beat any more", node=node.id, workloads=count)
 
     def _learn(self, found: Sequence[Node]) -> None:
         before = {node.id for node in self.known}

@@ -1,4 +1,4 @@
-"""Calls that run in tasks of the engine, so that their callers' cancellation can't halve them."""
+"""Calls in tasks of the engine: if the caller is cancelled, the call still goes on to its end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Call(Generic[T]):
 
 
 class OwnTasks:
-    """Call `open` first."""
+    """Runs each call in a task of its own. Call `open` first."""
 
     def __init__(self) -> None:
         self._nursery: trio.Nursery

@@ -1,9 +1,8 @@
-"""What clients ask of a workload at a node that does not run it: its owner is told by the store."""
+"""Requests that reach another node than the workload's owner: the owner reads them in the store."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 
 import msgspec
 import structlog
@@ -70,7 +69,8 @@ class Elsewhere:
                 return workload, None
             if workload.status is Status.QUEUED and await self._claims.withdraw(workload_id):
                 return workload, None
-            # Another node may end the queued workload now. If it dies, burying ends the workload.
+            # The workload may have an owner now: it runs, or another node is withdrawing it. If the
+            # owner dies, the node that buries it ends the workload.
             if await self._ask(workload_id, Stop(grace, signal)):
                 return workload, None
             if workload.spec.backend == PUSHED and workload.status is Status.RUNNING:
@@ -79,6 +79,10 @@ class Elsewhere:
                     return workload, job
             workload = await self._get(workload_id)
         raise NotReadyError("the workload changes its node again and again: stop it again")
+
+    async def is_here(self, job: Job) -> bool:
+        """Whether this node still owns the workload of a job. Raises StoreError."""
+        return not job.remote or await self._claims.owns(job)
 
     async def resize(self, workload_id: str, columns: int, rows: int) -> bool:
         """Have the owner resize a terminal; False if nobody owns it. Raises StoreError."""
@@ -148,5 +152,10 @@ class Requests:
     async def _resize(self, job: Job, columns: int, rows: int) -> None:
         backend = self._backends.get(job.workload.spec.backend)
         if isinstance(backend, Resizable):
-            with suppress(ConflictError):  # it has just ended
+            try:
                 await backend.resize(job.workload.id, columns, rows)
+            except ConflictError:
+                pass  # it has just ended
+            except Exception:
+                # The fault of the backend must not end this node.
+                _log.exception("terminal not resized", workload=job.workload.id)

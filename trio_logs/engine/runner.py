@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 
 import structlog
 
 from ..backends import Backend
 from ..broker import LogBroker, LogWriter
-from ..errors import FencedError, LogClosedError, WorkloadNotFoundError
-from ..records import End, Outcome, Reason, Status, now
-from ..store import WorkloadStore
-from ..store.shared import SharedStore
+from ..errors import BehindError, FencedError, LogClosedError, WorkloadNotFoundError
+from ..records import Batch, End, Gap, Outcome, Reason, Status, now
+from ..store import LogState, WorkloadStore
+from ..store.shared import Owned, SharedStore
 from .clock import Begun
 from .execution import execute
 from .job import Job
@@ -22,6 +22,12 @@ from .store_calls import StoreCalls
 __all__ = ["Runner"]
 
 _log = structlog.get_logger("trio_logs.engine")
+
+END_LOST = Outcome(
+    Status.LOST,
+    error="The database has lost the end of the workload in a failover.",
+    reason=Reason.SERVER_LOST,
+)
 
 
 class Runner:
@@ -132,3 +138,34 @@ class Runner:
             # The broker has ended, or another writer has the log: leave the record unchanged.
             _log.warning("workload not ended", workload=workload_id, error=str(error))
             return None
+
+    async def end_again(self, owned: Owned, end: End | None) -> None:
+        """Store an end that the database has lost, with the lines that it has lost before: those in
+        memory here, and a gap for the others. Without `end`, the workload is `lost`. Raises
+        StoreError."""
+        assert self._shared is not None
+        workload_id = owned.workload.id
+        state = await self._shared.log(workload_id) or LogState()
+        if end is None:
+            end = End(END_LOST, state.lines, state.bytes)
+        first = state.lines + 1
+        at = now()
+        records: list[Batch | Gap] = [*self._broker.held(workload_id, first)]
+        held = records[0].first if records else end.lines + 1
+        if first < held:
+            records.insert(0, Gap(first, held - 1, "store", records[0].time if records else at))
+        # Another node may have buried this one, or deleted the record, since it was read.
+        with suppress(BehindError, FencedError):
+            await self._shared.append(
+                workload_id,
+                records,
+                expected=first,
+                epoch=owned.epoch,
+                size=end.bytes,
+                streams=state.streams,
+                outcome=end.outcome,
+                finished_at=at,
+            )
+            _log.warning(
+                "the database had lost the end of a workload: stored again", workload=workload_id
+            )

@@ -10,9 +10,9 @@ __all__ = ["SharedQueue"]
 
 
 class SharedQueue(Queue):
-    """Workloads wait in the store, so their number and weight are those of the last beat, and
-    of those that this node has submitted since. The bounds may be exceeded by what others submit
-    within a beat."""
+    """Workloads wait in the store. This node knows how many waited at its last beat, with which
+    weight, and adds what it has submitted since. It does not know what other nodes have submitted
+    since. So the bounds may be exceeded by the submissions of about a second."""
 
     def __init__(self, limits: EngineLimits, nodes: Nodes) -> None:
         super().__init__(limits)

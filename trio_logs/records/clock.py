@@ -10,7 +10,7 @@ TOLERANCE = 1_000_000
 """Microseconds: a smaller step is a correction, as NTP makes them. The clock follows at once."""
 
 LONG_AGO = 86_400_000_000
-"""Microseconds from the last time that an earlier process has noted until the clock is doubted."""
+"""Microseconds. If an earlier process noted its last time longer ago, the clock is doubted."""
 
 BELIEVED_AFTER = 60_000_000
 """Microseconds that the wall clock must run on after a step until this clock follows."""

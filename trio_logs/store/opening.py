@@ -15,6 +15,7 @@ def open_shared(url: str) -> SharedStore:
         from .postgres import PostgresStore
     except ImportError as error:
         raise InvalidRequestError(
-            "the store in PostgreSQL needs psycopg: pip install 'trio-logs[postgres]'"
+            "the store in PostgreSQL needs psycopg: in the folder of the repository, run"
+            " pip install -c constraints.txt '.[postgres]'"
         ) from error
     return PostgresStore(url)

@@ -112,15 +112,17 @@ class SharedStore(Store, Protocol):
     async def nodes(self) -> Sequence[Node]:
         """All nodes, by id."""
 
-    async def bury(self, node_id: str, counter: int, outcome: Outcome, at: int) -> Sequence[str]:
+    async def bury(
+        self, node_id: str, counter: int, outcome: Outcome, at: int
+    ) -> Sequence[str] | None:
         """Remove a node whose counter is still `counter`, and end what it owns with this outcome.
-        Handles stay, see `remains`. Returns the ids of these workloads; empty if the node has
+        Handles stay, see `remains`. Returns the ids of these workloads; None if the node has
         moved its counter, or is gone. Logs that a client pushes are left without an owner, see
         `adopt`. Nodes are told of the ends as of those of another node, this one included."""
 
     async def leave(self) -> None:
-        """Remove this node. Logs that a client pushes are left without an owner, see `adopt`; it
-        owns no other workload."""
+        """Remove this node, which runs nothing. Logs that a client pushes are left without an
+        owner, see `adopt`; other workloads that it owns wait in the queue again."""
 
     async def claim(self, limit: int, started_at: int) -> Sequence[Owned]:
         """Own the oldest queued workloads, `limit` at most, and mark them as running here. No two
@@ -206,3 +208,8 @@ class SharedStore(Store, Protocol):
     @property
     def is_up(self) -> bool:
         """Whether the database answered the last call, and tells news."""
+
+    @property
+    def outages(self) -> int:
+        """How often the database did not answer, since the start: each time, it may have failed
+        over."""

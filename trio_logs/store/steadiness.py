@@ -15,10 +15,11 @@ from .query import WorkloadQuery
 __all__ = ["lines_to_trim", "records_to_prune"]
 
 STEADY_SECONDS = 3600.0
-"""For so long after a step, or after a start that follows a long pause, the clock is doubted."""
+"""The clock is doubted for so many seconds after a step, or after a start that follows a long
+pause."""
 
 AT_ONCE = 10
-"""One of so many lines or records is removed without doubt."""
+"""While the clock is doubted, retention removes by age one in so many lines or records at most."""
 
 
 async def lines_to_trim(store: LogStore, retention: Retention) -> Retention:

@@ -20,6 +20,7 @@ class SharedMemoryStore:
     def __init__(self, tables: MemoryTables) -> None:
         self.tables = tables
         self.is_up = True
+        self.outages = 0
         self._id = ""
         self._watched: set[str] = set()
         self._listener: Callable[[Change], object] | None = None
@@ -108,7 +109,9 @@ class SharedMemoryStore:
         await trio.lowlevel.checkpoint()
         return self.tables.nodes()
 
-    async def bury(self, node_id: str, counter: int, outcome: Outcome, at: int) -> Sequence[str]:
+    async def bury(
+        self, node_id: str, counter: int, outcome: Outcome, at: int
+    ) -> Sequence[str] | None:
         await trio.lowlevel.checkpoint()
         return self.tables.bury(node_id, counter, outcome, at)
 

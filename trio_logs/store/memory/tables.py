@@ -74,10 +74,10 @@ class MemoryTables(MemoryStore):
             for node in self._members.nodes
         ]
 
-    def bury(self, node_id: str, counter: int, outcome: Outcome, at: int) -> Sequence[str]:
+    def bury(self, node_id: str, counter: int, outcome: Outcome, at: int) -> Sequence[str] | None:
         node = self._members.dead(node_id, counter)
         if node is None:
-            return []
+            return None
         ended = []
         left = self._let_go(node_id)
         for workload_id in left:
@@ -113,7 +113,7 @@ class MemoryTables(MemoryStore):
         left = sorted(each for each, owner in self._owners.items() if owner == node_id)
         for workload_id in left:
             self._raise_epoch(workload_id)
-            self._disown(workload_id)
+            del self._owners[workload_id]
         return left
 
     def claim(self, node_id: str, limit: int, started_at: int, by: Observer) -> Sequence[Owned]:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 import outcome
 
+from ...errors import FencedError
 from ...records import Batch, End, Gap, Outcome
 from .. import LogState, StreamState
 from ..appending import Addition, addition
@@ -21,14 +22,14 @@ from .transaction import Transaction
 __all__ = ["BATCH", "LOCK", "Append", "Compress", "append_all", "finish", "size_of"]
 
 LOCK = (
-    "SELECT id, number, lines, bytes, epoch, outcome, recorded FROM logs"
+    "SELECT id, number, lines, bytes, epoch, owner, outcome, recorded FROM logs"
     " WHERE id = ANY(%s) ORDER BY number FOR NO KEY UPDATE"
 )
 """Reads and locks logs: in one order, so that two nodes never wait for each other."""
 
 _BEGIN_LOG = (
     "INSERT INTO logs (id) SELECT unnest(%s)"
-    " RETURNING id, number, lines, bytes, epoch, outcome, recorded"
+    " RETURNING id, number, lines, bytes, epoch, owner, outcome, recorded"
 )
 
 _ADD_BATCHES = (
@@ -95,7 +96,7 @@ def append_all(
     for append in appends:
         log = logs.get(append.id)
         try:
-            added = _addition(append, log)
+            added = _addition(append, log, transaction.node)
         except Exception as error:
             # FencedError, BehindError or ValueError: the fault of this append.
             results.append(outcome.Error(error))
@@ -123,13 +124,18 @@ class _Log:
     lines: int
     size: int
     epoch: int
+    owner: str | None
     outcome: bytes | None
     recorded: bool
 
 
-def _addition(append: Append, log: _Log | None) -> Addition:
+def _addition(append: Append, log: _Log | None, node: str | None) -> Addition:
     state = LogState()
     if log is not None:
+        if log.owner not in (None, node):
+            # The epoch may be equal: a crash of the server loses claims where commits do not wait
+            # for the disk, and the server then gives the same epoch to another node.
+            raise FencedError(f"node {log.owner} owns the log now, and this writer is of {node}")
         end = None
         if log.outcome is not None:
             end = End(_decode_outcome(log.outcome), log.lines, log.size)

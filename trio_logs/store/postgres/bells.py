@@ -19,9 +19,10 @@ MAX_BYTES = 7_900
 
 @dataclass(slots=True)
 class Bell:
-    """What a transaction has to tell. `logs` are those that it has changed, and `all_nodes` those
-    that it changes for another node, so that this node does not know of it either. `work`: a
-    workload waits for a node, or there is a request."""
+    """What a transaction tells the nodes. `logs` are the logs that it has changed; the node of this
+    transaction knows of these changes. `all_nodes` are logs that it has changed for another node,
+    so this node needs the notification, too. `changes`: records have changed. `work`: a workload
+    waits for a node, or a request waits for an owner."""
 
     logs: set[str] = field(default_factory=set)
     all_nodes: set[str] = field(default_factory=set)
@@ -67,7 +68,8 @@ class Heard:
 
 
 def hear(payload: str, receiver: str) -> Heard:
-    """What a payload tells the store of that name. One that is not of ours tells everything."""
+    """What a payload tells the store with the name `receiver`. Every role of the database may
+    notify: a payload that this version can't read means that anything may have changed."""
     try:
         sender, kind, *told = json.loads(payload)
         own = sender == receiver
@@ -84,5 +86,6 @@ def hear(payload: str, receiver: str) -> Heard:
             heard = frozenset[str](all_nodes).union(() if own else logs)
         # A store tells its own changes of records itself.
         return Heard(heard, "c" in kind and not own, "w" in kind)
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, RecursionError):
+        # RecursionError: the payload nests more deeply than `json` can follow.
         return Heard(None, True, True)

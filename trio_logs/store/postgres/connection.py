@@ -19,8 +19,9 @@ __all__ = ["ANSWER_SECONDS", "Connection", "Cursor", "Values"]
 T = TypeVar("T")
 
 ANSWER_SECONDS = 10.0
-"""Seconds that a statement may take. The server ends it after as long. A server that is stopped, or
-behind a network that is cut, does not: the connection is given up then."""
+"""Seconds that a statement may take. The server ends it earlier, see `server.STATEMENT_SHARE`. A
+server that is stopped, or that the network does not reach, can't do so: then the connection is
+closed here."""
 
 CANCEL_SECONDS = 2.0
 """Seconds that the request to end a statement in the server may take."""

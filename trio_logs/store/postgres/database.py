@@ -32,13 +32,13 @@ CLOSE_SECONDS = 5.0
 """Seconds that a close waits for a commit that hangs, and for the connections to close."""
 
 READS_SECONDS = 3.0
-"""The part of these seconds that a close waits for reads that hang."""
+"""Seconds, of CLOSE_SECONDS, that a close waits for reads that hang."""
 
 BEAT_SECONDS = 3.0
 """Seconds that a beat may take."""
 
 STEP_SECONDS = 2
-"""Seconds that its connection, or a statement of it, may take: the next beat needs the thread."""
+"""Seconds that a beat may take to connect, or for one statement: the next beat needs its thread."""
 
 _log = structlog.get_logger("trio_logs.store")
 

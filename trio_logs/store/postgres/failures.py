@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+import errno
+
 import psycopg
 from psycopg import errors
 
 from ...errors import StoreError
 
-__all__ = ["FAILURES", "is_away", "one_line", "store_error"]
+__all__ = ["FAILURES", "is_away", "is_out_of_files", "one_line", "store_error"]
 
 FAILURES = (psycopg.Error, OSError)
 """The errors that the database, the network or another program can cause. All other exceptions are
 programming errors."""
 
-_ADVICE: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+_ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (errors.DiskFull, "Make room on its disk."),
     (errors.InsufficientPrivilege, "Grant the role of the service its rights."),
     (errors.ReadOnlySqlTransaction, "Have the URL name the primary, too."),
-    (
-        (errors.LockNotAvailable, errors.QueryCanceled),
-        "End the transaction of the other program that holds the rows.",
-    ),
+    (errors.LockNotAvailable, "End the transaction of the other program that holds the rows."),
+    (errors.QueryCanceled, "Find in pg_stat_activity what slows the database down."),
 )
+
+
+def is_out_of_files(error: BaseException) -> bool:
+    """Whether this node has no file descriptor left for a connection, which says nothing about the
+    database."""
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 def is_away(error: Exception) -> bool:
     """Whether an error of `FAILURES` says that the database can't be reached, or is going down."""
     state = getattr(error, "sqlstate", None)
     if state is None:
-        return isinstance(error, psycopg.OperationalError | OSError)
+        is_outside = isinstance(error, psycopg.OperationalError | OSError)
+        return is_outside and not is_out_of_files(error)
     # 08: connection exception; 57P: shutdown, crash, not yet started; 53300: too many connections.
     return bool(state.startswith(("08", "57P")) or state == "53300")
 
@@ -37,7 +44,10 @@ def store_error(what: str, cause: Exception, *, detailed: bool = False) -> Store
     """The StoreError for an error of `FAILURES`; `what` reads as in "commit to". It has details
     only before there are clients: they get this text, and must not learn addresses and roles."""
     advice = next((f". {text}" for kind, text in _ADVICE if isinstance(cause, kind)), "")
-    if detailed:
+    if is_out_of_files(cause):
+        text = "this node has too many open files"
+        advice = ". Raise its limit on open files (ulimit -n)."
+    elif detailed:
         text = one_line(cause)
     elif is_away(cause):
         text = "it does not answer"

@@ -17,8 +17,6 @@ __all__ = ["PostgresLogs"]
 class PostgresLogs(Part):
     """See `LogStore` for the methods."""
 
-    _is_trimming = False
-
     async def log(self, workload_id: str) -> LogState | None:
         return await self._database.read(partial(queries.state, workload_id=_id(workload_id)))
 
@@ -77,11 +75,7 @@ class PostgresLogs(Part):
         )
 
     async def trim(self, retention: Retention) -> int:
-        # Other nodes add batches, too: the first of the calls that follow each other counts all.
-        held = self._database.bytes if self._is_trimming else None
-        removed = await self._database.write(partial(trimming.trim, retention=retention, held=held))
-        self._is_trimming = removed > 0
-        return removed
+        return await self._database.write(partial(trimming.trim, retention=retention))
 
     async def share_older(self, max_age: float) -> float:
         return await self._database.read(partial(trimming.share_older, max_age=max_age))

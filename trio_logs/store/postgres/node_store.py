@@ -28,7 +28,9 @@ class PostgresNodes(Part):
     async def nodes(self) -> Sequence[Node]:
         return await self._database.read(nodes.nodes)
 
-    async def bury(self, node_id: str, counter: int, outcome: Outcome, at: int) -> Sequence[str]:
+    async def bury(
+        self, node_id: str, counter: int, outcome: Outcome, at: int
+    ) -> Sequence[str] | None:
         return await self._database.write(
             partial(nodes.bury, node_id=node_id, counter=counter, outcome=outcome, at=at)
         )
@@ -120,3 +122,7 @@ class PostgresNodes(Part):
     @property
     def is_up(self) -> bool:
         return self._database.link.is_up and self._database.news.is_up
+
+    @property
+    def outages(self) -> int:
+        return self._database.link.outages

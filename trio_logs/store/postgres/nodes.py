@@ -89,13 +89,13 @@ def nodes(connection: Connection) -> Sequence[Node]:
 
 def bury(
     transaction: Transaction, node_id: str, counter: int, outcome: Outcome, at: int
-) -> Sequence[str]:
+) -> Sequence[str] | None:
     """Remove a node, and end what it owns; see `SharedStore.bury`."""
     removed = transaction.execute(
         "DELETE FROM nodes WHERE id = %s AND counter = %s RETURNING host", (node_id, counter)
     ).fetchone()
     if removed is None:
-        return []
+        return None
     left = _let_go(transaction, node_id)
     ended = [(number, workload_id) for number, workload_id, pushed in left if not pushed]
     numbers = [number for number, _ in ended]
@@ -118,7 +118,9 @@ def bury(
 def leave(transaction: Transaction) -> None:
     """Remove this node; see `SharedStore.leave`."""
     transaction.execute("DELETE FROM nodes WHERE id = %s", [transaction.node])
-    _let_go(transaction, transaction.node or "")
+    left = _let_go(transaction, transaction.node or "")
+    waiting = [number for number, _, pushed in left if not pushed]
+    transaction.later("UPDATE logs SET queued = TRUE WHERE number = ANY(%s)", [Bigints(waiting)])
 
 
 def _let_go(transaction: Transaction, node_id: str) -> list[tuple[int, str, bool]]:
@@ -131,9 +133,6 @@ def _let_go(transaction: Transaction, node_id: str) -> list[tuple[int, str, bool
         " RETURNING number, id, pushed",
         [node_id],
     ).fetchall()
-    transaction.execute(
-        "DELETE FROM requests WHERE log = ANY(%s)", [Bigints(row[0] for row in rows)]
-    )
     left = [(int(number), text(log_id) or "", bool(pushed)) for number, log_id, pushed in rows]
     transaction.bell.all_nodes.update(log_id for _, log_id, _ in left)
     transaction.bell.work = True

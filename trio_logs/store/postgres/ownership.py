@@ -118,8 +118,9 @@ def owned(connection: Connection, node: str | None) -> Sequence[Owned]:
 def remember_owned(transaction: Transaction, workload_id: str, epoch: int, handle: str) -> None:
     """Keep the handle of a workload, for its owner; see `SharedStore.remember_owned`."""
     found = transaction.execute(
-        "SELECT number FROM logs WHERE id = %s AND epoch = %s AND outcome IS NULL FOR UPDATE",
-        (binary(workload_id), epoch),
+        "SELECT number FROM logs WHERE id = %s AND epoch = %s AND owner = %s AND outcome IS NULL"
+        " FOR UPDATE",
+        (binary(workload_id), epoch, transaction.node),
     ).fetchone()
     if found is None:
         raise FencedError(f"workload {workload_id} has another owner, or has ended")
@@ -130,9 +131,11 @@ def remember_owned(transaction: Transaction, workload_id: str, epoch: int, handl
 
 def request(transaction: Transaction, workload_id: str, content: bytes) -> bool:
     """Leave a request to the owner of a workload; see `SharedStore.request`."""
+    # The lock waits for an append that ends the log: else that would miss this request, which would
+    # stay for ever.
     found = transaction.execute(
         "INSERT INTO requests (log, content) SELECT number, %s FROM"
-        " (SELECT number FROM logs WHERE id = %s AND owner IS NOT NULL FOR KEY SHARE) AS owned"
+        " (SELECT number FROM logs WHERE id = %s AND owner IS NOT NULL FOR SHARE) AS owned"
         " RETURNING number",
         (content, binary(workload_id)),
     ).fetchone()

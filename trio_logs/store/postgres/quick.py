@@ -1,7 +1,7 @@
 """The usual append, to many logs at once: one statement, and one round trip, is the transaction.
 
 It takes the appends that need no rule: their records follow the last line of a log that has not
-ended, and has their epoch. `appends` sees to all others.
+ended, has their epoch, and is this node's or nobody's. `appends` sees to all others.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WITH given AS (
     UPDATE logs SET lines = given.lines, bytes = given.bytes, held = held + given.added,
         streams = given.streams, oldest = COALESCE(oldest, given.time)
     FROM given WHERE logs.id = given.id AND logs.lines = given.before
-        AND logs.epoch = given.epoch AND outcome IS NULL
+        AND logs.epoch = given.epoch AND outcome IS NULL AND (owner IS NULL OR owner = %s)
     RETURNING given.place, logs.number
 ), inserted AS (
     INSERT INTO batches (log, first, count, time, stream, flags, data, size)
@@ -54,10 +54,14 @@ def is_usual(change: object) -> bool:
 
 
 def append_quickly(
-    connection: Connection, appends: Sequence[Append], sender: str, compress: Compress
+    connection: Connection,
+    appends: Sequence[Append],
+    node: str | None,
+    sender: str,
+    compress: Compress,
 ) -> tuple[Committed, set[int]]:
-    """Commit appends to different logs. Returns the places of those that were made: the others need
-    the rules. Raises psycopg.Error."""
+    """Commit appends of this node to different logs. Returns the places of those that were made:
+    the others need the rules. Raises psycopg.Error."""
     logs: list[tuple[Any, ...]] = []
     batches: list[tuple[Any, ...]] = []
     held: list[int] = []
@@ -82,8 +86,8 @@ def append_quickly(
         )
         held.append(added)
     bell = Bell({append.workload_id for append in appends})
-    values = [*columns(logs, _LOG), *columns(batches, BATCH)]
+    values = [*columns(logs, _LOG), node, *columns(batches, BATCH), bell.payload(sender)]
     cursor = connection.cursor(binary=True)
-    found = cursor.execute(_APPEND, [*values, bell.payload(sender)], prepare=True).fetchall()
+    found = cursor.execute(_APPEND, values, prepare=True).fetchall()
     made = set[int](found[0][0]) if found else set[int]()
     return Committed(added=sum(held[place] for place in made)), made

@@ -26,6 +26,10 @@ MAX_READERS = 8
 """Queries at once; more wait for their turn, and leave the queue when they are cancelled."""
 
 
+class _UnusedError(psycopg.OperationalError):
+    """A query that was interrupted before it used its connection."""
+
+
 class Query(Generic[T]):
     """A query that may be interrupted while it runs in its thread."""
 
@@ -39,7 +43,7 @@ class Query(Generic[T]):
         """In a thread: its result. Raises what it raises."""
         with self._lock:
             if self._is_interrupted:
-                raise psycopg.OperationalError("the query was interrupted")
+                raise _UnusedError("the query was interrupted")
             self._connection = connection
         try:
             return self._function(connection)
@@ -92,7 +96,7 @@ class Readers:
         # Callers in the same shutdown get Cancelled here; all others get StoreError below.
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._is_closed:
-            raise StoreError("could not read the database: the store is closed")
+            raise self._closed()
         self.reads += 1
         began = time.monotonic()
         query = Query(function)
@@ -134,9 +138,17 @@ class Readers:
                 if connection is not None:
                     stack.callback(connection.close)
 
-    def _run(self, query: Query[T]) -> T:
+    def _take(self) -> Connection | None:
+        """An idle connection. Raises StoreError once `close` has taken them: a query that hung
+        until then lets one that waited begin after it."""
         # `list.pop` and `append` are atomic, and there are as many connections as threads.
-        connection = self._idle.pop()
+        if not self._is_left:
+            with suppress(IndexError):
+                return self._idle.pop()
+        raise self._closed()
+
+    def _run(self, query: Query[T]) -> T:
+        connection = self._take()
         try:
             if connection is not None and connection.is_stale():
                 connection.close()
@@ -144,6 +156,10 @@ class Readers:
             if connection is None:
                 connection = self._server.connect()
             return query.run(connection)
+        except _UnusedError:
+            # Keep the connection: the caller may have given up because it was slow to make, and
+            # the next caller would give up over another one.
+            raise
         except FAILURES:
             if connection is not None:
                 connection.close()
@@ -155,3 +171,6 @@ class Readers:
             self._idle.append(connection)
             if self._is_left:
                 self.close()
+
+    def _closed(self) -> StoreError:
+        return StoreError("could not read the database: the store is closed")

@@ -61,8 +61,8 @@ CREATE TABLE batches (
     count bigint NOT NULL,
     time bigint NOT NULL,
     size integer NOT NULL,           -- bytes of its lines
-    flags smallint NOT NULL,         -- see `rows`
-    stream text NOT NULL,            -- of a gap, its reason
+    flags smallint NOT NULL,         -- see `store.rows`
+    stream text NOT NULL,            -- or the reason, if the row is a gap
     data bytea NOT NULL,
     PRIMARY KEY (log, first)
 ) WITH (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import ExitStack
 from traceback import clear_frames
 from typing import Literal
@@ -40,6 +41,10 @@ _DEFAULTS: dict[str, str | int] = {
 LOCK_SECONDS = 5.0
 """How long a statement waits for a row that another connection has locked."""
 
+STATEMENT_SHARE = 0.8
+"""The part of the seconds that a statement may take after which the server ends it. The node waits
+longer: so the end of a slow statement is an answer, and not taken for a database that is away."""
+
 IDLE_SECONDS = 10.0
 """After so long without a statement, the server ends a transaction: its node may be stopped, and
 the rows that it has locked would hold up all other nodes."""
@@ -51,19 +56,28 @@ class Server:
     `url` is a connection string of libpq,
     https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING. It may have a
     password, so no message holds any of it. `synchronous_commit` is PostgreSQL's setting; with
-    None, the database's own holds. Raises StoreError if libpq can't read the URL.
+    None, the database's own holds. A connect and a statement may take `seconds` each, whatever the
+    URL says; with None, a statement may take ANSWER_SECONDS. Raises StoreError if libpq can't read
+    the URL.
     """
 
     def __init__(
-        self, url: str, schema: str = SCHEMA, synchronous_commit: SynchronousCommit | None = None
+        self,
+        url: str,
+        schema: str = SCHEMA,
+        synchronous_commit: SynchronousCommit | None = None,
+        *,
+        seconds: int | None = None,
     ) -> None:
         self.schema = schema
         self._url = url
-        self._answer_seconds: float | None = None
+        self._seconds = seconds
         self._synchronous_commit = synchronous_commit
         try:
             given = {*conninfo_to_dict(url), *_given_by_variables()}
             missing = {name: each for name, each in _DEFAULTS.items() if name not in given}
+            if seconds is not None:
+                missing["connect_timeout"] = seconds
             self._conninfo = make_conninfo(url, **missing, client_encoding="UTF8")
         except psycopg.Error:
             # The message of libpq quotes what it can't read, which may be a part of the password.
@@ -74,12 +88,9 @@ class Server:
             ) from None
 
     def impatient(self, seconds: int) -> Server:
-        """The same database, where a connection or a statement may take so long, whatever the URL
-        says, and a commit does not wait for the disk."""
-        server = Server(self._url, self.schema, "off")
-        server._conninfo = make_conninfo(self._conninfo, connect_timeout=seconds)
-        server._answer_seconds = seconds
-        return server
+        """The same database, where a connect or a statement may take so long, and a commit does not
+        wait for the disk."""
+        return Server(self._url, self.schema, "off", seconds=seconds)
 
     def connect(self) -> Connection:
         """In a thread: a connection in autocommit mode. Raises psycopg.Error or OSError."""
@@ -89,12 +100,14 @@ class Server:
             except psycopg.OperationalError as error:
                 # psycopg leaves the socket of a connect that timed out to the garbage collector.
                 clear_frames(error.__traceback__)
+                # libpq gives no reason if no file descriptor is left: this raises OSError then.
+                socket.socket(socket.AF_UNIX).close()
                 raise
             stack.callback(connection.close)
             connection.arm()
-            connection.answer_seconds = self._answer_seconds
+            connection.answer_seconds = self._seconds
             milliseconds = {
-                "statement_timeout": self._answer_seconds or ANSWER_SECONDS,
+                "statement_timeout": STATEMENT_SHARE * (self._seconds or ANSWER_SECONDS),
                 "lock_timeout": LOCK_SECONDS,
                 "idle_in_transaction_session_timeout": IDLE_SECONDS,
             }

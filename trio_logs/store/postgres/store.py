@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import trio
 
+from ..session_methods import SessionMethods
+from . import sessions
 from .database import Database
 from .log_store import PostgresLogs
 from .node_store import PostgresNodes
 from .record_store import PostgresRecords
 from .server import SCHEMA, Server, SynchronousCommit
-from .session_store import PostgresSessions
 
 __all__ = ["PostgresStore"]
 
 
-class PostgresStore(PostgresLogs, PostgresRecords, PostgresSessions, PostgresNodes):
+class PostgresStore(PostgresLogs, PostgresRecords, SessionMethods, PostgresNodes):
     """A node's store in a PostgreSQL database; see `SharedStore` for the methods.
 
     `url` is a connection string of libpq; a password in it is neither logged nor part of an error.
@@ -23,6 +26,8 @@ class PostgresStore(PostgresLogs, PostgresRecords, PostgresSessions, PostgresNod
     https://www.postgresql.org/docs/current/runtime-config-wal.html; None leaves that of the
     database. Raises StoreError if libpq can't read the URL.
     """
+
+    statements: ClassVar = sessions
 
     def __init__(
         self,

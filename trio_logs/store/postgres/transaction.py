@@ -64,13 +64,21 @@ class Committed:
 class Transaction:
     """Begun by `begin`, and ended by `commit`: what comes in between says what has changed, with
     the methods below. `node` is the id of this node, once it has joined, and `sender` the name of
-    this store in bells. `first_epoch` is that of the connection."""
+    this store in bells. `first_epoch` is that of the connection. Each statement waits for a lock
+    for `lock_seconds`, or as long as the connection says."""
 
-    def __init__(self, connection: Connection, node: str | None, sender: str) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        node: str | None,
+        sender: str,
+        lock_seconds: float | None = None,
+    ) -> None:
         self.node = node
         self.first_epoch = connection.first_epoch
         self._connection = connection
         self._sender = sender
+        self._lock_seconds = lock_seconds
         # Of each workload or deletion, the place in which it has changed.
         self._changed: dict[int, int] = {}
         self._deleted: dict[bytes, int] = {}
@@ -83,11 +91,14 @@ class Transaction:
 
     def begin(self, statement: str | None = None, values: Sequence[Any] = ()) -> Cursor | None:
         """Begin it with a statement, in one round trip. Raises psycopg.Error."""
-        begin: tuple[str, Values] = ("BEGIN", ())
-        if statement is None:
-            self._connection.execute(*begin)
-            return None
-        return self._connection.together([begin, (statement, values)])[-1]
+        statements: list[tuple[str, Values]] = [("BEGIN", ())]
+        if self._lock_seconds is not None:
+            milliseconds = int(self._lock_seconds * 1000)
+            statements.append((f"SET LOCAL lock_timeout = {milliseconds}", ()))
+        if statement is not None:
+            statements.append((statement, values))
+        cursors = self._connection.together(statements)
+        return None if statement is None else cursors[-1]
 
     def execute(self, statement: str, values: Values = ()) -> Cursor:
         """Run a statement. Raises psycopg.Error."""

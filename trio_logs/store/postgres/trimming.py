@@ -44,7 +44,11 @@ UPDATE logs SET held = held - %(freed)s,
 WHERE number = %(log)s
 """
 
-_HELD = "SELECT COALESCE(sum(held), 0)::bigint FROM logs"
+_HELD = (
+    "SELECT COALESCE(sum(held), 0)::bigint,"
+    " COALESCE(sum(held) FILTER (WHERE id IS NOT NULL), 0)::bigint FROM logs"
+)
+"""The bytes of all logs, and without those that are deleted, and not removed yet."""
 
 _AGED = """
 (
@@ -65,13 +69,13 @@ SELECT count(*) FROM logs JOIN batches ON log = number,
     LATERAL (SELECT %(moment)s - greatest(COALESCE(keep, 0), %(age)s) AS before) AS bound
 WHERE oldest < bound.before AND time < bound.before
 """
-"""It looks at the rows of the logs that have a row which is too old."""
+"""The number of rows that are too old. A log whose oldest row is young enough is skipped."""
 
 _ROWS = "SELECT reltuples::bigint FROM pg_class WHERE oid = 'batches'::regclass"
 """About how many rows there are; PostgreSQL counts them now and then."""
 
 _MANY = 100_000
-"""So many rows are not counted: an estimate does."""
+"""From so many rows on, PostgreSQL's estimate is used, since counting them would take too long."""
 
 _NEVER = 2**62
 """Later than all times, and more than all sizes."""
@@ -95,24 +99,26 @@ def share_older(connection: Connection, max_age: float) -> float:
     return min(1.0, float(old / max(rows, old)))
 
 
-def trim(transaction: Transaction, retention: Retention, held: int | None) -> int:
+def trim(transaction: Transaction, retention: Retention) -> int:
     """Remove a bounded number of rows beyond the bounds; return how many. Of several nodes, one
-    does so at a time; 0 for the others. `held` is how many bytes there are, if that is known."""
-    if held is None:
-        held = transaction.held = int(transaction.execute(_HELD).fetchall()[0][0])
+    does so at a time; 0 for the others."""
     if not transaction.execute(_ALONE).fetchall()[0][0]:
         return 0
     removed = 0
     if retention.max_age is not None:
         removed = _remove_aged(transaction, believed_now(), int(retention.max_age * 1_000_000))
-    if retention.max_bytes is not None and not removed and held > retention.max_bytes:
-        removed = _remove_excess(transaction, held - retention.max_bytes)
+    if not removed:
+        # Count under the lock, and each time: another node may have trimmed just before.
+        [(transaction.held, kept)] = transaction.execute(_HELD).fetchall()
+        if retention.max_bytes is not None and kept > retention.max_bytes:
+            removed = _remove_excess(transaction, kept - retention.max_bytes)
     transaction.trimmed += removed
     return removed
 
 
-# The transaction locks the logs that it trims. Nodes append to many running logs in any order, so
-# it locks one of these at most, and never waits for a node that waits for it.
+# The transaction locks the logs that it trims. Appends lock many running logs, in an order of their
+# own. If this transaction locked two running logs, it and an append could wait for each other. So
+# it locks at most one.
 
 
 def _remove_aged(transaction: Transaction, moment: int, age: int) -> int:
@@ -174,7 +180,8 @@ def has_deleted(connection: Connection) -> bool:
 
 
 def sweep(transaction: Transaction) -> bool:
-    """Remove a piece of the deleted logs; False if there is none that no other node removes."""
+    """Remove some rows of one deleted log. A log that another node is removing is skipped. False if
+    no other deleted log is left."""
     found = transaction.execute(
         "SELECT number FROM logs WHERE id IS NULL ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED"
     ).fetchone()

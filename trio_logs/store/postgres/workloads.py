@@ -114,7 +114,7 @@ def fence(transaction: Transaction, workload_id: str) -> int:
 
 
 def delete(transaction: Transaction, workload_id: str) -> None:
-    """Remove a record, and hide its log from all readers; `retention.sweep` removes its rows later,
+    """Remove a record, and hide its log from all readers; `trimming.sweep` removes its rows later,
     in pieces."""
     found = transaction.execute(
         "UPDATE logs SET id = NULL, epoch = epoch + 1, owner = NULL, queued = FALSE,"

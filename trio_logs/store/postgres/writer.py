@@ -25,13 +25,20 @@ from .transaction import Committed, Transaction
 __all__ = ["Writer"]
 
 APART_SECONDS = 5.0
-"""Seconds for which the writes of a group are tried one by one while the database fails."""
+"""Seconds that writes of a group may take to fail one by one, beside the first that fails. The
+others then fail untried: a group may have thousands of writes."""
+
+BRIEF_LOCK_SECONDS = 0.2
+"""How long each of them waits for a lock once the group, or one of them, has waited in vain."""
 
 DEADLOCK_PAUSES = 0.0, 0.02, 0.1, 0.3
 """Seconds before each try of a write that a deadlock ended. The other side goes on meanwhile."""
 
 _ALONE = (errors.DeadlockDetected, errors.SerializationFailure)
 """Errors of a group that say nothing about any of its writes."""
+
+_SLOW = (errors.LockNotAvailable, errors.QueryCanceled)
+"""Errors of a group that has waited for one of its writes; another try would wait again."""
 
 
 class Writer(Committer):
@@ -86,32 +93,40 @@ class Writer(Committer):
         An error becomes the result of its write; the method raises nothing.
         """
         self.began = time.monotonic()
+        error: Exception | None = None
         if all(is_usual(write.change) for write in writes):
-            writes = self._append_quickly(writes)
-        if writes:
-            self._commit(writes)
+            error = self._append_quickly(writes)
+            writes = [write for write in writes if write.result is None]
+        if not writes:
+            return
+        if not isinstance(error, _SLOW):
+            error = self._transaction(writes)
+        if error is not None:
+            self._apart(writes, error)
 
-    def _append_quickly(self, writes: Sequence[Write[Any]]) -> Sequence[Write[Any]]:
-        """Commit appends in one statement. Returns the writes that need another try."""
+    def _append_quickly(self, writes: Sequence[Write[Any]]) -> Exception | None:
+        """Commit appends in one statement. Those without a result need another try; returns the
+        error of the statement."""
         start = time.perf_counter()
         try:
             connection = self._connected()
             appends = [write.change for write in writes]
-            committed, made = append_quickly(connection, appends, self._sender, self._compress)
+            committed, made = append_quickly(
+                connection, appends, self.node, self._sender, self._compress
+            )
         except Exception as error:
-            if not _is_away(error):
-                # Whatever it is, `_commit` finds out whose fault.
-                return writes
-            self.close()
-            for write in writes:
-                self._fail(write, error)
-            return []
+            # Whatever it is, another try finds out whose fault.
+            if _is_away(error):
+                self.close()
+                for write in writes:
+                    self._fail(write, error)
+            return error
         if made:
             self.commits.add(time.perf_counter() - start)
             self._committed.append(committed)
         for place in made:
             writes[place].result = outcome.Value(None)
-        return [write for write in writes if write.result is None]
+        return None
 
     def _connected(self) -> Connection:
         if self._connection is not None and self._connection.is_stale():
@@ -120,44 +135,50 @@ class Writer(Committer):
             self._connection = self._server.open_writer()
         return self._connection
 
-    def _commit(self, writes: Sequence[Write[Any]]) -> None:
-        error = self._transaction(writes)
-        if error is None:
-            return
+    def _apart(self, writes: Sequence[Write[Any]], error: Exception) -> None:
+        """Commit writes one by one, after they have failed together with this error."""
         # Each try would wait again for a database that is away.
         if (len(writes) == 1 and not isinstance(error, _ALONE)) or _is_away(error):
             for write in writes:
                 self._fail(write, error)
             return
-        deadline = time.monotonic() + APART_SECONDS
+        brief = isinstance(error, errors.LockNotAvailable)
         failure: Exception | None = None
+        lost = 0.0
         for write in writes:
-            if failure is None or (time.monotonic() < deadline and not _is_away(failure)):
-                error = self._alone(write)
-                if error is None:
-                    continue
-                if isinstance(error, FAILURES):
-                    failure = error
-            else:
-                error = failure
-            self._fail(write, error)
+            if failure is not None and (lost > APART_SECONDS or _is_away(failure)):
+                self._fail(write, failure)
+                continue
+            began = time.monotonic()
+            own = self._alone(write, BRIEF_LOCK_SECONDS if brief else None)
+            if own is None:
+                continue
+            self._fail(write, own)
+            if isinstance(own, FAILURES):
+                # The first failure says nothing about the others, however long it took.
+                lost += 0.0 if failure is None else time.monotonic() - began
+                failure = own
+                brief = brief or isinstance(own, errors.LockNotAvailable)
 
-    def _alone(self, write: Write[Any]) -> Exception | None:
+    def _alone(self, write: Write[Any], lock_seconds: float | None) -> Exception | None:
         """Commit one write; a deadlock is none of its faults, so try again. Returns its error."""
         error: Exception | None = None
         for pause in DEADLOCK_PAUSES:
             time.sleep(pause)
-            error = self._transaction([write])
+            error = self._transaction([write], lock_seconds)
             if not isinstance(error, _ALONE):
                 break
         return error
 
-    def _transaction(self, writes: Sequence[Write[Any]]) -> Exception | None:
-        """Commit these writes together. If that fails, undo them all and return the error."""
+    def _transaction(
+        self, writes: Sequence[Write[Any]], lock_seconds: float | None = None
+    ) -> Exception | None:
+        """Commit these writes together. If that fails, undo them all and return the error. Without
+        seconds, each statement waits for a lock as long as all do."""
         start = time.perf_counter()
         transaction: Transaction | None = None
         try:
-            transaction = Transaction(self._connected(), self.node, self._sender)
+            transaction = Transaction(self._connected(), self.node, self._sender, lock_seconds)
             results = self._apply(transaction, writes)
             committed = transaction.commit()
         except Exception as error:

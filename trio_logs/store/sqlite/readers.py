@@ -58,7 +58,7 @@ class Readers:
         # Callers in the same shutdown get Cancelled here; all others get StoreError below.
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._is_closed:
-            raise StoreError(f"could not read {self._file.path.name}: the store is closed")
+            raise self._closed()
         self.reads += 1
         abandoned = threading.Event()
         call = partial(self._query, query, abandoned)
@@ -85,9 +85,17 @@ class Readers:
                 if connection is not None:
                     stack.callback(connection.close)
 
-    def _query(self, query: Callable[[apsw.Connection], T], abandoned: threading.Event) -> T:
+    def _take(self) -> apsw.Connection | None:
+        """An idle connection. Raises StoreError once `close` has taken them: a query that hung
+        until then lets one that waited begin after it."""
         # `list.pop` and `append` are atomic, and there are as many connections as threads.
-        connection = self._idle.pop()
+        if not self._is_left:
+            with suppress(IndexError):
+                return self._idle.pop()
+        raise self._closed()
+
+    def _query(self, query: Callable[[apsw.Connection], T], abandoned: threading.Event) -> T:
+        connection = self._take()
         try:
             if connection is None:
                 connection = self._file.open_reader()
@@ -106,3 +114,6 @@ class Readers:
             self._idle.append(connection)
             if self._is_left:
                 self.close()
+
+    def _closed(self) -> StoreError:
+        return StoreError(f"could not read {self._file.path.name}: the store is closed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import trio
 
@@ -21,19 +21,19 @@ from .. import (
     WorkloadPage,
     WorkloadQuery,
 )
-from . import changes, damaged_records, kept, queries, workloads
+from ..session_methods import SessionMethods
+from . import changes, damaged_records, kept, queries, sessions, workloads
 from .database import Database
 from .file import File
 from .logs import Logs
 from .readers import MAX_READERS
 from .reserve import Reserve
-from .session_store import SQLiteSessions
 from .sweeping import Sweeping
 
 __all__ = ["SQLiteStore"]
 
 
-class SQLiteStore(SQLiteSessions):
+class SQLiteStore(SessionMethods):
     """See `Store` for the methods. `path` is the database file; its folder must exist.
 
     `synchronous` is SQLite's setting: "NORMAL" survives `kill -9`, "FULL" also a power loss. `vfs`
@@ -42,6 +42,9 @@ class SQLiteStore(SQLiteSessions):
     for the next call of that. With `has_reserve`, a file of up to 16 MiB beside the database holds
     room, so that deletions work on a full disk.
     """
+
+    statements: ClassVar = sessions
+    _database: Database
 
     def __init__(
         self,
@@ -55,7 +58,7 @@ class SQLiteStore(SQLiteSessions):
         self._logs = Logs(max_bytes)
         file = File(path, synchronous, vfs)
         reserve = Reserve(file if has_reserve else None)
-        super().__init__(Database(file, self._logs, reserve))
+        self._database = Database(file, self._logs, reserve)
         self._sweeping = Sweeping(self._database, self._logs)
         self._listener: Callable[[Change], object] | None = None
         # They may look at every record: the other queries keep half of the threads.
