@@ -171,6 +171,20 @@ class Clients:
         await self.idle()
         while self._untold():
             await trio.sleep(0.05)
+        if self.may_be_gone():
+            # Readers may have had ends that a failover lost. The nodes find out.
+            for submitted in self.run.submitted:
+                if submitted.ids:
+                    await self._until_ended(submitted.ids[0])
+
+    async def _until_ended(self, workload_id: str) -> None:
+        request = Request("GET", f"/v1/workloads/{workload_id}", TOKEN)
+        rng = self.rng(f"end of {workload_id}")
+        while True:
+            record = await self.until(rng, request, {200})
+            if record.get("status") not in ("queued", "running"):
+                return
+            await trio.sleep(0.2)
 
     def _untold(self) -> bool:
         if self.may_be_gone():
