@@ -117,10 +117,10 @@ def test_small_corrections_are_followed_at_once_and_times_never_step_back(clocks
 
 def test_a_start_follows_what_an_earlier_process_has_noted() -> None:
     clocks = Clocks(SteadyClock())
-    clocks.steady.follow(0, clocks.elapsed)
+    clocks.steady.follow(0, START, clocks.elapsed)
     # A first start has no history that a wrong clock could remove.
     assert clocks.steady_for > DAY
-    clocks.steady.follow(START + HOUR, clocks.elapsed)
+    clocks.steady.follow(START + HOUR, START, clocks.elapsed)
     found = clocks.run(100)
     assert found[0] >= HOUR
     assert found == sorted(found)
@@ -133,7 +133,7 @@ def test_a_start_follows_what_an_earlier_process_has_noted() -> None:
 def test_a_start_doubts_the_clock_for_an_hour(ago: int) -> None:
     """The clock may have been set meanwhile, and the noted time may be wrong, too."""
     clocks = Clocks(SteadyClock())
-    clocks.steady.follow(START - ago, clocks.elapsed)
+    clocks.steady.follow(START - ago, START, clocks.elapsed)
     assert clocks.steady_for == 0
     clocks.run(3599)
     assert clocks.steady_for < HOUR

@@ -71,7 +71,7 @@ class SteadyClock:
         """For how long there has been no reason to doubt the wall clock, in microseconds."""
         return elapsed - self._steady_since
 
-    def follow(self, moment: int, elapsed: int) -> None:
+    def follow(self, moment: int, wall: int, elapsed: int) -> None:
         """Return no earlier time than this from now on: an earlier process has noted it. 0 is no
         time.
 
@@ -79,6 +79,8 @@ class SteadyClock:
         a machine that has just booted may be hours ahead. So the clock is doubted from now on.
         """
         if moment:
+            # What the wall clock says now is what it may step away from.
+            self.believed(wall, elapsed)
             self._steady_since = elapsed
         if moment > self._last:
             self._last, self._behind = moment, None

@@ -76,7 +76,7 @@ def not_before(moment: int) -> Iterator[None]:
     global _followers
     with _lock:
         _followers += 1
-        _clock.follow(moment, elapsed())
+        _clock.follow(moment, time.time_ns() // 1000, elapsed())
     try:
         yield
     finally:
