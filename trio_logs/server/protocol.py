@@ -15,6 +15,7 @@ from hypercorn.protocol.events import Body, EndBody, Request
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 
+from .app_queue import put, put_nowait
 from .body_bound import BodyBound, too_long
 from .limits import ServerLimits
 from .problems import Refusal, problem
@@ -131,12 +132,12 @@ class HTTP11(H11Protocol):
                 if refusal := self._body.fault():
                     await self._refuse(None, *refusal)
                     return
-                await stream.handle(Body(stream_id=STREAM_ID, data=data))
+                await put(stream.handle, Body(stream_id=STREAM_ID, data=data))
                 if ended:
                     # The end of this stream, even if another one has begun meanwhile.
-                    await stream.handle(EndBody(stream_id=STREAM_ID))
+                    await put(stream.handle, EndBody(stream_id=STREAM_ID))
             elif isinstance(event, h11.EndOfMessage) and self.stream is not None:
-                await self.stream.handle(EndBody(stream_id=STREAM_ID))
+                await put(self.stream.handle, EndBody(stream_id=STREAM_ID))
             else:  # needs more data, or the stream or the connection is closed
                 return
 
@@ -211,6 +212,22 @@ class HTTP11(H11Protocol):
                 state=self.connection_state,
             )
         )
+
+    async def _close_stream(self) -> None:
+        """Tell the app of the disconnect, or of the end of its answer.
+
+        It never waits until the app has taken the body so far. The caller may be a final send,
+        which is shielded, of an app that takes no more; or hold up other clients that disconnect.
+        """
+        stream, self.stream = self.stream, None
+        if stream is None or stream.closed:
+            return
+        stream.closed = True
+        disconnect = {"type": "http.disconnect"}
+        if not put_nowait(stream.app_put, disconnect):
+            self.task_group.spawn(put, stream.app_put, disconnect)
+        # Of clients that disconnect together, only some may wake their apps in one turn.
+        await trio.lowlevel.checkpoint()
 
     async def _maybe_recycle(self) -> None:
         if self._closed:
