@@ -176,3 +176,9 @@ def forget_end(tables: MemoryTables, owned: Owned, node_id: str, lines: int) -> 
     tables._workloads[workload_id] = owned.workload
     tables._owners[workload_id] = node_id
     forget_lines(tables, workload_id, lines)
+
+
+def forget_log(tables: MemoryTables, workload_id: str) -> None:
+    """Have neither the workload nor its log, as on a replica that is behind."""
+    for each in (tables._logs, tables._workloads, tables._owners):
+        del each[workload_id]  # type: ignore[attr-defined]

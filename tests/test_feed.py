@@ -835,6 +835,25 @@ async def test_readers_of_an_end_that_a_failover_has_lost(
             assert late.lines == await all_nodes.stored("w")
 
 
+async def test_a_close_that_is_repeated_knows_an_end_that_a_failover_has_lost(
+    autojump_clock: Clock,
+) -> None:
+    async with cluster("a") as (all_nodes, a):
+        await all_nodes.create("w", backend="process")
+        await a.claim("w")
+        [owned] = all_nodes.tables.owned("a")
+        await write(a, 1, 3)
+        with a.broker.keeping("w"):
+            a.store.set_mode("fails")
+            with pytest.raises(StoreError):
+                await a.close("w", OK)
+            a.store.set_mode("works")
+            while all_nodes.tables.owned("a"):
+                await trio.sleep(0.1)
+            forget_end(all_nodes.tables, owned, "a", 1)
+            assert await a.close("w", OK) == End(OK, 3, 21)
+
+
 async def go_on(subscription: Subscription, reader: Reader) -> None:
     async for record in subscription:
         reader.note(record)

@@ -9,11 +9,11 @@ import trio
 import trio.testing
 
 from tests.nodes_stage import Cluster, Member, cluster
-from tests.shared_stores import forget_end
+from tests.shared_stores import forget_end, forget_log
 from trio_logs.errors import StoreError
-from trio_logs.records import Reason, Status
+from trio_logs.records import Reason, Status, WorkloadSpec
 from trio_logs.store import WorkloadQuery
-from trio_logs.store.shared import Owned
+from trio_logs.store.shared import PUSHED, Owned
 
 Clock = trio.testing.MockClock
 
@@ -138,3 +138,30 @@ async def test_a_burial_that_hangs_delays_no_beat(autojump_clock: Clock) -> None
         assert not a.ended.is_set()
         assert not b.ended.is_set()
         assert {node.id for node in a.nodes.known} == {a.id, b.id}
+
+
+async def test_what_was_read_before_a_failover_is_read_again(autojump_clock: Clock) -> None:
+    async with cluster("a") as made:
+        [a] = made.members.values()
+        owned = await ended(made, a)
+        b = await made.start("b")
+        for member in (a, b):
+            assert (await member.lines(owned.workload.id))[0] == ["line"]
+        forget_end(made.tables, owned, a.id, 0)
+        await outage(a)
+        for member in (a, b):
+            # The connection that tells news is back.
+            member.store.tell_log(None)
+            assert (await member.lines(owned.workload.id))[0] == ["gap store"]
+
+
+async def test_readers_of_a_log_that_a_failover_has_lost(autojump_clock: Clock) -> None:
+    async with cluster("a", "b") as made, trio.open_nursery() as nursery:
+        a, b = made.members.values()
+        workload, _ = await a.engine.submit(WorkloadSpec((), backend=PUSHED))
+        await a.until(workload.id, Status.RUNNING)
+        with trio.fail_after(60):
+            for member in (a, b):
+                nursery.start_soon(member.lines, workload.id)
+            await trio.testing.wait_all_tasks_blocked()
+            forget_log(made.tables, workload.id)

@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from tests.live import PATIENCE, Live, open_live, parse_events
+from tests.pushing import create
 from tests.signing_in import bearer, sign_in
 from tests.test_metrics import scrape
 from trio_logs.errors import InvalidRequestError, TokenMismatchError
@@ -139,6 +140,23 @@ async def test_any_node_resizes_a_terminal(two: tuple[Live, Live]) -> None:
         answer = await a.client.post(url, json={"columns": 77, "rows": 33})
         assert answer.status_code == 204
         assert b"data: 33 77\n" in await reader.read_all()
+
+
+async def test_a_node_that_has_lost_a_push_does_not_say_that_it_shuts_down(
+    two: tuple[Live, Live],
+) -> None:
+    a, b = two
+    workload = await create(a)
+    assert isinstance(a.service.store, SharedMemoryStore)
+    # The news of the takeover is lost.
+    a.service.store.watch_logs(lambda _: None)
+    assert await b.service.engine.take_over(workload)
+    answer = await a.client.post(f"/v1/workloads/{workload}/finish")
+    assert (answer.status_code, answer.json()["detail"]) == (
+        503,
+        "another node has taken the log over: go on",
+    )
+    assert (await a.client.post(f"/v1/workloads/{workload}/finish")).status_code == 200
 
 
 async def test_progress_of_other_nodes(two: tuple[Live, Live]) -> None:

@@ -112,6 +112,20 @@ def test_an_exchange_is_ended_when_its_connection_breaks(postgres: PostgresDatab
     assert ended == [True]
 
 
+def test_the_error_of_a_slow_exchange_names_the_bound_that_held(
+    postgres: PostgresDatabase,
+) -> None:
+    def exchange() -> Generator[int, int, None]:
+        while True:
+            yield WAIT_R
+
+    with (
+        Connection.connect(postgres.server.url()) as connection,
+        pytest.raises(psycopg.OperationalError, match=r"has not answered for 0\.01 s"),
+    ):
+        connection.wait(exchange(), timeout=0.01)
+
+
 async def test_each_line_is_there_once_after_the_server_has_crashed(
     own_server: PostgresServer,
 ) -> None:

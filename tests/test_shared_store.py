@@ -126,6 +126,21 @@ async def test_a_pushed_log_without_an_owner_is_adopted(make_node: MakeNode) -> 
         assert sorted(each.id for each in progress) == ["new", "old"]
 
 
+async def test_what_a_node_leaves(make_node: MakeNode) -> None:
+    """What it has not begun waits again. If it has not ended what it runs, it can't leave."""
+    async with joined(make_node, "a", "b") as (a, b):
+        await create(a, "runs", "waits")
+        [runs] = await a.claim(1, 7)
+        assert await a.withdraw("waits") is not None
+        await a.leave()
+        assert [each.id for each in await b.nodes()] == ["a", "b"]
+        assert await b.claim(1, 8) == []
+        await a.append("runs", [], expected=1, epoch=runs.epoch, size=0, outcome=OK)
+        await a.leave()
+        assert [each.id for each in await b.nodes()] == ["b"]
+        assert [each.workload.id for each in await b.claim(2, 8)] == ["waits"]
+
+
 async def test_a_key_makes_one_workload(make_node: MakeNode) -> None:
     async with joined(make_node, "a", "b") as (a, b):
         await a.create(workload("w1"), key="key")
@@ -181,7 +196,7 @@ async def test_a_node_that_does_not_move_is_buried(make_node: MakeNode) -> None:
 async def test_beats(make_node: MakeNode) -> None:
     async with joined(make_node, "a", "b") as (a, b):
         await create(a, "w1", "w2", "w3")
-        await a.claim(1, 7)
+        [runs] = await a.claim(1, 7)
         nodes = await a.beat(address="http://a", draining=True)
         [of_a, of_b] = nodes
         assert (of_a.id, of_a.host, of_a.address) == ("a", "host of a", "http://a")
@@ -191,6 +206,7 @@ async def test_beats(make_node: MakeNode) -> None:
         assert 0 < of_a.seen_at <= now()
         await a.beat(address=None, draining=False)
         assert [each.counter for each in await b.nodes()] == [2, 0]
+        await a.append("w1", [], expected=1, epoch=runs.epoch, size=0, outcome=OK)
         await a.leave()
         assert [each.id for each in await b.nodes()] == ["b"]
         with pytest.raises(FencedError):

@@ -58,6 +58,8 @@ async def finish(context: AppContext, workload_id: str) -> Response:
         async with _owned(context.service, workload_id):
             await inbox.finish(outcome, body.bytes)
         known = await engine.finished(workload_id)
+        if not known.status.final and not context.service.draining:
+            raise moved()
         if not known.status.final:
             raise NotReadyError("the service is shutting down: finish it when it is back")
     if (known.status, known.exit_code, known.signal) != (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Literal
 
@@ -165,6 +165,10 @@ class LogBroker:
         for longer than the patience. The broker goes on trying, so close again to wait on. `epoch`
         and FencedError are those of `open`.
         """
+        known = self._topics.current(workload_id)
+        if known is not None and known.end is not None and epoch in (None, known.state.epoch):
+            # A failover may have lost the end since.
+            return known.end
         topic = await self._roles.own(workload_id, epoch)
         if topic.end is None:
             source = self._roles.sources[topic]
@@ -172,6 +176,19 @@ class LogBroker:
             await source.ended()
         assert topic.end is not None
         return topic.end
+
+    @contextmanager
+    def keeping(self, workload_id: str) -> Iterator[None]:
+        """Keep what is in memory of the log, so that `close` knows its end."""
+        topic = self._topics.current(workload_id)
+        if topic is None:
+            yield
+            return
+        self._topics.hold(topic)
+        try:
+            yield
+        finally:
+            self._topics.release(topic)
 
     def fence(self, workload_id: str | None = None) -> None:
         """End the source of a log at once, or all sources: another node owns the log. Writers and

@@ -10,7 +10,7 @@ from functools import partial
 import trio
 
 from ..errors import StoreError
-from ..store import LogStore
+from ..store import LogState, LogStore
 from ..store.shared import ASKED_SECONDS
 from .looks import Looks
 from .news import News
@@ -79,12 +79,13 @@ class Guard:
         # Lines that are stored during the look are not missing.
         known = topic.durable
         state = await until_done(partial(self._store.log, topic.workload_id))
-        # A new log comes with its first append.
-        if state is not None and state.epoch != topic.state.epoch:
+        # A new log comes with its first append. One that has had an owner is deleted, or lost.
+        state = state or LogState()
+        if state.epoch != topic.state.epoch:
             self._fence()
-        elif state is not None and state.lines < known and topic.extender is not None:
+        elif state.lines < known and topic.extender is not None:
             topic.extender.fall_behind(state.lines)
-        self._looks.lines = 0 if state is None else state.lines
+        self._looks.lines = state.lines
         self._looks.finish()
 
     async def _show(self) -> None:

@@ -128,9 +128,12 @@ class History:
         if known is not None and known.records is found:
             del self._recent[workload_id, first]
 
-    def forget(self, workload_id: str) -> None:
-        """Drop the pieces of a deleted log."""
+    def forget(self, workload_id: str | None = None) -> None:
+        """Drop the pieces of a log, which was deleted; or those of all logs, after an outage in
+        which the database may have failed over to a replica that lacked some."""
         self._forgotten += 1
+        if workload_id is None:
+            self._recent.clear()
         for place in [place for place in self._recent if place[0] == workload_id]:
             del self._recent[place]
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ..store.shared import SharedStore
 from .bell import Listener
+from .history import History
 
 __all__ = ["News"]
 
@@ -23,10 +24,12 @@ class Follower(Listener, Protocol):
 
 
 class News:
-    """Rings the feeds and sources of this node when another node has changed their log."""
+    """Rings the feeds and sources of this node when another node has changed their log, or any log
+    may have changed. Then the pieces of `history` are forgotten, too."""
 
-    def __init__(self, store: SharedStore) -> None:
+    def __init__(self, store: SharedStore, history: History) -> None:
         self._store = store
+        self._history = history
         # Bound: the logs that have a feed or a source here.
         self._followers: dict[str, set[Follower]] = {}
         store.watch_logs(self._ring)
@@ -59,6 +62,8 @@ class News:
         await self._store.show_unfinished(workload_id, content)
 
     def _ring(self, workload_id: str | None) -> None:
+        if workload_id is None:
+            self._history.forget()
         chosen = self._followers if workload_id is None else (workload_id,)
         for each in chosen:
             for follower in self._followers.get(each, ()):

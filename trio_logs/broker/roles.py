@@ -39,7 +39,7 @@ class Roles:
         self._store = store
         self._patience = patience
         self._tasks = tasks
-        self._news = None if shared is None else News(shared)
+        self._news = None if shared is None else News(shared, topics.history)
         # At most one for each topic.
         self._sources: dict[Topic, Source] = {}
         self._feeds: dict[Topic, Feed] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Literal
 
 import trio
@@ -189,13 +189,11 @@ class Subscription(Seat, OneByOne[Record]):
         if self.is_behind:
             await self._read(self._topic, self._topic.durable)
 
-    async def _read(self, topic: Topic, head: int) -> list[Batch | Gap]:
+    def _read(self, topic: Topic, head: int) -> Awaitable[list[Batch | Gap]]:
         """What the store has from the cursor on; `head` is the last line that it is known to
         have."""
         assert self._cursor is not None
-        return await self._topics.history.read(
-            topic.workload_id, self._cursor, self.max_bytes, head
-        )
+        return self._topics.history.read(topic.workload_id, self._cursor, self.max_bytes, head)
 
     def ready(self) -> Sequence[Record]:
         """The next records that memory has, without waiting; may be empty."""

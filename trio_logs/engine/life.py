@@ -107,6 +107,8 @@ class Life:
             for job in self._jobs:
                 await job.done.wait()
             await self._admission.until_settled()
+            # A failover may have lost ends meanwhile.
+            self.may_own_more = not await self._until_claimed()
         if self._admission.unsettled:
             _log.warning(
                 "submissions that failed may run at the next start",

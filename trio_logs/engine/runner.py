@@ -126,10 +126,12 @@ class Runner:
         """
         workload_id = job.workload.id
         try:
-            return await self._calls.until_done(
-                f"end the log of {workload_id}",
-                partial(self._broker.close, workload_id, outcome, epoch=job.epoch),
-            )
+            # A repeated call meets the end of the first one, even if a failover has lost that.
+            with self._broker.keeping(workload_id):
+                return await self._calls.until_done(
+                    f"end the log of {workload_id}",
+                    partial(self._broker.close, workload_id, outcome, epoch=job.epoch),
+                )
         except FencedError:
             # Another node owns the workload, and ends it.
             job.is_fenced = True

@@ -121,8 +121,9 @@ class SharedStore(Store, Protocol):
         `adopt`. Nodes are told of the ends as of those of another node, this one included."""
 
     async def leave(self) -> None:
-        """Remove this node, which runs nothing. Logs that a client pushes are left without an
-        owner, see `adopt`; other workloads that it owns wait in the queue again."""
+        """Remove this node. Logs that a client pushes are left without an owner, see `adopt`; what
+        it owns and has not begun waits in the queue again. A node that owns a workload which runs,
+        by the store, is left for the others to bury: a failover may have lost the end."""
 
     async def claim(self, limit: int, started_at: int) -> Sequence[Owned]:
         """Own the oldest queued workloads, `limit` at most, and mark them as running here. No two

@@ -98,7 +98,9 @@ class MemoryTables(MemoryStore):
         return ended
 
     def leave(self, node_id: str) -> None:
-        self._tell_logs(self._let_go(node_id))
+        owned = [self._workloads[each.workload.id] for each in self.owned(node_id)]
+        if not any(_runs(each) and not _is_pushed(each) for each in owned):
+            self._tell_logs(self._let_go(node_id))
 
     def _tell_logs(self, left: Sequence[str]) -> None:
         """Tell all nodes that these logs have no owner any more."""

@@ -10,13 +10,13 @@ import msgspec
 import outcome
 
 from ...errors import FencedError
-from ...records import Batch, End, Gap, Outcome
+from ...records import Batch, Gap, Outcome
 from .. import LogState, StreamState
 from ..appending import Addition, addition
 from ..rows import encode
 from ..streams import encode_streams
 from .arrays import Bigints, Binaries, Texts, columns
-from .rows import binary
+from .rows import binary, to_end
 from .transaction import Transaction
 
 __all__ = ["BATCH", "LOCK", "Append", "Compress", "append_all", "finish", "size_of"]
@@ -57,9 +57,6 @@ _END_RECORD = (
     " finished_at = %s, handle = NULL WHERE number = %s"
 )
 
-_decode_outcome = msgspec.json.Decoder(Outcome).decode
-
-
 Compress: TypeAlias = Callable[[bytes], bytes]
 
 
@@ -79,7 +76,7 @@ class Append:
     @property
     def id(self) -> bytes:
         """The id as the column has it."""
-        return self.workload_id.encode(errors="surrogatepass")
+        return binary(self.workload_id)
 
 
 def append_all(
@@ -136,9 +133,7 @@ def _addition(append: Append, log: _Log | None, node: str | None) -> Addition:
             # The epoch may be equal: a crash of the server loses claims where commits do not wait
             # for the disk, and the server then gives the same epoch to another node.
             raise FencedError(f"node {log.owner} owns the log now, and this writer is of {node}")
-        end = None
-        if log.outcome is not None:
-            end = End(_decode_outcome(log.outcome), log.lines, log.size)
+        end = to_end(log.outcome, log.lines, log.size)
         state = LogState(log.lines, log.size, end, epoch=log.epoch)
     return addition(
         state,

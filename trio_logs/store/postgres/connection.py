@@ -90,8 +90,10 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     def wait(self, gen: PQGen[T], interval: float = 0.0, timeout: float | None = None) -> T:
         """Run one exchange with the server; psycopg calls this for each. Raises OperationalError if
         it lasts too long."""
-        patience = self.answer_seconds or ANSWER_SECONDS
-        deadline = time.monotonic() + (patience if timeout is None else timeout)
+        patience = timeout
+        if patience is None:
+            patience = self.answer_seconds or ANSWER_SECONDS
+        deadline = time.monotonic() + patience
         poll = select.poll()
         if self._alarm is not None:
             poll.register(self._alarm[0], select.POLLIN)

@@ -29,7 +29,7 @@ def labels_of(workload: Workload) -> Binaries | None:
 
 
 def _label(name: str, value: str) -> bytes:
-    return f"{name}={value}".encode(errors="surrogatepass")
+    return binary(f"{name}={value}")
 
 
 def conditions(query: WorkloadQuery) -> tuple[list[str], list[Any]]:
@@ -43,7 +43,7 @@ def conditions(query: WorkloadQuery) -> tuple[list[str], list[Any]]:
     if query.name is not None:
         require("w.name = %s", binary(query.name))
     if query.id:
-        part = query.id.encode(errors="surrogatepass")
+        part = binary(query.id)
         # No text has the byte that ends the range.
         require(
             "(w.id >= %s AND w.id < %s OR substr(w.id, length(w.id) + 1 - %s::integer) = %s)",

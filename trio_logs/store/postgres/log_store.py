@@ -10,6 +10,7 @@ from .. import NO_STREAMS, LogState, Retention, StoreStatistics, StreamState, Vi
 from . import queries, trimming, workloads
 from .appends import Append
 from .database import Part
+from .rows import binary
 
 __all__ = ["PostgresLogs"]
 
@@ -18,7 +19,7 @@ class PostgresLogs(Part):
     """See `LogStore` for the methods."""
 
     async def log(self, workload_id: str) -> LogState | None:
-        return await self._database.read(partial(queries.state, workload_id=_id(workload_id)))
+        return await self._database.read(partial(queries.state, workload_id=binary(workload_id)))
 
     async def append(
         self,
@@ -41,12 +42,12 @@ class PostgresLogs(Part):
 
     async def read(self, workload_id: str, first: int, max_bytes: int) -> list[Batch | Gap]:
         return await self._database.read(
-            partial(queries.read, workload_id=_id(workload_id), first=first, max_bytes=max_bytes)
+            partial(queries.read, workload_id=binary(workload_id), first=first, max_bytes=max_bytes)
         )
 
     async def scan(self, workload_id: str, last: int, limit: int) -> list[Run]:
         return await self._database.read(
-            partial(queries.scan, workload_id=_id(workload_id), last=last, limit=limit)
+            partial(queries.scan, workload_id=binary(workload_id), last=last, limit=limit)
         )
 
     async def visit(
@@ -61,7 +62,7 @@ class PostgresLogs(Part):
         await self._database.read(
             partial(
                 queries.visit,
-                workload_id=_id(workload_id),
+                workload_id=binary(workload_id),
                 first=first,
                 last=last,
                 visitor=visitor,
@@ -71,7 +72,7 @@ class PostgresLogs(Part):
 
     async def find(self, workload_id: str, time: int, head: int) -> int:
         return await self._database.read(
-            partial(queries.find, workload_id=_id(workload_id), time=time, head=head)
+            partial(queries.find, workload_id=binary(workload_id), time=time, head=head)
         )
 
     async def trim(self, retention: Retention) -> int:
@@ -91,7 +92,3 @@ class PostgresLogs(Part):
             bytes=database.bytes,
             batches_trimmed=database.trimmed,
         )
-
-
-def _id(workload_id: str) -> bytes:
-    return workload_id.encode(errors="surrogatepass")

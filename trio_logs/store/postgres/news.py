@@ -163,8 +163,7 @@ class News:
             # It never blocks: the socket is readable.
             connection.pgconn.consume_input()
             while (notification := connection.pgconn.notifies()) is not None:
-                # A database without an encoding passes any byte on, which ends no node.
-                self._tell(notification.extra.decode(errors="replace"))
+                self._tell(notification.extra.decode())
 
     def _tell(self, payload: str) -> None:
         heard = hear(payload, self._sender)

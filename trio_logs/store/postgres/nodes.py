@@ -117,7 +117,13 @@ def bury(
 
 def leave(transaction: Transaction) -> None:
     """Remove this node; see `SharedStore.leave`."""
-    transaction.execute("DELETE FROM nodes WHERE id = %s", [transaction.node])
+    removed = transaction.execute(
+        "DELETE FROM nodes WHERE id = %s AND NOT EXISTS (SELECT FROM logs JOIN workloads USING"
+        " (number) WHERE owner = %s AND NOT pushed AND status = 'running')",
+        (transaction.node, transaction.node),
+    )
+    if not removed.rowcount:
+        return
     left = _let_go(transaction, transaction.node or "")
     waiting = [number for number, _, pushed in left if not pushed]
     transaction.later("UPDATE logs SET queued = TRUE WHERE number = ANY(%s)", [Bigints(waiting)])

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, cast
 
-import msgspec
 import zstandard
 
-from ...records import Batch, End, Gap, Outcome, Run
+from ...records import Batch, Gap, Run
 from .. import LogState, Visitor
 from ..rows import COLUMNS, GAP, Row, decode, to_run
 from ..streams import decode_streams
 from .connection import Connection, Cursor
+from .rows import to_end
 
 __all__ = ["find", "read", "scan", "state", "visit"]
 
@@ -48,8 +48,6 @@ _VISIT = (
     " AND first + count > %(first)s AND first <= %(last)s"
 )
 
-_decode_outcome = msgspec.json.Decoder(Outcome).decode
-
 
 def _execute(connection: Connection, statement: str, values: dict[str, Any]) -> Cursor:
     return connection.cursor(binary=True).execute(statement, values)
@@ -67,7 +65,7 @@ def state(connection: Connection, workload_id: bytes) -> LogState | None:
     if row is None:
         return None
     lines, size, streams, epoch, ended, time = row
-    end = None if ended is None else End(_decode_outcome(ended), lines, size)
+    end = to_end(ended, lines, size)
     return LogState(lines, size, end, time or 0, decode_streams(streams), epoch)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 import msgspec
 
-from ...records import Status, Workload, WorkloadSpec
+from ...records import End, Outcome, Status, Workload, WorkloadSpec
 
-__all__ = ["WORKLOAD", "binary", "text", "to_workload"]
+__all__ = ["WORKLOAD", "binary", "text", "to_end", "to_workload"]
 
 WORKLOAD = (
     "w.id, w.spec, w.created_at, w.status, w.started_at, w.finished_at, w.exit_code, w.signal,"
@@ -15,6 +17,15 @@ WORKLOAD = (
 """What `to_workload` takes, of `workloads AS w` and `logs AS l`."""
 
 _decode_spec = msgspec.json.Decoder(WorkloadSpec).decode
+_decode_outcome = msgspec.json.Decoder(Outcome).decode
+
+
+@overload
+def binary(value: str) -> bytes: ...
+
+
+@overload
+def binary(value: str | None) -> bytes | None: ...
 
 
 def binary(value: str | None) -> bytes | None:
@@ -25,6 +36,11 @@ def binary(value: str | None) -> bytes | None:
 def text(value: bytes | None) -> str | None:
     """The text of such a column."""
     return None if value is None else value.decode(errors="surrogatepass")
+
+
+def to_end(outcome: bytes | None, lines: int, size: int) -> End | None:
+    """The end of a log with that column and these totals; None if it has not ended."""
+    return None if outcome is None else End(_decode_outcome(outcome), lines, size)
 
 
 def to_workload(

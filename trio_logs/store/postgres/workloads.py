@@ -24,7 +24,6 @@ __all__ = [
     "delete",
     "fence",
     "find_key",
-    "lock",
     "one",
     "page",
     "remember",
@@ -74,7 +73,7 @@ def create(
     transaction.bell.work |= queued and not pushed
 
 
-def lock(transaction: Transaction, workload_id: str) -> int | None:
+def _lock(transaction: Transaction, workload_id: str) -> int | None:
     """Lock a log, whose workload's record may change then, and return its number; None if there is
     no such log."""
     found = transaction.execute(
@@ -85,7 +84,7 @@ def lock(transaction: Transaction, workload_id: str) -> int | None:
 
 def start(transaction: Transaction, workload_id: str, started_at: int, node: str | None) -> None:
     """Mark a workload as running; nothing if there is no such record."""
-    number = lock(transaction, workload_id)
+    number = _lock(transaction, workload_id)
     started = transaction.execute(
         "UPDATE workloads SET status = %s, started_at = %s, node = %s WHERE number = %s",
         (Status.RUNNING, started_at, binary(node), number),
@@ -129,7 +128,7 @@ def delete(transaction: Transaction, workload_id: str) -> None:
     if recorded:
         transaction.later("DELETE FROM workloads WHERE number = %s", [number])
         transaction.later("DELETE FROM requests WHERE log = %s", [number])
-        transaction.delete(workload_id.encode(errors="surrogatepass"))
+        transaction.delete(binary(workload_id))
 
 
 def find_key(connection: Connection, key: str) -> tuple[str, bytes] | None:
