@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -14,7 +16,7 @@ import trio.testing
 
 from tests.live import Live
 from tests.test_process import execution, gone, new_table
-from trio_logs.backends import Stop, process_table
+from trio_logs.backends import Stop, proc
 from trio_logs.backends.posix_spawn import Child, posix_spawn
 from trio_logs.backends.process_group import ProcessGroup
 from trio_logs.backends.process_table import Identity
@@ -58,21 +60,78 @@ async def test_a_chain_that_forks_and_leaves_its_group_ends(tmp_path: Path) -> N
         pulse.unlink()
 
 
+FAST_CHAINS = """
+#include <time.h>
+#include <unistd.h>
+
+int main(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    time_t end = now.tv_sec + 12;
+    int chains = 12, links = 0;
+    while (chains && fork())
+        chains--;
+    if (!chains)
+        return 0;
+    do {
+        if (fork())
+            _exit(0);
+        setpgid(0, 0);
+        if (++links == 30 && write(1, ".", 1) != 1)
+            return 1;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while (now.tv_sec < end);
+}
+"""
+"""Each link of these chains is gone before a look has examined it. They end after 12 s."""
+
+
+async def test_chains_that_are_faster_than_a_look_end(tmp_path: Path) -> None:
+    chains, (output, theirs) = tmp_path / "chains", os.pipe()
+    compiling = ["cc", "-x", "c", "-o", str(chains), "-"]
+    await trio.run_process(compiling, stdin=FAST_CHAINS.encode())
+    child = posix_spawn(str(chains), ["chains"], {}, cwd=None, stdout=theirs, stderr=None)
+    os.close(theirs)
+    async with trio.lowlevel.FdStream(output) as stream:
+        with new_table() as table:
+            group = ProcessGroup(child, table)
+            assert group.leader
+            running = 0
+            while running < 12:
+                running += len(await stream.receive_some())
+            with trio.fail_after(10):
+                await group.reap()
+        # No link holds the pipe any more.
+        with trio.fail_after(1):
+            assert await stream.receive_some() == b""
+
+
 async def test_a_look_is_not_sure_if_a_process_vanished(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may have forked."""
     with new_table() as table:
-        monkeypatch.setattr("trio_logs.backends.process_table._names", lambda: ["1", "4194305"])
+        monkeypatch.setattr(proc, "listed", lambda: {1: 1, 4194305: 2})
         assert not (await table.look(Identity.of(1))).is_sure
-        monkeypatch.setattr("trio_logs.backends.process_table._names", lambda: ["1"])
+        monkeypatch.setattr(proc, "listed", lambda: {1: 1})
         assert (await table.look(Identity.of(1))).is_sure
+
+
+@pytest.mark.parametrize("earlier", ["member", "stranger"])
+def test_a_member_with_the_pid_of_an_earlier_process_is_killed(earlier: str) -> None:
+    """Where pids wrap quickly, as a small pid_max has them do under a fork bomb."""
+    namespace = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if os.geteuid() != 0:
+        namespace += ["--user", "--map-root-user"]
+    command = [*namespace, sys.executable, "-m", "tests.recycled_pid", earlier]
+    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    assert told.stdout == "killed\n"
 
 
 async def test_groups_that_stop_at_once_share_their_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look for each one, again and again, would stall the service. While members have their
     grace, there is none at all."""
     looks: list[int] = []
-    listed = process_table._names
-    monkeypatch.setattr(process_table, "_names", lambda: looks.append(1) or listed())
+    listed = proc.listed
+    monkeypatch.setattr(proc, "listed", lambda: looks.append(1) or listed())
     with new_table() as table:
         groups = [ProcessGroup(left_behind(), table) for _ in range(40)]
         try:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from structlog.testing import capture_logs
 
 from tests.command_line import STARTED
 from tests.live import open_live
@@ -160,6 +161,35 @@ async def test_a_command_that_survives_sigkill_has_an_outcome(fifos: list[Path])
         [pid] = set(children()) - set(before)
         error = f"The command could not be ended: process {pid} survives SIGKILL."
         assert outcomes == [Outcome(Status.FAILED, error=error, reason=Reason.EXCEPTION)]
+        release(fifos[0])
+        await until_children(before)
+
+
+async def test_what_survives_sigkill_is_waited_for_and_in_the_log_of_the_service(
+    fifos: list[Path],
+) -> None:
+    """A process of the command, too, after the command itself."""
+    before = children()
+    backend = ProcessBackend()
+    outcomes: list[Outcome] = []
+    async with open_broker() as broker, serving({"process": backend}):
+        log = await broker.open("w")
+        held = (sys.executable, "-c", HELD, ALIVE, str(fifos[0]))
+        spec = WorkloadSpec(("sh", "-c", 'trap "exit 7" TERM; "$@" & wait', "sh", *held))
+        execution = Execution("w", spec, log, forget)
+
+        async def run() -> None:
+            outcomes.append(await backend.run(execution))
+
+        with trio.fail_after(20), capture_logs() as logs:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run)
+                await until_held(broker, execution)
+                execution.stop.request(Status.STOPPED, Reason.STOP_REQUESTED, 0.1, "")
+        assert outcomes[0].exit_code == 7
+        assert [(each["workload"], each["processes"]) for each in logs] == [("w", 1)]
+        assert "survive SIGKILL" in logs[0]["event"]
+        assert children() != before
         release(fifos[0])
         await until_children(before)
 

@@ -12,9 +12,10 @@ from collections.abc import (
     Iterable,
     Sequence,
 )
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import ClassVar
 
+import structlog
 import trio
 
 from ..errors import ConflictError, InvalidSpecError, NotStartedError
@@ -22,12 +23,14 @@ from ..records import Outcome, Reason, Status, WorkloadSpec
 from ..threads import Threads
 from . import Execution
 from .gate import Gate
-from .process_group import ProcessGroup
+from .process_group import END_SECONDS, ProcessGroup
 from .process_output import OutputReader
 from .process_start import not_started, spawn
 from .process_table import Identity, ProcessTable
 
 __all__ = ["ProcessBackend"]
+
+_log = structlog.get_logger("trio_logs.backends.process")
 
 DRAIN_SECONDS = 2.0
 """Seconds that output is read after the command's exit, while another process holds it open."""
@@ -98,6 +101,11 @@ class ProcessBackend:
                 # Before the child is reaped: after that, its pid may be another process's.
                 self._terminals.pop(execution.id, None)
                 if not await group.end():
+                    _log.warning(
+                        "processes survive SIGKILL: the service kills them until they end",
+                        workload=execution.id,
+                        processes=group.left,
+                    )
                     self._unended.start_soon(group.reap)
         return _outcome(process.pid, group.exit_code)
 
@@ -111,12 +119,26 @@ class ProcessBackend:
             await group.send(signal.SIGWINCH, apart_from=foreground)
 
     async def reap(self, handle: str) -> None:
-        await ProcessGroup.kill_remains(Identity.decode(handle), self._opened_table())
+        leader, table = Identity.decode(handle), self._opened_table()
+        with trio.move_on_after(END_SECONDS) as scope:
+            await ProcessGroup.kill_remains(leader, table)
+        if scope.cancelled_caught:
+            _log.warning(
+                "processes of an earlier service survive SIGKILL: the service kills them until"
+                " they end",
+                session=leader.pid,
+            )
+            self._unended.start_soon(_kill_remains, leader, table)
 
     def _opened_table(self) -> ProcessTable:
         if self._table is None:
             raise RuntimeError("the ProcessBackend is not open: enter its `serving` first")
         return self._table
+
+
+async def _kill_remains(leader: Identity, table: ProcessTable) -> None:
+    with suppress(OSError):  # no file descriptor is free: the next start tries again
+        await ProcessGroup.kill_remains(leader, table)
 
 
 async def _attend(

@@ -14,7 +14,7 @@ from functools import cached_property
 import trio
 
 from .posix_spawn import Child
-from .process_table import Identity, Member, ProcessTable
+from .process_table import Found, Identity, Member, ProcessTable
 
 __all__ = ["ProcessGroup"]
 
@@ -47,6 +47,7 @@ class ProcessGroup:
     def __init__(self, process: Child | subprocess.Popen[bytes], table: ProcessTable) -> None:
         self._process = process
         self._table = table
+        self._last_found = Found([], is_sure=True)
 
     @cached_property
     def leader(self) -> Identity:
@@ -121,7 +122,7 @@ class ProcessGroup:
 
         # Without a free descriptor, no other member can be found now.
         with suppress(OSError):
-            await self._table.look(self.leader, visit)
+            await self._table.look(self.leader, visit, chases=number == signal.SIGKILL)
 
     def _send_to_group(self, number: signal.Signals) -> None:
         # No process is left, or (macOS) only zombies are.
@@ -129,7 +130,8 @@ class ProcessGroup:
             os.killpg(self._process.pid, number)
 
     async def end(self) -> bool:
-        """Kill all members and reap the child; return whether it is reaped.
+        """Kill all members, wait until they have ended, and reap the child; return whether that is
+        done.
 
         A cancellation waits for this, `END_SECONDS` at most. If it returns False, an owner that
         lives on has to run `reap`.
@@ -153,37 +155,52 @@ class ProcessGroup:
 
     async def _kill_all(self) -> bool:
         with suppress(OSError):  # no file descriptor is free
-            await self.kill_remains(self.leader, self._table)
+            await self.kill_remains(self.leader, self._table, self._looked)
             return True
         return False
 
+    def _looked(self, found: Found) -> None:
+        self._last_found = found
+
+    @property
+    def left(self) -> int:
+        """How many processes an `end` that returned False has left, at least."""
+        return max(1, len({member.pid for member in self._last_found.members}))
+
     @staticmethod
-    async def kill_remains(leader: Identity, table: ProcessTable) -> list[int]:
-        """Kill the running members of a group that this or an earlier service started; return their
-        pids. Raises OSError if /proc can't be read.
+    async def kill_remains(
+        leader: Identity, table: ProcessTable, looked: Callable[[Found], None] = lambda found: None
+    ) -> list[int]:
+        """Kill the running members of a group that this or an earlier service started, and wait
+        until they have ended; return their pids. It calls `looked` with what each look has found.
+        Raises OSError if /proc can't be read.
 
         A member may fork and exit during a look, and the next look finds its child. So it ends
         once several looks in a row have found nothing.
         """
-        killed: list[int] = []
+        # A pid alone is not enough: once the pids wrap, a new member may have that of a killed one.
+        killed: set[tuple[int, int]] = set()
 
         def visit(member: Member) -> None:
             # A killed process may take its time.
-            if member.pid not in killed:
-                killed.append(member.pid)
+            if (member.pid, member.start) not in killed:
+                killed.add((member.pid, member.start))
                 _kill(member)
 
         quiet = unsure = 0
         while quiet < LOOKS and unsure < MAX_UNSURE:
             before = len(killed)
-            found = await table.look(leader, visit)
+            found = await table.look(leader, visit, chases=True)
+            looked(found)
             if len(killed) > before:
                 quiet = unsure = 0
+            elif found.members:
+                await _until_exit(found.members[0].pid, found.members[0].is_same)
             elif found.is_sure:
                 quiet += 1
             else:
                 unsure += 1
-        return killed
+        return [pid for pid, _ in killed]
 
 
 async def _until_exit(pid: int, is_meant: Callable[[], bool]) -> None:
@@ -204,16 +221,12 @@ async def _until_exit(pid: int, is_meant: Callable[[], bool]) -> None:
 
 async def _poll(is_over: Callable[[], bool]) -> None:
     """Wait for a state that the kernel doesn't announce."""
-    while True:
-        if is_over():
-            return
+    while not is_over():  # noqa: ASYNC110 - there is no event
         await trio.sleep(POLL_SECONDS)
 
 
 def _kill(member: Member) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        if member.group == member.pid:
-            # Its child, which may have been born just now, is in its group.
-            os.killpg(member.group, signal.SIGKILL)
-        else:
-            os.kill(member.pid, signal.SIGKILL)
+    # A child that it has forked just now is in its group; it may have left the group itself.
+    for kill, number in ((os.killpg, member.group), (os.kill, member.pid)):
+        with suppress(ProcessLookupError, PermissionError):
+            kill(number, signal.SIGKILL)

@@ -6,27 +6,36 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import chain
-from pathlib import Path
 
 import msgspec
 
 from ..threads import Threads
+from . import proc
+from .proc import Stat
 
 __all__ = ["Found", "Identity", "Member", "ProcessTable"]
 
-_PROC = Path("/proc")
-
 KNOWN_SECONDS = 1.0
-"""How long the table knows the session of a process without a new examination. Within it, no pid is
-given out a second time: the kernel counts up through all others first."""
+"""How long the table knows the session of a process without a new examination: the process may
+start a session of its own."""
+
+CHASE_READS = 20
+"""Reads that have to show no new member, before the look that kills; ten times as many after it, if
+processes vanished meanwhile."""
+
+CHASE_SECONDS = 0.1
+"""How long a chase takes at most."""
 
 _HIDDEN = -1
-"""The session of a process that /proc hides."""
+"""The session of a zombie, and of a process that /proc hides."""
+
+_PIDS = 2**22
+"""The largest pid_max; see proc_sys_kernel(5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +50,8 @@ class Identity:
     def of(cls, pid: int) -> Identity:
         """That of a running process. Raises OSError if /proc can't be read, as when no file
         descriptor is free."""
-        stat = _stat(pid)
-        return cls(pid, stat.start if stat else 0, _boot_id())
+        stat = proc.stat(pid)
+        return cls(pid, stat.start if stat else 0, proc.boot_id())
 
     @classmethod
     def decode(cls, text: str) -> Identity:
@@ -66,18 +75,26 @@ class ProcessTable:
         self._threads = threads
         # For the next look. Bound: the tasks that wait for it, a few for each workload.
         self._asked: deque[_Search] = deque()
-        # Used in the thread alone: the session of each process, and when that was found out.
-        self._sessions: dict[int, int] = {}
+        # Used in the thread alone: the session of each process, by its pid and the inode of its
+        # folder in /proc, and when that was found out. A fork bomb wraps small pids in a second;
+        # the next process with a pid has a new inode.
+        self._sessions: dict[tuple[int, int], int] = {}
         self._known_since = -math.inf
 
-    async def look(self, leader: Identity, visit: Callable[[Member], None] | None = None) -> Found:
+    async def look(
+        self,
+        leader: Identity,
+        visit: Callable[[Member], None] | None = None,
+        *,
+        chases: bool = False,
+    ) -> Found:
         """Find the running processes of the session that `leader` started.
 
         The thread calls `visit` with each one as soon as it has found it. A cancellation returns at
         once: a look that is under way, and its visits, go on. Raises OSError if /proc can't be
         read, as when no file descriptor is free.
         """
-        search = _Search(leader, visit)
+        search = _Search(leader, visit, chases)
         self._asked.append(search)
         try:
             await self._threads.run(partial(self._answer, search), abandon_on_cancel=True)
@@ -111,48 +128,55 @@ class ProcessTable:
                 wanted.setdefault(search.leader.pid, []).append(search)
         if not wanted:
             return
-        listed = {int(name) for name in _names() if name.isdigit()}
-        self._forget(listed)
+        chases = any(search.chases for search in searches)
+        if chases:
+            _chase(wanted, CHASE_READS)
+        listed = proc.listed()
+        self._forget(listed.items())
         # A child of the service leaves this session when it starts.
         ours = os.getsid(0)
+        newest = proc.newest()
         # The newest first: a process that forks and exits at once is still there.
-        for pid in sorted(listed, reverse=True):
-            session = self._sessions.get(pid, ours)
+        for process in sorted(listed.items(), key=lambda each: (newest - each[0]) % _PIDS):
+            pid, _ = process
+            session = self._sessions.get(process, ours)
             if session != ours and session not in wanted:
                 continue
             try:
-                stat = _stat(pid)
+                stat = proc.stat(pid)
             except PermissionError:
-                self._sessions[pid] = _HIDDEN  # another user's, where /proc hides these
+                self._sessions[process] = _HIDDEN  # another user's, where /proc hides these
                 continue
             if stat is None:
                 # One that exits before its examination may have forked.
                 for search in chain.from_iterable(wanted.values()):
                     search.is_sure = False
                 continue
-            self._sessions[pid] = stat.session
-            if not stat.is_zombie:
-                for search in wanted.get(stat.session, ()):
-                    search.found(Member(pid, stat.group, stat.start))
+            self._sessions[process] = _HIDDEN if stat.is_zombie else stat.session
+            _tell(wanted, pid, stat)
+        if chases and any(not search.is_sure for search in searches):
+            _chase(wanted, CHASE_READS * 10)
 
-    def _forget(self, listed: Collection[int]) -> None:
-        """Forget the sessions of processes that are gone, and of all once they are old: another
-        process may have the pid then."""
+    def _forget(self, listed: Collection[tuple[int, int]]) -> None:
+        """Forget the sessions of processes that are gone, and all sessions once they are old."""
         if time.monotonic() - self._known_since > KNOWN_SECONDS:
             self._known_since = time.monotonic()
             self._sessions = {}
-        self._sessions = {pid: self._sessions[pid] for pid in listed if pid in self._sessions}
+        self._sessions = {each: self._sessions[each] for each in listed if each in self._sessions}
 
 
 class _Search:
     """One task's question; the thread answers it."""
 
-    def __init__(self, leader: Identity, visit: Callable[[Member], None] | None) -> None:
+    def __init__(
+        self, leader: Identity, visit: Callable[[Member], None] | None, chases: bool
+    ) -> None:
         self.leader = leader
         self.members: list[Member] = []
         self.is_sure = True
         self.is_done = False
         self.error: OSError | None = None
+        self.chases = chases
         self._visit = visit
 
     def found(self, member: Member) -> None:
@@ -173,12 +197,39 @@ class Found:
     is_sure: bool
 
 
+def _tell(wanted: Mapping[int, Iterable[_Search]], pid: int, stat: Stat) -> bool:
+    """Report a process to the searches for its session; return whether there are any."""
+    searches = () if stat.is_zombie else wanted.get(stat.session, ())
+    for search in searches:
+        search.found(Member(pid, stat.group, stat.start))
+    return bool(searches)
+
+
+def _chase(wanted: Mapping[int, Iterable[_Search]], reads: int) -> None:
+    """Examine the newest process, until so many reads in a row have shown no other member.
+
+    In a chain, each link forks the next one and exits. The links that a look lists are gone before
+    their examination, but the newest link has not run yet.
+    """
+    examined = 0
+    left = reads
+    end = time.monotonic() + CHASE_SECONDS
+    while left and time.monotonic() < end:
+        left -= 1
+        pid = proc.newest()
+        if pid != examined:
+            examined = pid
+            with suppress(PermissionError):
+                if (stat := proc.stat(pid)) is not None and _tell(wanted, pid, stat):
+                    left = reads
+
+
 def _has_ended(leader: Identity) -> bool:
     """Whether the pid of the leader, and so that of the session, is another one's now."""
-    if leader.boot != _boot_id():
+    if leader.boot != proc.boot_id():
         return True
     try:
-        stat = _stat(leader.pid)
+        stat = proc.stat(leader.pid)
     except PermissionError:
         return True  # a process of another user
     return stat is not None and stat.start != leader.start
@@ -194,40 +245,5 @@ class Member:
 
     def is_same(self) -> bool:
         """Whether the process still runs. Raises OSError if /proc can't be read."""
-        stat = _stat(self.pid)
+        stat = proc.stat(self.pid)
         return stat is not None and stat.start == self.start and not stat.is_zombie
-
-
-@dataclass(frozen=True, slots=True)
-class _Stat:
-    group: int
-    session: int
-    start: int
-    is_zombie: bool
-
-
-def _names() -> list[str]:
-    with suppress(FileNotFoundError), os.scandir(_PROC) as entries:
-        return [entry.name for entry in entries]
-    return []
-
-
-def _stat(pid: int) -> _Stat | None:
-    """Fields of /proc/PID/stat; see proc_pid_stat(5). None without such a process."""
-    try:
-        text = (_PROC / str(pid) / "stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The second field, the name, may hold any byte; the third follows its last parenthesis.
-    fields = text[text.rindex(b")") + 2 :].split()
-    # The first thread may have ended before the others.
-    is_zombie = fields[0] in (b"Z", b"X") and int(fields[17]) < 2
-    return _Stat(int(fields[2]), int(fields[3]), int(fields[19]), is_zombie)
-
-
-@cache
-def _boot_id() -> str:
-    try:
-        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-    except FileNotFoundError:
-        return ""

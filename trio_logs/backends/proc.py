@@ -1,0 +1,62 @@
+"""Reads of /proc; see proc(5). A system without /proc shows no processes."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+__all__ = ["Stat", "boot_id", "listed", "newest", "stat"]
+
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """Fields of /proc/PID/stat. `start` is in clock ticks since boot. A zombie has exited,
+    and waits for its parent."""
+
+    group: int
+    session: int
+    start: int
+    is_zombie: bool
+
+
+def listed() -> dict[int, int]:
+    """The pids in /proc, each with the inode of its folder."""
+    with suppress(FileNotFoundError), os.scandir(_PROC) as entries:
+        return {int(entry.name): entry.inode() for entry in entries if entry.name.isdigit()}
+    return {}
+
+
+def newest() -> int:
+    """The pid that the system, or the pid namespace of this process, gave out last; 0 if that is
+    not known. See proc_loadavg(5)."""
+    with suppress(FileNotFoundError):
+        return int((_PROC / "loadavg").read_bytes().split()[-1])
+    return 0
+
+
+def stat(pid: int) -> Stat | None:
+    """That of a process; see proc_pid_stat(5). None without such a process. Raises PermissionError
+    for another user's process, where /proc hides these."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The second field, the name, may hold any byte; the third follows its last parenthesis.
+    fields = text[text.rindex(b")") + 2 :].split()
+    # The first thread may have ended before the others.
+    is_zombie = fields[0] in (b"Z", b"X") and int(fields[17]) < 2
+    return Stat(int(fields[2]), int(fields[3]), int(fields[19]), is_zombie)
+
+
+@cache
+def boot_id() -> str:
+    """Differs after each boot."""
+    try:
+        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except FileNotFoundError:
+        return ""
