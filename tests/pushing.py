@@ -45,14 +45,16 @@ async def create(live: Live, **fields: Any) -> str:
     return str(answer.json()["id"])
 
 
-async def open_body(live: Live, workload: str, offset: int | None = None, *headers: str) -> Body:
-    """Begin to send a chunked body."""
+async def open_body(
+    live: Live, workload: str, offset: int | None = None, *headers: str, key: str | None = None
+) -> Body:
+    """Begin to send a chunked body, with the token or the key of a session."""
     host, _, port = live.url.rpartition("//")[2].rpartition(":")
     stream = await trio.open_tcp_stream(host, int(port))
     lines = [
         f"POST /v1/workloads/{workload}/logs HTTP/1.1",
         f"Host: {host}",
-        f"Authorization: Bearer {live.service.token}",
+        f"Authorization: Bearer {key or live.service.token}",
         "Transfer-Encoding: chunked",
         *([] if offset is None else [f"Upload-Offset: {offset}"]),
         *headers,

@@ -318,8 +318,10 @@ async def test_a_header_that_is_no_list_may_be_sent_once(live: Live, log: str, v
             headers = [(name, first), (name, second)]
             if name != "Authorization":
                 headers.append(("Authorization", authorization))
-            request = live.client.build_request(method, path, content=b"{}")
-            request.headers = httpx2.Headers([("Host", "x"), ("Content-Length", "2"), *headers])
+            body = b"{}" if method == "POST" else b""
+            request = live.client.build_request(method, path, content=body)
+            length = ("Content-Length", str(len(body)))
+            request.headers = httpx2.Headers([("Host", "x"), length, *headers])
             answer = await live.client.send(request)
             if method == "HEAD":
                 assert answer.status_code == 400
@@ -904,6 +906,24 @@ async def test_a_body_that_is_too_large_does_not_lose_its_answer(live: Live) -> 
                 await trio.sleep(0.0005)
             with trio.fail_after(5):
                 assert (await stream.receive_some()).startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize("path", ["/v1/workloads", "/v1/session"])
+async def test_a_body_that_stalls(
+    open_server: OpenServer, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr("trio_logs.api.app.BODY_SECONDS", 0.1)
+    async with open_server() as live:
+        answer = await live.follow(path, "Content-Length: 9", method="POST")
+        assert (answer.status, answer.headers["connection"]) == (408, "close")
+        assert answer.headers["content-type"] == "application/problem+json"
+        with trio.fail_after(PATIENCE):
+            while len(answer.buffer) < int(answer.headers["content-length"]):
+                answer.buffer += await answer.stream.receive_some()
+        await answer.stream.aclose()
+        problem = json.loads(answer.buffer)
+        assert problem["status"] == 408
+        assert problem["detail"] == "the body did not arrive within 0.1 s: send it again"
 
 
 async def test_too_many_streams(open_server: OpenServer) -> None:

@@ -115,12 +115,14 @@ def is_position(position: int) -> Callable[[ChangeRecord], bool]:
 # The store over PostgreSQL, on timelines of a real server.
 
 
-async def test_changes_go_on_after_each_failover() -> None:
+async def test_changes_go_on_after_each_failover(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_logs.store.postgres.news.RETRY", (0.05, 0.1))
     with running_postgres() as server:
         database = PostgresDatabase(server)
         async with joined(database.node, "a", "b") as (a, b), following(b) as changes:
             heard = Heard(a)
             with changes.read() as reader:
+                await reader.load()
                 await create(a, "1", "2")
                 await create(b, "3")
                 await heard.until(3)
@@ -252,23 +254,24 @@ class SlowStore(SharedMemoryStore):
 async def test_a_page_from_before_the_failover(autojump_clock: Clock) -> None:
     """A reader that gets it begins anew, and no other reader gets it."""
     store = SlowStore()
-    await create(store, "1", "2")
+    await create(store, "1", "2", "3", "4")
     async with following(store) as changes, trio.open_nursery() as nursery:
         found: list[str] = []
 
         async def read() -> None:
             with changes.read(1) as reader:
-                found.extend(await until(reader, is_change("3")))
+                found.extend(await until(reader, is_change("5")))
 
         nursery.start_soon(read)
         await store.asked.wait()
-        forget_changes(store.tables, 1)
+        forget_changes(store.tables, 3)
         store.answers.set()
         await trio.testing.wait_all_tasks_blocked()
-        await create(store, "3")
         with changes.read(1) as later:
-            assert await until(later, is_change("3")) == ["at 1", "2 3"]
-    assert found == ["at 1", "2 2", "beyond_head", "at 1", "2 3"]
+            await later.load()
+            await create(store, "5")
+            assert await until(later, is_change("5")) == ["at 1", "2 2", "3 3", "4 5"]
+    assert found == ["at 1", "2 2", "3 3", "4 4", "beyond_head", "at 3", "4 5"]
 
 
 async def test_a_reader_of_several_things_begins_anew(autojump_clock: Clock) -> None:

@@ -252,6 +252,22 @@ def changes_reset(run: Run) -> None:
     run.changes[0].insert(1, (0.2, "reset", ["c", None, {"reason": "too_old"}]))
 
 
+def changes_lost(run: Run) -> None:
+    """A failover has lost an end and positions: the reader lists again."""
+    changes = run.changes[0]
+    changes.insert(3, (0.31, "reset", ["c", None, {"reason": "beyond_head"}]))
+    changes.insert(4, (0.32, "listed", ["c", "3", {"w0": "running", "w1": "running"}]))
+    changes.insert(5, (0.33, "workload", ["c", "4", {"id": "w0", "status": "running"}]))
+    changes.insert(6, (0.34, "workload", ["c", "4", {"id": "w0", "status": "succeeded"}]))
+
+
+def not_told_after_a_reset(run: Run) -> None:
+    """The list is older than the end, which was told before the reset alone."""
+    changes = run.changes[0]
+    changes.insert(3, (0.31, "reset", ["c", None, {"reason": "beyond_head"}]))
+    changes.insert(4, (0.32, "listed", ["c", "4", {"w0": "running"}]))
+
+
 def stopped_unasked(run: Run) -> None:
     events(run)[-1] = end(status="stopped")
     for final in run.finals["w0"]:
@@ -301,6 +317,8 @@ VIOLATIONS: dict[Change, str] = {
     change_missing: "was told as nothing",
     position_back: "position 3 after 5",
     changes_reset: "reset",
+    changes_lost: "reset",
+    not_told_after_a_reset: "was told as running",
     stopped_unasked: "unasked",
     stuck: "no end",
     traceback: "a traceback",
@@ -363,6 +381,7 @@ EXCEPTIONS: list[tuple[Change, Change]] = [
     (lagging, reset),
     (lagging, gap_in_store),
     (lagging, two_starts),
+    (lagging, changes_lost),
     # While something fails, a line may take its time.
     (lambda run: away(run, 10), late),
     (slow, late_end),

@@ -10,14 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import structlog
+import trio
 
 from tests.command_line import STARTED
+from tests.live import PATIENCE, open_live
 from tests.server_process import ServerProcess, running_server
 from tests.stores import append, batch, running, workload
 from trio_logs.engine.clock import Begun, newest_time
 from trio_logs.records import Gap, Outcome, Status, believed_now, not_before, now, steady_seconds
 from trio_logs.records.clock import SteadyClock
-from trio_logs.store import Retention
+from trio_logs.settings import Settings
+from trio_logs.store import Retention, WorkloadQuery
 from trio_logs.store.memory import MemoryStore
 from trio_logs.store.sqlite import SQLiteStore
 from trio_logs.store.steadiness import lines_to_trim, records_to_prune
@@ -113,16 +117,28 @@ def test_small_corrections_are_followed_at_once_and_times_never_step_back(clocks
 
 def test_a_start_follows_what_an_earlier_process_has_noted() -> None:
     clocks = Clocks(SteadyClock())
+    clocks.steady.follow(0, START, clocks.elapsed)
+    # A first start has no history that a wrong clock could remove.
+    assert clocks.steady_for > DAY
     clocks.steady.follow(START + HOUR, START, clocks.elapsed)
     found = clocks.run(100)
     assert found[0] >= HOUR
     assert found == sorted(found)
-    # It was set back, or was wrong before: there is no reason to doubt it now.
-    assert clocks.steady_for > DAY
-    clocks.steady.follow(START - 2 * DAY, START, clocks.elapsed)
-    assert clocks.steady_for == 0
     clocks.steady.forget()
+    assert clocks.steady_for > DAY
     assert clocks.run(1)[0] < HOUR
+
+
+@pytest.mark.parametrize("ago", [-HOUR, SECOND, 11 * HOUR, 2 * DAY])
+def test_a_start_doubts_the_clock_for_an_hour(ago: int) -> None:
+    """The clock may have been set meanwhile, and the noted time may be wrong, too."""
+    clocks = Clocks(SteadyClock())
+    clocks.steady.follow(START - ago, START, clocks.elapsed)
+    assert clocks.steady_for == 0
+    clocks.run(3599)
+    assert clocks.steady_for < HOUR
+    clocks.run(1)
+    assert clocks.steady_for == HOUR
 
 
 def test_the_process_has_one_clock() -> None:
@@ -171,6 +187,37 @@ async def test_more_than_a_tenth_is_not_removed_while_the_clock_is_doubted(
         assert await records_to_prune(opened, retention) == retention
         assert await opened.share_older(0) <= 1
         assert await opened.share_older(100 * 86_400) == 0
+
+
+async def test_a_start_with_a_clock_that_is_ahead_removes_no_history(tmp_path: Path) -> None:
+    """As after a boot whose hardware clock has the local time."""
+    data = tmp_path / "data"
+    data.mkdir()
+    async with running(SQLiteStore(data / "trio_logs.db")) as store:
+        # By a clock that is 13 hours ahead, all look older than the bound.
+        moment = now() - 13 * HOUR
+        for number in range(10):
+            await store.create(workload(f"{number}", created_at=moment))
+            await append(
+                store,
+                f"{number}",
+                [batch(1, time=moment)],
+                outcome=Outcome(Status.SUCCEEDED, 0),
+                finished_at=moment,
+            )
+    retention = Retention(max_age=12 * 3600, max_record_age=12 * 3600)
+    with structlog.testing.capture_logs() as logged:
+        async with open_live(Settings(data=data, retention=retention)) as live:
+            with trio.fail_after(PATIENCE):
+                while not (
+                    {"more than a tenth of the history", "more than a tenth of the workloads"}
+                    <= {entry["event"].split(" is too old")[0] for entry in logged}
+                ):
+                    await trio.sleep(0.001)
+            held = live.service.store
+            assert len(await held.workloads(WorkloadQuery())) == 10
+            for number in range(10):
+                assert len(await held.read(f"{number}", 1, 1)) == 1
 
 
 async def test_the_newest_time_of_a_store() -> None:

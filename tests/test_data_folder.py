@@ -13,7 +13,6 @@ from pathlib import Path
 import apsw
 import pytest
 import trio
-import trio.testing
 from structlog.testing import capture_logs
 
 from tests.command_line import trio_logs
@@ -312,8 +311,7 @@ async def test_a_write_ahead_log_that_sqlite_has_removed(
         pytest.RaisesGroup(pytest.RaisesExc(DataFolderError, match="-wal was deleted")),
     ):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lock.watch, database, is_open)
-            await trio.testing.wait_all_tasks_blocked()
+            await nursery.start(lock.watch, database, is_open)
             log.unlink()
     assert asked == [False] * 5 + [True] * 2
 
@@ -323,6 +321,29 @@ def test_a_database_without_a_write_ahead_log(tmp_path: Path) -> None:
     (tmp_path / DATABASE).touch()
     with FolderLock.locked(tmp_path) as lock:
         assert lock._identify(tmp_path / DATABASE) is None
+
+
+async def test_the_first_look_at_a_disk_that_hangs_holds_up_no_cancellation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, answers, over = threading.Event(), threading.Event(), threading.Event()
+
+    def hang(path: Path) -> os.stat_result:
+        reached.set()
+        answers.wait(10)
+        over.set()
+        return os.lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", hang)
+    (tmp_path / DATABASE).touch()
+    with FolderLock.locked(tmp_path) as lock:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lock.watch, tmp_path / DATABASE, lambda: True)
+            while not reached.is_set():
+                await trio.sleep(0.001)
+            nursery.cancel_scope.cancel()
+        assert not over.is_set()
+        answers.set()
 
 
 async def test_a_disk_that_hangs_at_the_start_holds_up_no_cancellation(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tests.stores import append, batch, running, workload
 from trio_logs.client import Client, WorkloadDeleted
 from trio_logs.engine import keep_pruned
 from trio_logs.records import Outcome, Status, WorkloadSpec, kept_seconds, now
+from trio_logs.records.clock import SteadyClock
 from trio_logs.settings import Settings
 from trio_logs.store import Retention, Store, WorkloadQuery
 from trio_logs.store.sqlite import SQLiteStore
@@ -99,6 +100,27 @@ async def test_lines_below_the_bound_go_once_they_are_old(make_store: MakeStore)
         assert await left(store, "kept", "other") == [2, 0]
 
 
+async def test_lines_are_removed_after_a_clock_that_was_ahead(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = 0.0
+    # Retention goes by the time that the process believes.
+    monkeypatch.setattr(
+        SteadyClock, "believed", lambda clock, wall, elapsed: wall + round(ahead * HOUR)
+    )
+    retention = Retention(max_age=12 * 3600)
+    async with running(make_store()) as store:
+        await put(store, "kept", 1, "99d")
+        ahead = 40
+        assert await store.trim(retention) == 0
+        ahead = 0
+        # They are older than the bound was while the clock was ahead.
+        await put(store, "log", 0)
+        ahead = 11.5
+        assert await store.trim(retention) == 1
+        assert await left(store, "kept", "log") == [2, 1]
+
+
 async def test_expired_records(make_store: MakeStore) -> None:
     async with running(make_store()) as store:
         await put(store, "a", 3)
@@ -177,9 +199,11 @@ async def test_the_options_of_serve(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     async with running(SQLiteStore(data / "trio_logs.db")) as store:
-        for name, hours in (("old", 3.0), ("kept", 3.0), ("first", 1.5), ("new", 0.0)):
+        # After a start, one in ten may go by its age at once.
+        young = [f"w{number}" for number in range(10)]
+        for name, hours in (("kept", 4.0), ("old", 3.0), *dict.fromkeys(young, 1.5).items()):
             await put(store, name, hours, "5h" if name == "kept" else "")
-    with running_server(data, "--record-age", "2h", "--record-count", "2") as server:
+    with running_server(data, "--record-age", "2h", "--record-count", "11") as server:
         async with Client(server.url, server.token) as client:
             deleted = []
             with trio.fail_after(PATIENCE):
@@ -188,9 +212,9 @@ async def test_the_options_of_serve(tmp_path: Path) -> None:
                         record = await anext(events)
                         if isinstance(record, WorkloadDeleted):
                             deleted.append(record.id)
-            # The first is too old, the second is one too many.
+            # The first is too old, the second is one too many, and ended before all others.
             assert deleted == ["old", "kept"]
-            assert [each.id async for each in client.list()] == ["new", "first"]
+            assert [each.id async for each in client.list()] == young[::-1]
 
 
 async def test_many_ends_are_looked_at_before_the_time(

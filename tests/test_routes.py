@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -199,12 +200,37 @@ def address(live: Live) -> tuple[str, int]:
 def test_the_server_gets_its_limits_from_the_table(tmp_path: Path) -> None:
     limit = body_limit(Settings(tmp_path, max_body=17))
     for row in TABLE:
-        path = row.path.replace("{workload_id}", "x")
-        assert limit(row.method, path) == (None if row.streams_body else 17)
-    assert limit("POST", "/nope") == 17
+        path = re.sub("{.*?}", "x", row.path)
+        bounded = 17 if row.method == "POST" else 0
+        assert limit(row.method, path) == (None if row.streams_body else bounded)
+    assert limit("POST", "/nope") == limit("GET", "/nope") == 17
+    limit = body_limit(Settings(tmp_path))
+    assert limit("POST", "/v1/session") == 4096
+    assert limit("POST", "/v1/session/codes") == 16 * 1024
     assert {row.name for row in TABLE if row.streams_body} == {
         "POST /v1/workloads/{workload_id}/logs"
     }
+
+
+async def test_requests_that_only_ask_take_no_body(open_server: OpenServer) -> None:
+    """Quart would hold it as long as the answer lasts, which may be for days."""
+    async with open_server() as live:
+        workload = await live.submit("sleep", "100")
+        token = f"Authorization: Bearer {live.service.token}"
+        chunked = "Transfer-Encoding: chunked"
+        for method, path in (
+            ("GET", "/v1/events"),
+            ("GET", workload["logs_url"]),
+            ("HEAD", workload["logs_url"]),
+            ("GET", "/readyz"),
+            ("DELETE", f"/v1/workloads/{workload['id']}"),
+        ):
+            allowed = 409 if method == "DELETE" else 200
+            assert await raw_status(live, method, path, token, "Content-Length: 1") == 413
+            assert await raw_status(live, method, path, token, "Content-Length: 0") == allowed
+            for body, status in (("1\r\nx\r\n0", 413), ("0", allowed)):
+                found = await raw_status(live, method, path, token, f"{chunked}\r\n\r\n{body}")
+                assert found == status, (method, path, body)
 
 
 async def test_a_root_path_is_not_part_of_a_route() -> None:

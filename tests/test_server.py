@@ -403,6 +403,12 @@ async def test_a_rest_that_nobody_takes_ends_with_the_write_timeout() -> None:
             b"Expect: 100-continue\r\n\r\n",
             413,
         ),
+        # Two chunks that are too long together.
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"ffff0\r\n%b\r\n11\r\n%b\r\n0\r\n\r\n" % (b"x" * 0xFFFF0, b"x" * 17),
+            413,
+        ),
     ],
 )
 async def test_what_the_server_refuses_by_itself(request_: bytes, status: int) -> None:
@@ -418,6 +424,21 @@ async def test_what_the_server_refuses_by_itself(request_: bytes, status: int) -
         await stream.aclose()
         await until_gone(server)
     assert server.statistics().failed == 0
+
+
+@pytest.mark.parametrize(("limit", "status"), [(20, b"200"), (19, b"413"), (0, b"413")])
+async def test_a_chunked_body_has_the_limit_of_its_request(limit: int, status: bytes) -> None:
+    """Each on one connection: the second body counts from 0."""
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    request += b"a\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n"
+    served = serving(Server(), body_limit=lambda method, path: limit)
+    async with served as (url, _), await connect(url) as stream:
+        for _ in range(2 if status == b"200" else 1):
+            await stream.send_all(request)
+            answer = b""
+            while not answer.endswith((b"hello", b"}")):
+                answer += await stream.receive_some()
+            assert answer.startswith(b"HTTP/1.1 %b " % status)
 
 
 async def test_unix_sockets_are_no_peer(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,27 @@ async def test_the_oldest_go(store: Store) -> None:
             nursery.start_soon(store.add_session, session, now())
     kept = await store.sessions([session.id for session in sessions])
     assert len(kept) == MAX_SESSIONS == 1000
+
+
+async def test_a_token_does_not_sign_out_the_other_one(store: Store) -> None:
+    """The read-only token may be in many hands. The bounds are those of both together."""
+    sessions = Sessions(store, TOKENS)
+    full = [await sessions.start(read_only=False) for _ in range(2)]
+    _, code = await sessions.make_code(read_only=False)
+    others = [session_of(str(number), mark=TOKENS.mark(True)) for number in range(MAX_SESSIONS)]
+    async with trio.open_nursery() as nursery:
+        for other in others:
+            nursery.start_soon(store.add_session, other, now())
+        for _ in range(MAX_CODES):
+            nursery.start_soon(partial(sessions.make_code, read_only=True))
+    assert [await sessions.find(key) for key, _ in full] == [session for _, session in full]
+    assert await sessions.code(code.id) == code
+    assert len(await store.sessions([other.id for other in others])) == MAX_SESSIONS - 2
+    # And the other way round.
+    for number in range(3):
+        await store.add_session(session_of(f"full {number}"), now())
+    assert await sessions.find(full[0][0]) is not None
+    assert len(await store.sessions([other.id for other in others])) == MAX_SESSIONS - 5
 
 
 async def test_the_stores_keep_what_they_are_given(store: Store) -> None:

@@ -76,6 +76,33 @@ async def test_a_code_signs_in_once(live: Live) -> None:
         assert problem(await client.delete("/v1/session"), 401)
 
 
+@pytest.mark.parametrize("chunked", [False, True], ids=["declared", "chunked"])
+async def test_the_body_of_a_sign_in_is_short(live: Live, chunked: bool) -> None:
+    """It is read before its client has shown anything."""
+
+    async def pieces(body: bytes) -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 1000):
+            yield body[start : start + 1000]
+
+    async with anonymous(live) as client:
+        for size, status in ((4097, 413), (4096, 201)):
+            code = (await code_of(live))["code"]
+            body = b'{"code": "%b"}' % code.encode()
+            body = body.ljust(size)
+            answer = await client.post("/v1/session", content=pieces(body) if chunked else body)
+            if status == 413:
+                assert problem(answer, 413) == "a request's body has at most 4096 bytes"
+            assert answer.status_code == status, answer.text
+
+
+async def test_a_code_is_for_any_download_that_is_allowed(live: Live) -> None:
+    path = "/v1/workloads/x/logs?download=true&filter="
+    path = path.ljust(8192, "x")
+    assert (await code_of(live, download=path))["url"].startswith(f"{live.url}{path}")
+    answer = await live.client.post("/v1/session/codes", json={"download": path * 2})
+    assert problem(answer, 413) == "a request's body has at most 16384 bytes"
+
+
 async def test_a_token_signs_in_without_a_body(live: Live) -> None:
     for body in (b"", b" ", b"{}"):
         answer = await live.client.post("/v1/session", content=body)
@@ -94,7 +121,7 @@ async def test_a_token_signs_in_without_a_body(live: Live) -> None:
 async def test_a_code_needs_no_token_and_a_wrong_one_is_401(live: Live) -> None:
     async with anonymous(live) as client:
         code = (await code_of(live))["code"]
-        for wrong in ("", "x", code[:-1], code + "x", code.swapcase(), "é", "x" * 9999):
+        for wrong in ("", "x", code[:-1], code + "x", code.swapcase(), "é", "x" * 4000):
             answer = await client.post("/v1/session", json={"code": wrong})
             assert "the code is wrong" in problem(answer, 401)
         # A header that comes with a code does not matter.

@@ -137,6 +137,34 @@ async def test_a_start_that_fails_for_another_reason(tmp_path: Path, disk: Disk)
             pass
 
 
+async def test_a_reserve_that_an_operator_deletes_is_released(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its room is for deletions, too."""
+    with structlog.testing.capture_logs() as logged:
+        async with running(
+            SQLiteStore(tmp_path / "x.db", vfs=disk.name, has_reserve=True)
+        ) as store:
+            await store.create(workload("a"))
+            await append(store, "a", [batch(1)], outcome=OK)
+            with no_room(monkeypatch):
+                disk.full()
+                (tmp_path / RESERVE).unlink()
+                with pytest.raises(StoreError, match=FULL):
+                    await append_line(store, "w", 1)
+                # The disk has a little room now, but not enough for the reserve.
+                disk.healthy()
+                with pytest.raises(StoreError, match=FULL):
+                    await append_line(store, "w", 1)
+                await store.delete("a")
+            await append_line(store, "w", 1)
+            assert (tmp_path / RESERVE).exists()
+    assert [entry["event"].split(":")[0] for entry in logged] == [
+        "the disk is full",
+        "the disk has room again",
+    ]
+
+
 async def test_a_disk_without_room_for_the_reserve(
     tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

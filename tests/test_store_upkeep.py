@@ -3,8 +3,10 @@ that it has removed."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 import structlog
 import trio
@@ -57,6 +59,30 @@ async def test_a_disk_that_does_not_sync_takes_no_writes(tmp_path: Path, disk: D
         await append_noise(store, "big", lines + 1, 60)
         assert log.stat().st_size < largest + 100_000
         assert len(await store.read("big", 1, 10**9)) == lines + 60
+
+
+async def test_a_checkpoint_that_a_reader_cuts_short_does_not_end_a_failure(
+    tmp_path: Path, disk: Disk
+) -> None:
+    path = tmp_path / "x.db"
+    async with running(SQLiteStore(path, vfs=disk.name)) as store:
+        await append_line(store, "w", 1)
+        with closing(apsw.Connection(str(path))) as reader:
+            reader.execute("BEGIN")
+            assert reader.execute("SELECT count(*) FROM batches").get == 1
+            disk.fail_sync()
+            with pytest.raises(StoreError, match="SQLITE_IOERR"):
+                await append_noise(store, "big", 1, 100)
+            # The log syncs, but the reader needs a part of it, so the file does not.
+            disk.healthy()
+            await append_line(store, "w", 2)
+            disk.fail_sync()
+        with pytest.raises(StoreError, match="SQLITE_IOERR"):
+            await append_line(store, "w", 3)
+        disk.healthy()
+        await append_line(store, "w", 3)
+        assert path.stat().st_size > MIB
+        assert len(await store.read("w", 1, 10**9)) == 3
 
 
 async def test_one_line_says_that_the_disk_does_not_sync(

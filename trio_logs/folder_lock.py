@@ -110,19 +110,30 @@ class FolderLock:
         with cls.locked(folder) as lock:
             yield lock, then()
 
-    async def watch(self, database: Path | None, is_open: Callable[[], bool]) -> None:
-        """Look at the folder, its lock and a SQLite database in use, until cancelled.
+    async def watch(
+        self,
+        database: Path | None,
+        is_open: Callable[[], bool],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Look at the folder, its lock and a SQLite database in use, until cancelled. It has
+        started once it knows them.
 
         `is_open`: whether the database has a connection that writes. SQLite may remove the
         write-ahead log if it has none, as after errors of the disk. Any thread may ask.
 
         Raises DataFolderError once one of the files is missing or was replaced.
         """
-        log = None if database is None else self._identify(database)
         # The thread has to exist before a limit on processes is reached; see `threads`.
         threads = Threads("data folder", 1)
         threads.start()
         try:
+            log = None
+            if database is not None:
+                identify = partial(self._identify, database)
+                log = await threads.run(identify, abandon_on_cancel=True)
+            task_status.started()
             while True:
                 await trio.sleep(LOOK_SECONDS)
                 await threads.run(partial(self._look, log, is_open), abandon_on_cancel=True)

@@ -79,10 +79,13 @@ class OwnLog:
         threading.Thread(target=self._work, name="trio_logs own log", daemon=True).start()
 
     def put(self, record: bytes) -> None:
-        """Queue a record, which ends with a newline, or drop it. Never blocks, never raises."""
-        if self._closed:
-            return
+        """Queue a record, which ends with a newline, or drop and count it. Never blocks, never
+        raises."""
         with self._lock:
+            if self._closed:
+                # Nothing writes a notice any more.
+                self._dropped += 1
+                return
             if self._refused or self._is_full(len(record)):
                 self._refused += 1
                 self._dropped += 1

@@ -217,7 +217,7 @@ async def open_service(
                 service.store_wait,
                 "make room on its disk, or repair it" if shared is None else "see to its database",
             )
-            store_nursery.start_soon(lock.watch, database, lambda: own.is_open)
+            await store_nursery.start(lock.watch, database, lambda: own.is_open)
             await store_nursery.start(service.sessions.run)
             async with trio.open_nursery() as broker_nursery:
                 await broker_nursery.start(service.broker.run)

@@ -11,7 +11,7 @@ import trio
 from .broker import BrokerStatistics
 from .engine import newest_time
 from .errors import StoreError
-from .records import not_before
+from .records import elapsed, is_steady_since, not_before
 from .store import Retention, Store
 from .store.steadiness import lines_to_trim
 
@@ -40,15 +40,17 @@ async def keep_trimmed(store: Store, retention: Retention) -> None:
                     # Before the first removal: the clock may have been set meanwhile.
                     stack.enter_context(not_before(await newest_time(store)))
                     noted = True
-                bounds = await lines_to_trim(store, retention)
-                if bounds != retention and not doubted:
-                    _log.warning(
-                        "more than a tenth of the history is too old at once: it stays until the"
-                        " clock has been steady for an hour"
-                    )
-                doubted = bounds != retention
-                while removed := await store.trim(bounds):
-                    _log.debug("history trimmed", batches=removed)
+                goes_on = True
+                while goes_on:
+                    judged = elapsed()
+                    bounds = await lines_to_trim(store, retention)
+                    if bounds != retention and not doubted:
+                        _log.warning(
+                            "more than a tenth of the history is too old at once: it stays until"
+                            " the clock has been steady for an hour"
+                        )
+                    doubted = bounds != retention
+                    goes_on = await _trim(store, bounds, judged)
             except StoreError as error:
                 if not failing:
                     _log.warning("history not trimmed: trying again", error=str(error))
@@ -62,6 +64,17 @@ async def keep_trimmed(store: Store, retention: Retention) -> None:
                     and store.statistics().bytes > retention.max_bytes
                 ):
                     break
+
+
+async def _trim(store: Store, bounds: Retention, judged: int) -> bool:
+    """Remove what is beyond the bounds, which are those of when `elapsed` was `judged`. Returns
+    whether they have to be judged again: a removal may be long, and the clock may step meanwhile.
+    """
+    while removed := await store.trim(bounds):
+        _log.debug("history trimmed", batches=removed)
+        if not is_steady_since(judged):
+            return True
+    return False
 
 
 async def watch_store(

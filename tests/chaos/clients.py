@@ -14,7 +14,7 @@ import trio
 
 from tests.chaos import workloads
 from tests.chaos.cluster import TOKEN, Cluster
-from tests.chaos.history import Event, Final, History, Run, Submitted
+from tests.chaos.history import FINAL, Event, Final, History, Run, Submitted, told
 from tests.chaos.http import BrokenError, Request, ask, opened
 from tests.chaos.readers import Place, Reader, follow_changes, read_events
 from tests.cutting_proxy import cutting_proxy
@@ -23,6 +23,9 @@ __all__ = ["Clients"]
 
 FINAL_SECONDS = 15.0
 """How long it may take to read all logs at all nodes."""
+
+TOLD_SECONDS = 5.0
+"""How long it may take until readers of changes know the end of each workload."""
 
 BEATS_SECONDS = 0.25
 
@@ -185,15 +188,13 @@ class Clients:
 
     def _untold(self) -> bool:
         if self.may_be_gone():
-            return False
-        ids = {each.ids[0] for each in self.run.submitted if each.ids}
+            # Others may be gone.
+            ids = set(self.run.finals)
+        else:
+            ids = {each.ids[0] for each in self.run.submitted if each.ids}
         for changes in self.run.changes:
-            told = {
-                content["id"]
-                for _, kind, (_, _, content) in changes
-                if kind == "workload" and content["finished_at"] is not None
-            }
-            if ids - told:
+            known = told(changes)
+            if not all(known.get(each) in FINAL for each in ids):
                 return True
         return False
 
@@ -208,7 +209,7 @@ class Clients:
                 )
         stuck += [f"{each.key}: not accepted" for each in run.submitted if not each.ids]
         stuck += [f"{each.key}: not finished" for each in run.pushed if not each.finished]
-        with trio.move_on_after(FINAL_SECONDS):
+        with trio.move_on_after(FINAL_SECONDS) as scope:
             for submitted in run.submitted:
                 if submitted.ids:
                     workload_id = submitted.ids[0]
@@ -221,8 +222,11 @@ class Clients:
                     if status in ("queued", "running"):
                         stuck.append(f"{submitted.key}: {workload_id} is {status} in the end")
             await self._await_processes()
-            return
-        stuck.append("the logs can't be read in the end")
+        if scope.cancelled_caught:
+            stuck.append("the logs can't be read in the end")
+        with trio.move_on_after(TOLD_SECONDS):
+            while self._untold():
+                await trio.sleep(0.05)
 
     async def _final(self, workload_id: str, place: Place) -> Final | None:
         """None if the database may have lost the workload, and has."""

@@ -5,14 +5,25 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tests.chaos.nodes import Exit
 
-__all__ = ["Event", "Fault", "Final", "History", "Pushed", "Run", "Submitted", "Text"]
+__all__ = [
+    "FINAL",
+    "Event",
+    "Fault",
+    "Final",
+    "History",
+    "Pushed",
+    "Run",
+    "Submitted",
+    "Text",
+    "told",
+]
 
 Kind = Literal[
     "open",  # a connection to `node`, which answers 200; `first` is the position that it asked for
@@ -140,6 +151,24 @@ class Final:
     record: dict[str, Any]
     events: list[Event]
     node: str
+
+
+FINAL = frozenset({"succeeded", "failed", "stopped", "timed_out", "lost"})
+
+
+def told(changes: Sequence[tuple[float, str, Any]]) -> dict[str, str]:
+    """The status of each workload, by its id, that a reader of changes knows in the end."""
+    listed: dict[str, str] = {}
+    states: dict[str, str] = {}
+    for _, kind, (_, _, content) in changes:
+        if kind == "reset":
+            states, listed = {}, {}
+        elif kind == "listed":
+            listed = content
+        elif kind == "workload":
+            states[content["id"]] = content["status"]
+    # Changes before the list may come after it, and later ones follow them.
+    return {**listed, **states}
 
 
 @dataclass

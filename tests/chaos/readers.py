@@ -12,7 +12,7 @@ from typing import Any
 import trio
 
 from tests.chaos.history import Event, History, Kind
-from tests.chaos.http import Answer, BrokenError, Request, opened
+from tests.chaos.http import Answer, BrokenError, Request, ask, opened
 
 __all__ = ["Place", "Reader", "follow_changes", "read_events"]
 
@@ -192,14 +192,20 @@ async def follow_changes(
     clock: Callable[[], float],
     found: list[tuple[float, str, Any]],
 ) -> None:
-    """Follow `/v1/events` on any node until cancelled, and record kind and content of each."""
+    """Follow `/v1/events` on any node until cancelled, and record kind and content of each. After a
+    reset, record what the node lists as `listed`: the status of each workload by its id."""
     position: str | None = None
+    is_reset = False
     while True:
         headers = {"Accept": "text/event-stream"}
-        if position is not None:
-            headers["Last-Event-ID"] = position
         place = rng.choice(places)
         with trio.move_on_after(rng.uniform(2, 20)), suppress(BrokenError):
+            if is_reset:
+                position, listed = await _list(place, token)
+                found.append((clock(), "listed", [place.node, position, listed]))
+                is_reset = False
+            if position is not None:
+                headers["Last-Event-ID"] = position
             request = Request("GET", "/v1/events", token, headers)
             async with (
                 opened(place.address, request, silence=LONG_SILENCE) as answer,
@@ -208,8 +214,20 @@ async def follow_changes(
                 # What another answer has is a problem, which is no event.
                 async for kind, event_id, content in events:
                     if kind == "reset":
-                        position = None
+                        position, is_reset = None, True
                     elif event_id:
                         position = event_id
                     found.append((clock(), kind, [place.node, position, content]))
+                    if is_reset:
+                        break
         await trio.sleep(rng.uniform(0.05, 0.3))
+
+
+async def _list(place: Place, token: str) -> tuple[str, dict[str, str]]:
+    """The position of a list, and the status of each workload by its id. Raises BrokenError."""
+    status, _, body = await ask(place.address, Request("GET", "/v1/workloads?limit=500", token))
+    if status == 503:
+        raise BrokenError("503")
+    assert status == 200, body
+    assert body["next"] is None, "a run has fewer workloads"
+    return str(body["position"]), {each["id"]: each["status"] for each in body["workloads"]}

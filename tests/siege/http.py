@@ -40,7 +40,7 @@ def wait_for_ever(patch: pytest.MonkeyPatch) -> None:
 def parse_all_at_once(patch: pytest.MonkeyPatch) -> None:
     """All chunks that were read are parsed in one step."""
     patch.setattr(protocol, "EVENTS_AT_ONCE", 10**9)
-    patch.setattr(protocol.HTTP11, "_is_framing", lambda http: False)
+    patch.setattr(protocol.BodyBound, "fault", lambda body: None)
 
 
 def connect(server: ServerProcess) -> socket.socket:

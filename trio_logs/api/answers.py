@@ -9,7 +9,7 @@ import msgspec
 import structlog
 from quart import Response, request
 from quart.wrappers.response import ResponseBody
-from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge, RequestTimeout
 
 from ..errors import (
     BusyError,
@@ -135,6 +135,9 @@ def problem_of(error: Exception) -> Response:
         case RequestEntityTooLarge():
             status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
             detail = f"a request's body has at most {request.max_content_length} bytes"
+        case RequestTimeout():
+            status = HTTPStatus.REQUEST_TIMEOUT
+            detail = f"the body did not arrive within {request.body_timeout} s: send it again"
         case NotFound():
             status = HTTPStatus.NOT_FOUND
             detail = f"there is no path {request.path[:MAX_SHOWN]!r}: /openapi.json lists the paths"

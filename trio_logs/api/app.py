@@ -23,6 +23,9 @@ from .table import TABLE
 
 __all__ = ["create_app"]
 
+BODY_SECONDS = 60
+"""How long a body may take that its view reads as a whole, as all do but a push."""
+
 _log = structlog.get_logger("trio_logs.api")
 
 
@@ -34,6 +37,7 @@ def create_app(service: Service, server: Server | None = None) -> QuartTrio:
     app = QuartTrio("trio_logs", static_folder=None)
     app.asgi_http_class = _HTTPConnection
     app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body
+    app.config["BODY_TIMEOUT"] = BODY_SECONDS
     # `/v1//workloads` is an unknown path: the router would answer it with a redirect.
     app.url_map.merge_slashes = False
     context = AppContext(service, server, TABLE)

@@ -41,8 +41,9 @@ class Route:
     the view. `description` is the OpenAPI operation, without what the other fields say.
     `is_open`: it needs no token.
     `is_for_all`: it is also for the read-only token, although it is no GET.
-    `streams_body`: the view reads the body as it arrives, by `RequestBody`, at any length. The body
-    of any other route has at most `Settings.max_body` bytes.
+    `streams_body`: the view reads the body as it arrives, by `RequestBody`, at any length.
+    `max_body`: the most bytes of the body, if they are fewer than `Settings.max_body`. A route for
+    GET or DELETE takes no body: Quart would hold it as long as the answer lasts.
     `takes_code`: with the parameter `code`, it needs no token; see `Sessions.open_download`.
     `takes_slot`: an answer counts as one of the `Settings.max_streams` that may be open; the view
     takes the `StreamSlot` of its request.
@@ -55,6 +56,7 @@ class Route:
     is_open: bool = False
     is_for_all: bool = False
     streams_body: bool = False
+    max_body: int | None = None
     takes_slot: bool = False
     takes_code: bool = False
 
@@ -68,6 +70,14 @@ class Route:
         """The path as the router writes it."""
         return self.path.replace("{", "<").replace("}", ">")
 
+    def body_limit(self, max_body: int) -> int | None:
+        """The most bytes of the body, or None for any number, under this `Settings.max_body`."""
+        if self.streams_body:
+            return None
+        if self.method in ("GET", "DELETE"):
+            return 0
+        return max_body if self.max_body is None else min(self.max_body, max_body)
+
 
 def route(
     method: str,
@@ -77,6 +87,7 @@ def route(
     is_open: bool = False,
     is_for_all: bool = False,
     streams_body: bool = False,
+    max_body: int | None = None,
     takes_slot: bool = False,
     takes_code: bool = False,
 ) -> Callable[[View], Route]:
@@ -91,6 +102,7 @@ def route(
             is_open=is_open,
             is_for_all=is_for_all,
             streams_body=streams_body,
+            max_body=max_body,
             takes_slot=takes_slot,
             takes_code=takes_code,
         )

@@ -36,8 +36,16 @@ from .workloads import decode
 __all__ = ["ROUTES"]
 
 
+SIGN_IN_BYTES = 4096
+"""The most bytes of the body of a sign-in. The service reads it before it knows a code or a token,
+so any client may have the service hold it."""
+
+CODE_BYTES = 16 * 1024
+"""The most bytes of the body for a code, which may have a download of 8,192 characters."""
+
+
 # Open: with a code, a sign-in needs no token. Without one, the view checks the token.
-@route("POST", "/v1/session", described.SIGN_IN, is_open=True)
+@route("POST", "/v1/session", described.SIGN_IN, is_open=True, max_body=SIGN_IN_BYTES)
 async def sign_in(context: AppContext) -> Response:
     data = await request.get_data()
     code = (decode(data, SignIn) if data.strip() else SignIn()).code
@@ -75,7 +83,7 @@ async def sign_out(context: AppContext) -> Response:
     return no_content()
 
 
-@route("POST", "/v1/session/codes", described.MAKE_CODE, is_for_all=True)
+@route("POST", "/v1/session/codes", described.MAKE_CODE, is_for_all=True, max_body=CODE_BYTES)
 async def make_code(context: AppContext) -> Response:
     data = await request.get_data()
     body = decode(data, CodeRequest) if data.strip() else CodeRequest()

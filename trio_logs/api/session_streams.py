@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import trio
+
 from ..errors import IncompleteAnswerError
 from ..server import ASGIApp
 from ..sessions import Sessions, SessionStream
@@ -36,9 +38,20 @@ def with_session_streams(app: ASGIApp, table: RouteTable, sessions: Sessions) ->
         if stream.scope.cancelled_caught:
             if stream.has_answer:
                 raise IncompleteAnswerError("the session has ended")
-            await _refuse(send)
+            async with trio.open_nursery() as nursery:
+                # The app, which took the body, was cancelled. A server's queue that stays full may
+                # delay the end of the final send for ever.
+                nursery.start_soon(_discard, receive)
+                await _refuse(send)
+                nursery.cancel_scope.cancel()
 
     return wrapped
+
+
+async def _discard(receive: Any) -> None:
+    """Take the rest of a body, up to the disconnect."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _refuse(send: Any) -> None:

@@ -46,11 +46,11 @@ def body_limit(settings: Settings) -> Callable[[str, str], int | None]:
     """The `body_limit` of `Server.serve`: the most bytes that the body of a request may have, or
     None.
 
-    The app has the same limits. The server refuses a declared length before the client sends it.
+    The app itself has the limit `max_body` alone, and none for a body that it streams.
     """
 
     def limit(method: str, path: str) -> int | None:
         route = TABLE.find(method, path)
-        return None if route is not None and route.streams_body else settings.max_body
+        return settings.max_body if route is None else route.body_limit(settings.max_body)
 
     return limit

@@ -8,6 +8,7 @@ import structlog
 import trio
 
 from ..errors import ConflictError, NotReadyError, StoreError, WorkloadNotFoundError
+from ..records import elapsed, is_steady_since
 from ..store import Retention, WorkloadStore
 from ..store.steadiness import records_to_prune
 from .engine import Engine
@@ -30,15 +31,17 @@ async def keep_pruned(engine: Engine, store: WorkloadStore, retention: Retention
     while True:
         ended = _ended(engine)
         try:
-            bounds = await records_to_prune(store, retention)
-            if bounds != retention and not is_doubted:
-                _log.warning(
-                    "more than a tenth of the workloads is too old at once: they stay until the"
-                    " clock has been steady for an hour"
-                )
-            is_doubted = bounds != retention
-            while deleted := await _prune(engine, store, bounds):
-                _log.info("old workloads deleted", count=deleted)
+            goes_on = True
+            while goes_on:
+                judged = elapsed()
+                bounds = await records_to_prune(store, retention)
+                if bounds != retention and not is_doubted:
+                    _log.warning(
+                        "more than a tenth of the workloads is too old at once: they stay until"
+                        " the clock has been steady for an hour"
+                    )
+                is_doubted = bounds != retention
+                goes_on = await _prune(engine, store, bounds, judged)
             is_failing = False
         except (StoreError, NotReadyError) as error:
             if not is_failing:
@@ -55,7 +58,17 @@ def _ended(engine: Engine) -> int:
     return sum(engine.statistics().finished.values())
 
 
-async def _prune(engine: Engine, store: WorkloadStore, retention: Retention) -> int:
+async def _prune(engine: Engine, store: WorkloadStore, bounds: Retention, judged: int) -> bool:
+    """Delete the workloads beyond the bounds, which are those of when `elapsed` was `judged`.
+    Returns whether they have to be judged again, as the clock has stepped meanwhile."""
+    while deleted := await _delete_some(engine, store, bounds):
+        _log.info("old workloads deleted", count=deleted)
+        if not is_steady_since(judged):
+            return True
+    return False
+
+
+async def _delete_some(engine: Engine, store: WorkloadStore, retention: Retention) -> int:
     """Delete some of the workloads beyond the bounds; return how many."""
     deleted = 0
     for workload_id in await store.expired(retention, AT_ONCE):

@@ -5,7 +5,15 @@ from .durations import parse_duration
 from .keeping import KEEP_LABEL, kept_seconds
 from .log import Batch, Detached, End, Gap, Position, Record, Reset, Run, Stop, Unfinished
 from .outcome import Outcome, Reason, Status
-from .times import believed_now, elapsed, not_before, now, rfc3339, steady_seconds
+from .times import (
+    believed_now,
+    elapsed,
+    is_steady_since,
+    not_before,
+    now,
+    rfc3339,
+    steady_seconds,
+)
 from .workload import Change, Progress, Workload, WorkloadSpec
 
 __all__ = [
@@ -29,6 +37,7 @@ __all__ = [
     "WorkloadSpec",
     "believed_now",
     "elapsed",
+    "is_steady_since",
     "kept_seconds",
     "not_before",
     "now",

@@ -9,9 +9,6 @@ __all__ = ["SteadyClock"]
 TOLERANCE = 1_000_000
 """Microseconds: a smaller step is a correction, as NTP makes them. The clock follows at once."""
 
-LONG_AGO = 86_400_000_000
-"""Microseconds. If an earlier process noted its last time longer ago, the clock is doubted."""
-
 BELIEVED_AFTER = 60_000_000
 """Microseconds that the wall clock must run on after a step until this clock follows."""
 
@@ -75,9 +72,15 @@ class SteadyClock:
         return elapsed - self._steady_since
 
     def follow(self, moment: int, wall: int, elapsed: int) -> None:
-        """Return no earlier time than this from now on: an earlier process has noted it."""
-        if moment and self.believed(wall, elapsed) - moment > LONG_AGO:
-            # It was away for long, or the clock is wrong.
+        """Return no earlier time than this from now on: an earlier process has noted it. 0 is no
+        time.
+
+        The clock may have been set between the two processes, by any amount: the hardware clock of
+        a machine that has just booted may be hours ahead. So the clock is doubted from now on.
+        """
+        if moment:
+            # What the wall clock says now is what it may step away from.
+            self.believed(wall, elapsed)
             self._steady_since = elapsed
         if moment > self._last:
             self._last, self._behind = moment, None

@@ -10,7 +10,15 @@ from datetime import UTC, datetime
 
 from .clock import SteadyClock
 
-__all__ = ["believed_now", "elapsed", "not_before", "now", "rfc3339", "steady_seconds"]
+__all__ = [
+    "believed_now",
+    "elapsed",
+    "is_steady_since",
+    "not_before",
+    "now",
+    "rfc3339",
+    "steady_seconds",
+]
 
 _clock = SteadyClock()
 # Threads of the store ask, too.
@@ -47,12 +55,18 @@ def believed_now() -> int:
 
 
 def steady_seconds() -> float:
-    """For how long there has been no reason to doubt the wall clock: a step, or a start long after
-    the last time that `not_before` was told."""
+    """For how long there has been no reason to doubt the wall clock: a step, or a start after an
+    earlier process, whose time `not_before` was told."""
     with _lock:
         count = elapsed()
         _clock.believed(time.time_ns() // 1000, count)
         return _clock.steady_for(count) / 1_000_000
+
+
+def is_steady_since(count: int) -> bool:
+    """Whether there has been no reason to doubt the wall clock since `elapsed` was `count`."""
+    passed = elapsed() - count
+    return steady_seconds() * 1_000_000 >= passed
 
 
 @contextmanager

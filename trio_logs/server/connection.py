@@ -20,6 +20,7 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from ..errors import IncompleteAnswerError
+from .app_queue import close
 from .asgi import ASGIApp, is_chunked, shield_ends
 from .limits import ServerLimits
 from .ports import PORT, Port, Ports
@@ -202,19 +203,18 @@ class Connection(TCPServer):
 
         if self._tls is None:
             scope["extensions"][PORT] = Port(port, self._ports)
-        # Without its terminal chunk or its full length, the client sees that the answer is cut.
         try:
             await app(scope, receive, short_send)
         except* IncompleteAnswerError:
-            pass
+            pass  # the client misses the terminal chunk, or some of the length
         finally:
             self._withdraw_port(port)
             self._ports.remove(port)
+            close(receive)  # the reader may wait for room in it
 
     def _withdraw_port(self, port: int) -> None:
         self._ports.close(port)
-        # Unless the next request has begun and has its own port here.
-        if self.transport.port == port:
+        if self.transport.port == port:  # else it is that of the next request
             self.transport.port = None
 
     async def _write(self, parts: list[bytes]) -> None:

@@ -15,6 +15,8 @@ from hypercorn.protocol.events import Body, EndBody, Request
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 
+from .app_queue import put, put_nowait
+from .body_bound import BodyBound, too_long
 from .limits import ServerLimits
 from .problems import Refusal, problem
 from .requests import content_length, fault, in_origin_form
@@ -32,11 +34,6 @@ server does not read then, so it sees a disconnect as much later."""
 EVENTS_AT_ONCE = 32
 """Chunks of a body that are parsed in one step, at 12 microseconds each. A body of one byte a chunk
 would otherwise delay all other connections, by a tenth of a second for each 64 KiB."""
-
-MAX_SMALL_CHUNKS = 1_000
-SMALL_BYTES = 16
-"""A body that the app holds as a whole is refused if it comes in more chunks than that, of fewer
-bytes on average. Parsing it costs a thousand times as much as its bytes are worth."""
 
 
 class HTTP11(H11Protocol):
@@ -61,10 +58,8 @@ class HTTP11(H11Protocol):
         self._on_refusal = on_refusal
         self._closed = False
         self._refused = False
-        # Of the current request's body: whether its route bounds it, its chunks, and their bytes.
-        self._has_bound = False
-        self._chunks = 0
-        self._bytes = 0
+        # Of the current request's body.
+        self._body = BodyBound()
 
     @property
     def expects_more(self) -> bool:
@@ -134,59 +129,48 @@ class HTTP11(H11Protocol):
                 if self._closed:
                     # The app has answered without the rest of the body.
                     return
-                if self._is_framing():
-                    detail = "the body comes in chunks of a few bytes: send larger ones"
-                    await self._refuse(None, HTTPStatus.BAD_REQUEST, detail)
+                if refusal := self._body.fault():
+                    await self._refuse(None, *refusal)
                     return
-                await stream.handle(Body(stream_id=STREAM_ID, data=data))
+                await put(stream.handle, Body(stream_id=STREAM_ID, data=data))
                 if ended:
                     # The end of this stream, even if another one has begun meanwhile.
-                    await stream.handle(EndBody(stream_id=STREAM_ID))
+                    await put(stream.handle, EndBody(stream_id=STREAM_ID))
             elif isinstance(event, h11.EndOfMessage) and self.stream is not None:
-                await self.stream.handle(EndBody(stream_id=STREAM_ID))
+                await put(self.stream.handle, EndBody(stream_id=STREAM_ID))
             else:  # needs more data, or the stream or the connection is closed
                 return
 
     async def _data_at_hand(self, first: h11.Data) -> tuple[bytes, bool]:
         """The data of all chunks that were read, and whether the last one is among them. Chunks of
         one line each took twenty times as long when they were passed on one by one. It stops when
-        the connection is closed, or `_is_framing`."""
+        the connection is closed, or the body is refused."""
         pieces: list[bytes] = []
         event: Any = first
         with suppress(h11.RemoteProtocolError):  # the next call of `next_event` raises it again
             while isinstance(event, h11.Data):
                 pieces.append(bytes(event.data))
-                self._chunks += 1
-                self._bytes += len(event.data)
-                if self._chunks % EVENTS_AT_ONCE == 0:
+                self._body.add(len(event.data))
+                if self._body.chunks % EVENTS_AT_ONCE == 0:
                     await trio.lowlevel.checkpoint()
-                    if self._closed or self._is_framing():
+                    if self._closed or self._body.fault():
                         break
                 event = self.connection.next_event()
         return b"".join(pieces), isinstance(event, h11.EndOfMessage)
 
-    def _is_framing(self) -> bool:
-        """Whether the body that was read so far is mostly framing, and the app would hold it."""
-        return (
-            self._has_bound
-            and self._chunks > MAX_SMALL_CHUNKS
-            and self._bytes < SMALL_BYTES * self._chunks
-        )
-
     def _too_large(self, request: h11.Request) -> str | None:
         """Why the declared body is too large. The client has not sent it yet, nor been told to by
-        a 100; the app itself counts the bytes of a chunked body."""
-        self._has_bound = False
-        self._chunks = self._bytes = 0
+        a 100. `BodyBound` counts the bytes of a chunked body."""
+        self._body = BodyBound()
         names = {name for name, _ in request.headers}
         if self._body_limit is None or not names & {b"content-length", b"transfer-encoding"}:
             return None
         path = unquote(request.target.partition(b"?")[0].decode("ascii"))
         limit = self._body_limit(request.method.decode("ascii"), path)
-        self._has_bound = limit is not None
+        self._body = BodyBound(limit)
         if limit is None or content_length(request) <= limit:
             return None
-        return f"a request's body has at most {limit} bytes"
+        return too_long(limit)
 
     async def _send_h11_event(self, event: Any) -> None:
         # The app may answer before it hears that its request was refused.
@@ -228,6 +212,22 @@ class HTTP11(H11Protocol):
                 state=self.connection_state,
             )
         )
+
+    async def _close_stream(self) -> None:
+        """Tell the app of the disconnect, or of the end of its answer.
+
+        It never waits until the app has taken the body so far. The caller may be a final send,
+        which is shielded, of an app that takes no more; or hold up other clients that disconnect.
+        """
+        stream, self.stream = self.stream, None
+        if stream is None or stream.closed:
+            return
+        stream.closed = True
+        disconnect = {"type": "http.disconnect"}
+        if not put_nowait(stream.app_put, disconnect):
+            self.task_group.spawn(put, stream.app_put, disconnect)
+        # Of clients that disconnect together, only some may wake their apps in one turn.
+        await trio.lowlevel.checkpoint()
 
     async def _maybe_recycle(self) -> None:
         if self._closed:

@@ -84,8 +84,8 @@ class Server:
     ) -> None:
         """Serve until the event is set; then accept no more, and give connections `grace` to end.
 
-        `body_limit` refuses requests that declare a longer body, with 413; by default the app alone
-        limits bodies. Reports the URLs, with the real ports. Raises OSError if it can't listen.
+        `body_limit` refuses longer bodies with 413; by default the app alone limits bodies.
+        Reports the URLs, with the real ports. Raises OSError if it can't listen.
         """
         context = WorkerContext(None)
         leaving = trio.Semaphore(LEAVING_AT_ONCE)

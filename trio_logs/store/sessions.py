@@ -13,6 +13,8 @@ __all__ = ["MAX_CODES", "MAX_SESSIONS", "NO_SESSIONS", "Code", "Session", "Sessi
 
 MAX_CODES = 100
 MAX_SESSIONS = 1000
+"""Bounds of a whole store. Over a bound, the oldest ones go of the mark that has the most. So a
+token can't sign out the browsers of the other one, while these have at most half of the bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,8 @@ class SessionStore(Protocol):
     returned is durable, and every method raises StoreError for that call alone."""
 
     async def add_code(self, code: Code, now: int) -> None:
-        """Add a code. The codes that have expired by `now` go, and the oldest ones over
-        MAX_CODES."""
+        """Add a code. The codes that have expired by `now` go, and over MAX_CODES the oldest ones
+        of the mark that has the most."""
 
     async def codes(self, ids: Collection[bytes]) -> list[Code]:
         """The codes with these ids, expired ones included."""
@@ -72,8 +74,8 @@ class SessionStore(Protocol):
         add the session that `sessions` has for its id, as `add_session` does."""
 
     async def add_session(self, session: Session, now: int) -> None:
-        """Add a session. The sessions that have expired by `now` go, and the oldest ones over
-        MAX_SESSIONS."""
+        """Add a session. The sessions that have expired by `now` go, and over MAX_SESSIONS the
+        oldest ones of the mark that has the most."""
 
     async def sessions(self, ids: Collection[bytes]) -> list[Session]:
         """The sessions with these ids, expired ones included."""

@@ -1,7 +1,7 @@
 """What retention may remove by age while the clock may be wrong.
 
-A clock that is wrong for a moment would make all history look old. So as long as the clock has not
-been steady for an hour, nothing is removed by age if that were more than a tenth at once.
+A clock that is wrong for a moment makes all history look old. So until the clock has been steady
+for an hour, nothing is removed by age if that were more than a tenth at once.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from .query import WorkloadQuery
 __all__ = ["lines_to_trim", "records_to_prune"]
 
 STEADY_SECONDS = 3600.0
-"""The clock is doubted for so many seconds after a step, or after a start that follows a long
-pause."""
+"""The clock is doubted for so many seconds after a step, and after a start that finds records."""
 
 AT_ONCE = 10
 """While the clock is doubted, retention removes by age one in so many lines or records at most."""

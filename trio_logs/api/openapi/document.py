@@ -66,7 +66,7 @@ _PROBLEMS = {
         "The state of the workload does not allow the request.",
         "the workload is running: stop it first",
     ),
-    413: ("The body is too large.", "a request's body has at most 1048576 bytes"),
+    413: ("The body is too long.", "a request's body has at most 1048576 bytes"),
     415: ("The body is not JSON.", "send JSON, with `Content-Type: application/json`"),
     421: ("The Host is not one of this server.", "this server does not answer for the host 'x'"),
     422: ("The service can't do what the body says.", "Object missing required field `command`"),
@@ -80,8 +80,9 @@ Run a workload, watch its log live, and never lose a line.
 The answer to a failed request has RFC 9457 problem details (`application/problem+json`) of the type
 `about:blank`: the status says what kind of problem it is, and `detail` says what to do. An unknown
 path is 404, and a method that a path does not have is 405 with `Allow`. Every path with GET has
-HEAD, too. Unknown fields are 422, unknown parameters of lists and logs are 400. A header that is
-not a list, such as `Authorization`, is 400 if it is sent twice."""
+HEAD, too. Requests with GET, HEAD or DELETE take no body, and get 413 for one. Unknown fields are
+422, unknown parameters of lists and logs are 400. A header that is not a list, such as
+`Authorization`, is 400 if it is sent twice."""
 
 
 def make_document(routes: Iterable[Route]) -> dict[str, Any]:

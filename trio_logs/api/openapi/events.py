@@ -101,10 +101,11 @@ has new changes only. A client at the head gets each change. A client that is be
 the newest state of each workload that changed, or its `deleted`.
 
 `event: reset` says that the id to resume from is older than what is kept (`reason` is `too_old`) or
-was never given (`beyond_head`). An id alone follows, and then what is new: list the workloads
-again. `event: shutdown` says that the server ends the answer early. A quiet stream carries a
-comment every 15 s, or an object `heartbeat` as NDJSON. If the store fails, the answer is cut
-without its terminal chunk."""
+was never given (`beyond_head`). It also comes, as `beyond_head`, after the database has lost
+changes in a failover. An id alone follows, and then what is new: list the workloads again.
+`event: shutdown` says that the server ends the answer early. A quiet stream carries a comment every
+15 s, or an object `heartbeat` as NDJSON. If the store fails, the answer is cut without its terminal
+chunk."""
 
 READ: dict[str, Any] = {
     "operationId": "readEvents",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 import trio
 
 from ..sessions import MAX_CODES, MAX_SESSIONS, NO_SESSIONS, Code, Session
 
 __all__ = ["MemorySessions"]
+
+_Kept = TypeVar("_Kept", Code, Session)
 
 
 class MemorySessions:
@@ -24,7 +28,7 @@ class MemorySessions:
     async def add_code(self, code: Code, now: int) -> None:
         await trio.lowlevel.checkpoint()
         left = [each for each in self._codes.values() if each.expires_at > now]
-        self._codes = {each.id: each for each in [*left, code][-MAX_CODES:]}
+        self._codes = _bounded([*left, code], MAX_CODES)
 
     async def codes(self, ids: Collection[bytes]) -> list[Code]:
         await trio.lowlevel.checkpoint()
@@ -53,7 +57,7 @@ class MemorySessions:
 
     def _add_session(self, session: Session, now: int) -> None:
         left = [each for each in self._sessions.values() if each.expires_at > now]
-        self._sessions = {each.id: each for each in [*left, session][-MAX_SESSIONS:]}
+        self._sessions = _bounded([*left, session], MAX_SESSIONS)
 
     async def sessions(self, ids: Collection[bytes]) -> list[Session]:
         await trio.lowlevel.checkpoint()
@@ -74,3 +78,11 @@ class MemorySessions:
         await trio.lowlevel.checkpoint()
         self._codes = {k: v for k, v in self._codes.items() if v.mark in marks}
         self._sessions = {k: v for k, v in self._sessions.items() if v.mark in marks}
+
+
+def _bounded(kept: list[_Kept], bound: int) -> dict[bytes, _Kept]:
+    """By id, without those over the bound: the oldest ones of the mark that has the most."""
+    while len(kept) > bound:
+        [(mark, _)] = Counter(each.mark for each in kept).most_common(1)
+        kept.remove(next(each for each in kept if each.mark == mark))
+    return {each.id: each for each in kept}

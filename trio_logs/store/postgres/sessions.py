@@ -28,7 +28,7 @@ _CODE = "id, mark, read_only, expires_at, download, session"
 
 
 def add_code(transaction: Transaction, code: Code, now: int) -> None:
-    """Add a code; expired ones, and the oldest over the bound, go."""
+    """Add a code; expired ones go, and `_drop_oldest` looks after the bound."""
     transaction.execute("DELETE FROM codes WHERE expires_at <= %s", [now])
     transaction.execute(
         f"INSERT INTO codes ({_CODE}) VALUES (%s, %s, %s, %s, %s, %s)",
@@ -75,7 +75,7 @@ def take_code(
 
 
 def add_session(transaction: Transaction, session: Session, now: int) -> None:
-    """Add a session; expired ones, and the oldest over the bound, go."""
+    """Add a session; expired ones go, and `_drop_oldest` looks after the bound."""
     transaction.execute("DELETE FROM sessions WHERE expires_at <= %s", [now])
     transaction.execute(
         f"INSERT INTO sessions ({_SESSION}) VALUES (%s, %s, %s, %s, %s)",
@@ -128,9 +128,11 @@ def _to_code(
     return Code(code_id, mark, read_only, expires_at, text(download), session)
 
 
-def _drop_oldest(transaction: Transaction, table: str, left: int) -> None:
+def _drop_oldest(transaction: Transaction, table: str, bound: int) -> None:
+    """Remove the rows over the bound: the oldest ones of the mark that has the most."""
     transaction.execute(
-        f"DELETE FROM {table} WHERE number <="
-        f" (SELECT number FROM {table} ORDER BY number DESC LIMIT 1 OFFSET %s)",
-        [left],
+        f"DELETE FROM {table} WHERE number IN (SELECT number FROM {table} WHERE mark ="
+        f" (SELECT mark FROM {table} GROUP BY mark ORDER BY count(*) DESC LIMIT 1)"
+        f" ORDER BY number LIMIT greatest(0, (SELECT count(*) FROM {table}) - %s))",
+        [bound],
     )

@@ -24,10 +24,12 @@ __all__ = ["Database"]
 T = TypeVar("T")
 
 CLOSE_SECONDS = 5.0
-"""Seconds that a close waits for a commit that hangs, and for the file to close."""
+"""Seconds that a close takes at most. If reads, the commit under way or the file hang for longer,
+the close leaves the store to its threads."""
 
 READS_SECONDS = 3.0
-"""The part of these seconds that a close waits for reads that hang."""
+"""Seconds after which a close no longer waits for reads, so that `CLOSE_SECONDS` has some left for
+the commit and the file."""
 
 _log = structlog.get_logger("trio_logs.store")
 

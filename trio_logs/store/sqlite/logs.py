@@ -48,7 +48,7 @@ class Logs:
         self._is_exhausted = False
         self._bytes = self._trimmed = 0
         self.has_deleted = False
-        # Older lines are left of kept logs only.
+        # Older lines are left of kept logs only, also once a clock that was ahead is set right.
         self._aged = 0
         self._compress = zstandard.ZstdCompressor(level=1, write_checksum=True).compress
 
@@ -117,6 +117,7 @@ class Logs:
             )
             self._bytes += held
             self._is_exhausted = False
+            self._aged = min(self._aged, *(record.time for record in added.records))
         if added.ends and outcome is not None:
             return workloads.finish(connection, number, outcome, finished_at)
         return None
@@ -183,10 +184,9 @@ class Logs:
         if retention.max_age is not None:
             age = int(retention.max_age * 1_000_000)
             removed = self._remove_aged(connection, believed_now(), age)
-        if retention.max_bytes is not None and not removed:
-            excess = self._bytes - retention.max_bytes
-            if excess > 0:
-                removed = self._remove_excess(connection, excess)
+        limit = retention.max_bytes
+        if limit is not None and self._bytes > limit and not removed:
+            removed = self._remove_excess(connection, self._bytes - limit)
         self._trimmed += removed
         return removed
 

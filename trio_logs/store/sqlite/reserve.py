@@ -27,6 +27,7 @@ class Reserve:
 
     def __init__(self, database: File | None) -> None:
         self._database = database
+        self._is_taken = False
         self.is_released = False
 
     def take(self) -> bool:
@@ -41,19 +42,21 @@ class Reserve:
         except OSError:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+            self._is_taken = False
             return False
-        self.is_released = False
+        self._is_taken, self.is_released = True, False
         return True
 
     def release(self) -> bool:
         """Give its room to deletions; return whether there was any."""
-        if self._database is None or self.is_released:
+        if self._database is None or not self._is_taken:
             return False
         try:
-            self._database.beside("-reserve").unlink()
+            # An operator may have deleted the file, to make room on a full disk.
+            self._database.beside("-reserve").unlink(missing_ok=True)
         except OSError:
             return False
-        self.is_released = True
+        self._is_taken, self.is_released = False, True
         return True
 
     def _allocate(self, path: Path) -> None:

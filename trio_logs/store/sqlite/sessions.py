@@ -46,7 +46,7 @@ _CODE = "id, mark, read_only, expires_at, download, session"
 
 
 def add_code(connection: apsw.Connection, code: Code, now: int) -> None:
-    """Add a code; expired ones, and the oldest over the bound, go."""
+    """Add a code; expired ones go, and `_drop_oldest` looks after the bound."""
     connection.execute("DELETE FROM codes WHERE expires_at <= ?", (now,))
     connection.execute(
         f"INSERT INTO codes ({_CODE}) VALUES (?, ?, ?, ?, ?, ?)",
@@ -79,7 +79,7 @@ def take_code(
 
 
 def add_session(connection: apsw.Connection, session: Session, now: int) -> None:
-    """Add a session; expired ones, and the oldest over the bound, go."""
+    """Add a session; expired ones go, and `_drop_oldest` looks after the bound."""
     connection.execute("DELETE FROM sessions WHERE expires_at <= ?", (now,))
     connection.execute(
         f"INSERT INTO sessions ({_SESSION}) VALUES (?, ?, ?, ?, ?)",
@@ -131,9 +131,11 @@ def _places(values: Collection[bytes]) -> str:
     return ", ".join("?" * len(values))
 
 
-def _drop_oldest(connection: apsw.Connection, table: str, left: int) -> None:
+def _drop_oldest(connection: apsw.Connection, table: str, bound: int) -> None:
+    """Remove the rows over the bound: the oldest ones of the mark that has the most."""
     connection.execute(
-        f"DELETE FROM {table} WHERE number <="
-        f" (SELECT number FROM {table} ORDER BY number DESC LIMIT 1 OFFSET ?)",
-        (left,),
+        f"DELETE FROM {table} WHERE number IN (SELECT number FROM {table} WHERE mark ="
+        f" (SELECT mark FROM {table} GROUP BY mark ORDER BY count(*) DESC LIMIT 1)"
+        f" ORDER BY number LIMIT max(0, (SELECT count(*) FROM {table}) - ?))",
+        (bound,),
     )

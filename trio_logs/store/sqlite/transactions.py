@@ -106,8 +106,8 @@ class Transactions:
     def checkpoint(self, mode: int = apsw.SQLITE_CHECKPOINT_PASSIVE) -> None:
         """Copy the write-ahead log into the file, and sync both. Raises apsw.Error.
 
-        A failure means that the disk may lose what was committed. So no later transaction succeeds
-        before a checkpoint has.
+        A failure means that the disk may lose what was committed. So each later transaction begins
+        with a checkpoint, until one is complete. The transaction fails if its checkpoint does.
         """
         connection = self.connect()
         # Wait for no reader: commits wait for this thread.
@@ -121,7 +121,9 @@ class Transactions:
             raise
         else:
             self._is_behind = copied < pages
-            self._has_failed = False
+            # SQLite syncs the file only after it has copied the last page. So a checkpoint that a
+            # reader cuts short does not show that the disk works again.
+            self._has_failed = self._has_failed and self._is_behind
         finally:
             self._log_pages = 0
             connection.set_busy_handler(self._file.lock_waiter())
