@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,11 +19,14 @@ import pytest
 import trio
 
 from tests.server_process import ServerProcess, running_server
-from tests.test_process import run
+from tests.test_process import OpenServer, run
 from tests.test_process_limits import finished, submit
 from trio_logs import open_files
 from trio_logs.backends import posix_spawn as spawning
 from trio_logs.backends.posix_spawn import posix_spawn
+from trio_logs.backends.process import ProcessBackend
+from trio_logs.errors import InvalidSpecError
+from trio_logs.records import WorkloadSpec
 
 # Without a shell: some unblock all signals when they start.
 SIGNALS = ("grep", "-E", "^Sig(Blk|Ign):", "/proc/self/status")
@@ -209,6 +213,63 @@ def test_a_service_without_standard_descriptors(tmp_path: Path) -> None:
     told = tmp_path / "told"
     subprocess.run([sys.executable, "-c", textwrap.dedent(program), told], check=True)
     assert told.read_text() == repr([("stderr", b"err\n"), ("stdout", b"out\n/dev/null\n")])
+
+
+async def test_a_disk_that_does_not_answer_holds_up_its_own_workloads_alone(
+    open_server: OpenServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others run meanwhile, and a stop ends one that waits for the disk."""
+    monkeypatch.setattr("trio_logs.backends.process_lookup.LOOKUP_SECONDS", 0.1)
+    answer = threading.Event()
+    answered: list[bool] = []
+    stat = os.stat
+
+    def hang(path: Any, **options: Any) -> os.stat_result:
+        if str(path).startswith("/dead"):
+            answered.append(answer.wait(8))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", hang)
+    async with open_server() as live:
+        try:
+            dead = await live.submit("true", cwd="/dead/folder")
+            also_dead = await live.submit("/dead/program")
+            other = await live.submit("true")
+            assert (await live.finished(other["id"]))["status"] == "succeeded"
+            await live.client.post(f"/v1/workloads/{dead['id']}/stop")
+            record = await live.finished(dead["id"])
+            assert (record["status"], record["reason"]) == ("stopped", "stop_requested")
+        finally:
+            answer.set()
+        record = await live.finished(also_dead["id"])
+        assert (record["status"], record["reason"]) == ("failed", "not_started")
+    assert answered
+    assert all(answered)
+
+
+@pytest.mark.parametrize(
+    ("fits", "exceeds", "message"),
+    [
+        (
+            {"PATH": ":" * 999},
+            {"PATH": ":" * 1000},
+            "a PATH of 1001 folders is too long: give 1000",
+        ),
+        (
+            {str(number): "" for number in range(5000)},
+            {str(number): "" for number in range(5001)},
+            "5001 variables are too many: give 5000",
+        ),
+    ],
+    ids=["folders", "variables"],
+)
+def test_what_would_delay_others_at_its_start_is_refused(
+    fits: dict[str, str], exceeds: dict[str, str], message: str
+) -> None:
+    backend = ProcessBackend()
+    backend.check(WorkloadSpec(("true",), env=fits))
+    with pytest.raises(InvalidSpecError, match=message):
+        backend.check(WorkloadSpec(("true",), env=exceeds))
 
 
 @pytest.mark.parametrize(

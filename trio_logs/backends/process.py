@@ -24,6 +24,7 @@ from ..threads import Threads
 from . import Execution
 from .gate import Gate
 from .process_group import END_SECONDS, ProcessGroup
+from .process_lookup import Lookups, check_size
 from .process_output import OutputReader
 from .process_start import not_started, spawn
 from .process_table import Identity, ProcessTable
@@ -49,6 +50,7 @@ class ProcessBackend:
 
     def __init__(self) -> None:
         self._table: ProcessTable | None = None
+        self._lookups: Lookups
         self._unended: trio.Nursery
         # The running workloads that have a terminal, by id.
         self._terminals: dict[str, tuple[OutputReader, ProcessGroup]] = {}
@@ -60,8 +62,10 @@ class ProcessBackend:
             raise RuntimeError("this ProcessBackend serves an engine already: make another one")
         # It examines /proc, which takes milliseconds and never blocks.
         threads = Threads("process", 1)
-        threads.start()
+        self._lookups = Lookups()
         try:
+            threads.start()
+            self._lookups.start()
             # Its tasks, one for each command that survived SIGKILL, go on after `run` has returned.
             async with trio.open_nursery() as self._unended:
                 self._table = ProcessTable(threads)
@@ -70,6 +74,7 @@ class ProcessBackend:
         finally:
             self._table = None
             threads.close()
+            self._lookups.close()
 
     def check(self, spec: WorkloadSpec) -> None:
         if not spec.command or not spec.command[0]:
@@ -80,6 +85,7 @@ class ProcessBackend:
         for name in spec.env:
             if not name or "=" in name:
                 raise InvalidSpecError(f"env: {name!r} is not a variable's name")
+        check_size(spec.env)
 
     async def run(self, execution: Execution) -> Outcome:
         table = self._opened_table()
@@ -89,9 +95,16 @@ class ProcessBackend:
                 "the service ignores SIGCHLD, so no exit code can be known: restart it with the"
                 " default action"
             )
+        program = await self._lookups.program(execution.spec, execution.stop)
+        if program is None:
+            return Outcome(
+                Status.FAILED,
+                error="The command was stopped before its start.",
+                reason=Reason.NOT_STARTED,
+            )
         with ExitStack() as stack:
             # In this thread and not in a worker: the parent-death signal goes by the thread.
-            process, readers, gate = spawn(execution.spec, stack)
+            process, readers, gate = spawn(execution.spec, program, stack)
             group = ProcessGroup(process, table)
             if execution.spec.pty:
                 self._terminals[execution.id] = readers[0], group

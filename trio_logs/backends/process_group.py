@@ -170,9 +170,9 @@ class ProcessGroup:
     @staticmethod
     async def kill_remains(
         leader: Identity, table: ProcessTable, looked: Callable[[Found], None] = lambda found: None
-    ) -> list[int]:
+    ) -> None:
         """Kill the running members of a group that this or an earlier service started, and wait
-        until they have ended; return their pids. It calls `looked` with what each look has found.
+        until they have ended. It calls `looked` with what each look has found.
         Raises OSError if /proc can't be read.
 
         A member may fork and exit during a look, and the next look finds its child. So it ends
@@ -200,7 +200,6 @@ class ProcessGroup:
                 quiet += 1
             else:
                 unsure += 1
-        return [pid for pid, _ in killed]
 
 
 async def _until_exit(pid: int, is_meant: Callable[[], bool]) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 import sys
 import termios
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from pathlib import Path
 
 from ..errors import NotStartedError
 from ..records import WorkloadSpec
@@ -18,7 +16,7 @@ from .gate import Gate, gate_wrapper, tool
 from .posix_spawn import Child, posix_spawn
 from .process_output import OutputReader
 
-__all__ = ["not_started", "spawn"]
+__all__ = ["environment_of", "not_started", "spawn"]
 
 WINDOW = (24, 80)
 """The rows and columns of a terminal, unless the workload's environment has others."""
@@ -38,46 +36,11 @@ _LIMITS = {
 """The limits behind the errors of fork(2), pipe(2) and openpty(3)."""
 
 
-def _environment(spec: WorkloadSpec) -> dict[str, str]:
+def environment_of(spec: WorkloadSpec) -> dict[str, str]:
+    """All variables of the command."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     terminal = {"TERM": "xterm-256color"} if spec.pty else {}
     return {"PATH": os.defpath, **terminal, **inherited, **spec.env}
-
-
-def _find_program(spec: WorkloadSpec, environment: dict[str, str]) -> str:
-    """The absolute path of the program. Raises NotStartedError if `exec` would refuse the command,
-    in clearer words."""
-    if spec.cwd is not None and not Path(spec.cwd).is_dir():
-        raise NotStartedError(f"cwd: there is no folder {spec.cwd}")
-    program, folder = spec.command[0], spec.cwd or "."
-    found: str | None
-    if "/" in program:
-        path = Path(folder, program)
-        found = str(path) if path.is_file() and os.access(path, os.X_OK) else None
-    else:
-        # The command looks up relative folders of PATH from its own working folder.
-        places = [str(Path(folder, place)) for place in environment["PATH"].split(os.pathsep)]
-        found = shutil.which(program, path=os.pathsep.join(places))
-    if found is None:
-        raise NotStartedError(f"command: {_why_not(program, folder, spec)}")
-    return str(Path(found).absolute())
-
-
-def _why_not(program: str, folder: str, spec: WorkloadSpec) -> str:
-    """Why no program was found, as the end of a sentence."""
-    if "/" in program:
-        path = Path(folder, program)
-        if path.is_dir():
-            return f"{program!r} is a folder, not a program"
-        if path.is_file():
-            return f"the service has no permission to run {program!r}: make the file executable"
-    nothing = f"there is no program {program!r} that can be run"
-    if program.startswith("/"):
-        return nothing
-    place = str(Path(folder).absolute())
-    if "/" not in program:
-        place = f"the PATH of {'the workload' if 'PATH' in spec.env else 'the service'}"
-    return f"{nothing}; it was looked for in {place}"
 
 
 def _wrap(
@@ -107,18 +70,18 @@ def _wrap(
     return [*waiting, *wrapper], environment, True
 
 
-def spawn(spec: WorkloadSpec, stack: ExitStack) -> tuple[Child, list[OutputReader], Gate]:
+def spawn(
+    spec: WorkloadSpec, program: str, stack: ExitStack
+) -> tuple[Child, list[OutputReader], Gate]:
     """Start the command; return it with the readers of its output, and with the gate that it waits
-    at. The stack closes both.
+    at. The stack closes both. `program` is its path.
 
     Where the system has no sh(1), env(1) or setpriv(1), the command runs at once.
 
     Raises NotStartedError if the command can't be run, or if the system is at a limit.
     """
-    environment = _environment(spec)
     try:
-        program = _find_program(spec, environment)
-        return _start(spec, environment, program, stack)
+        return _start(spec, environment_of(spec), program, stack)
     except OSError as error:
         raise not_started(error) from error
 
