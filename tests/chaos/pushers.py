@@ -37,8 +37,9 @@ class Pusher:
     clock: Callable[[], float]
     may_be_gone: Callable[[], bool]
     attempt: int = 0
-    # The node to which a request is being sent.
+    # The node to which a request is being sent, and the one to which the last one was sent.
     at: str | None = None
+    sent_to: str | None = None
     # The nodes that broke off, or did not answer, when they were last asked.
     _failed: set[str] = field(default_factory=set)
 
@@ -62,7 +63,7 @@ class Pusher:
         """Take the log to this node, and learn where to go on."""
         status, offset = await self._post(place, b"", self.pushed.acknowledged)
         if status == 409 and offset is not None:
-            self._learn(offset, "409")
+            self._learn(offset, "409", place)
             return False
         if status == 409:
             await self._look(place)
@@ -71,9 +72,9 @@ class Pusher:
             self.pushed.finished = True
         if status != 204 or offset is None:
             return False
-        self._learn(offset, "204")
+        self._learn(offset, "204", place)
         self.pushed.moves += 1
-        self.attempt += 1
+        self.attempt += place.node != self.sent_to
         return True
 
     async def _look(self, place: Place) -> None:
@@ -83,25 +84,27 @@ class Pusher:
         if status == 200 and record["finished_at"] is not None:
             self.pushed.finished = True
 
-    def _learn(self, offset: int, answer: str) -> None:
-        """Bytes up to `offset` are durable, a node says: what follows is not."""
+    def _learn(self, offset: int, answer: str, place: Place) -> None:
+        """Bytes up to `offset` are durable, a node says: what follows is not, or is on its way."""
         pushed = self.pushed
         if offset < pushed.acknowledged:
             pushed.faults.append(
                 f"{self.clock():.2f}: {answer} with offset {offset}, after {pushed.acknowledged}"
                 " had been acknowledged"
             )
-        place, kept = 0, 0
-        while place < offset and kept < len(pushed.content):
-            place += len(pushed.content[kept])
+        known, kept = 0, 0
+        while known < offset and kept < len(pushed.content):
+            known += len(pushed.content[kept])
             kept += 1
-        if place != offset:
+        if known != offset:
             pushed.faults.append(
                 f"{self.clock():.2f}: {answer} with offset {offset}, which is in the midst of a"
                 " line or was never sent"
             )
-        # The node may hold the start of the next line, which it would not compare: that line stays.
-        del pushed.content[kept + 1 :]
+        if place.node != self.sent_to:
+            # The node may hold the start of the next line, which it would not compare: that line
+            # stays. The one to which the client has sent last may still read all that was sent.
+            del pushed.content[kept + 1 :]
         pushed.acknowledged = offset
 
     async def _send(self, place: Place) -> None:
@@ -113,7 +116,7 @@ class Pusher:
         count = min(left, self.rng.choice([1, 5, 20, 50]))
         abandoned = self.rng.random() < 0.3
         stream = await connect(place.address)
-        self.at = place.node
+        self.at = self.sent_to = place.node
         try:
             await send_head(stream, _request(self.workload_id, self.token, pushed.acknowledged))
             if again:
@@ -157,7 +160,7 @@ class Pusher:
         if status == 200:
             self.pushed.finished = True
         elif status == 409 and "upload-offset" in headers:
-            self._learn(int(headers["upload-offset"]), "409 to finish")
+            self._learn(int(headers["upload-offset"]), "409 to finish", place)
         elif status == 409:
             await self._look(place)
 

@@ -24,6 +24,10 @@ API_PREFIX = "/v1"
 View: TypeAlias = Callable[..., Awaitable[Response]]
 
 
+UNREAD_BYTES = 4096
+"""The most bytes of a body that no view reads. Some clients send a short one with any request."""
+
+
 @dataclass(frozen=True, slots=True)
 class AppContext:
     """The first argument of a view. `server` is None if another server runs the app."""
@@ -42,8 +46,9 @@ class Route:
     `is_open`: it needs no token.
     `is_for_all`: it is also for the read-only token, although it is no GET.
     `streams_body`: the view reads the body as it arrives, by `RequestBody`, at any length.
-    `max_body`: the most bytes of the body, if they are fewer than `Settings.max_body`. A route for
-    GET or DELETE takes no body: Quart would hold it as long as the answer lasts.
+    `max_body`: the most bytes of the body, if they are fewer than `Settings.max_body`. Views
+    for GET and DELETE ignore the body, of which they take UNREAD_BYTES: Quart holds it as long as
+    the answer lasts.
     `takes_code`: with the parameter `code`, it needs no token; see `Sessions.open_download`.
     `takes_slot`: an answer counts as one of the `Settings.max_streams` that may be open; the view
     takes the `StreamSlot` of its request.
@@ -75,7 +80,7 @@ class Route:
         if self.streams_body:
             return None
         if self.method in ("GET", "DELETE"):
-            return 0
+            return min(UNREAD_BYTES, max_body)
         return max_body if self.max_body is None else min(self.max_body, max_body)
 
 

@@ -40,6 +40,4 @@ class BodyBound:
 
 def too_long(limit: int) -> str:
     """The detail of a 413."""
-    if limit == 0:
-        return "this request takes no body: send it without a body"
     return f"a request's body has at most {limit} bytes"

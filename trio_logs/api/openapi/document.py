@@ -80,7 +80,7 @@ Run a workload, watch its log live, and never lose a line.
 The answer to a failed request has RFC 9457 problem details (`application/problem+json`) of the type
 `about:blank`: the status says what kind of problem it is, and `detail` says what to do. An unknown
 path is 404, and a method that a path does not have is 405 with `Allow`. Every path with GET has
-HEAD, too. Requests with GET, HEAD or DELETE take no body, and get 413 for one. Unknown fields are
+HEAD, too. With GET, HEAD and DELETE, a body is ignored, and gets 413 over 4 KiB. Unknown fields are
 422, unknown parameters of lists and logs are 400. A header that is not a list, such as
 `Authorization`, is 400 if it is sent twice."""
 
