@@ -24,9 +24,9 @@ KNOWN_SECONDS = 1.0
 """How long the table knows the session of a process without a new examination: the process may
 start a session of its own."""
 
-CHASE_READS = 4
+CHASE_READS = 20
 """Reads that have to show no new member, before the look that kills: each end pays for them. After
-the look, if processes vanished meanwhile, fifty times as many."""
+the look, if processes vanished meanwhile, ten times as many."""
 
 CHASE_SECONDS = 0.1
 """How long a chase takes at most."""
@@ -155,7 +155,7 @@ class ProcessTable:
             self._sessions[process] = _HIDDEN if stat.is_zombie else stat.session
             _tell(wanted, pid, stat)
         if chases and any(not search.is_sure for search in searches):
-            _chase(wanted, CHASE_READS * 50)
+            _chase(wanted, CHASE_READS * 10)
 
     def _forget(self, listed: Collection[tuple[int, int]]) -> None:
         """Forget the sessions of processes that are gone, and all sessions once they are old."""
