@@ -15,8 +15,8 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """Fields of /proc/PID/stat. `start` is in clock ticks since boot. A zombie has exited,
-    and waits for its parent."""
+    """Fields of /proc/PID/stat. `start` is in clock ticks since boot. A zombie has exited, and
+    waits for its parent."""
 
     group: int
     session: int

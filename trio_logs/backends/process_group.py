@@ -172,8 +172,8 @@ class ProcessGroup:
         leader: Identity, table: ProcessTable, looked: Callable[[Found], None] = lambda found: None
     ) -> None:
         """Kill the running members of a group that this or an earlier service started, and wait
-        until they have ended. It calls `looked` with what each look has found.
-        Raises OSError if /proc can't be read.
+        until they have ended. It calls `looked` with what each look has found. Raises OSError if
+        /proc can't be read, or if no file descriptor is free.
 
         A member may fork and exit during a look, and the next look finds its child. So it ends
         once several looks in a row have found nothing.

@@ -25,8 +25,8 @@ KNOWN_SECONDS = 1.0
 start a session of its own."""
 
 CHASE_READS = 20
-"""Reads that have to show no new member, before the look that kills; ten times as many after it, if
-processes vanished meanwhile."""
+"""Reads that have to show no new member, before the look that kills: each end pays for them. After
+the look, if processes vanished meanwhile, ten times as many."""
 
 CHASE_SECONDS = 0.1
 """How long a chase takes at most."""
