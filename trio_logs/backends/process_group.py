@@ -188,10 +188,13 @@ class ProcessGroup:
                 _kill(member)
 
         quiet = unsure = 0
+        # A search for the newest process costs more than a look, and most groups are over by now.
+        chases = False
         while quiet < LOOKS and unsure < MAX_UNSURE:
             before = len(killed)
-            found = await table.look(leader, visit, chases=True)
+            found = await table.look(leader, visit, chases=chases)
             looked(found)
+            chases = chases or bool(killed) or not found.is_sure
             if len(killed) > before:
                 quiet = unsure = 0
             elif found.members:
