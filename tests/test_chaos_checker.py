@@ -373,7 +373,13 @@ def slow(run: Run) -> None:
     run.beats = [each for each in run.beats if not 9 < each[0] < 12]
 
 
+def paused(run: Run) -> None:
+    """A node stood still for longer than the patience."""
+    run.faults.append(Fault(5, 40, "pause", ("a",)))
+
+
 EXCEPTIONS: list[tuple[Change, Change]] = [
+    (paused, reset),
     # The store was away for longer than the patience.
     (away, reset),
     (away, gap_in_store),

@@ -53,9 +53,10 @@ def check(run: Run) -> list[str]:
 
 def _is_forgiving(run: Run) -> bool:
     """Whether lines may have been delivered from memory and then lost: the store was away for the
-    patience, or lacks what it had acknowledged."""
+    patience, or lacks what it had acknowledged. For a node that is paused, it is away, too."""
     return run.lagging or any(
-        each.away and each.until - each.at >= 0.8 * run.patience for each in run.faults
+        (each.away or each.name == "pause") and each.until - each.at >= 0.8 * run.patience
+        for each in run.faults
     )
 
 
