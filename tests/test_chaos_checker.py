@@ -373,6 +373,12 @@ def slow(run: Run) -> None:
     run.beats = [each for each in run.beats if not 9 < each[0] < 12]
 
 
+def late_request(run: Run) -> None:
+    """An abandoned request was read late, after the client had sent another line in its place."""
+    run.pushed[0].replaced.append(run.pushed[0].content[1])
+    acknowledged(run)
+
+
 def paused(run: Run) -> None:
     """A node stood still for longer than the patience."""
     run.faults.append(Fault(5, 40, "pause", ("a",)))
@@ -380,6 +386,7 @@ def paused(run: Run) -> None:
 
 EXCEPTIONS: list[tuple[Change, Change]] = [
     (paused, reset),
+    (lambda run: None, late_request),
     # The store was away for longer than the patience.
     (away, reset),
     (away, gap_in_store),

@@ -37,9 +37,11 @@ class Pusher:
     clock: Callable[[], float]
     may_be_gone: Callable[[], bool]
     attempt: int = 0
-    # The node to which a request is being sent, and the one to which the last one was sent.
+    # The node to which a request is being sent.
     at: str | None = None
-    sent_to: str | None = None
+    # Lines that others have taken the place of, by number. A request that was abandoned may still
+    # be read, before the next one: then they are in the log.
+    _replaced: dict[int, str] = field(default_factory=dict)
     # The nodes that broke off, or did not answer, when they were last asked.
     _failed: set[str] = field(default_factory=set)
 
@@ -63,7 +65,7 @@ class Pusher:
         """Take the log to this node, and learn where to go on."""
         status, offset = await self._post(place, b"", self.pushed.acknowledged)
         if status == 409 and offset is not None:
-            self._learn(offset, "409", place)
+            self._learn(offset, "409")
             return False
         if status == 409:
             await self._look(place)
@@ -72,9 +74,9 @@ class Pusher:
             self.pushed.finished = True
         if status != 204 or offset is None:
             return False
-        self._learn(offset, "204", place)
+        self._learn(offset, "204")
         self.pushed.moves += 1
-        self.attempt += place.node != self.sent_to
+        self.attempt += 1
         return True
 
     async def _look(self, place: Place) -> None:
@@ -84,7 +86,7 @@ class Pusher:
         if status == 200 and record["finished_at"] is not None:
             self.pushed.finished = True
 
-    def _learn(self, offset: int, answer: str, place: Place) -> None:
+    def _learn(self, offset: int, answer: str) -> None:
         """Bytes up to `offset` are durable, a node says: what follows is not, or is on its way."""
         pushed = self.pushed
         if offset < pushed.acknowledged:
@@ -92,6 +94,7 @@ class Pusher:
                 f"{self.clock():.2f}: {answer} with offset {offset}, after {pushed.acknowledged}"
                 " had been acknowledged"
             )
+        self._restore(offset)
         known, kept = 0, 0
         while known < offset and kept < len(pushed.content):
             known += len(pushed.content[kept])
@@ -101,11 +104,20 @@ class Pusher:
                 f"{self.clock():.2f}: {answer} with offset {offset}, which is in the midst of a"
                 " line or was never sent"
             )
-        if place.node != self.sent_to:
-            # The node may hold the start of the next line, which it would not compare: that line
-            # stays. The one to which the client has sent last may still read all that was sent.
-            del pushed.content[kept + 1 :]
+        # The node may hold the start of the next line, which it would not compare: that line stays.
+        for number, line in enumerate(pushed.content[kept + 1 :], kept + 2):
+            self._replaced[number] = line
+            pushed.replaced.append(line)
+        del pushed.content[kept + 1 :]
         pushed.acknowledged = offset
+
+    def _restore(self, offset: int) -> None:
+        """A node has so many bytes: if they are more than all lines, it has replaced ones, too."""
+        content = self.pushed.content
+        size = sum(map(len, content))
+        while size < offset and (line := self._replaced.get(len(content) + 1)) is not None:
+            content.append(line)
+            size += len(line)
 
     async def _send(self, place: Place) -> None:
         """One request with some lines; the connection may be abandoned in its midst."""
@@ -116,7 +128,7 @@ class Pusher:
         count = min(left, self.rng.choice([1, 5, 20, 50]))
         abandoned = self.rng.random() < 0.3
         stream = await connect(place.address)
-        self.at = self.sent_to = place.node
+        self.at = place.node
         try:
             await send_head(stream, _request(self.workload_id, self.token, pushed.acknowledged))
             if again:
@@ -143,6 +155,9 @@ class Pusher:
                 await self._finish(place)
 
     def _acknowledge(self, offset: int, sent: int) -> None:
+        if offset > sent:
+            self._restore(offset)
+            sent = sum(map(len, self.pushed.content))
         if offset != sent:
             self.pushed.faults.append(f"{self.clock():.2f}: 204 with {offset} of {sent} bytes")
         self.pushed.acknowledged = max(self.pushed.acknowledged, min(offset, sent))
@@ -160,7 +175,7 @@ class Pusher:
         if status == 200:
             self.pushed.finished = True
         elif status == 409 and "upload-offset" in headers:
-            self._learn(int(headers["upload-offset"]), "409 to finish", place)
+            self._learn(int(headers["upload-offset"]), "409 to finish")
         elif status == 409:
             await self._look(place)
 
