@@ -379,6 +379,12 @@ def late_request(run: Run) -> None:
     acknowledged(run)
 
 
+def forgotten(run: Run) -> None:
+    """The record of a workload that still runs is lost, and its client has submitted it again."""
+    run.leftover.append("17")
+    run.submitted[0].ids.append("w7")
+
+
 def paused(run: Run) -> None:
     """A node stood still for longer than the patience."""
     run.faults.append(Fault(5, 40, "pause", ("a",)))
@@ -387,6 +393,7 @@ def paused(run: Run) -> None:
 EXCEPTIONS: list[tuple[Change, Change]] = [
     (paused, reset),
     (lambda run: None, late_request),
+    (lagging, forgotten),
     # The store was away for longer than the patience.
     (away, reset),
     (away, gap_in_store),

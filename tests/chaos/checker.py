@@ -419,4 +419,13 @@ def _processes(run: Run) -> Iterator[str]:
     for each in run.tracebacks:
         yield f"a traceback: {each}"
     for each in run.leftover:
-        yield f"a process outlived its node: {each}"
+        if not (run.lagging and _is_forgotten(run, int(each))):
+            yield f"a process outlived its node: {each}"
+
+
+def _is_forgotten(run: Run, pid: int) -> bool:
+    """Whether a failover has lost the record of the workload with this process: nobody knows of it,
+    or the client has submitted it again, and the campaign does not stop that one."""
+    keys = {key for key, pids in run.starts.items() if pid in pids}
+    submitted = [each for each in run.submitted if each.key in keys]
+    return any(len(set(each.ids)) > 1 or each.ids[0] not in run.finals for each in submitted)
