@@ -126,6 +126,8 @@ def test_a_full_output_names_the_workload_that_goes_on(
                 " it\n",
             )
             assert not workload.status.final
+            # With `--detach`, the command may not have begun yet.
+            next(client.follow(workload.id))
             client.stop(workload.id, grace=0)
         told = "trio-logs: can't write standard output: No space left on device\n"
         assert printed(server, "logs", workload.id, stdout=full.fileno())[::2] == (1, told)

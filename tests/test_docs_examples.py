@@ -288,7 +288,7 @@ def test_a_database(tmp_path: Path) -> None:
         preparation = preparation.replace("@$DATABASE_HOST/trio_logs", "@/trio_logs?host=$HOST")
         script = f". .venv/bin/activate\n{preparation}"
         assert shell(tmp_path, script, HOST=str(server.folder)) == (
-            "The tables in the schema trio_logs are of version 1.\n"
+            "The tables in the schema trio_logs are of version 2.\n"
         )
         trio.run(serve, server.url("trio_logs", user="trio_logs"))
         with psycopg.connect(server.url("trio_logs", user="trio_logs")) as connection:
