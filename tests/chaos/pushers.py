@@ -39,9 +39,11 @@ class Pusher:
     attempt: int = 0
     # The node to which a request is being sent.
     at: str | None = None
-    # Lines that others have taken the place of, by number. A request that was abandoned may still
-    # be read, before the next one: then they are in the log.
-    _replaced: dict[int, str] = field(default_factory=dict)
+    # The nodes to which the lines were sent; and lines that others have taken the place of, by
+    # number, with theirs. A node may read a request that was abandoned late, but before the next
+    # one to it: then these lines are in the log.
+    _nodes: list[str] = field(default_factory=list)
+    _replaced: dict[int, tuple[str, str]] = field(default_factory=dict)
     # The nodes that broke off, or did not answer, when they were last asked.
     _failed: set[str] = field(default_factory=set)
 
@@ -105,18 +107,19 @@ class Pusher:
                 " line or was never sent"
             )
         # The node may hold the start of the next line, which it would not compare: that line stays.
-        for number, line in enumerate(pushed.content[kept + 1 :], kept + 2):
-            self._replaced[number] = line
-            pushed.replaced.append(line)
-        del pushed.content[kept + 1 :]
+        for number in range(kept + 2, len(pushed.content) + 1):
+            self._replaced[number] = pushed.content[number - 1], self._nodes[number - 1]
+        del pushed.content[kept + 1 :], self._nodes[kept + 1 :]
         pushed.acknowledged = offset
 
     def _restore(self, offset: int) -> None:
         """A node has so many bytes: if they are more than all lines, it has replaced ones, too."""
         content = self.pushed.content
         size = sum(map(len, content))
-        while size < offset and (line := self._replaced.get(len(content) + 1)) is not None:
+        while size < offset and (replaced := self._replaced.get(len(content) + 1)) is not None:
+            line, node = replaced
             content.append(line)
+            self._nodes.append(node)
             size += len(line)
 
     async def _send(self, place: Place) -> None:
@@ -136,6 +139,10 @@ class Pusher:
             for _ in range(count):
                 line = self._line()
                 pushed.content.append(line)
+                self._nodes.append(place.node)
+                before, node = self._replaced.get(len(pushed.content), ("", ""))
+                if node == place.node:
+                    pushed.replaced.append(before)
                 await stream.send_all(_chunk(line.encode()))
                 sent += len(line)
                 await trio.sleep(self.rng.uniform(0, 2) * self.pause)
