@@ -134,8 +134,8 @@ class Submitted:
 @dataclass
 class Pushed:
     """What a client of the push routes knows. `content` is what it sent, by lines; `acknowledged`
-    how many bytes of it; `replaced` are lines that it had sent to the same node before, of which
-    some may be in their places. `faults` are answers that contradict that."""
+    how many bytes of it; `replaced` are lines that it had sent before, of which some may be in
+    their places. `faults` are answers that contradict that."""
 
     key: str
     content: list[str] = field(default_factory=list)

@@ -40,10 +40,10 @@ class Pusher:
     # The node to which a request is being sent.
     at: str | None = None
     # The nodes to which the lines were sent; and lines that others have taken the place of, by
-    # number, with theirs. A node may read a request that was abandoned late, but before the next
-    # one to it: then these lines are in the log.
+    # number, with theirs. A node may read a request that was abandoned late: then these lines are
+    # in the log, unless an answer has acknowledged the others before.
     _nodes: list[str] = field(default_factory=list)
-    _replaced: dict[int, tuple[str, str]] = field(default_factory=dict)
+    _replaced: dict[int, list[tuple[str, str]]] = field(default_factory=dict)
     # The nodes that broke off, or did not answer, when they were last asked.
     _failed: set[str] = field(default_factory=set)
 
@@ -107,8 +107,15 @@ class Pusher:
                 " line or was never sent"
             )
         # The node may hold the start of the next line, which it would not compare: that line stays.
+        known = 0
+        for number, line in enumerate(pushed.content[:kept], 1):
+            known += len(line)
+            if known > pushed.acknowledged:
+                # No answer to these very lines has acknowledged them.
+                pushed.replaced += [before for before, _ in self._replaced.get(number, ())]
         for number in range(kept + 2, len(pushed.content) + 1):
-            self._replaced[number] = pushed.content[number - 1], self._nodes[number - 1]
+            replaced = pushed.content[number - 1], self._nodes[number - 1]
+            self._replaced.setdefault(number, []).append(replaced)
         del pushed.content[kept + 1 :], self._nodes[kept + 1 :]
         pushed.acknowledged = offset
 
@@ -116,8 +123,8 @@ class Pusher:
         """A node has so many bytes: if they are more than all lines, it has replaced ones, too."""
         content = self.pushed.content
         size = sum(map(len, content))
-        while size < offset and (replaced := self._replaced.get(len(content) + 1)) is not None:
-            line, node = replaced
+        while size < offset and (replaced := self._replaced.get(len(content) + 1)):
+            line, node = replaced[-1]
             content.append(line)
             self._nodes.append(node)
             size += len(line)
@@ -140,9 +147,9 @@ class Pusher:
                 line = self._line()
                 pushed.content.append(line)
                 self._nodes.append(place.node)
-                before, node = self._replaced.get(len(pushed.content), ("", ""))
-                if node == place.node:
-                    pushed.replaced.append(before)
+                for before, node in self._replaced.get(len(pushed.content), ()):
+                    if node == place.node:
+                        pushed.replaced.append(before)
                 await stream.send_all(_chunk(line.encode()))
                 sent += len(line)
                 await trio.sleep(self.rng.uniform(0, 2) * self.pause)
