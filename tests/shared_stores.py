@@ -180,5 +180,4 @@ def forget_end(tables: MemoryTables, owned: Owned, node_id: str, lines: int) -> 
 
 def forget_log(tables: MemoryTables, workload_id: str) -> None:
     """Have neither the workload nor its log, as on a replica that is behind."""
-    for each in (tables._logs, tables._workloads, tables._owners):
-        del each[workload_id]  # type: ignore[attr-defined]
+    del tables._logs[workload_id], tables._workloads[workload_id], tables._owners[workload_id]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from itertools import pairwise
 
@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.nodes import LOST, PATIENCE, Reader, TestNode, cluster
+from tests.nodes import LOST, PATIENCE, Cluster, Reader, TestNode, cluster
 from tests.outlets import BatchOutlet
 from tests.shared_stores import forget_end, forget_lines
 from tests.steps import InvariantError, Steps, explore
@@ -42,6 +42,20 @@ def numbered(first: int, last: int) -> dict[int, str]:
 async def write(node: TestNode, first: int, last: int, log: str = "w") -> None:
     for line in numbered(first, last).values():
         await node.write(log, line)
+
+
+@asynccontextmanager
+async def followed(
+    limits: BrokerLimits | None = None,
+) -> AsyncIterator[tuple[Cluster, TestNode, TestNode, trio.Nursery]]:
+    """Two nodes, of which the first one owns the log "w", and a nursery for readers."""
+    async with (
+        cluster("a", "b", limits=limits) as (all_nodes, a, b),
+        trio.open_nursery() as nursery,
+    ):
+        await all_nodes.create("w")
+        await a.take("w")
+        yield all_nodes, a, b, nursery
 
 
 async def test_readers_elsewhere_get_lines_and_the_end_at_once(autojump_clock: Clock) -> None:
@@ -107,9 +121,7 @@ async def test_nothing_is_left_once_the_last_reader_has_gone(autojump_clock: Clo
 
 async def test_lines_that_come_between_the_look_up_and_the_watch(autojump_clock: Clock) -> None:
     """The store watches before the head is read: news of a line before that does not come."""
-    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed() as (_, a, b, nursery):
         await write(a, 1, 1)
         reader = Reader()
         b.store.switch.hang("watch")
@@ -125,9 +137,7 @@ async def test_lines_that_come_between_the_look_up_and_the_watch(autojump_clock:
 
 
 async def test_news_that_is_lost_is_found_by_the_next_look(autojump_clock: Clock) -> None:
-    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed() as (_, a, b, nursery):
         reader = Reader()
         nursery.start_soon(reader.run, b)
         await settled()
@@ -142,9 +152,7 @@ async def test_news_that_is_lost_is_found_by_the_next_look(autojump_clock: Clock
 
 @pytest.mark.parametrize("mode", ["fails", "hangs"])
 async def test_a_store_that_is_away_ends_nothing(mode: str, autojump_clock: Clock) -> None:
-    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed() as (_, a, b, nursery):
         await write(a, 1, 1)
         reader = Reader()
         nursery.start_soon(reader.run, b)
@@ -162,9 +170,7 @@ async def test_a_store_that_is_away_ends_nothing(mode: str, autojump_clock: Cloc
 
 
 async def test_the_lag_of_feeds_is_counted(autojump_clock: Clock) -> None:
-    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed() as (_, a, b, nursery):
         reader = Reader()
         nursery.start_soon(reader.run, b)
         await settled()
@@ -182,9 +188,7 @@ async def test_the_lag_of_feeds_is_counted(autojump_clock: Clock) -> None:
 
 
 async def test_a_hole_that_retention_left_is_a_gap(autojump_clock: Clock) -> None:
-    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed() as (_, a, b, nursery):
         await write(a, 1, 2)
         live = Reader(3)
         nursery.start_soon(live.run, b)
@@ -244,9 +248,7 @@ async def test_a_gap_of_the_store_is_the_same_for_a_feed(autojump_clock: Clock) 
 
 
 async def test_a_log_that_another_node_deletes(autojump_clock: Clock) -> None:
-    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed() as (_, a, b, nursery):
         await write(a, 1, 2)
         at_head = Reader()
         nursery.start_soon(at_head.run, b)
@@ -399,9 +401,7 @@ async def test_a_reader_that_comes_late_to_a_topic_that_has_lost_its_log(
 
 
 async def test_a_fenced_source_ends_its_writers_and_flushes(autojump_clock: Clock) -> None:
-    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed() as (_, a, b, nursery):
         reader = Reader()
         nursery.start_soon(reader.run, a)
         log = await a.broker.open("w", a.owned["w"])
@@ -526,9 +526,7 @@ async def test_the_dead_are_buried(autojump_clock: Clock) -> None:
 
 async def test_lines_from_memory_of_a_node_that_is_fenced_are_reset(autojump_clock: Clock) -> None:
     """Its readers were told lines that nobody else has."""
-    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed() as (_, a, b, nursery):
         told, kept = Reader(), Reader()
         readings: list[object] = []
         merged: list[object] = []
@@ -593,9 +591,7 @@ async def test_lines_from_memory_of_a_node_that_is_fenced_are_reset(autojump_clo
 async def test_a_failover_to_a_replica_that_lags(autojump_clock: Clock) -> None:
     """The owner appends what its window holds again, also while nothing is written. Readers
     elsewhere wait, and get nothing twice."""
-    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed() as (all_nodes, a, b, nursery):
         here, there = Reader(), Reader()
         nursery.start_soon(here.run, a)
         nursery.start_soon(there.run, b)
@@ -659,12 +655,7 @@ async def test_lines_that_neither_the_window_nor_the_replica_has(autojump_clock:
 async def test_readers_wait_for_lines_that_a_failover_has_lost(autojump_clock: Clock) -> None:
     """A reader behind the window of its node is told no gap before the owner has appended again."""
     limits = BrokerLimits(1500, 1500)
-    async with (
-        cluster("a", "b", limits=limits) as (all_nodes, a, b),
-        trio.open_nursery() as nursery,
-    ):
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed(limits) as (all_nodes, a, b, nursery):
         live, slow = Reader(), Reader()
         nursery.start_soon(live.run, b)
         await write(a, 1, 12)
@@ -692,12 +683,7 @@ async def test_readers_wait_for_lines_that_a_failover_has_lost(autojump_clock: C
 async def test_a_reader_that_finds_the_failover_first(autojump_clock: Clock) -> None:
     """The store lacks lines that it had, and no news has told so."""
     limits = BrokerLimits(1500, 1500)
-    async with (
-        cluster("a", "b", limits=limits) as (all_nodes, a, b),
-        trio.open_nursery() as nursery,
-    ):
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed(limits) as (all_nodes, a, b, nursery):
         readers = [(node, Reader()) for node in (a, b)]
         nursery.start_soon(Reader().run, b)
         await write(a, 1, 12)
@@ -750,12 +736,7 @@ async def test_a_reader_waits_for_an_append_that_hangs_after_a_failover(
 
 async def test_readers_that_find_the_same_failover_together(autojump_clock: Clock) -> None:
     limits = BrokerLimits(1500, 1500)
-    async with (
-        cluster("a", "b", limits=limits) as (all_nodes, a, b),
-        trio.open_nursery() as nursery,
-    ):
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed(limits) as (all_nodes, a, b, nursery):
         nursery.start_soon(Reader().run, b)
         await write(a, 1, 12)
         await settled()
@@ -863,12 +844,7 @@ async def test_a_failover_that_is_mended_while_readers_look(autojump_clock: Cloc
     """They get nothing from the replica. When they ask for the reason, the owner has appended the
     lines again."""
     limits = BrokerLimits(1500, 1500)
-    async with (
-        cluster("a", "b", limits=limits) as (all_nodes, a, b),
-        trio.open_nursery() as nursery,
-    ):
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed(limits) as (all_nodes, a, b, nursery):
         nursery.start_soon(Reader().run, b)
         await write(a, 1, 12)
         await settled()
@@ -890,9 +866,7 @@ async def test_a_failover_that_is_mended_while_readers_look(autojump_clock: Cloc
 
 
 async def test_a_failover_amid_lines_that_came_together(autojump_clock: Clock) -> None:
-    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed() as (all_nodes, a, b, nursery):
         reader = Reader()
         nursery.start_soon(reader.run, b)
         await a.write("w", *numbered(1, 5).values())
@@ -905,9 +879,7 @@ async def test_a_failover_amid_lines_that_came_together(autojump_clock: Clock) -
 
 
 async def test_a_failover_while_lines_are_delivered_from_memory(autojump_clock: Clock) -> None:
-    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed() as (all_nodes, a, b, nursery):
         here, there = Reader(), Reader()
         nursery.start_soon(here.run, a)
         nursery.start_soon(there.run, b)
@@ -929,9 +901,7 @@ async def test_a_failover_while_lines_are_delivered_from_memory(autojump_clock: 
 async def test_a_failover_while_the_end_comes_with_a_last_line(autojump_clock: Clock) -> None:
     """The last line has no newline, so it is appended with the end. The lines before it, which the
     owner appends again first, must not end the log."""
-    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed() as (all_nodes, a, b, nursery):
         here, there = Reader(), Reader()
         nursery.start_soon(here.run, a)
         nursery.start_soon(there.run, b)
@@ -951,9 +921,7 @@ async def test_a_failover_while_the_end_comes_with_a_last_line(autojump_clock: C
 
 
 async def test_lines_that_are_lost_with_their_owner_are_reset(autojump_clock: Clock) -> None:
-    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed() as (all_nodes, a, b, nursery):
         live = Reader()
         nursery.start_soon(live.run, b)
         await write(a, 1, 6)
@@ -1089,12 +1057,7 @@ async def test_a_failover_that_a_reader_finds_after_its_source_was_fenced(
     autojump_clock: Clock,
 ) -> None:
     limits = BrokerLimits(1500, 1500)
-    async with (
-        cluster("a", "b", limits=limits) as (all_nodes, a, b),
-        trio.open_nursery() as nursery,
-    ):
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed(limits) as (all_nodes, a, b, nursery):
         await write(a, 1, 12)
         slow = Reader()
         a.store.switch.hang("log")
@@ -1120,9 +1083,7 @@ async def test_a_failover_that_a_reader_finds_after_its_source_was_fenced(
 
 
 async def test_an_end_with_an_unknown_result_comes_once(autojump_clock: Clock) -> None:
-    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed() as (_, a, b, nursery):
         here, there = Reader(), Reader()
         nursery.start_soon(here.run, a)
         nursery.start_soon(there.run, b)
@@ -1163,9 +1124,7 @@ async def test_streams_that_are_written_to_directly_move_with_their_log(
                 elif isinstance(record, Gap):
                     got.extend(range(-record.first, -record.last - 1, -1))
 
-    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed() as (_, a, b, nursery):
         nursery.start_soon(follow, b)
         await settled()
         line = 0
@@ -1211,9 +1170,7 @@ class Unended:
 async def test_unfinished_lines_reach_readers_elsewhere_once_a_second(
     autojump_clock: Clock,
 ) -> None:
-    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed() as (_, a, b, nursery):
         log = await a.broker.open("w", a.owned["w"])
         await log.write("line 1\n$ ")
         await log.flush()
@@ -1284,9 +1241,7 @@ async def test_a_reader_elsewhere_that_does_not_follow_gets_the_unfinished_line(
 
 
 async def test_nobody_tells_unfinished_lines_that_nobody_asks_for(autojump_clock: Clock) -> None:
-    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed() as (_, a, b, nursery):
         log = await a.broker.open("w", a.owned["w"])
         told: list[bytes] = []
         b.store.tell_shown = lambda _, content: told.append(content)  # type: ignore[method-assign]
@@ -1325,9 +1280,7 @@ def test_long_unfinished_lines_fit_into_a_notification() -> None:
 
 async def follow_to_the_end(steps: Steps) -> None:
     """A reader is cancelled at each step, while the log moves to its node and away again."""
-    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed() as (_, a, b, nursery):
         cut, whole = Reader(), Reader()
 
         async def write_all() -> None:
@@ -1357,9 +1310,7 @@ async def follow_to_the_end(steps: Steps) -> None:
 
 async def take_over(steps: Steps) -> None:
     """The start of a source for a log that has readers here is cancelled at each step."""
-    async with cluster("a", "b") as (all_nodes, a, b), trio.open_nursery() as nursery:
-        await all_nodes.create("w")
-        await a.take("w")
+    async with followed() as (_, a, b, nursery):
         await write(a, 1, 1)
         reader = Reader()
         nursery.start_soon(reader.run, b)

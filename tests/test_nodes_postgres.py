@@ -165,6 +165,7 @@ def answers(url: str) -> bool:
 
 
 def test_the_other_blocks_of_the_page() -> None:
+    # The command goes on in a second line.
     *variables, command = block("sh").replace("\\\n", "").splitlines()
     assert [line.split("=")[0] for line in variables] == [
         "export TRIO_LOGS_STORE",

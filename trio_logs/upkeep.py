@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 import structlog
 import trio
@@ -11,9 +12,9 @@ import trio
 from .broker import BrokerStatistics
 from .engine import newest_time
 from .errors import StoreError
-from .records import elapsed, is_steady_since, not_before
+from .records import not_before
 from .store import Retention, Store
-from .store.steadiness import lines_to_trim
+from .store.steadiness import Removal, lines_to_trim
 
 __all__ = ["keep_trimmed", "watch_store"]
 
@@ -32,7 +33,8 @@ FAILING_SECONDS = 2.0
 
 async def keep_trimmed(store: Store, retention: Retention) -> None:
     """Keep the history within its bounds until cancelled. A failing store only delays this."""
-    failing = doubted = noted = False
+    failing = noted = False
+    removal = Removal(retention, partial(lines_to_trim, store), partial(_trim, store), _say_doubt)
     with ExitStack() as stack:
         while True:
             try:
@@ -40,17 +42,7 @@ async def keep_trimmed(store: Store, retention: Retention) -> None:
                     # Before the first removal: the clock may have been set meanwhile.
                     stack.enter_context(not_before(await newest_time(store)))
                     noted = True
-                goes_on = True
-                while goes_on:
-                    judged = elapsed()
-                    bounds = await lines_to_trim(store, retention)
-                    if bounds != retention and not doubted:
-                        _log.warning(
-                            "more than a tenth of the history is too old at once: it stays until"
-                            " the clock has been steady for an hour"
-                        )
-                    doubted = bounds != retention
-                    goes_on = await _trim(store, bounds, judged)
+                await removal.run()
             except StoreError as error:
                 if not failing:
                     _log.warning("history not trimmed: trying again", error=str(error))
@@ -66,15 +58,17 @@ async def keep_trimmed(store: Store, retention: Retention) -> None:
                     break
 
 
-async def _trim(store: Store, bounds: Retention, judged: int) -> bool:
-    """Remove what is beyond the bounds, which are those of when `elapsed` was `judged`. Returns
-    whether they have to be judged again: a removal may be long, and the clock may step meanwhile.
-    """
-    while removed := await store.trim(bounds):
+async def _trim(store: Store, bounds: Retention) -> int:
+    if removed := await store.trim(bounds):
         _log.debug("history trimmed", batches=removed)
-        if not is_steady_since(judged):
-            return True
-    return False
+    return removed
+
+
+def _say_doubt() -> None:
+    _log.warning(
+        "more than a tenth of the history is too old at once: it stays until the clock has been"
+        " steady for an hour"
+    )
 
 
 async def watch_store(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 
 import structlog
 import trio
 
 from ..errors import ConflictError, NotReadyError, StoreError, WorkloadNotFoundError
-from ..records import elapsed, is_steady_since
 from ..store import Retention, WorkloadStore
-from ..store.steadiness import records_to_prune
+from ..store.steadiness import Removal, records_to_prune
 from .engine import Engine
 
 __all__ = ["keep_pruned"]
@@ -27,21 +27,13 @@ AT_ONCE = 100
 
 async def keep_pruned(engine: Engine, store: WorkloadStore, retention: Retention) -> None:
     """Keep the records within their bounds until cancelled. A failing store only delays this."""
-    is_failing = is_doubted = False
+    is_failing = False
+    judge, remove = partial(records_to_prune, store), partial(_prune, engine, store)
+    removal = Removal(retention, judge, remove, _say_doubt)
     while True:
         ended = _ended(engine)
         try:
-            goes_on = True
-            while goes_on:
-                judged = elapsed()
-                bounds = await records_to_prune(store, retention)
-                if bounds != retention and not is_doubted:
-                    _log.warning(
-                        "more than a tenth of the workloads is too old at once: they stay until"
-                        " the clock has been steady for an hour"
-                    )
-                is_doubted = bounds != retention
-                goes_on = await _prune(engine, store, bounds, judged)
+            await removal.run()
             is_failing = False
         except (StoreError, NotReadyError) as error:
             if not is_failing:
@@ -58,17 +50,7 @@ def _ended(engine: Engine) -> int:
     return sum(engine.statistics().finished.values())
 
 
-async def _prune(engine: Engine, store: WorkloadStore, bounds: Retention, judged: int) -> bool:
-    """Delete the workloads beyond the bounds, which are those of when `elapsed` was `judged`.
-    Returns whether they have to be judged again, as the clock has stepped meanwhile."""
-    while deleted := await _delete_some(engine, store, bounds):
-        _log.info("old workloads deleted", count=deleted)
-        if not is_steady_since(judged):
-            return True
-    return False
-
-
-async def _delete_some(engine: Engine, store: WorkloadStore, retention: Retention) -> int:
+async def _prune(engine: Engine, store: WorkloadStore, retention: Retention) -> int:
     """Delete some of the workloads beyond the bounds; return how many."""
     deleted = 0
     for workload_id in await store.expired(retention, AT_ONCE):
@@ -76,4 +58,13 @@ async def _delete_some(engine: Engine, store: WorkloadStore, retention: Retentio
         with suppress(WorkloadNotFoundError, ConflictError):
             await engine.delete(workload_id)
             deleted += 1
+    if deleted:
+        _log.info("old workloads deleted", count=deleted)
     return deleted
+
+
+def _say_doubt() -> None:
+    _log.warning(
+        "more than a tenth of the workloads is too old at once: they stay until the clock has been"
+        " steady for an hour"
+    )
