@@ -1,4 +1,5 @@
-"""What a test leaves behind: tasks, file descriptors, threads, processes, subscriptions.
+"""What a test leaves behind: tasks, file descriptors, threads, processes, control groups,
+subscriptions.
 
 `no_leaks` looks before and after each test; a leak is an error that names it. What a fixture of a
 module or session has opened before is not looked at, nor what such a process starts meanwhile.
@@ -19,6 +20,7 @@ import pytest
 import trio
 
 from tests import forked
+from trio_logs.backends import proc
 from trio_logs.broker import LogBroker
 
 __all__ = ["Before", "no_leaks", "pytest_collection_modifyitems", "run"]
@@ -106,12 +108,20 @@ class Before:
         self._descriptors = _descriptors()
         self._threads = set(threading.enumerate())
         self._processes = _processes()
+        self._groups = _groups()
 
     def left(self, brokers: Sequence[LogBroker]) -> list[str]:
         """What was not there before, or is held of the brokers, and stays."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            left = [*self._opened(), *self._started(), *self._spawned(), *_entered(brokers)]
+            groups = [f"control group {group}" for group in sorted(_groups() - self._groups)]
+            left = [
+                *self._opened(),
+                *self._started(),
+                *self._spawned(),
+                *groups,
+                *_entered(brokers),
+            ]
             if not left or time.monotonic() > deadline:
                 return left
             time.sleep(0.01)
@@ -174,6 +184,12 @@ def _entered(brokers: Sequence[LogBroker]) -> Iterator[str]:
 def _processes() -> set[int]:
     """The pids of the whole machine: an orphan may be anywhere."""
     return {int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()}
+
+
+def _groups() -> set[Path]:
+    """The control groups of commands that this process has started."""
+    own = proc.cgroup()
+    return set(own.glob(f"trio-logs-{os.getpid()}-*")) if own is not None else set()
 
 
 def _parent(pid: int) -> int | None:

@@ -20,7 +20,8 @@ import trio
 from tests.test_process import new_table
 from trio_logs.backends import proc, process_table
 from trio_logs.backends.process_group import ProcessGroup
-from trio_logs.backends.process_table import Found, Identity, Member, ProcessTable
+from trio_logs.backends.process_identity import Identity, Member
+from trio_logs.backends.process_table import Found, ProcessTable
 
 LEADER = """
 import os, sys
@@ -49,9 +50,9 @@ class Recycling:
         self._earlier = earlier
         self._recycle: Callable[[], None] | None = recycle
 
-    async def look(self, leader: Identity, visit: Callable[[Member], None], chases: bool) -> Found:
+    async def look(self, leader: Identity, visit: Callable[[Member], None], **how: bool) -> Found:
         if self._recycle is None:
-            return await self._table.look(leader, visit, chases=chases)
+            return await self._table.look(leader, visit, **how)
         listed = proc.listed
         proc.listed = lambda: {self._earlier: listed()[self._earlier]}
         found = await self._table.look(leader, visit)

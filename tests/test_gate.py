@@ -120,7 +120,7 @@ async def test_the_environment_is_as_if_there_were_no_gate(
 
 def test_no_variable_ends_the_wait_at_the_gate() -> None:
     """A shell reads for TMOUT seconds at most; the store may take longer."""
-    wrapper = gate_wrapper({"TMOUT": "1", "plain": "x"})
+    wrapper = gate_wrapper({"TMOUT": "1", "plain": "x"}, os.devnull)
     assert wrapper is not None
     assert wrapper[1] == {"plain": "x"}
 

@@ -15,19 +15,25 @@ pytest_plugins = ["pytester"]
 
 PLANTED = """
 import os, socket, subprocess, threading
+from pathlib import Path
 import pytest
 import trio
 from tests import forked, leaks
+from trio_logs.backends import proc
 from trio_logs.broker import open_broker
 
 leaks.PATIENCE = 0.3
 forked.ensure_fork_server()
-kept, opened, release = [], [], threading.Event()
+kept, opened, groups, release = [], [], [], threading.Event()
+folder = Path(__file__).parent
+proc.cgroup = lambda: folder
 
 @pytest.fixture(autouse=True, scope="module")
 def clean_up():
     yield
     release.set()
+    for group in groups:
+        group.rmdir()
     for process in kept:
         process.kill()
         process.wait()
@@ -73,6 +79,11 @@ def test_orphan():
 def test_orphan_in_a_session_of_its_own():
     script = "setsid sleep 63 & " + SLEEPS
     subprocess.run(["sh", "-c", script], check=True, env={"PATH": os.environ["PATH"]})
+
+def test_control_group():
+    planted = folder / f"trio-logs-{os.getpid()}-1-0"
+    planted.mkdir()
+    groups.append(planted)
 
 async def test_subscription():
     async with open_broker() as broker:
@@ -129,6 +140,7 @@ REPORTS = {
     "test_zombie": r"process \d+: true \(zombie\)$",
     "test_orphan": r"process \d+: sleep 62$",
     "test_orphan_in_a_session_of_its_own": r"process \d+: sleep 63$",
+    "test_control_group": r"control group /.*/trio-logs-\d+-1-0$",
     "test_subscription": "subscriptions: 1 of <trio_logs.broker.broker.LogBroker",
     "test_subscription_that_is_let_go": "subscriptions: 1 of <trio_logs.broker.broker.LogBroker",
 }

@@ -22,7 +22,8 @@ from trio_logs import Batch, LogBroker, LogWriter, Outcome, Status, WorkloadSpec
 from trio_logs.backends import Execution, Log, Stop, serving
 from trio_logs.backends.process import ProcessBackend
 from trio_logs.backends.process_group import ProcessGroup
-from trio_logs.backends.process_table import Identity, ProcessTable
+from trio_logs.backends.process_identity import Identity
+from trio_logs.backends.process_table import ProcessTable
 from trio_logs.errors import LogClosedError, NotStartedError
 from trio_logs.records import Reason
 from trio_logs.threads import Threads

@@ -19,7 +19,7 @@ from tests.test_process import execution, gone, new_table
 from trio_logs.backends import Stop, proc
 from trio_logs.backends.posix_spawn import Child, posix_spawn
 from trio_logs.backends.process_group import ProcessGroup
-from trio_logs.backends.process_table import Identity
+from trio_logs.backends.process_identity import Identity
 from trio_logs.records import Reason, Status
 
 OpenServer = Callable[..., AbstractAsyncContextManager[Live]]
@@ -45,7 +45,13 @@ while os.path.exists(pulse):
 They end by themselves when their file is deleted."""
 
 
-async def test_a_chain_that_forks_and_leaves_its_group_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_cgroup", [True, False])
+async def test_a_chain_that_forks_and_leaves_its_group_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_cgroup: bool
+) -> None:
+    """With the control group that the command gets where that is possible, and without it."""
+    if not has_cgroup:
+        monkeypatch.setattr(proc, "cgroup", lambda: None)
     pulse = tmp_path / "pulse"
     command = (sys.executable, "-S", "-c", CHAINS, str(pulse))
     try:

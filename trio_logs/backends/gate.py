@@ -11,8 +11,9 @@ from pathlib import Path
 
 __all__ = ["Gate", "gate_wrapper", "tool"]
 
-# At EOF, the service is gone. `_` is a variable that the shell sets anyway.
-_WAIT = 'read -r _ <&3 || exit 125; exec 3<&-; exec "$@"'
+# The first argument is the entrance of the control group. At EOF, the service is gone. `_` is a
+# variable that the shell sets anyway.
+_WAIT = 'echo 0 2>/dev/null >"$1"; shift; read -r _ <&3 || exit 125; exec 3<&-; exec "$@"'
 
 _ADDED = ("PWD", "OLDPWD", "SHLVL", "_")
 """The variables that shells export by themselves."""
@@ -54,11 +55,11 @@ class Gate:
 
 
 def gate_wrapper(
-    environment: Mapping[str, str],
+    environment: Mapping[str, str], entrance: str
 ) -> tuple[list[str], Mapping[str, str]] | None:
     """The arguments of a wrapper, to put before a command, and the environment to start it with.
-    The wrapper waits at the gate, then runs the command with exactly `environment`. None if the
-    system has no sh(1) or no env(1).
+    The wrapper enters a control group by its `entrance`, if it can, and waits at the gate. Then it
+    runs the command with exactly `environment`. None if the system has no sh(1) or no env(1).
 
     A shell would drop or change some variables. env(1) sets these, so they are among the wrapper's
     arguments. Other users can see the arguments of a process while the wrapper waits.
@@ -74,7 +75,7 @@ def gate_wrapper(
     }
     now = {name: environment[name] for name in environment if name not in later}
     again = [f"{name}={value}" for name, value in later.items()]
-    return [sh, "-c", _WAIT, "sh", env, *unset, "--", *again], now
+    return [sh, "-c", _WAIT, "sh", entrance, env, *unset, "--", *again], now
 
 
 def tool(name: str) -> str | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Stat", "boot_id", "listed", "newest", "stat"]
+__all__ = ["Stat", "boot_id", "cgroup", "listed", "newest", "start", "stat"]
 
 _PROC = Path("/proc")
 
@@ -51,6 +52,36 @@ def stat(pid: int) -> Stat | None:
     # The first thread may have ended before the others.
     is_zombie = fields[0] in (b"Z", b"X") and int(fields[17]) < 2
     return Stat(int(fields[2]), int(fields[3]), int(fields[19]), is_zombie)
+
+
+def start(pid: int) -> int:
+    """When a process started, in clock ticks since boot; 0 without such a process. Raises as `stat`
+    does."""
+    found = stat(pid)
+    return found.start if found else 0
+
+
+def cgroup() -> Path | None:
+    """The folder of the control group, of version 2, in which this process runs; None if it is not
+    mounted, or out of reach. See cgroups(7) and proc_pid_mountinfo(5)."""
+    own = _PROC / "self"
+    with suppress(FileNotFoundError):
+        lines = (own / "cgroup").read_text().splitlines()
+        path = next((Path(line[3:]) for line in lines if line.startswith("0::")), None)
+        # A path with `..` leads out of the cgroup namespace.
+        if path is None or ".." in path.parts:
+            return None
+        for line in (own / "mountinfo").read_text().splitlines():
+            before, _, after = line.partition(" - ")
+            root, place = (_plain(field) for field in before.split(" ")[3:5])
+            if after.startswith("cgroup2 ") and path.is_relative_to(root):
+                return Path(place) / path.relative_to(root)
+    return None
+
+
+def _plain(field: str) -> str:
+    """A path of mountinfo, in which octal numbers stand for spaces, line ends and backslashes."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 
 
 @cache

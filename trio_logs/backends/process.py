@@ -22,12 +22,14 @@ from ..errors import ConflictError, InvalidSpecError, NotStartedError
 from ..records import Outcome, Reason, Status, WorkloadSpec
 from ..threads import Threads
 from . import Execution
+from .cgroup import Cgroups
 from .gate import Gate
 from .process_group import END_SECONDS, ProcessGroup
+from .process_identity import Identity
 from .process_lookup import Lookups, check_size
 from .process_output import OutputReader
 from .process_start import not_started, spawn
-from .process_table import Identity, ProcessTable
+from .process_table import ProcessTable
 
 __all__ = ["ProcessBackend"]
 
@@ -50,6 +52,7 @@ class ProcessBackend:
 
     def __init__(self) -> None:
         self._table: ProcessTable | None = None
+        self._cgroups: Cgroups
         self._lookups: Lookups
         self._unended: trio.Nursery
         # The running workloads that have a terminal, by id.
@@ -62,7 +65,7 @@ class ProcessBackend:
             raise RuntimeError("this ProcessBackend serves an engine already: make another one")
         # It examines /proc, which takes milliseconds and never blocks.
         threads = Threads("process", 1)
-        self._lookups = Lookups()
+        self._cgroups, self._lookups = Cgroups(), Lookups()
         try:
             threads.start()
             self._lookups.start()
@@ -104,8 +107,9 @@ class ProcessBackend:
             )
         with ExitStack() as stack:
             # In this thread and not in a worker: the parent-death signal goes by the thread.
-            process, readers, gate = spawn(execution.spec, program, stack)
-            group = ProcessGroup(process, table)
+            control = stack.enter_context(self._cgroups.new())
+            process, readers, gate = spawn(execution.spec, program, control, stack)
+            group = ProcessGroup(process, table, control)
             if execution.spec.pty:
                 self._terminals[execution.id] = readers[0], group
             try:

@@ -14,7 +14,8 @@ from functools import cached_property
 import trio
 
 from .posix_spawn import Child
-from .process_table import Found, Identity, Member, ProcessTable
+from .process_identity import Identity, Member
+from .process_table import Found, ProcessTable
 
 __all__ = ["ProcessGroup"]
 
@@ -38,15 +39,20 @@ class ProcessGroup:
     """A child that leads a session of its own, and the other processes of that session.
 
     These are the members of its process group, and of groups that the session made later, as
-    `timeout` and shells with job control do. The child is reaped by `end` or `reap` only: until
-    then no stranger can get its pid, which is the id of the group and of the session.
+    `timeout` and shells with job control do. With a control group, its processes are members, too,
+    whatever their session is. The child is reaped by `end` or `reap` only: until then no stranger
+    can get its pid, which is the id of the group and of the session.
 
     No method blocks Trio's thread: the thread of `table` examines /proc.
     """
 
-    def __init__(self, process: Child | subprocess.Popen[bytes], table: ProcessTable) -> None:
+    def __init__(
+        self, process: Child | subprocess.Popen[bytes], table: ProcessTable, cgroup: str = ""
+    ) -> None:
+        """`cgroup` is the folder of the child's control group, if it has one."""
         self._process = process
         self._table = table
+        self._cgroup = cgroup
         self._last_found = Found([], is_sure=True)
 
     @cached_property
@@ -55,7 +61,7 @@ class ProcessGroup:
 
         Raises OSError if /proc can't be read, as when no file descriptor is free.
         """
-        return Identity.of(self._process.pid)
+        return Identity.of(self._process.pid, self._cgroup)
 
     @property
     def handle(self) -> str:
@@ -122,7 +128,8 @@ class ProcessGroup:
 
         # Without a free descriptor, no other member can be found now.
         with suppress(OSError):
-            await self._table.look(self.leader, visit, chases=number == signal.SIGKILL)
+            kills = number == signal.SIGKILL
+            await self._table.look(self.leader, visit, kills=kills, chases=kills)
 
     def _send_to_group(self, number: signal.Signals) -> None:
         # No process is left, or (macOS) only zombies are.
@@ -192,7 +199,7 @@ class ProcessGroup:
         chases = False
         while quiet < LOOKS and unsure < MAX_UNSURE:
             before = len(killed)
-            found = await table.look(leader, visit, chases=chases)
+            found = await table.look(leader, visit, kills=True, chases=chases)
             looked(found)
             chases = chases or bool(killed) or not found.is_sure
             if len(killed) > before:
@@ -230,5 +237,7 @@ async def _poll(is_over: Callable[[], bool]) -> None:
 def _kill(member: Member) -> None:
     # A child that it has forked just now is in its group; it may have left the group itself.
     for kill, number in ((os.killpg, member.group), (os.kill, member.pid)):
-        with suppress(ProcessLookupError, PermissionError):
-            kill(number, signal.SIGKILL)
+        # The group is 0 if its leader is outside of the pid namespace; to killpg(2), 0 is our own.
+        if number:
+            with suppress(ProcessLookupError, PermissionError):
+                kill(number, signal.SIGKILL)

@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing
 
 from ..errors import NotStartedError
 from ..records import WorkloadSpec
+from . import cgroup
 from .gate import Gate, gate_wrapper, tool
 from .posix_spawn import Child, posix_spawn
 from .process_output import OutputReader
@@ -44,10 +45,10 @@ def environment_of(spec: WorkloadSpec) -> dict[str, str]:
 
 
 def _wrap(
-    command: Sequence[str], environment: Mapping[str, str]
+    command: Sequence[str], environment: Mapping[str, str], group: str
 ) -> tuple[list[str], Mapping[str, str], bool]:
     """The wrappers' arguments, for before the command, the environment to start it with, and
-    whether the first wrapper waits at a gate.
+    whether the first wrapper enters the control group and waits at a gate.
 
     The kernel kills the command when this process dies: the second wrapper asks for that. Variables
     with which the dynamic loader changes a program are for the command alone. So a third wrapper
@@ -63,7 +64,7 @@ def _wrap(
     if env is not None and "=" not in command[0]:
         wrapper += [env, "--", *(f"{name}={value}" for name, value in loading.items())]
         environment = {name: environment[name] for name in environment if name not in loading}
-    gated = gate_wrapper(environment)
+    gated = gate_wrapper(environment, cgroup.entrance(group))
     if gated is None:
         return wrapper, environment, False
     waiting, environment = gated
@@ -71,17 +72,17 @@ def _wrap(
 
 
 def spawn(
-    spec: WorkloadSpec, program: str, stack: ExitStack
+    spec: WorkloadSpec, program: str, group: str, stack: ExitStack
 ) -> tuple[Child, list[OutputReader], Gate]:
     """Start the command; return it with the readers of its output, and with the gate that it waits
-    at. The stack closes both. `program` is its path.
+    at. The stack closes both. `program` is its path, `group` the folder of its control group.
 
-    Where the system has no sh(1), env(1) or setpriv(1), the command runs at once.
+    Where the system has no sh(1), env(1) or setpriv(1), the command runs at once, and in no group.
 
     Raises NotStartedError if the command can't be run, or if the system is at a limit.
     """
     try:
-        return _start(spec, environment_of(spec), program, stack)
+        return _start(spec, environment_of(spec), program, group, stack)
     except OSError as error:
         raise not_started(error) from error
 
@@ -93,7 +94,11 @@ def not_started(error: OSError) -> NotStartedError:
 
 
 def _start(
-    spec: WorkloadSpec, environment: Mapping[str, str], program: str, stack: ExitStack
+    spec: WorkloadSpec,
+    environment: Mapping[str, str],
+    program: str,
+    group: str,
+    stack: ExitStack,
 ) -> tuple[Child, list[OutputReader], Gate]:
     readers: list[OutputReader] = []
     with ExitStack() as child_ends:
@@ -115,7 +120,7 @@ def _start(
             stdout, stderr = pipe("stdout"), pipe("stderr")
         gate = stack.enter_context(closing(Gate()))
         child_ends.callback(os.close, gate.descriptor)
-        wrapper, environment, has_gate = _wrap(spec.command, environment)
+        wrapper, environment, has_gate = _wrap(spec.command, environment, group)
         child = posix_spawn(
             wrapper[0] if wrapper else program,
             [*wrapper, *spec.command],

@@ -1,4 +1,4 @@
-"""/proc: which processes run, and which of them belong to a session."""
+"""Which processes run, and which of them belong to a session or to a control group."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
-import msgspec
-
 from ..threads import Threads
-from . import proc
+from . import cgroup, proc
 from .proc import Stat
+from .process_identity import Identity, Member
 
-__all__ = ["Found", "Identity", "Member", "ProcessTable"]
+__all__ = ["Found", "ProcessTable"]
 
 KNOWN_SECONDS = 1.0
 """How long the table knows the session of a process without a new examination: the process may
@@ -38,34 +37,9 @@ _PIDS = 2**22
 """The largest pid_max; see proc_sys_kernel(5)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Tells a process from a later one with the same pid. `start` is in clock ticks since boot."""
-
-    pid: int
-    start: int
-    boot: str
-
-    @classmethod
-    def of(cls, pid: int) -> Identity:
-        """That of a running process. Raises OSError if /proc can't be read, as when no file
-        descriptor is free."""
-        stat = proc.stat(pid)
-        return cls(pid, stat.start if stat else 0, proc.boot_id())
-
-    @classmethod
-    def decode(cls, text: str) -> Identity:
-        """From what `encode` has made."""
-        return msgspec.json.decode(text, type=cls)
-
-    def encode(self) -> str:
-        """As JSON."""
-        return msgspec.json.encode(self).decode()
-
-
 class ProcessTable:
-    """Looks for the running processes of sessions. A look at /proc costs some milliseconds, so all
-    tasks that ask while one is under way share the next one.
+    """Looks for the running processes of sessions and control groups. A look at /proc costs some
+    milliseconds, so all tasks that ask while one is under way share the next one.
 
     Use it in Trio's thread. `threads` has one thread: it makes all looks. A system without /proc
     shows no processes.
@@ -86,15 +60,20 @@ class ProcessTable:
         leader: Identity,
         visit: Callable[[Member], None] | None = None,
         *,
+        kills: bool = False,
         chases: bool = False,
     ) -> Found:
-        """Find the running processes of the session that `leader` started.
+        """Find the running processes of the control group of `leader`, and of the session that it
+        started.
 
-        The thread calls `visit` with each one as soon as it has found it. A cancellation returns at
-        once: a look that is under way, and its visits, go on. Raises OSError if /proc can't be
-        read, as when no file descriptor is free.
+        The thread calls `visit` with each one as soon as it has found it. With `kills`, the kernel
+        has killed those in the control group by then, and the group is removed once it is empty.
+        With `chases`, the look also searches for processes that fork and exit meanwhile.
+
+        A cancellation returns at once: a look that is under way, and its visits, go on. Raises
+        OSError if /proc can't be read, as when no file descriptor is free.
         """
-        search = _Search(leader, visit, chases)
+        search = _Search(leader, visit, kills, chases)
         self._asked.append(search)
         try:
             await self._threads.run(partial(self._answer, search), abandon_on_cancel=True)
@@ -103,7 +82,7 @@ class ProcessTable:
                 self._asked.remove(search)
         if search.error is not None:
             raise search.error
-        return Found(search.members, search.is_sure)
+        return Found(list(search.members.values()), search.is_sure)
 
     def _answer(self, search: _Search) -> None:
         """Make one look for this search and all others that wait, unless that is done already."""
@@ -122,9 +101,11 @@ class ProcessTable:
             each.is_done = True
 
     def _look(self, searches: Iterable[_Search]) -> None:
+        for search in searches:
+            _look_into_cgroup(search)
         wanted: dict[int, list[_Search]] = {}
         for search in searches:
-            if not _has_ended(search.leader):
+            if not search.leader.is_replaced():
                 wanted.setdefault(search.leader.pid, []).append(search)
         if not wanted:
             return
@@ -169,23 +150,29 @@ class _Search:
     """One task's question; the thread answers it."""
 
     def __init__(
-        self, leader: Identity, visit: Callable[[Member], None] | None, chases: bool
+        self,
+        leader: Identity,
+        visit: Callable[[Member], None] | None,
+        kills: bool,
+        chases: bool,
     ) -> None:
         self.leader = leader
-        self.members: list[Member] = []
+        # By pid and start: most processes are found in the control group and in the session.
+        self.members: dict[tuple[int, int], Member] = {}
         self.is_sure = True
         self.is_done = False
         self.error: OSError | None = None
+        self.kills = kills
         self.chases = chases
         self._visit = visit
 
-    def found(self, member: Member) -> None:
-        """The thread has found a member."""
-        # A process older than the leader belongs to an earlier session with the same id.
-        if member.start >= self.leader.start:
-            self.members.append(member)
-            if self._visit is not None:
-                self._visit(member)
+    def found(self, pid: int, stat: Stat) -> None:
+        """The thread has found a process."""
+        if (pid, stat.start) in self.members:
+            return
+        member = self.members[pid, stat.start] = Member(pid, stat.group, stat.start)
+        if self._visit is not None:
+            self._visit(member)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +188,22 @@ def _tell(wanted: Mapping[int, Iterable[_Search]], pid: int, stat: Stat) -> bool
     """Report a process to the searches for its session; return whether there are any."""
     searches = () if stat.is_zombie else wanted.get(stat.session, ())
     for search in searches:
-        search.found(Member(pid, stat.group, stat.start))
+        # A process older than the leader belongs to an earlier session with the same id.
+        if stat.start >= search.leader.start:
+            search.found(pid, stat)
     return bool(searches)
+
+
+def _look_into_cgroup(search: _Search) -> None:
+    """Report the processes in the control group of the search. With `kills`, kill them first."""
+    leader = search.leader
+    if not leader.cgroup or leader.boot != proc.boot_id():
+        return
+    look = cgroup.end if search.kills else cgroup.processes
+    for pid in look(leader.cgroup):
+        with suppress(PermissionError):
+            if (stat := proc.stat(pid)) is not None and not stat.is_zombie:
+                search.found(pid, stat)
 
 
 def _chase(wanted: Mapping[int, Iterable[_Search]], reads: int) -> None:
@@ -222,28 +223,3 @@ def _chase(wanted: Mapping[int, Iterable[_Search]], reads: int) -> None:
             with suppress(PermissionError):
                 if (stat := proc.stat(pid)) is not None and _tell(wanted, pid, stat):
                     left = reads
-
-
-def _has_ended(leader: Identity) -> bool:
-    """Whether the pid of the leader, and so that of the session, is another one's now."""
-    if leader.boot != proc.boot_id():
-        return True
-    try:
-        stat = proc.stat(leader.pid)
-    except PermissionError:
-        return True  # a process of another user
-    return stat is not None and stat.start != leader.start
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A running process of a session, its process group, and its start as in `Identity`."""
-
-    pid: int
-    group: int
-    start: int
-
-    def is_same(self) -> bool:
-        """Whether the process still runs. Raises OSError if /proc can't be read."""
-        stat = proc.stat(self.pid)
-        return stat is not None and stat.start == self.start and not stat.is_zombie

@@ -1,0 +1,248 @@
+"""A command's control group, with real groups: all that the command starts ends with it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+
+from tests.server_process import running_server
+from tests.test_process import execution, new_table, run
+from tests.test_process_limits import finished, submit
+from trio_logs.backends import cgroup, proc
+from trio_logs.backends.cgroup import Cgroups
+from trio_logs.backends.posix_spawn import posix_spawn
+from trio_logs.backends.process_group import ProcessGroup
+from trio_logs.backends.process_identity import Identity
+from trio_logs.records import Reason, Status
+
+DAEMON = """
+import os, signal, sys, time
+
+def traced(number, frame):
+    print("signal", number, flush=True)
+    time.sleep(0.3)
+    os._exit(0)
+
+if child := os.fork():
+    print("command", flush=True)
+    {command}
+else:
+    {leave}
+    signal.signal(signal.SIGTERM, traced)
+    print(os.getpid(), flush=True)
+    {daemon}
+    time.sleep(600)
+"""
+"""A command whose daemon leaves its session, or only its process group."""
+
+
+@pytest.fixture
+def root() -> Path:
+    """The folder of a mounted hierarchy in which this process may make groups. Found by other means
+    than the service's."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, place, kind, options, *_ = line.split()
+        if kind == "cgroup2" and "rw" in options.split(",") and os.access(place, os.W_OK):
+            return Path(place)
+    pytest.skip("there are no control groups of version 2, or this user may make none")
+
+
+@pytest.fixture
+def parent(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A group that is taken for that of this process."""
+    group = root / f"trio-logs-tests-{os.getpid()}"
+    group.mkdir()
+    monkeypatch.setattr(proc, "cgroup", lambda: group)
+    yield group
+    group.rmdir()
+
+
+def groups(parent: Path) -> list[Path]:
+    """The groups in a group. The kernel removes none in which a process runs."""
+    return [each for each in parent.iterdir() if each.is_dir()]
+
+
+def runs(pid: int) -> bool:
+    stat = proc.stat(pid)
+    return stat is not None and not stat.is_zombie
+
+
+def daemon(
+    leave: str = "os.setsid()", command: str = "os.wait()", daemon: str = "os.closerange(0, 3)"
+) -> tuple[str, ...]:
+    return sys.executable, "-c", DAEMON.format(leave=leave, command=command, daemon=daemon)
+
+
+async def test_a_command_enters_a_group_of_its_own(root: Path) -> None:
+    found = await run("cat", "/proc/self/cgroup")
+    [group] = [
+        root / line.removeprefix("0::/")
+        for line in found.written["stdout"].decode().splitlines()
+        if line.startswith("0::/")
+    ]
+    assert group.name.startswith(f"trio-logs-{os.getpid()}-")
+    assert Identity.decode(found.handle).cgroup.endswith(f"/{group.name}")
+    assert not group.exists()
+
+
+async def test_a_daemon_ends_with_its_command(parent: Path) -> None:
+    found = await run(*daemon(command="time.sleep(0.5)"))
+    assert found.outcome.status is Status.SUCCEEDED
+    [pid] = [int(line) for line in found.written["stdout"].split() if line != b"command"]
+    assert not runs(pid)
+    assert groups(parent) == []
+
+
+@pytest.mark.parametrize("leave", ["os.setsid()", "os.setpgid(0, 0)"])
+async def test_a_daemon_has_its_grace(parent: Path, leave: str) -> None:
+    """A stop sends it the signal, once, and waits for it."""
+    async with execution(*daemon(leave, daemon="")) as (one, finished):
+        with one.broker.subscribe("w", 1) as subscription:
+            lines = 0
+            while lines < 2:
+                lines += sum(len(batch.lines) for batch in await subscription.receive())
+        one.stop.request(Status.STOPPED, Reason.STOP_REQUESTED, 60, "")
+    assert finished[0].outcome.signal == "SIGTERM"
+    assert finished[0].written["stdout"].split(b"\n")[2:] == [b"signal 15", b""]
+    assert groups(parent) == []
+
+
+async def test_one_look_has_the_kernel_kill_all(parent: Path) -> None:
+    """The look itself sends no signal, and does not have to find the processes."""
+    output, theirs = os.pipe()
+    with Cgroups().new() as folder, new_table() as table:
+        script = 'echo 0 >"$0"; setsid sleep 600 & sleep 600 & echo; wait'
+        arguments = ["sh", "-c", script, cgroup.entrance(folder)]
+        child = posix_spawn("/bin/sh", arguments, {}, cwd=None, stdout=theirs, stderr=None)
+        os.close(theirs)
+        group = ProcessGroup(child, table, folder)
+        async with trio.lowlevel.FdStream(output) as stream:
+            assert await stream.receive_some() == b"\n"
+            await table.look(group.leader, kills=True)
+            with trio.fail_after(20):
+                assert await stream.receive_some() == b""
+        assert await group.end()
+    assert groups(parent) == []
+
+
+async def test_groups_that_a_command_makes_end_with_it(parent: Path) -> None:
+    script = """
+        cd "$0" && cd trio-logs-*/ && mkdir -p a/b c
+        sh -c 'echo 0 >a/b/cgroup.procs; exec setsid sleep 600' >/dev/null 2>&1 &
+        until grep -q . a/b/cgroup.procs; do :; done
+    """
+    found = await run("sh", "-c", script, str(parent))
+    assert found.outcome.status is Status.SUCCEEDED
+    assert groups(parent) == []
+
+
+async def test_a_command_runs_without_a_group_where_none_can_be_made(parent: Path) -> None:
+    (parent / "cgroup.max.descendants").write_text("0")
+    with capture_logs() as logs:
+        found = await run("sh", "-c", "exit 7")
+    assert found.outcome.exit_code == 7
+    assert Identity.decode(found.handle).cgroup == ""
+    assert [each["event"] for each in logs] == ["a command starts without a control group"]
+
+
+def test_the_next_start_ends_a_daemon(root: Path, tmp_path: Path) -> None:
+    """`kill -9` ends the service and the command, and the next start the daemon."""
+    with running_server(tmp_path / "data") as server:
+        workload = submit(server, *daemon())
+        logs = f"/v1/workloads/{workload}/logs"
+        with server.client() as client, client.stream("GET", logs) as log:
+            data = (line[6:] for line in log.iter_lines() if line.startswith("data: "))
+            pid = int(max(next(data), next(data), key=str.isdecimal))
+        [line] = [
+            line
+            for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+            if line.startswith("0::")
+        ]
+        group = root / line.removeprefix("0::/")
+        server.kill()
+    assert (runs(pid), group.exists()) == (True, True)
+    with running_server(tmp_path / "data") as server:
+        assert finished(server, workload)["status"] == "lost"
+        assert (runs(pid), group.exists()) == (False, False)
+        assert server.stop() == 0
+
+
+def test_a_start_removes_the_empty_groups_of_dead_services(parent: Path) -> None:
+    own, random = proc.start(os.getpid()), "0" * 16
+    left = parent / f"trio-logs-{os.getpid()}-{own - 1}-{random}"
+    kept = [
+        parent / f"trio-logs-{os.getpid()}-{own}-{random}",
+        parent / f"trio-logs-{os.getpid()}-{own - 1}",
+        parent / "another",
+    ]
+    for group in (left, *kept):
+        group.mkdir()
+    Cgroups()
+    assert sorted(groups(parent)) == sorted(kept)
+    for group in kept:
+        group.rmdir()
+
+
+@pytest.mark.parametrize("mark", [None, *cgroup._DELEGATED])
+def test_systemd_says_which_groups_it_leaves_to_others(
+    parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: str | None
+) -> None:
+    """Root may write into all of them."""
+    monkeypatch.setattr(cgroup, "_SYSTEMD", tmp_path)
+    if mark is not None:
+        os.setxattr(parent, mark, b"1")
+    with Cgroups().new() as group:
+        assert bool(group) == (mark is not None)
+
+
+MOUNT = "35 24 0:30 {root} {place} rw,nosuid - cgroup2 cgroup2 rw,nsdelegate"
+OTHER = (
+    "31 23 0:26 / /sys/fs/cgroup ro shared:9 - tmpfs tmpfs ro\n36 31 0:31 / /v1 rw - cgroup c rw"
+)
+
+
+@pytest.mark.parametrize(
+    ("groups", "mounts", "folder"),
+    [
+        (
+            "0::/system.slice/a.service",
+            [("/", "/sys/fs/cgroup")],
+            "/sys/fs/cgroup/system.slice/a.service",
+        ),
+        ("0::/", [("/", "/sys/fs/cgroup")], "/sys/fs/cgroup"),
+        ("12:pids:/x\n1:name=systemd:/y\n0::/z", [("/", "/unified")], "/unified/z"),
+        # A container without a cgroup namespace, or with another one's mount.
+        ("0::/docker/7/w", [("/docker/7", "/sys/fs/cgroup")], "/sys/fs/cgroup/w"),
+        ("0::/docker/7", [("/docker/8", "/eight"), ("/", "/all")], "/all/docker/7"),
+        ("0::/../8", [("/", "/sys/fs/cgroup")], None),
+        ("0::/a b", [("/", r"/with\040space\134")], r"/with space\/a b"),
+        ("0::/z", [], None),
+        ("12:pids:/x", [("/", "/unified")], None),
+    ],
+)
+def test_where_the_own_group_is(
+    groups: str,
+    mounts: list[tuple[str, str]],
+    folder: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines = [OTHER, *(MOUNT.format(root=root, place=place) for root, place in mounts)]
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "cgroup").write_text(groups + "\n")
+    (tmp_path / "self" / "mountinfo").write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(proc, "_PROC", tmp_path)
+    assert proc.cgroup() == (folder and Path(folder))
+
+
+def test_there_are_no_groups_without_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proc, "_PROC", tmp_path)
+    assert proc.cgroup() is None
+    with Cgroups().new() as group:
+        assert group == ""
