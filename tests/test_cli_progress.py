@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.full_pipe import wait_for
 from tests.programs import need_programs
 from tests.terminal import Terminal
 from trio_logs.client import Line, SyncClient, Unfinished
@@ -156,6 +157,8 @@ def test_followers_of_a_pipe_see_a_prompt(
     script = shlex.quote(PROMPT.format(gate=gate.path))
     terminal.enter(f"clear; sh -c {script} | trio-logs pipe --name asks; echo code=$?")
     terminal.wait_for(r"^(trio-logs: .*)?Name: ?")
+    # The prompt is on the screen, and the submission may still be under way.
+    wait_for(lambda: bool(list(client.list(name="asks"))))
     [workload] = client.list(name="asks")
     for record in client.follow(workload.id, unfinished=True):
         match record:
