@@ -17,7 +17,7 @@ from tests.test_process_limits import finished, submit
 from trio_logs.backends import cgroup, proc
 from trio_logs.backends.cgroup import Cgroups
 from trio_logs.backends.posix_spawn import posix_spawn
-from trio_logs.backends.process_group import ProcessGroup
+from trio_logs.backends.process_group import LOOKS, ProcessGroup
 from trio_logs.backends.process_identity import Identity
 from trio_logs.records import Reason, Status
 
@@ -128,6 +128,38 @@ async def test_one_look_has_the_kernel_kill_all(parent: Path) -> None:
             with trio.fail_after(20):
                 assert await stream.receive_some() == b""
         assert await group.end()
+    assert groups(parent) == []
+
+
+@pytest.mark.parametrize("enters", [True, False])
+async def test_a_group_that_is_gone_saves_looks(
+    parent: Path, monkeypatch: pytest.MonkeyPatch, enters: bool
+) -> None:
+    """Unless the command has never been in it."""
+    looks: list[int] = []
+    listed = proc.listed
+    monkeypatch.setattr(proc, "listed", lambda: looks.append(1) or listed())
+    with Cgroups().new() as folder, new_table() as table:
+        script = 'echo 0 >"$0"'
+        arguments = ["sh", "-c", script, cgroup.entrance(folder if enters else "")]
+        child = posix_spawn("/bin/sh", arguments, {}, cwd=None, stdout=1, stderr=None)
+        group = ProcessGroup(child, table, folder)
+        assert group.leader
+        await group.wait()
+        assert await group.end()
+    assert groups(parent) == []
+    # Where processes of others exit meanwhile, looks that have to be sure are repeated.
+    assert len(looks) == 1 if enters else len(looks) >= LOOKS
+
+
+async def test_a_process_that_leaves_the_group_ends_by_its_session(parent: Path) -> None:
+    script = """
+        sh -c 'echo 0 >"$0"; exec sleep 600' "$0" >/dev/null 2>&1 &
+        until grep -q . "$0"; do :; done
+    """
+    found = await run("sh", "-c", script, str(parent / "cgroup.procs"))
+    assert found.outcome.status is Status.SUCCEEDED
+    assert (parent / "cgroup.procs").read_text() == ""
     assert groups(parent) == []
 
 

@@ -69,8 +69,7 @@ class Cgroups:
         try:
             yield str(group) if (group / _KILL).exists() else ""
         finally:
-            with suppress(OSError):
-                group.rmdir()
+            _remove(str(group))
 
 
 def _is_delegated(group: Path) -> bool:
@@ -94,8 +93,7 @@ def _remove_left(parent: Path) -> None:
         if match := _NAME.fullmatch(group.name):
             pid, start = map(int, match.groups())
             if proc.start(pid) != start:
-                with suppress(OSError):
-                    group.rmdir()
+                _remove(str(group))
 
 
 def entrance(group: str) -> str:
@@ -110,22 +108,30 @@ def processes(group: str) -> list[int]:
     return [pid for folder in _tree(group) for pid in _listed(folder)]
 
 
-def end(group: str) -> list[int]:
-    """Remove a group in which no process runs. Otherwise kill its processes, and return the pids of
-    those that have not exited yet. Raises OSError if no file descriptor is free."""
-    with suppress(OSError):
-        # The kernel refuses while a process runs in it.
-        Path(group).rmdir()
-        return []
+def end(group: str) -> list[int] | None:
+    """Remove a group in which no process runs, and return None. Otherwise kill its processes, and
+    return the pids of those that have not exited yet. Raises OSError if no file descriptor is
+    free."""
+    if _remove(group):
+        return None
     with _unless_gone(), Path(group, _KILL).open("r+") as file:
         file.write("1")
     left = processes(group)
-    if not left:
-        # The command may have made groups of its own.
-        for folder in reversed(_tree(group)):
-            with suppress(OSError):
-                Path(folder).rmdir()
+    # The command may have made groups of its own.
+    if not left and all(_remove(folder) for folder in reversed(_tree(group))):
+        return None
     return left
+
+
+def _remove(group: str) -> bool:
+    """Whether the group is gone now. The kernel removes none in which a process runs."""
+    try:
+        Path(group).rmdir()
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return False
+    return True
 
 
 def _tree(group: str) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Stat", "boot_id", "cgroup", "listed", "newest", "start", "stat"]
+__all__ = ["Stat", "boot_id", "cgroup", "cgroup_path", "listed", "newest", "start", "stat"]
 
 _PROC = Path("/proc")
 
@@ -64,18 +64,26 @@ def start(pid: int) -> int:
 def cgroup() -> Path | None:
     """The folder of the control group, of version 2, in which this process runs; None if it is not
     mounted, or out of reach. See cgroups(7) and proc_pid_mountinfo(5)."""
-    own = _PROC / "self"
+    path = cgroup_path("self")
+    # A path with `..` leads out of the cgroup namespace.
+    if path is None or ".." in path.parts:
+        return None
     with suppress(FileNotFoundError):
-        lines = (own / "cgroup").read_text().splitlines()
-        path = next((Path(line[3:]) for line in lines if line.startswith("0::")), None)
-        # A path with `..` leads out of the cgroup namespace.
-        if path is None or ".." in path.parts:
-            return None
-        for line in (own / "mountinfo").read_text().splitlines():
+        for line in (_PROC / "self" / "mountinfo").read_text().splitlines():
             before, _, after = line.partition(" - ")
             root, place = (_plain(field) for field in before.split(" ")[3:5])
             if after.startswith("cgroup2 ") and path.is_relative_to(root):
                 return Path(place) / path.relative_to(root)
+    return None
+
+
+def cgroup_path(pid: int | str) -> Path | None:
+    """The path of a process's control group in its hierarchy; that of a zombie may be gone. None
+    without such a process or hierarchy."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for line in (_PROC / str(pid) / "cgroup").read_text().splitlines():
+            if line.startswith("0::"):
+                return Path(line.removeprefix("0::").removesuffix(" (deleted)"))
     return None
 
 

@@ -183,7 +183,7 @@ class ProcessGroup:
         /proc can't be read, or if no file descriptor is free.
 
         A member may fork and exit during a look, and the next look finds its child. So it ends
-        once several looks in a row have found nothing.
+        once several looks in a row have found nothing, or once the control group is gone.
         """
         # A pid alone is not enough: once the pids wrap, a new member may have that of a killed one.
         killed: set[tuple[int, int]] = set()
@@ -201,6 +201,8 @@ class ProcessGroup:
             before = len(killed)
             found = await table.look(leader, visit, kills=True, chases=chases)
             looked(found)
+            if found.is_last and not found.members:
+                return
             chases = chases or bool(killed) or not found.is_sure
             if len(killed) > before:
                 quiet = unsure = 0

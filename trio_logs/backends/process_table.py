@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from pathlib import Path
 
 from ..threads import Threads
 from . import cgroup, proc
@@ -82,7 +83,7 @@ class ProcessTable:
                 self._asked.remove(search)
         if search.error is not None:
             raise search.error
-        return Found(list(search.members.values()), search.is_sure)
+        return Found(list(search.members.values()), search.is_sure, search.is_last)
 
     def _answer(self, search: _Search) -> None:
         """Make one look for this search and all others that wait, unless that is done already."""
@@ -160,6 +161,7 @@ class _Search:
         # By pid and start: most processes are found in the control group and in the session.
         self.members: dict[tuple[int, int], Member] = {}
         self.is_sure = True
+        self.is_last = False
         self.is_done = False
         self.error: OSError | None = None
         self.kills = kills
@@ -178,10 +180,12 @@ class _Search:
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a look has found. `is_sure`: there can't have been other members, since no process
-    exited before its examination."""
+    exited before its examination. `is_last`: there is no need for another look, since the kernel
+    has removed the control group, and so no process was in it."""
 
     members: list[Member]
     is_sure: bool
+    is_last: bool = False
 
 
 def _tell(wanted: Mapping[int, Iterable[_Search]], pid: int, stat: Stat) -> bool:
@@ -200,7 +204,12 @@ def _look_into_cgroup(search: _Search) -> None:
     if not leader.cgroup or leader.boot != proc.boot_id():
         return
     look = cgroup.end if search.kills else cgroup.processes
-    for pid in look(leader.cgroup):
+    pids = look(leader.cgroup)
+    if pids is None:
+        # All that the leader started was born in its group, if it has entered that at all.
+        path = proc.cgroup_path(leader.pid)
+        search.is_last = path is not None and path.name == Path(leader.cgroup).name
+    for pid in pids or ():
         with suppress(PermissionError):
             if (stat := proc.stat(pid)) is not None and not stat.is_zombie:
                 search.found(pid, stat)
