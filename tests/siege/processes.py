@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import select
+import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,8 +17,10 @@ import pytest
 import trio
 
 from tests.server_process import ServerProcess
-from tests.siege import case
+from tests.siege import Plant, case
 from tests.siege.trial import Trial
+from tests.test_process_ends import FAST_CHAINS
+from trio_logs.backends.cgroup import Cgroups
 from trio_logs.backends.process_group import ProcessGroup
 
 GRACE = 2.0
@@ -91,3 +97,79 @@ def stops(trial: Trial) -> None:
         took = time.monotonic() - started
         print(f"    shutdown with {groups} groups and a grace of {GRACE:g} s: {took:.1f} s")
         assert took < GRACE + FORCE
+
+
+def is_over(server: ServerProcess, workload: str) -> bool:
+    record = server.get(f"/v1/workloads/{workload}").json()
+    return record["status"] not in ("queued", "running")
+
+
+def is_open(pipe: int) -> bool:
+    """Whether a process can write to a pipe that is not blocking."""
+    try:
+        while os.read(pipe, 100):
+            pass
+    except BlockingIOError:
+        return True
+    return False
+
+
+def no_groups(patch: pytest.MonkeyPatch) -> None:
+    """Commands have no control group, as where the service may make none."""
+    patch.setattr("trio_logs.backends.proc.cgroup", lambda: None)
+
+
+def only_the_process_group(patch: pytest.MonkeyPatch) -> None:
+    """A kill is for the process group alone, and commands have no control group."""
+
+    async def send(group: ProcessGroup, number: signal.Signals, *, apart_from: int = 0) -> None:
+        group._send_to_group(number)
+
+    async def kill_remains(*_: object) -> None: ...
+
+    no_groups(patch)
+    patch.setattr(ProcessGroup, "send", send)
+    patch.setattr(ProcessGroup, "kill_remains", staticmethod(kill_remains))
+
+
+@case(only_the_process_group)
+def chains(trial: Trial) -> None:
+    """Chains of processes, of which each is gone before a look finds it: none outlives its
+    workload."""
+    with Cgroups().new() as group:
+        # Only a group holds those which leave their sessions, too.
+        leave = "setsid()" if group else "setpgid(0, 0)"
+    end_chains(trial, FAST_CHAINS.replace("setpgid(0, 0)", leave))
+
+
+@case(only_the_process_group)
+def chains_without_groups(trial: Trial) -> None:
+    """The same where commands have no control groups."""
+    end_chains(trial, FAST_CHAINS, no_groups)
+
+
+def end_chains(trial: Trial, source: str, *patches: Plant) -> None:
+    trial.need(shutil.which("cc"), "a C compiler")
+    count = 1 if trial.is_short else 3
+    program = trial.folder / "chains"
+    subprocess.run(["cc", "-x", "c", "-o", str(program), "-"], input=source.encode(), check=True)
+    arguments = ("--max-running", str(count))
+    with ExitStack() as stack, trial.server(*arguments, patches=patches) as server:
+        stack.callback(program.unlink)
+        pipes, ids = [], []
+        for number in range(count):
+            # All links have it open, so its end tells that none is left.
+            fifo = trial.folder / str(number)
+            os.mkfifo(fifo)
+            pipes.append(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK))
+            stack.callback(os.close, pipes[-1])
+            command = ["sh", "-c", 'exec "$0" 1>"$1"', str(program), str(fifo)]
+            ids.append(server.post("/v1/workloads", {"command": command}).json()["id"])
+        for pipe in pipes:
+            trial.wait_for(lambda pipe=pipe: select.select([pipe], [], [], 0)[0])
+            os.read(pipe, 100)
+        for each in ids:
+            server.post(f"/v1/workloads/{each}/stop", {"grace": 0})
+        for each in ids:
+            trial.wait_for(lambda each=each: is_over(server, each))
+        assert not any(map(is_open, pipes))

@@ -24,12 +24,8 @@ KNOWN_SECONDS = 1.0
 """How long the table knows the session of a process without a new examination: the process may
 start a session of its own."""
 
-CHASE_READS = 20
-"""Reads that have to show no new member, before the look that kills: each end pays for them. After
-the look, if processes vanished meanwhile, ten times as many."""
-
 CHASE_SECONDS = 0.1
-"""How long a chase takes at most."""
+"""How long a chase goes on at most, if it finds members all the time."""
 
 _HIDDEN = -1
 """The session of a zombie, and of a process that /proc hides."""
@@ -110,9 +106,7 @@ class ProcessTable:
                 wanted.setdefault(search.leader.pid, []).append(search)
         if not wanted:
             return
-        chases = any(search.chases for search in searches)
-        if chases:
-            _chase(wanted, CHASE_READS)
+        begun = time.monotonic()
         listed = proc.listed()
         self._forget(listed.items())
         # A child of the service leaves this session when it starts.
@@ -136,8 +130,10 @@ class ProcessTable:
                 continue
             self._sessions[process] = _HIDDEN if stat.is_zombie else stat.session
             _tell(wanted, pid, stat)
-        if chases and any(not search.is_sure for search in searches):
-            _chase(wanted, CHASE_READS * 10)
+        if any(search.chases for search in searches):
+            is_sure = _chase(wanted, time.monotonic() - begun)
+            for search in chain.from_iterable(wanted.values()):
+                search.is_sure = is_sure
 
     def _forget(self, listed: Collection[tuple[int, int]]) -> None:
         """Forget the sessions of processes that are gone, and all sessions once they are old."""
@@ -215,20 +211,23 @@ def _look_into_cgroup(search: _Search) -> None:
                 search.found(pid, stat)
 
 
-def _chase(wanted: Mapping[int, Iterable[_Search]], reads: int) -> None:
-    """Examine the newest process, until so many reads in a row have shown no other member.
+def _chase(wanted: Mapping[int, Iterable[_Search]], seconds: float) -> bool:
+    """Examine the newest process, until for so long none was a member; return whether that was so.
 
-    In a chain, each link forks the next one and exits. The links that a look lists are gone before
-    their examination, but the newest link has not run yet.
+    In a chain, each link forks the next one and exits. If a link is gone before the look that lists
+    it has examined it, the next one is the newest process for a moment, sooner than a look takes.
     """
     examined = 0
-    left = reads
-    end = time.monotonic() + CHASE_SECONDS
-    while left and time.monotonic() < end:
-        left -= 1
+    now = time.monotonic()
+    last, quiet = now + seconds + CHASE_SECONDS, now + seconds
+    while now < quiet:
+        if now > last:
+            return False
         pid = proc.newest()
         if pid != examined:
             examined = pid
             with suppress(PermissionError):
                 if (stat := proc.stat(pid)) is not None and _tell(wanted, pid, stat):
-                    left = reads
+                    quiet = time.monotonic() + seconds
+        now = time.monotonic()
+    return True
