@@ -21,7 +21,8 @@ from tests.test_process import new_table
 from trio_logs.backends import proc, process_table
 from trio_logs.backends.process_group import ProcessGroup
 from trio_logs.backends.process_identity import Identity, Member
-from trio_logs.backends.process_table import Found, ProcessTable
+from trio_logs.backends.process_search import Found
+from trio_logs.backends.process_table import ProcessTable
 
 LEADER = """
 import os, sys
@@ -81,7 +82,7 @@ def main(kind: str) -> None:
     earlier = ask("start") if kind == "member" else stranger.pid
     descriptors: list[int] = []
     # It would find the new member, whatever the table knows of its pid.
-    process_table._chase = lambda wanted, seconds: True
+    process_table.Births.examine = lambda births, wanted: None
 
     def recycle() -> None:
         if kind == "member":

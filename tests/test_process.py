@@ -19,7 +19,7 @@ import trio
 
 from tests.live import Live
 from trio_logs import Batch, LogBroker, LogWriter, Outcome, Status, WorkloadSpec, open_broker
-from trio_logs.backends import Execution, Log, Stop, serving
+from trio_logs.backends import Execution, Log, Stop, proc, serving
 from trio_logs.backends.process import ProcessBackend
 from trio_logs.backends.process_group import ProcessGroup
 from trio_logs.backends.process_identity import Identity
@@ -29,6 +29,12 @@ from trio_logs.records import Reason
 from trio_logs.threads import Threads
 
 OpenServer = Callable[..., AbstractAsyncContextManager[Live]]
+
+
+@pytest.fixture(autouse=True)
+def without_cgroups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes are found by their session alone, as where the service may make no groups."""
+    monkeypatch.setattr(proc, "cgroup", lambda: None)
 
 
 @dataclass

@@ -45,13 +45,14 @@ while os.path.exists(pulse):
 They end by themselves when their file is deleted."""
 
 
-@pytest.mark.parametrize("has_cgroup", [True, False])
-async def test_a_chain_that_forks_and_leaves_its_group_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_cgroup: bool
-) -> None:
-    """With the control group that the command gets where that is possible, and without it."""
-    if not has_cgroup:
+@pytest.fixture(params=["cgroup", "session"], autouse=True)
+def reach(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the control groups that commands get where that is possible, and without them."""
+    if request.param == "session":
         monkeypatch.setattr(proc, "cgroup", lambda: None)
+
+
+async def test_a_chain_that_forks_and_leaves_its_group_ends(tmp_path: Path) -> None:
     pulse = tmp_path / "pulse"
     command = (sys.executable, "-S", "-c", CHAINS, str(pulse))
     try:

@@ -132,7 +132,12 @@ def only_the_process_group(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ProcessGroup, "kill_remains", staticmethod(kill_remains))
 
 
-@case(only_the_process_group)
+def no_kernel_kill(patch: pytest.MonkeyPatch) -> None:
+    """The kernel is not asked to kill a control group: another of its files is written."""
+    patch.setattr("trio_logs.backends.cgroup._KILL", "cgroup.max.descendants")
+
+
+@case(only_the_process_group, no_kernel_kill)
 def chains(trial: Trial) -> None:
     """Chains of processes, of which each is gone before a look finds it: none outlives its
     workload."""

@@ -19,7 +19,7 @@ import structlog
 
 from . import proc
 
-__all__ = ["Cgroups", "end", "entrance", "processes"]
+__all__ = ["Cgroups", "end", "entrance", "is_of_a_command", "processes"]
 
 _log = structlog.get_logger("trio_logs.backends.process")
 
@@ -32,23 +32,27 @@ _SYSTEMD = Path("/run/systemd/system")
 _DELEGATED = ("trusted.delegate", "user.delegate")
 """The extended attributes with which systemd marks a group that it leaves to its service."""
 
-_KILL = "cgroup.kill"
-"""The file that kills a group. Linux has it since 5.14, and not in the group at the root."""
+_ENTER, _KILL = "cgroup.procs", "cgroup.kill"
+"""The file by which a process enters a group, and the file that kills all in a group. Linux has
+the second one since 5.14."""
 
 
 class Cgroups:
     """Makes the groups of commands, below the group of this service.
 
-    It makes none where the group of the service is not the service's to divide: under systemd
-    without `Delegate=`, without permission, on another system, or before Linux 5.14.
+    It makes none where that group is not the service's to divide, and before Linux 5.14. Under
+    systemd, a group of root needs `Delegate=`; any other user just needs the permission.
     """
 
     def __init__(self) -> None:
+        self._prefix = f"trio-logs-{os.getpid()}-{proc.start(os.getpid())}-"
         own = proc.cgroup()
         self._parent = own if own is not None and _is_delegated(own) else None
-        self._prefix = f"trio-logs-{os.getpid()}-{proc.start(os.getpid())}-"
         if self._parent is not None:
             _remove_left(self._parent)
+            with self.new() as group:
+                if not _is_usable(group):
+                    self._parent = None
 
     @contextmanager
     def new(self) -> Iterator[str]:
@@ -67,17 +71,20 @@ class Cgroups:
             yield ""
             return
         try:
-            yield str(group) if (group / _KILL).exists() else ""
+            yield str(group)
         finally:
-            _remove(str(group))
+            _remove(group)
 
 
 def _is_delegated(group: Path) -> bool:
-    # Root may write everywhere, but systemd expects to be the only writer of its groups.
+    # Root may write everywhere, but systemd expects to be the only writer of its groups. With
+    # `DelegateSubgroup=`, the mark is on the group above.
     if os.geteuid() == 0 and _SYSTEMD.exists():
-        return any(_attribute(group, name) == b"1" for name in _DELEGATED)
-    writes = os.R_OK | os.W_OK | os.X_OK
-    return os.access(group, writes) and os.access(group / "cgroup.procs", os.W_OK)
+        marks = (_attribute(each, name) for each in (group, group.parent) for name in _DELEGATED)
+        if b"1" not in marks:
+            return False
+    needed = os.R_OK | os.W_OK | os.X_OK
+    return os.access(group, needed) and os.access(group / _ENTER, os.W_OK)
 
 
 def _attribute(path: Path, name: str) -> bytes:
@@ -86,36 +93,56 @@ def _attribute(path: Path, name: str) -> bytes:
     return b""
 
 
+def _is_usable(group: str) -> bool:
+    """Whether processes can enter a group, and the kernel can kill them."""
+    with suppress(OSError):
+        # Below a group with threads of several groups, it is `domain invalid`.
+        kind = Path(group, "cgroup.type").read_text().strip()
+        return kind == "domain" and os.access(Path(group, _KILL), os.W_OK)
+    return False
+
+
 def _remove_left(parent: Path) -> None:
     """Remove the empty groups of services that died while they started a command. `reap` removes
     the others: their services have stored a handle."""
     for group in parent.iterdir():
-        if match := _NAME.fullmatch(group.name):
-            pid, start = map(int, match.groups())
-            if proc.start(pid) != start:
-                _remove(str(group))
+        # /proc may hide the process of another user, whose group this is not.
+        with suppress(PermissionError):
+            if match := _NAME.fullmatch(group.name):
+                pid, start = map(int, match.groups())
+                if proc.start(pid) != start:
+                    _remove(group)
+
+
+def is_of_a_command(group: str) -> bool:
+    """Whether a folder has the name of a group that `Cgroups` makes."""
+    return _NAME.fullmatch(Path(group).name) is not None
 
 
 def entrance(group: str) -> str:
     """The file to which a process writes `0` to enter a group; for no group, one that takes
     everything."""
-    return f"{group}/cgroup.procs" if group else os.devnull
+    return f"{group}/{_ENTER}" if group else os.devnull
 
 
-def processes(group: str) -> list[int]:
+def processes(group: Path) -> list[int]:
     """The pids of the running processes in a group and in groups below it. Raises OSError if no
     file descriptor is free."""
     return [pid for folder in _tree(group) for pid in _listed(folder)]
 
 
-def end(group: str) -> list[int] | None:
-    """Remove a group in which no process runs, and return None. Otherwise kill its processes, and
-    return the pids of those that have not exited yet. Raises OSError if no file descriptor is
-    free."""
+def end(group: Path) -> list[int] | None:
+    """Remove a group in which no process runs, and return None. Otherwise have the kernel kill its
+    processes, and return the pids of those that have not exited yet. Raises OSError if no file
+    descriptor is free."""
     if _remove(group):
         return None
-    with _unless_gone(), Path(group, _KILL).open("r+") as file:
-        file.write("1")
+    with _unless_gone():
+        descriptor = os.open(group / _KILL, os.O_WRONLY)
+        try:
+            os.write(descriptor, b"1")
+        finally:
+            os.close(descriptor)
     left = processes(group)
     # The command may have made groups of its own.
     if not left and all(_remove(folder) for folder in reversed(_tree(group))):
@@ -123,10 +150,10 @@ def end(group: str) -> list[int] | None:
     return left
 
 
-def _remove(group: str) -> bool:
+def _remove(group: Path) -> bool:
     """Whether the group is gone now. The kernel removes none in which a process runs."""
     try:
-        Path(group).rmdir()
+        group.rmdir()
     except FileNotFoundError:
         pass
     except OSError:
@@ -134,28 +161,30 @@ def _remove(group: str) -> bool:
     return True
 
 
-def _tree(group: str) -> list[str]:
-    """A group and all groups below it, each behind the one that it is in."""
+def _tree(group: Path) -> list[Path]:
+    """A group and all groups below it, parents before children."""
     folders = [group]
     for folder in folders:
         with _unless_gone(), os.scandir(folder) as entries:
-            folders += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+            folders += [
+                folder / each.name for each in entries if each.is_dir(follow_symlinks=False)
+            ]
     return folders
 
 
-def _listed(group: str) -> list[int]:
+def _listed(group: Path) -> list[int]:
     with _unless_gone():
+        pids = (group / _ENTER).read_text().split()
         # 0 stands for a process that this process can't see.
-        pids = Path(group, "cgroup.procs").read_text().split()
         return [int(pid) for pid in pids if pid != "0"]
     return []
 
 
 @contextmanager
 def _unless_gone() -> Iterator[None]:
-    """Ignore that a group is gone, or is not this process's, but not that no descriptor is free."""
+    """Ignore the errors of a group that is gone, or in which only threads can be listed."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
             raise

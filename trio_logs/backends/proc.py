@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Stat", "boot_id", "cgroup", "cgroup_path", "listed", "newest", "start", "stat"]
+__all__ = [
+    "Stat",
+    "boot_id",
+    "cgroup",
+    "cgroup_path",
+    "is_process",
+    "listed",
+    "newest",
+    "pids_between",
+    "start",
+    "stat",
+]
 
 _PROC = Path("/proc")
 
@@ -38,6 +50,25 @@ def newest() -> int:
     with suppress(FileNotFoundError):
         return int((_PROC / "loadavg").read_bytes().split()[-1])
     return 0
+
+
+def pids_between(before: int, newest: int) -> Iterator[int]:
+    """The pids that the system gave out after `before`, from `newest` back. After the largest one,
+    it begins anew; see proc_sys_kernel(5)."""
+    if newest < before:
+        yield from range(newest, 0, -1)
+        with suppress(FileNotFoundError):
+            newest = int((_PROC / "sys/kernel/pid_max").read_bytes()) - 1
+    yield from range(newest, before, -1)
+
+
+def is_process(pid: int) -> bool:
+    """Whether a pid is that of a process, and not of one of its further threads. True if it is gone
+    meanwhile. Raises PermissionError as `stat` does."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        text = (_PROC / str(pid) / "status").read_bytes()
+        return b"\nTgid:\t%d\n" % pid in text
+    return True
 
 
 def stat(pid: int) -> Stat | None:
@@ -79,8 +110,8 @@ def cgroup() -> Path | None:
 
 def cgroup_path(pid: int | str) -> Path | None:
     """The path of a process's control group in its hierarchy; that of a zombie may be gone. None
-    without such a process or hierarchy."""
-    with suppress(FileNotFoundError, ProcessLookupError):
+    without such a process or hierarchy, or where /proc hides it."""
+    with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
         for line in (_PROC / str(pid) / "cgroup").read_text().splitlines():
             if line.startswith("0::"):
                 return Path(line.removeprefix("0::").removesuffix(" (deleted)"))

@@ -12,7 +12,7 @@ from collections.abc import (
     Iterable,
     Sequence,
 )
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager
 from typing import ClassVar
 
 import structlog
@@ -22,12 +22,12 @@ from ..errors import ConflictError, InvalidSpecError, NotStartedError
 from ..records import Outcome, Reason, Status, WorkloadSpec
 from ..threads import Threads
 from . import Execution
-from .cgroup import Cgroups
+from .cgroup import Cgroups, entrance
 from .gate import Gate
-from .process_group import END_SECONDS, ProcessGroup
-from .process_identity import Identity
+from .process_group import ProcessGroup
 from .process_lookup import Lookups, check_size
 from .process_output import OutputReader
+from .process_remains import end_remains
 from .process_start import not_started, spawn
 from .process_table import ProcessTable
 
@@ -63,7 +63,7 @@ class ProcessBackend:
         """Start the thread. Raises RuntimeError if the system refuses it."""
         if self._table is not None:
             raise RuntimeError("this ProcessBackend serves an engine already: make another one")
-        # It examines /proc, which takes milliseconds and never blocks.
+        # It examines /proc and control groups, which takes milliseconds and never blocks.
         threads = Threads("process", 1)
         self._cgroups, self._lookups = Cgroups(), Lookups()
         try:
@@ -107,9 +107,9 @@ class ProcessBackend:
             )
         with ExitStack() as stack:
             # In this thread and not in a worker: the parent-death signal goes by the thread.
-            control = stack.enter_context(self._cgroups.new())
-            process, readers, gate = spawn(execution.spec, program, control, stack)
-            group = ProcessGroup(process, table, control)
+            cgroup = stack.enter_context(self._cgroups.new())
+            process, readers, gate = spawn(execution.spec, program, entrance(cgroup), stack)
+            group = ProcessGroup(process, table, cgroup)
             if execution.spec.pty:
                 self._terminals[execution.id] = readers[0], group
             try:
@@ -136,26 +136,12 @@ class ProcessBackend:
             await group.send(signal.SIGWINCH, apart_from=foreground)
 
     async def reap(self, handle: str) -> None:
-        leader, table = Identity.decode(handle), self._opened_table()
-        with trio.move_on_after(END_SECONDS) as scope:
-            await ProcessGroup.kill_remains(leader, table)
-        if scope.cancelled_caught:
-            _log.warning(
-                "processes of an earlier service survive SIGKILL: the service kills them until"
-                " they end",
-                session=leader.pid,
-            )
-            self._unended.start_soon(_kill_remains, leader, table)
+        await end_remains(handle, self._opened_table(), self._unended)
 
     def _opened_table(self) -> ProcessTable:
         if self._table is None:
             raise RuntimeError("the ProcessBackend is not open: enter its `serving` first")
         return self._table
-
-
-async def _kill_remains(leader: Identity, table: ProcessTable) -> None:
-    with suppress(OSError):  # no file descriptor is free: the next start tries again
-        await ProcessGroup.kill_remains(leader, table)
 
 
 async def _attend(

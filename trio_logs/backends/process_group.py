@@ -15,7 +15,8 @@ import trio
 
 from .posix_spawn import Child
 from .process_identity import Identity, Member
-from .process_table import Found, ProcessTable
+from .process_search import Found
+from .process_table import ProcessTable
 
 __all__ = ["ProcessGroup"]
 
@@ -128,8 +129,7 @@ class ProcessGroup:
 
         # Without a free descriptor, no other member can be found now.
         with suppress(OSError):
-            kills = number == signal.SIGKILL
-            await self._table.look(self.leader, visit, kills=kills, chases=kills)
+            await self._table.look(self.leader, visit, kills=number == signal.SIGKILL)
 
     def _send_to_group(self, number: signal.Signals) -> None:
         # No process is left, or (macOS) only zombies are.
@@ -195,15 +195,12 @@ class ProcessGroup:
                 _kill(member)
 
         quiet = unsure = 0
-        # A search for the newest process costs more than a look, and most groups are over by now.
-        chases = False
         while quiet < LOOKS and unsure < MAX_UNSURE:
             before = len(killed)
-            found = await table.look(leader, visit, kills=True, chases=chases)
+            found = await table.look(leader, visit, kills=True)
             looked(found)
-            if found.is_last and not found.members:
+            if found.is_last and found.is_sure and not found.members:
                 return
-            chases = chases or bool(killed) or not found.is_sure
             if len(killed) > before:
                 quiet = unsure = 0
             elif found.members:
@@ -239,7 +236,5 @@ async def _poll(is_over: Callable[[], bool]) -> None:
 def _kill(member: Member) -> None:
     # A child that it has forked just now is in its group; it may have left the group itself.
     for kill, number in ((os.killpg, member.group), (os.kill, member.pid)):
-        # The group is 0 if its leader is outside of the pid namespace; to killpg(2), 0 is our own.
-        if number:
-            with suppress(ProcessLookupError, PermissionError):
-                kill(number, signal.SIGKILL)
+        with suppress(ProcessLookupError, PermissionError):
+            kill(number, signal.SIGKILL)

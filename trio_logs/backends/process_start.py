@@ -12,7 +12,6 @@ from contextlib import ExitStack, closing
 
 from ..errors import NotStartedError
 from ..records import WorkloadSpec
-from . import cgroup
 from .gate import Gate, gate_wrapper, tool
 from .posix_spawn import Child, posix_spawn
 from .process_output import OutputReader
@@ -45,7 +44,7 @@ def environment_of(spec: WorkloadSpec) -> dict[str, str]:
 
 
 def _wrap(
-    command: Sequence[str], environment: Mapping[str, str], group: str
+    command: Sequence[str], environment: Mapping[str, str], entrance: str
 ) -> tuple[list[str], Mapping[str, str], bool]:
     """The wrappers' arguments, for before the command, the environment to start it with, and
     whether the first wrapper enters the control group and waits at a gate.
@@ -64,7 +63,7 @@ def _wrap(
     if env is not None and "=" not in command[0]:
         wrapper += [env, "--", *(f"{name}={value}" for name, value in loading.items())]
         environment = {name: environment[name] for name in environment if name not in loading}
-    gated = gate_wrapper(environment, cgroup.entrance(group))
+    gated = gate_wrapper(environment, entrance)
     if gated is None:
         return wrapper, environment, False
     waiting, environment = gated
@@ -72,17 +71,18 @@ def _wrap(
 
 
 def spawn(
-    spec: WorkloadSpec, program: str, group: str, stack: ExitStack
+    spec: WorkloadSpec, program: str, entrance: str, stack: ExitStack
 ) -> tuple[Child, list[OutputReader], Gate]:
     """Start the command; return it with the readers of its output, and with the gate that it waits
-    at. The stack closes both. `program` is its path, `group` the folder of its control group.
+    at. The stack closes both. `program` is its path, and `entrance` that of its
+    control group.
 
     Where the system has no sh(1), env(1) or setpriv(1), the command runs at once, and in no group.
 
     Raises NotStartedError if the command can't be run, or if the system is at a limit.
     """
     try:
-        return _start(spec, environment_of(spec), program, group, stack)
+        return _start(spec, environment_of(spec), program, entrance, stack)
     except OSError as error:
         raise not_started(error) from error
 
@@ -97,7 +97,7 @@ def _start(
     spec: WorkloadSpec,
     environment: Mapping[str, str],
     program: str,
-    group: str,
+    entrance: str,
     stack: ExitStack,
 ) -> tuple[Child, list[OutputReader], Gate]:
     readers: list[OutputReader] = []
@@ -120,7 +120,7 @@ def _start(
             stdout, stderr = pipe("stdout"), pipe("stderr")
         gate = stack.enter_context(closing(Gate()))
         child_ends.callback(os.close, gate.descriptor)
-        wrapper, environment, has_gate = _wrap(spec.command, environment, group)
+        wrapper, environment, has_gate = _wrap(spec.command, environment, entrance)
         child = posix_spawn(
             wrapper[0] if wrapper else program,
             [*wrapper, *spec.command],

@@ -1,0 +1,51 @@
+"""The processes that are born during a look."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+from . import proc
+from .process_search import Sessions
+
+__all__ = ["Births"]
+
+CHASE_SECONDS = 0.1
+"""How long `examine` goes on at most, where processes are born all the time."""
+
+
+class Births:
+    """The processes that are born from now on. They have later pids.
+
+    In a chain, each link forks the next one and exits. If a link exits before its examination, it
+    has forked before that, so the next one is among these processes.
+
+    `newest` is the pid up to which they are known. `are_examined`: all of them could be examined.
+    """
+
+    def __init__(self) -> None:
+        self.newest = proc.newest()
+        # Where /proc does not tell the newest pid, nothing is known.
+        self.are_examined = self.newest > 0
+
+    def examine(self, wanted: Sessions) -> None:
+        """Examine those that were born by now, those that were born meanwhile, and so on.
+
+        The newest come first: of a chain, only the newest link can be caught.
+        """
+        end = time.monotonic() + CHASE_SECONDS
+        may_fork = self.newest > 0
+        while may_fork:
+            before, self.newest = self.newest, proc.newest()
+            may_fork = False
+            for pid in proc.pids_between(before, self.newest):
+                if time.monotonic() > end:
+                    self.are_examined = False
+                    return
+                with suppress(PermissionError):
+                    stat = proc.stat(pid)
+                    if stat is None:
+                        may_fork = True
+                    # The further threads of a process have pids, too.
+                    elif stat.session in wanted and proc.is_process(pid):
+                        may_fork = wanted.tell(pid, stat) or may_fork
