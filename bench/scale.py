@@ -14,7 +14,6 @@ class Scale:
     """`seconds` and `rate_seconds` are about what a run takes, `timeout` what it may take.
     A progress bar runs for `bar_seconds`. A store has `records` workloads. Logs that are replayed
     and searched have `replay_lines`.
-    A progress bar runs for `bar_seconds`. Logs that are replayed and searched have `replay_lines`.
     The page opens each log of `page_lines` so often and jumps in it so often; `page_bursts` bursts
     have `page_burst` lines each.
     The first so many `programs` run in each suite; all of them in the fan-out at full speed.
