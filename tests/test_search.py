@@ -18,6 +18,7 @@ from tests.searching import HOUR, batch_of, expected_search, objects, put
 from trio_logs.broker.marks import MAX_MARKS, Marks
 from trio_logs.records import Batch, Gap
 from trio_logs.settings import Settings
+from trio_logs.store import Retention
 from trio_logs.store.memory import MemoryStore
 
 OpenServer = Callable[..., AbstractAsyncContextManager[Live]]
@@ -25,7 +26,8 @@ OpenServer = Callable[..., AbstractAsyncContextManager[Live]]
 
 @pytest.fixture
 async def live(open_server: OpenServer) -> AsyncIterator[Live]:
-    async with open_server() as opened:
+    # The lines of these tests are older than any history.
+    async with open_server(retention=Retention()) as opened:
         yield opened
 
 
@@ -166,7 +168,9 @@ def test_marks_are_evenly_spread(count: int, piece: int) -> None:
 
 async def test_lines_that_retention_removed_are_a_part_of_the_tiles(tmp_path: Any) -> None:
     store = MemoryStore()
-    async with open_live(Settings(data=tmp_path / "data"), store=store) as live:
+    async with open_live(
+        Settings(data=tmp_path / "data", retention=Retention()), store=store
+    ) as live:
         await put(store, "w", [batch_of(1, ["a", "a"]), batch_of(3, ["a"]), batch_of(4, ["a"])])
         records = store._logs["w"].records
         del records[0]
@@ -482,7 +486,7 @@ async def test_a_ninth_search_is_refused(filled: Live) -> None:
 
 
 async def test_searches_count_as_streams(open_server: OpenServer) -> None:
-    async with open_server(max_streams=1) as live:
+    async with open_server(max_streams=1, retention=Retention()) as live:
         workload = await live.submit("sleep", "100")
         stream = await live.follow(f"/v1/workloads/{workload['id']}/logs")
         async with stream.stream:
@@ -504,7 +508,9 @@ async def cut(live: Live, path: str) -> bytes:
 @pytest.fixture
 async def failing(tmp_path: Any) -> AsyncIterator[tuple[Live, FailingStore]]:
     store = FailingStore(MemoryStore())
-    async with open_live(Settings(data=tmp_path / "data"), store=store) as live:
+    async with open_live(
+        Settings(data=tmp_path / "data", retention=Retention()), store=store
+    ) as live:
         for name, log in LOGS.items():
             await put(store.inner, name, log)
         yield live, store
