@@ -50,7 +50,8 @@ EVERY ?= 1
 
 # Shuffled scheduling for each operation; each change of the disk failing, under a store alone and
 # under a service; long outages; random changes of workloads; several logs over random cuts; random
-# histories of several nodes; random selections of random logs; random rows against xterm. Half an hour.
+# histories of several nodes; readers that attach and leave; random selections of random logs; random
+# rows against xterm. Half an hour.
 campaign: $(VENV)/.installed-dev $(NODE_MODULES)
 	@$(BIN)/python -m tests.campaign --seeds $(SEEDS)
 	@$(BIN)/python -m tests.disk_campaign --every $(EVERY)
@@ -58,6 +59,7 @@ campaign: $(VENV)/.installed-dev $(NODE_MODULES)
 	@$(BIN)/python -m tests.changes_campaign --runs $(SEEDS)
 	@$(BIN)/python -m tests.several_campaign --cuts $(SEEDS)
 	@$(BIN)/python -m tests.nodes_campaign --seeds $(SEEDS)
+	@ATTACHMENT_SEEDS=$$(($(SEEDS) / 20)) $(BIN)/python -m pytest -q tests/test_delivery.py -k attachments
 	@EXAMPLES=$$((4 * $(SEEDS))) $(BIN)/python -m pytest -q -n 2 tests/test_reading_agrees.py
 	@ROUNDS=$$((100 * $(SEEDS))) SEED=$$(date +%s) node --test tests/web/row.test.mjs
 
