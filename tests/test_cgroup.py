@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -310,7 +311,8 @@ async def test_which_groups_a_start_ends(
     group.mkdir()
     with session_leader("sleep", "600") as process:
         (group / "cgroup.procs").write_text(str(process.pid))
-        monkeypatch.setattr(proc, "cgroup", lambda: group / "own" if inside else parent)
+        if inside:
+            monkeypatch.setattr(proc, "cgroup_path", lambda pid: group / "own")
         # Of a leader that is gone.
         handle = replace(Identity.of(process.pid, str(group)), start=1).encode()
         with capture_logs() as logs:
@@ -318,8 +320,8 @@ async def test_which_groups_a_start_ends(
                 await end_remains(handle, table, unended)
         assert (process.poll() is not None) == ends
         process.kill()
-    assert [each["cgroup"] for each in logs] == ([str(group)] if inside else [])
-    assert cgroup.end(group) is None
+    assert ["started this service" in each["event"] for each in logs] == [True] * inside
+    assert cgroup.remove(group)
 
 
 async def test_a_pid_that_is_another_processs_by_now_is_none_of_the_group(
@@ -329,6 +331,114 @@ async def test_a_pid_that_is_another_processs_by_now_is_none_of_the_group(
         monkeypatch.setattr(cgroup, "processes", lambda group: [os.getpid()])
         leader = replace(Identity.of(os.getpid(), group), pid=2**22)
         assert (await table.look(leader)).members == []
+
+
+async def test_a_service_in_the_session_of_a_workload_does_not_end_it(table: ProcessTable) -> None:
+    """As after `trio-logs serve &` in a workload."""
+    leader = replace(Identity.of(os.getpid()), pid=os.getsid(0), start=proc.start(os.getsid(0)))
+    with capture_logs() as logs:
+        async with trio.open_nursery() as unended:
+            await end_remains(leader.encode(), table, unended)
+    assert ["started this service" in each["event"] for each in logs] == [True]
+
+
+async def test_a_group_may_have_any_name(parent: Path) -> None:
+    """And a process in it is found."""
+    script = b"""
+        cd "$0" && cd trio-logs-*/ && mkdir "x\xff\r"
+        sh -c 'cd x*/ && echo 0 >cgroup.procs && exec setsid sleep 600' >/dev/null 2>&1 &
+        until grep -q . x*/cgroup.procs; do :; done
+    """
+    found = await run("sh", "-c", os.fsdecode(script), str(parent))
+    assert found.outcome.status is Status.SUCCEEDED
+    assert groups(parent) == []
+
+
+async def test_a_group_that_the_kernel_can_not_kill_is_killed_by_its_pids(
+    parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the command has removed the permission."""
+    monkeypatch.setattr(cgroup, "kill", lambda group: False)
+    found = await run(*daemon(command="time.sleep(0.5)"))
+    assert found.outcome.status is Status.SUCCEEDED
+    assert groups(parent) == []
+
+
+async def test_a_threaded_group_ends(parent: Path) -> None:
+    """Neither its processes can be listed then, nor can the kernel kill them."""
+    script = """
+        cd "$0" && cd trio-logs-*/ && echo 0 >"$0"/cgroup.procs
+        setsid sleep 600 >/dev/null 2>&1 &
+        echo $! >cgroup.procs
+        echo 0 >cgroup.procs
+        mkdir child && echo threaded >child/cgroup.type
+        echo $! >child/cgroup.threads
+    """
+    found = await run("sh", "-c", script, str(parent))
+    assert found.outcome.status is Status.SUCCEEDED
+    assert groups(parent) == []
+
+
+async def test_a_kill_waits_for_a_group_whose_processes_are_hidden(
+    parent: Path, table: ProcessTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = parent / f"trio-logs-1-1-{'0' * 16}"
+    group.mkdir()
+    monkeypatch.setattr(cgroup, "kill", lambda group: True)
+    monkeypatch.setattr(cgroup, "processes", lambda group: [])
+    with session_leader("sleep", "600") as process:
+        (group / "cgroup.procs").write_text(str(process.pid))
+        leader = replace(Identity.of(process.pid, str(group)), start=1)
+        with trio.move_on_after(0.3) as waiting:
+            await ProcessGroup.kill_remains(leader, table)
+        assert waiting.cancelled_caught
+        process.kill()
+        with trio.fail_after(20):
+            await ProcessGroup.kill_remains(leader, table)
+    assert not group.exists()
+
+
+async def test_the_size_of_a_terminal_is_not_told_to_daemons(parent: Path) -> None:
+    leave = "os.setsid(); signal.signal(signal.SIGWINCH, traced)"
+    with Cgroups().new() as folder, new_table() as table:
+        output, theirs = os.pipe()
+        script = 'echo 0 >"$0"; exec "$@"'
+        arguments = ["sh", "-c", script, cgroup.entrance(folder), *daemon(leave, daemon="")]
+        child = posix_spawn("/bin/sh", arguments, {}, cwd=None, stdout=theirs, stderr=None)
+        os.close(theirs)
+        group = ProcessGroup(child, table, folder)
+        async with trio.lowlevel.FdStream(output) as stream:
+            told = b""
+            while told.count(b"\n") < 2:
+                told += await stream.receive_some()
+            await group.send(signal.SIGWINCH)
+            await group.send(signal.SIGTERM)
+            while chunk := await stream.receive_some():
+                told += chunk
+        assert await group.end()
+    assert told.split(b"\n")[2:] == [b"signal 15", b""]
+
+
+async def test_a_look_that_fails_fails_for_all_that_share_it(
+    table: ProcessTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of them takes it for one that has found nothing."""
+    failed: list[ValueError] = []
+
+    def fail() -> int:
+        raise ValueError
+
+    async def look() -> None:
+        try:
+            await table.look(Identity.of(os.getpid()))
+        except ValueError as error:
+            failed.append(error)
+
+    monkeypatch.setattr(proc, "newest", fail)
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(look)
+    assert len(failed) == 5
 
 
 MOUNT = "35 24 0:30 {root} {place} rw,nosuid - cgroup2 cgroup2 rw,nsdelegate"
@@ -354,6 +464,7 @@ OTHER = (
         ("0::/a b", [("/", r"/with\040space\134")], r"/with space\/a b"),
         ("0::/z", [], None),
         ("12:pids:/x", [("/", "/unified")], None),
+        ("0::/x\udcff\x85", [("/", "/odd\udcff\x85"), ("/", "/all")], "/odd\udcff\x85/x\udcff\x85"),
     ],
 )
 def test_where_the_own_group_is(
@@ -365,8 +476,8 @@ def test_where_the_own_group_is(
 ) -> None:
     lines = [OTHER, *(MOUNT.format(root=root, place=place) for root, place in mounts)]
     (tmp_path / "self").mkdir()
-    (tmp_path / "self" / "cgroup").write_text(groups + "\n")
-    (tmp_path / "self" / "mountinfo").write_text("\n".join(lines) + "\n")
+    (tmp_path / "self" / "cgroup").write_bytes(os.fsencode(groups + "\n"))
+    (tmp_path / "self" / "mountinfo").write_bytes(os.fsencode("\n".join(lines) + "\n"))
     monkeypatch.setattr(proc, "_PROC", tmp_path)
     assert proc.cgroup() == (folder and Path(folder))
 

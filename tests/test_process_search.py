@@ -61,6 +61,17 @@ def test_a_thread_is_no_process() -> None:
         thread.join()
 
 
+def test_the_newest_pid_is_that_of_the_own_namespace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sys/kernel").mkdir(parents=True)
+    (tmp_path / "loadavg").write_text("0.00 0.01 0.05 1/100 31000\n")
+    monkeypatch.setattr(proc, "_PROC", tmp_path)
+    assert proc.newest() == 31000
+    (tmp_path / "sys/kernel/ns_last_pid").write_text("77\n")
+    assert proc.newest() == 77
+
+
 def test_where_the_newest_pid_is_not_known_nothing_is_sure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +100,20 @@ def test_births_are_examined_until_all_are_known(monkeypatch: pytest.MonkeyPatch
     births.examine(Sessions([wanted]))
     assert [member.pid for member in wanted.answer().members] == [13, 17]
     assert births.are_examined
+
+
+def test_a_link_that_left_the_session_may_have_forked_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And a pid may be given out before /proc shows it."""
+    newest = iter([10, 11, 12, 12, 12])
+    stats = {11: iter([Stat(11, 11, 200, False)]), 12: iter([None, Stat(7, 7, 200, False)])}
+    monkeypatch.setattr(proc, "newest", lambda: next(newest))
+    monkeypatch.setattr(proc, "stat", lambda pid: next(stats[pid]))
+    monkeypatch.setattr(proc, "is_process", lambda pid: True)
+    wanted = search()
+    Births().examine(Sessions([wanted]))
+    assert [member.pid for member in wanted.answer().members] == [12]
 
 
 def test_a_chase_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:

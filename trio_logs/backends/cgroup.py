@@ -1,8 +1,8 @@
-"""Control groups: the kernel keeps all processes that a command starts in the command's group.
+"""Control groups: each holds a command and all that it starts, whatever their sessions.
 
-A process is born in the group of its parent, whatever session it makes later. The kernel kills all
-processes of a group at once, so that none can fork in between. See cgroups(7), and "Control Group
-v2" in the documentation of Linux.
+A process is born in the group of its parent. Only one that may write to another group can leave.
+The kernel kills all processes of a group at once, so that none can fork in between. See cgroups(7),
+and "Control Group v2" in the documentation of Linux.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import structlog
 
 from . import proc
 
-__all__ = ["Cgroups", "end", "entrance", "is_of_a_command", "processes"]
+__all__ = ["Cgroups", "entrance", "is_of_a_command", "kill", "processes", "remove"]
 
 _log = structlog.get_logger("trio_logs.backends.process")
 
@@ -37,11 +37,16 @@ _ENTER, _KILL = "cgroup.procs", "cgroup.kill"
 the second one since 5.14."""
 
 
+MAX_GROUPS = 1000
+"""Groups below that of a command that are looked into. The kernel kills what runs in the others,
+too."""
+
+
 class Cgroups:
     """Makes the groups of commands, below the group of this service.
 
-    It makes none where that group is not the service's to divide, and before Linux 5.14. Under
-    systemd, a group of root needs `Delegate=`; any other user just needs the permission.
+    It makes none before Linux 5.14, or where the service may not write to its own group. Under
+    systemd, a service that runs as root also needs `Delegate=`.
     """
 
     def __init__(self) -> None:
@@ -58,7 +63,7 @@ class Cgroups:
     def new(self) -> Iterator[str]:
         """The folder of a new group for one command; empty if the command gets no group.
 
-        A group that is left at the end of the block, because a process survives, stays.
+        The group is removed at the end of the block, unless a process still runs in it.
         """
         if self._parent is None:
             yield ""
@@ -73,7 +78,7 @@ class Cgroups:
         try:
             yield str(group)
         finally:
-            _remove(group)
+            remove(group)
 
 
 def _is_delegated(group: Path) -> bool:
@@ -96,22 +101,21 @@ def _attribute(path: Path, name: str) -> bytes:
 def _is_usable(group: str) -> bool:
     """Whether processes can enter a group, and the kernel can kill them."""
     with suppress(OSError):
-        # Below a group with threads of several groups, it is `domain invalid`.
+        # Below a threaded domain, a new group is `domain invalid`: no process can enter it.
         kind = Path(group, "cgroup.type").read_text().strip()
         return kind == "domain" and os.access(Path(group, _KILL), os.W_OK)
     return False
 
 
 def _remove_left(parent: Path) -> None:
-    """Remove the empty groups of services that died while they started a command. `reap` removes
-    the others: their services have stored a handle."""
+    """Remove the empty groups of dead services. `reap` ends the groups of unfinished workloads."""
     for group in parent.iterdir():
-        # /proc may hide the process of another user, whose group this is not.
+        # /proc may hide another user's process. That user's service removes its own groups.
         with suppress(PermissionError):
             if match := _NAME.fullmatch(group.name):
                 pid, start = map(int, match.groups())
                 if proc.start(pid) != start:
-                    _remove(group)
+                    remove(group)
 
 
 def is_of_a_command(group: str) -> bool:
@@ -120,71 +124,81 @@ def is_of_a_command(group: str) -> bool:
 
 
 def entrance(group: str) -> str:
-    """The file to which a process writes `0` to enter a group; for no group, one that takes
-    everything."""
+    """The file to which a process writes `0` to enter a group; /dev/null if there is no group."""
     return f"{group}/{_ENTER}" if group else os.devnull
 
 
-def processes(group: Path) -> list[int]:
-    """The pids of the running processes in a group and in groups below it. Raises OSError if no
-    file descriptor is free."""
-    return [pid for folder in _tree(group) for pid in _listed(folder)]
+def remove(group: Path) -> bool:
+    """Remove a group, and all groups below it. Return False if a process runs in one of them."""
+    with suppress(OSError):
+        # The kernel removes no group in which a process runs.
+        group.rmdir()
+        return True
+    if _is_populated(group):
+        return False
+    # The command may have made groups of its own.
+    for folder in reversed(_tree(group)):
+        with suppress(OSError):
+            folder.rmdir()
+    return not _is_populated(group)
 
 
-def end(group: Path) -> list[int] | None:
-    """Remove a group in which no process runs, and return None. Otherwise have the kernel kill its
-    processes, and return the pids of those that have not exited yet. Raises OSError if no file
-    descriptor is free."""
-    if _remove(group):
-        return None
-    with _unless_gone():
+def kill(group: Path) -> bool:
+    """Have the kernel kill all processes in a group and in groups below it. Return False if it
+    can't, as in a threaded group. Raises OSError if no file descriptor is free."""
+    with _unless_lacking():
         descriptor = os.open(group / _KILL, os.O_WRONLY)
         try:
             os.write(descriptor, b"1")
         finally:
             os.close(descriptor)
-    left = processes(group)
-    # The command may have made groups of its own.
-    if not left and all(_remove(folder) for folder in reversed(_tree(group))):
-        return None
-    return left
+        return True
+    return False
 
 
-def _remove(group: Path) -> bool:
-    """Whether the group is gone now. The kernel removes none in which a process runs."""
-    try:
-        group.rmdir()
-    except FileNotFoundError:
-        pass
-    except OSError:
-        return False
-    return True
+def processes(group: Path) -> list[int]:
+    """The pids of the running processes in a group and in groups below it; in a threaded group, of
+    the threads. Raises OSError if no file descriptor is free."""
+    return [pid for folder in _tree(group) for pid in _listed(folder)]
+
+
+def _is_populated(group: Path) -> bool:
+    """Whether a process runs in a group, or in one below it. Raises OSError if no file descriptor
+    is free."""
+    with suppress(FileNotFoundError):
+        with _unless_lacking():
+            return b"populated 1" in (group / "cgroup.events").read_bytes()
+        return group.exists()
+    return False
 
 
 def _tree(group: Path) -> list[Path]:
-    """A group and all groups below it, parents before children."""
+    """A group and the groups below it, parents before children, MAX_GROUPS at most."""
     folders = [group]
     for folder in folders:
-        with _unless_gone(), os.scandir(folder) as entries:
-            folders += [
-                folder / each.name for each in entries if each.is_dir(follow_symlinks=False)
-            ]
+        if len(folders) < MAX_GROUPS:
+            with _unless_lacking(), os.scandir(folder) as entries:
+                below = [each.name for each in entries if each.is_dir(follow_symlinks=False)]
+                folders += [folder / name for name in below]
     return folders
 
 
 def _listed(group: Path) -> list[int]:
-    with _unless_gone():
-        pids = (group / _ENTER).read_text().split()
-        # 0 stands for a process that this process can't see.
-        return [int(pid) for pid in pids if pid != "0"]
+    # The first file can't be read in a threaded group.
+    for name in (_ENTER, "cgroup.threads"):
+        with _unless_lacking():
+            pids = (group / name).read_text().split()
+            # 0 stands for a process that this process can't see.
+            return [int(pid) for pid in pids if pid != "0"]
     return []
 
 
 @contextmanager
-def _unless_gone() -> Iterator[None]:
-    """Ignore the errors of a group that is gone, or in which only threads can be listed."""
+def _unless_lacking() -> Iterator[None]:
+    """Ignore the errors of a group that is gone, threaded or out of reach. Raise those of a system
+    that lacks something, since a later call may do better."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
             raise

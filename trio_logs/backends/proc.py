@@ -45,16 +45,19 @@ def listed() -> dict[int, int]:
 
 
 def newest() -> int:
-    """The pid that the system, or the pid namespace of this process, gave out last; 0 if that is
-    not known. See proc_loadavg(5)."""
+    """The pid that the pid namespace of this process gave out last; 0 if that is not known. See
+    proc_sys_kernel(5) and proc_loadavg(5)."""
+    with suppress(FileNotFoundError):
+        return int((_PROC / "sys/kernel/ns_last_pid").read_bytes())
+    # Not in an older kernel. In some containers, loadavg is that of the host.
     with suppress(FileNotFoundError):
         return int((_PROC / "loadavg").read_bytes().split()[-1])
     return 0
 
 
 def pids_between(before: int, newest: int) -> Iterator[int]:
-    """The pids that the system gave out after `before`, from `newest` back. After the largest one,
-    it begins anew; see proc_sys_kernel(5)."""
+    """The pids that the system gave out after `before`, from `newest` back. After the largest pid,
+    it starts again with small ones; see proc_sys_kernel(5)."""
     if newest < before:
         yield from range(newest, 0, -1)
         with suppress(FileNotFoundError):
@@ -63,8 +66,8 @@ def pids_between(before: int, newest: int) -> Iterator[int]:
 
 
 def is_process(pid: int) -> bool:
-    """Whether a pid is that of a process, and not of one of its further threads. True if it is gone
-    meanwhile. Raises PermissionError as `stat` does."""
+    """False for the id of a thread other than a process's first one. True if it is gone meanwhile.
+    Raises PermissionError as `stat` does."""
     with suppress(FileNotFoundError, ProcessLookupError):
         text = (_PROC / str(pid) / "status").read_bytes()
         return b"\nTgid:\t%d\n" % pid in text
@@ -93,34 +96,38 @@ def start(pid: int) -> int:
 
 
 def cgroup() -> Path | None:
-    """The folder of the control group, of version 2, in which this process runs; None if it is not
-    mounted, or out of reach. See cgroups(7) and proc_pid_mountinfo(5)."""
+    """The folder of the control group, of version 2, in which this process runs; None if no mount
+    shows it. See cgroups(7) and proc_pid_mountinfo(5)."""
     path = cgroup_path("self")
     # A path with `..` leads out of the cgroup namespace.
     if path is None or ".." in path.parts:
         return None
     with suppress(FileNotFoundError):
-        for line in (_PROC / "self" / "mountinfo").read_text().splitlines():
-            before, _, after = line.partition(" - ")
-            root, place = (_plain(field) for field in before.split(" ")[3:5])
-            if after.startswith("cgroup2 ") and path.is_relative_to(root):
-                return Path(place) / path.relative_to(root)
+        # A name may hold any byte but NUL. A line end in a mount's name is escaped.
+        for line in (_PROC / "self" / "mountinfo").read_bytes().split(b"\n"):
+            before, _, after = line.partition(b" - ")
+            if after.startswith(b"cgroup2 "):
+                root, place = (_plain(field) for field in before.split(b" ")[3:5])
+                if path.is_relative_to(root):
+                    return Path(place) / path.relative_to(root)
     return None
 
 
 def cgroup_path(pid: int | str) -> Path | None:
-    """The path of a process's control group in its hierarchy; that of a zombie may be gone. None
-    without such a process or hierarchy, or where /proc hides it."""
+    """The path of a process's control group in its hierarchy; a zombie's group may have been
+    removed. None without such a process or hierarchy, or where /proc hides it."""
     with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-        for line in (_PROC / str(pid) / "cgroup").read_text().splitlines():
-            if line.startswith("0::"):
-                return Path(line.removeprefix("0::").removesuffix(" (deleted)"))
+        # The name of a group can't hold a line end.
+        for line in (_PROC / str(pid) / "cgroup").read_bytes().split(b"\n"):
+            if line.startswith(b"0::"):
+                return Path(os.fsdecode(line[3:].removesuffix(b" (deleted)")))
     return None
 
 
-def _plain(field: str) -> str:
+def _plain(field: bytes) -> str:
     """A path of mountinfo, in which octal numbers stand for spaces, line ends and backslashes."""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
+    plain = re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), field)
+    return os.fsdecode(plain)
 
 
 @cache

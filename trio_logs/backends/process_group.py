@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 
 import trio
@@ -30,18 +31,18 @@ POLL_SECONDS = 0.05
 between two looks for the members of one group."""
 
 LOOKS = 3
-"""Looks that have to find no member."""
+"""Looks that have to be sure, and to find no member."""
 
 MAX_UNSURE = 5
-"""Looks more, at most, where processes of others vanish before their examination."""
+"""Looks without a member that were not sure, after which a kill gives up."""
 
 
 class ProcessGroup:
     """A child that leads a session of its own, and the other processes of that session.
 
     These are the members of its process group, and of groups that the session made later, as
-    `timeout` and shells with job control do. With a control group, its processes are members, too,
-    whatever their session is. The child is reaped by `end` or `reap` only: until then no stranger
+    `timeout` and shells with job control do. If the child has a control group, all processes in it
+    are members, too. The child is reaped by `end` or `reap` only: until then no stranger
     can get its pid, which is the id of the group and of the session.
 
     No method blocks Trio's thread: the thread of `table` examines /proc.
@@ -116,8 +117,9 @@ class ProcessGroup:
         return self._process.returncode
 
     async def send(self, number: signal.Signals, *, apart_from: int = 0) -> None:
-        """Send a signal to all members, but not to the process group `apart_from`. A cancellation
-        may leave out those outside the child's process group."""
+        """Send a signal to all members, but not to the process group `apart_from`; SIGWINCH only to
+        those of the session, whose terminal it is about. A cancellation may leave out those outside
+        the child's process group."""
         if apart_from != self._process.pid:
             self._send_to_group(number)
         others = {self._process.pid, apart_from}
@@ -129,7 +131,10 @@ class ProcessGroup:
 
         # Without a free descriptor, no other member can be found now.
         with suppress(OSError):
-            await self._table.look(self.leader, visit, kills=number == signal.SIGKILL)
+            leader = self.leader
+            if number == signal.SIGWINCH:
+                leader = replace(leader, cgroup="")
+            await self._table.look(leader, visit, kills=number == signal.SIGKILL)
 
     def _send_to_group(self, number: signal.Signals) -> None:
         # No process is left, or (macOS) only zombies are.
@@ -183,7 +188,8 @@ class ProcessGroup:
         /proc can't be read, or if no file descriptor is free.
 
         A member may fork and exit during a look, and the next look finds its child. So it ends
-        once several looks in a row have found nothing, or once the control group is gone.
+        after several sure looks without a member since the last kill, or once the kernel has
+        removed the control group.
         """
         # A pid alone is not enough: once the pids wrap, a new member may have that of a killed one.
         killed: set[tuple[int, int]] = set()
@@ -201,6 +207,10 @@ class ProcessGroup:
             looked(found)
             if found.is_last and found.is_sure and not found.members:
                 return
+            if found.is_populated and not found.members:
+                # Where /proc hides the processes, there is nothing to wait for.
+                await trio.sleep(POLL_SECONDS)
+                continue
             if len(killed) > before:
                 quiet = unsure = 0
             elif found.members:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import structlog
 import trio
@@ -26,6 +28,9 @@ async def end_remains(handle: str, table: ProcessTable, unended: trio.Nursery) -
     /proc can't be read, or if no file descriptor is free.
     """
     leader = _without_foreign_cgroup(Identity.decode(handle))
+    if os.getsid(0) == leader.pid and not leader.is_replaced():
+        _say_own(leader)
+        return
     with trio.move_on_after(END_SECONDS) as scope:
         await ProcessGroup.kill_remains(leader, table)
     if scope.cancelled_caught:
@@ -38,19 +43,24 @@ async def end_remains(handle: str, table: ProcessTable, unended: trio.Nursery) -
 
 
 def _without_foreign_cgroup(leader: Identity) -> Identity:
-    """Kill no control group that was not made for a command, nor that of this service: a workload
-    may have started the service as a daemon. Its session is another one then."""
+    """Drop a control group that is no command's, or in which this service runs: a workload may have
+    started the service."""
+    group = Path(leader.cgroup)
     if not leader.cgroup or not is_of_a_command(leader.cgroup):
         return replace(leader, cgroup="")
-    own = proc.cgroup()
-    if own is not None and own.is_relative_to(leader.cgroup):
-        _log.warning(
-            "a workload of an earlier service started this service: other daemons of that workload"
-            " go on",
-            cgroup=leader.cgroup,
-        )
+    own = proc.cgroup_path("self")
+    if own is not None and group.name in own.parts:
+        _say_own(leader)
         return replace(leader, cgroup="")
     return leader
+
+
+def _say_own(leader: Identity) -> None:
+    _log.warning(
+        "a workload of an earlier service started this service: other processes of that workload"
+        " may go on",
+        session=leader.pid,
+    )
 
 
 async def _kill_remains(leader: Identity, table: ProcessTable) -> None:

@@ -1,4 +1,4 @@
-"""What a look for processes looks for, and what it has found."""
+"""The questions that one look for processes answers, and its answers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ __all__ = ["Found", "Search", "Sessions"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a look has found. `is_sure`: it has missed no member. `is_last`: there is no need for
-    another look, since the kernel has removed the control group, and so no process was in it."""
+    """What a look has found.
+
+    `is_sure`: it has missed no member. `is_populated`: a process runs in the control group, though
+    it may be none of `members`, where /proc hides it. `is_last`: the control group of the command
+    was empty, and is removed. If such a look is also sure, and found no member, none is left.
+    """
 
     members: list[Member]
     is_sure: bool
+    is_populated: bool = False
     is_last: bool = False
 
 
@@ -34,11 +39,11 @@ class Search:
         self.kills = kills
         self.is_sure = True
         self.is_done = False
-        self.error: OSError | None = None
+        self.error: Exception | None = None
         self._visit = visit
         # By pid and start: most processes are found in the control group and in the session.
         self._members: dict[tuple[int, int], Member] = {}
-        self._is_last = False
+        self._is_populated = self._is_last = False
 
     def found(self, pid: int, stat: Stat, *, is_killed: bool = False) -> None:
         """The thread has found a process. `is_killed`: there is no need to visit it."""
@@ -49,10 +54,11 @@ class Search:
             self._visit(member)
 
     def answer(self) -> Found:
-        """What the look has found. Raises the OSError of the look."""
+        """What the look has found. Raises the exception of the look."""
         if self.error is not None:
             raise self.error
-        return Found(list(self._members.values()), self.is_sure, self._is_last)
+        members = list(self._members.values())
+        return Found(members, self.is_sure, self._is_populated, self._is_last)
 
     def look_into_cgroup(self) -> None:
         """Find the processes in the control group. With `kills`, have the kernel kill them first.
@@ -60,19 +66,23 @@ class Search:
         if not self.leader.cgroup or self.leader.boot != proc.boot_id():
             return
         group = Path(self.leader.cgroup)
-        pids = cgroup.end(group) if self.kills else cgroup.processes(group)
-        if pids is None:
-            # What the leader has started was born in its group, if it has entered that at all.
-            path = proc.cgroup_path(self.leader.pid)
-            self._is_last = path is not None and path.name == group.name
-        for pid in pids or ():
+        is_killed = False
+        if self.kills:
+            if cgroup.remove(group):
+                # If the leader never entered its group, the empty group proves nothing.
+                path = proc.cgroup_path(self.leader.pid)
+                self._is_last = path is not None and path.name == group.name
+                return
+            self._is_populated = True
+            is_killed = cgroup.kill(group)
+        for pid in cgroup.processes(group):
             with suppress(PermissionError):
                 stat = proc.stat(pid)
-                # In this order: the pid may be another process's by now.
+                # Read the group last: it tells whether the pid is still a member's.
                 path = proc.cgroup_path(pid)
                 is_member = path is not None and group.name in path.parts
                 if is_member and stat is not None and not stat.is_zombie:
-                    self.found(pid, stat, is_killed=self.kills)
+                    self.found(pid, stat, is_killed=is_killed)
 
 
 class Sessions:
@@ -107,7 +117,7 @@ class Sessions:
         self._set_sure(False)
 
     def miss_none(self) -> None:
-        """All that was missed has been found out."""
+        """All processes that were born meanwhile were examined, so none was missed."""
         self._set_sure(True)
 
     def _set_sure(self, is_sure: bool) -> None:

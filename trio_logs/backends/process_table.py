@@ -30,8 +30,9 @@ _PIDS = 2**22
 
 
 class ProcessTable:
-    """Looks for the running processes of sessions and control groups. A look at /proc costs some
-    milliseconds, so all tasks that ask while one is under way share the next one.
+    """Looks for the running processes of sessions and control groups. A look costs milliseconds,
+    and up to 0.2 s more where processes are born all the time. So all tasks that ask while one is
+    under way share the next one.
 
     Use it in Trio's thread. `threads` has one thread: it makes all looks. A system without /proc
     shows no processes.
@@ -83,7 +84,7 @@ class ProcessTable:
             searches.append(self._asked.popleft())
         try:
             self._look(searches)
-        except OSError as error:
+        except Exception as error:  # each task raises it
             for each in searches:
                 each.error = error
         for each in searches:
@@ -102,13 +103,14 @@ class ProcessTable:
         births = Births()
         listed = proc.listed()
         if kills:
-            # First those that can be caught: a long list takes a chain far ahead.
+            # Before the list: its examination takes so long that a chain gets far ahead.
             births.examine(wanted)
         self._forget(listed.items())
         # A child of the service leaves this session when it starts.
         ours = os.getsid(0)
+        newest = proc.newest()
         # The newest first: a process that forks and exits at once is still there.
-        for process in sorted(listed.items(), key=lambda each: (births.newest - each[0]) % _PIDS):
+        for process in sorted(listed.items(), key=lambda each: (newest - each[0]) % _PIDS):
             pid, _ = process
             session = self._sessions.get(process, ours)
             if session != ours and session not in wanted:
