@@ -31,9 +31,12 @@ from trio_logs.records import Reason, Status
 DAEMON = """
 import os, signal, sys, time
 
+ready, told = os.pipe()
+
 def traced(number, frame):
     # The handler may run within a print.
     os.write(1, b"signal %d\\n" % number)
+    # A service that grants no grace kills it here.
     time.sleep(0.3)
     os._exit(0)
 
@@ -45,6 +48,8 @@ else:
     signal.signal(signal.SIGTERM, traced)
     print(os.getpid(), flush=True)
     {daemon}
+    os.write(told, b"x")
+    # Only a kill ends it.
     time.sleep(600)
 """
 """A command whose daemon leaves its session, or only its process group."""
@@ -54,7 +59,7 @@ else:
 def root() -> Path:
     """The folder of a mounted hierarchy in which this process may make groups. Found by other means
     than the service's."""
-    for line in Path("/proc/mounts").read_text().splitlines():
+    for line in os.fsdecode(Path("/proc/mounts").read_bytes()).split("\n")[:-1]:
         _, place, kind, options, *_ = line.split()
         if kind == "cgroup2" and "rw" in options.split(",") and os.access(place, os.W_OK):
             if cgroup._SYSTEMD.exists() and Cgroups()._parent is None:
@@ -94,7 +99,7 @@ async def test_a_command_enters_a_group_of_its_own(root: Path) -> None:
     found = await run("cat", "/proc/self/cgroup")
     [group] = [
         root / line.removeprefix("0::/")
-        for line in found.written["stdout"].decode().splitlines()
+        for line in found.written["stdout"].decode().split("\n")
         if line.startswith("0::/")
     ]
     assert group.name.startswith(f"trio-logs-{os.getpid()}-")
@@ -103,7 +108,7 @@ async def test_a_command_enters_a_group_of_its_own(root: Path) -> None:
 
 
 async def test_a_daemon_ends_with_its_command(parent: Path) -> None:
-    found = await run(*daemon(command="time.sleep(0.5)"))
+    found = await run(*daemon(command="os.read(ready, 1)"))
     assert found.outcome.status is Status.SUCCEEDED
     [pid] = [int(line) for line in found.written["stdout"].split() if line != b"command"]
     assert not runs(pid)
@@ -204,7 +209,7 @@ def test_the_next_start_ends_a_daemon(root: Path, tmp_path: Path) -> None:
             pid = int(max(next(data), next(data), key=str.isdecimal))
         [line] = [
             line
-            for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+            for line in Path(f"/proc/{pid}/cgroup").read_text().split("\n")
             if line.startswith("0::")
         ]
         group = root / line.removeprefix("0::/")
@@ -359,7 +364,7 @@ async def test_a_group_that_the_kernel_can_not_kill_is_killed_by_its_pids(
 ) -> None:
     """As where the command has removed the permission."""
     monkeypatch.setattr(cgroup, "kill", lambda group: False)
-    found = await run(*daemon(command="time.sleep(0.5)"))
+    found = await run(*daemon(command="os.read(ready, 1)"))
     assert found.outcome.status is Status.SUCCEEDED
     assert groups(parent) == []
 

@@ -36,7 +36,6 @@ _ENTER, _KILL = "cgroup.procs", "cgroup.kill"
 """The file by which a process enters a group, and the file that kills all in a group. Linux has
 the second one since 5.14."""
 
-
 MAX_GROUPS = 1000
 """Groups below that of a command that are looked into. The kernel kills what runs in the others,
 too."""
@@ -78,7 +77,9 @@ class Cgroups:
         try:
             yield str(group)
         finally:
-            remove(group)
+            # Mostly it is gone by now. This runs in Trio's thread, so it looks into no group.
+            with suppress(OSError):
+                group.rmdir()
 
 
 def _is_delegated(group: Path) -> bool:
@@ -110,8 +111,9 @@ def _is_usable(group: str) -> bool:
 def _remove_left(parent: Path) -> None:
     """Remove the empty groups of dead services. `reap` ends the groups of unfinished workloads."""
     for group in parent.iterdir():
-        # /proc may hide another user's process. That user's service removes its own groups.
-        with suppress(PermissionError):
+        # /proc may hide another user's process. That user's service removes its own groups. Where a
+        # descriptor is lacking, the next start tries again.
+        with suppress(OSError):
             if match := _NAME.fullmatch(group.name):
                 pid, start = map(int, match.groups())
                 if proc.start(pid) != start:

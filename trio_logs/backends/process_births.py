@@ -37,12 +37,12 @@ class Births:
         """
         end = time.monotonic() + CHASE_SECONDS
         may_fork = self.newest > 0
-        absent: list[int] = []
+        absent: set[int] = set()
         while may_fork:
             before, self.newest = self.newest, proc.newest()
             may_fork = False
             # A pid is given out a moment before /proc shows it.
-            again, absent = absent, []
+            again, absent = absent, set()
             for pid in chain(again, proc.pids_between(before, self.newest)):
                 if time.monotonic() > end:
                     self.are_examined = False
@@ -51,7 +51,7 @@ class Births:
                     stat = proc.stat(pid)
                     if stat is None:
                         if pid not in again:
-                            absent.append(pid)
+                            absent.add(pid)
                             may_fork = True
                     elif stat.session == pid:
                         may_fork = True
