@@ -38,6 +38,10 @@ async def test_kill_9_twenty_times_with_resuming_clients(tmp_path: Path) -> None
             async with trio.open_nursery() as nursery:
                 for transcript in seen:
                     nursery.start_soon(follow, server, workload, transcript)
+                with trio.fail_after(30):
+                    # On a busy machine, the command may start late.
+                    while server.get(f"/v1/workloads/{workload}").json()["lines"] <= 10:
+                        await trio.sleep(0.01)
                 await trio.sleep(0.15 + rng.random() * 0.25)
                 server.kill()
             killed.append((workload, seen))
